@@ -1,0 +1,117 @@
+//! The density prior: where in the tissue how many cells are expected.
+
+/// Expected share of cells in each voxel; at least 0, sums to 1.
+///
+/// `d` of the density term `Σ_j d_j (log d_j − log q_j)`. A voxel with `d_j = 0` adds nothing to that term.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DensityPrior {
+    weights: Vec<f64>,
+}
+
+/// Why numbers are not a density prior.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PriorError {
+    /// Not one weight per voxel.
+    #[error("the density prior has {found} weights for {expected} voxels; give one per voxel")]
+    Length {
+        /// Number of voxels.
+        expected: usize,
+        /// Number of weights.
+        found: usize,
+    },
+    /// A weight below 0.
+    #[error("the density prior of voxel {voxel} is negative ({value}); weights must be 0 or more")]
+    Negative {
+        /// Index of the voxel.
+        voxel: usize,
+        /// Its weight.
+        value: f64,
+    },
+    /// A weight that is infinite or not a number.
+    #[error("the density prior of voxel {voxel} is {value}; weights must be finite numbers")]
+    NotFinite {
+        /// Index of the voxel.
+        voxel: usize,
+        /// Its weight.
+        value: f64,
+    },
+    /// No voxel has any weight.
+    #[error(
+        "the density prior sums to zero over {n_voxels} voxels; at least one weight must be above 0"
+    )]
+    ZeroSum {
+        /// Number of voxels.
+        n_voxels: usize,
+    },
+    /// Finite weights too large to be added up.
+    #[error("the weights of the density prior are too large to be added up; scale them down")]
+    Overflow,
+}
+
+impl DensityPrior {
+    /// Any weights, brought to sum 1. Zeros are allowed.
+    ///
+    /// # Errors
+    /// [`PriorError`] if a weight is negative or not finite, or their sum is 0 or beyond the range of `f64`.
+    pub fn new(mut weights: Vec<f64>) -> Result<Self, PriorError> {
+        for (voxel, &value) in weights.iter().enumerate() {
+            if !value.is_finite() {
+                return Err(PriorError::NotFinite { voxel, value });
+            }
+            if value < 0.0 {
+                return Err(PriorError::Negative { voxel, value });
+            }
+        }
+        let sum: f64 = weights.iter().sum();
+        if sum == 0.0 {
+            return Err(PriorError::ZeroSum {
+                n_voxels: weights.len(),
+            });
+        }
+        if !sum.is_finite() {
+            return Err(PriorError::Overflow);
+        }
+        weights.iter_mut().for_each(|w| *w /= sum);
+        Ok(Self { weights })
+    }
+
+    /// The same share in every voxel.
+    ///
+    /// # Errors
+    /// [`PriorError::ZeroSum`] if there is no voxel.
+    pub fn uniform(n_voxels: usize) -> Result<Self, PriorError> {
+        Self::new(vec![1.0; n_voxels])
+    }
+
+    /// Shares in proportion to the counts in each voxel.
+    ///
+    /// * `row_totals`: total of each voxel over all genes of the file (not only the training genes), before
+    ///   normalisation, as the package takes it
+    ///
+    /// # Errors
+    /// [`PriorError`] as of [`new`](Self::new).
+    pub fn rna_counts(row_totals: &[f64]) -> Result<Self, PriorError> {
+        Self::new(row_totals.to_vec())
+    }
+
+    /// The prior itself, if it is one of `n_voxels` voxels.
+    ///
+    /// # Errors
+    /// [`PriorError::Length`] if it is not.
+    pub fn of_voxels(self, n_voxels: usize) -> Result<Self, PriorError> {
+        if self.weights.len() == n_voxels {
+            Ok(self)
+        } else {
+            Err(PriorError::Length {
+                expected: n_voxels,
+                found: self.weights.len(),
+            })
+        }
+    }
+
+    /// Share of each voxel.
+    #[must_use]
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+}
