@@ -1,0 +1,145 @@
+//! What can be wrong with a file.
+
+use std::path::{Path, PathBuf};
+
+/// Why a file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Nothing at this path.
+    #[error("{path}: no such file or folder")]
+    Missing {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// A file that HDF5 cannot open: another format, or cut off.
+    #[error("{path}: not a complete HDF5 file ({reason}); is it truncated, or of another format?")]
+    NotHdf5 {
+        /// The file.
+        path: PathBuf,
+        /// What HDF5 says.
+        reason: String,
+    },
+    /// A file or folder of none of the known kinds.
+    #[error("{path}: {found}; expected .h5ad, an AnnData .zarr, a 10x .h5, a folder with matrix.mtx, or a Space Ranger folder")]
+    UnknownKind {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it looks like.
+        found: String,
+    },
+    /// An AnnData element in an encoding this program does not read.
+    #[error("{path}: {field} has encoding `{encoding}`, which is not supported; supported: {supported}")]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// The element, such as `obs/cell_type`.
+        field: String,
+        /// Its `encoding-type` and version.
+        encoding: String,
+        /// What can be read.
+        supported: &'static str,
+    },
+    /// A part of the file that is asked for but not there.
+    #[error("{path}: {parent} has no {what} `{name}`; it has: {found}")]
+    MissingField {
+        /// The file.
+        path: PathBuf,
+        /// Where it was looked for: `obs`, `obsm`, `layers`, the file.
+        parent: String,
+        /// `column`, `matrix`, `entry`.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        found: String,
+    },
+    /// A part of the file that contradicts itself or the rest.
+    #[error("{path}: {field}: {reason}")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The element.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A matrix entry that is not a finite number, or negative.
+    #[error("{path}: {matrix} of `{row}`, `{column}` is {value}; expression must be finite and not negative: give raw or log counts, not scaled ones")]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The matrix, such as `X` or `layer:counts`.
+        matrix: String,
+        /// Name of the row.
+        row: String,
+        /// Name of the column.
+        column: String,
+        /// The value found.
+        value: f32,
+    },
+    /// Names that should be unique are not.
+    #[error("{path}: {table} has the name `{name}` {count} times; make names unique first ({table}_names_make_unique in Python)")]
+    DuplicateName {
+        /// The file.
+        path: PathBuf,
+        /// `obs` or `var`.
+        table: &'static str,
+        /// The first name found twice.
+        name: String,
+        /// How often it occurs.
+        count: usize,
+    },
+    /// The output exists and was not to be replaced.
+    #[error("{path}: exists already; choose another name or use --force")]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// An output whose ending names no format.
+    #[error("{path}: cannot tell the format to write; end the name in .h5ad or .zarr")]
+    Ending {
+        /// The output.
+        path: PathBuf,
+    },
+    /// What is to be written does not fit together.
+    #[error("{path}: cannot write {field}: {reason}")]
+    Unwritable {
+        /// The output.
+        path: PathBuf,
+        /// The element.
+        field: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Writing failed: the disk is full, a folder is missing, permissions.
+    #[error("{path}: cannot write: {reason}")]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// Reading failed in the system.
+    #[error("{path}: cannot read: {reason}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn broken(path: &Path, field: &str, reason: impl Into<String>) -> Self {
+        Self::Broken { path: path.to_owned(), field: field.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn read(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Read { path: path.to_owned(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn write(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Write { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
