@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Makes a Python environment in the cache and prints the path of its interpreter.
+#
+#   TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)     anndata, scanpy, zarr, h5py: for tests and pictures
+#   bash scripts/python-env.sh reference                   tangram-sc 1.0.4 with torch (5 GB): for bench.sh and validate.sh only
+#
+# The folder's name carries a sum over the pinned versions, so a changed pin makes a new environment. An
+# environment that was interrupted while being made is made again; a finished one is used as it is.
+set -euo pipefail
+
+say() { printf 'python-env: %s\n' "$*" >&2; }
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache="${TANGRAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tangram}"
+name=${1:-}
+case "$name" in
+tests | reference) ;;
+*)
+    say "usage: python-env.sh tests|reference"
+    exit 2
+    ;;
+esac
+
+requirements="$scripts/requirements-$name.txt"
+sum=$(cksum <"$requirements" | cut -d ' ' -f 1)
+env="$cache/python-$name-$sum"
+if [ -e "$env/complete" ] && "$env/bin/python" -c '' 2>/dev/null; then
+    echo "$env/bin/python"
+    exit 0
+fi
+
+# anndata 0.12 needs Python 3.11.
+base=
+for candidate in python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+        base=$candidate
+        break
+    fi
+done
+if [ -z "$base" ]; then
+    say "no Python 3.11 or newer with venv; install python3.11 and python3.11-venv (Debian, Ubuntu), or: module load python"
+    exit 1
+fi
+
+mkdir -p "$cache"
+exec 9>"$env.lock"
+flock 9
+if [ ! -e "$env/complete" ]; then
+    say "making $env (once)"
+    rm -rf "$env"
+    "$base" -m venv "$env"
+    pip() { "$env/bin/python" -m pip --disable-pip-version-check -q "$@" >&2; }
+    pip install -r "$requirements"
+    if [ "$name" = reference ]; then
+        pip install --no-deps tangram-sc==1.0.4
+    fi
+    touch "$env/complete"
+fi
+echo "$env/bin/python"
