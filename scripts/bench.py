@@ -1,0 +1,206 @@
+"""The measuring and the table of bench.sh; see there. Runs in the `tests` environment of python-env.sh."""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import numpy as np
+import scipy.sparse as sp
+
+SCRIPTS = Path(__file__).resolve().parent
+WARM_UP_EPOCHS = 3
+# The simulated panel is never smaller than this: with 22 genes many voxels would hold no count at all.
+SMALLEST_PANEL = 150
+# glibc keeps freed memory instead of handing it back, which spares the package its page faults.
+TUNED_MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+@dataclass
+class Shape:
+    cells: int
+    voxels: int
+    genes: int
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.cells}x{self.voxels}x{self.genes}"
+
+
+SHAPES = [
+    Shape(20_000, 2_000, 250, 13),
+    Shape(11_759, 1_550, 995, 13),
+    Shape(11_759, 4_840, 22, 13),
+    Shape(58_022, 162, 1_408, 13),
+    Shape(58_022, 4_951, 253, 8),
+]
+PROGRAMS = ["tangram f32", "package", "tangram bf16", "package tuned"]
+
+
+def run(command: list, **keywords) -> None:
+    subprocess.run([str(part) for part in command], check=True, **keywords)
+
+
+def prepare(shape: Shape, tangram: Path, folder: Path) -> dict:
+    """Simulates the tissue, chooses the training genes and writes the package's input. Done once per folder."""
+    about = folder / "about.json"
+    if not about.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        n_genes = max(shape.genes, SMALLEST_PANEL)
+        run(
+            [tangram, "simulate", "--out", folder / "tissue", "--cells", shape.cells, "--voxels", shape.voxels]
+            + ["--spots", 10, "--genes", n_genes, "--panel", n_genes, "--density", 0.15, "--seed", 1, "--quiet"]
+        )
+        cells = anndata.read_h5ad(folder / "tissue/cells.h5ad")
+        voxels = anndata.read_h5ad(folder / "tissue/voxels.h5ad")
+
+        def totals(matrix, axis):
+            return np.asarray(matrix.sum(axis=axis), dtype=np.float64).ravel()
+
+        both = set(cells.var_names[totals(cells.X, 0) > 0]) & set(voxels.var_names[totals(voxels.X, 0) > 0])
+        names = sorted(both)
+        step = len(names) / min(shape.genes, len(names))
+        genes = [names[int(i * step)] for i in range(min(shape.genes, len(names)))]
+        (folder / "genes.txt").write_text("".join(f"{gene}\n" for gene in genes))
+
+        library = totals(cells.X, 1)
+        factors = np.divide(np.median(library[library > 0]), library, out=np.zeros_like(library), where=library > 0)
+        S = (sp.diags(factors) @ cells.X[:, cells.var_names.get_indexer(genes)]).astype(np.float32)
+        G = voxels.X[:, voxels.var_names.get_indexer(genes)].astype(np.float32)
+        prior = totals(voxels.X, 1)
+        np.savez(folder / "problem.npz", S=S.toarray(), G=G.toarray(), d=prior / prior.sum())
+        about.write_text(json.dumps({"genes": len(genes), "input_bytes": 8 * int(S.nnz + G.nnz), "density": S.nnz / np.prod(S.shape)}))
+    return json.loads(about.read_text())
+
+
+def measured(folder: Path, command: list, environment: dict | None = None) -> dict:
+    out = folder / "measured.json"
+    out.unlink(missing_ok=True)
+    run([sys.executable, SCRIPTS / "measure.py", out, *command], env={**os.environ, **(environment or {})}, stdout=sys.stderr)
+    return json.loads(out.read_text())
+
+
+def measure_program(program: str, shape: Shape, folder: Path, tangram: Path, reference: str, threads: int) -> dict:
+    if program.startswith("tangram"):
+        run_folder = folder / "run"
+        cost = measured(
+            folder,
+            [tangram, "map", "--quiet", "--force", "--cells", folder / "tissue/cells.h5ad"]
+            + ["--voxels", folder / "tissue/voxels.h5ad", "--genes", folder / "genes.txt", "--out", run_folder]
+            + ["--prior", "rna", "--epochs", shape.epochs, "--threads", threads, "--keep", "top:10"]
+            + ["--precision", program.split()[1]],
+        )
+        elapsed = np.genfromtxt(run_folder / "history.tsv", names=True, delimiter="\t")["elapsed_s"]
+        epochs_s = np.diff(elapsed)
+    else:
+        out = folder / "reference"
+        cost = measured(
+            folder,
+            [reference, SCRIPTS / "reference.py", folder / "problem.npz", out, "--no-mapping"]
+            + ["--epochs", shape.epochs, "--threads", threads],
+            TUNED_MALLOC if program.endswith("tuned") else None,
+        )
+        epochs_s = np.array(json.loads((out / "result.json").read_text())["epochs_s"])
+    seconds = float(np.median(epochs_s[WARM_UP_EPOCHS - 1 :]))
+    print(f"  {program:14} {seconds:8.3f} s an epoch, peak {cost['peak_bytes'] / 1e9:6.2f} GB", file=sys.stderr)
+    if cost["others"] > 0.05:
+        print(f"  warning: other processes took {cost['others']:.0%} of the machine meanwhile", file=sys.stderr)
+    return {"seconds": seconds, "peak": cost["peak_bytes"]}
+
+
+def columns(rows: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    line = "| " + " | ".join("-" * width for width in widths) + " |"
+    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
+    return "\n".join([text[0], line, *text[1:]])
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("rows", nargs="*", type=int, help="rows of the table to measure, 1 to 5; default all")
+    arguments.add_argument("--epochs", type=int, help="epochs of each run; default 13, in row 5 8")
+    arguments.add_argument("--rounds", type=int, default=2, help="times that all programs run in turn; default 2")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--tangram", type=Path, required=True)
+    arguments.add_argument("--reference", required=True)
+    arguments.add_argument("--work", type=Path, required=True)
+    given = arguments.parse_args()
+    chosen = given.rows or list(range(1, len(SHAPES) + 1))
+    if not all(1 <= row <= len(SHAPES) for row in chosen):
+        arguments.error(f"rows go from 1 to {len(SHAPES)}")
+    if given.epochs is not None and given.epochs <= WARM_UP_EPOCHS:
+        arguments.error(f"--epochs must be more than {WARM_UP_EPOCHS}: the first {WARM_UP_EPOCHS} warm up")
+
+    times = [["cells x voxels x genes", *(f"{program} s" for program in PROGRAMS)]]
+    times[0] += ["package / f32", "package / bf16", "tuned / f32", "tuned / bf16"]
+    memory = [["cells x voxels x genes", *(f"{program} GB" for program in PROGRAMS)]]
+    memory[0] += ["f32 less inputs / (4 C V)", "package / (4 C V)"]
+    reached = [["cells x voxels x genes", "GEMM f32", "GEMM bf16", "f32: GEMM rate", "bandwidth", "bf16: GEMM rate", "bandwidth"]]
+
+    shapes = [SHAPES[row - 1] for row in chosen]
+    for shape in shapes:
+        shape.epochs = given.epochs or shape.epochs
+        print(f"bench: preparing {shape.name}", file=sys.stderr)
+        prepare(shape, given.tangram, given.work / shape.name)
+    print("bench: what the machine can do", file=sys.stderr)
+    rates_command = [given.reference, str(SCRIPTS / "machine.py"), str(given.threads)]
+    rates_command += [f"{shape.voxels}x{shape.genes}" for shape in shapes]
+    machine = json.loads(subprocess.run(rates_command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+    for shape in shapes:
+        folder = given.work / shape.name
+        about = prepare(shape, given.tangram, folder)
+        name = f"{shape.cells:,} x {shape.voxels:,} x {about['genes']:,}"
+        print(f"bench: {name}, {about['density']:.0%} dense", file=sys.stderr)
+        rounds = [
+            {program: measure_program(program, shape, folder, given.tangram, given.reference, given.threads) for program in PROGRAMS}
+            for _ in range(given.rounds)
+        ]
+
+        def over_rounds(value):
+            return statistics.median(value(results) for results in rounds)
+
+        def ratio(slow, fast):
+            return over_rounds(lambda results: results[slow]["seconds"] / results[fast]["seconds"])
+
+        seconds = {program: over_rounds(lambda results: results[program]["seconds"]) for program in PROGRAMS}
+        peak = {program: max(results[program]["peak"] for results in rounds) for program in PROGRAMS}
+        times.append([name, *(f"{seconds[program]:.3f}" for program in PROGRAMS)])
+        times[-1] += [
+            f"{ratio(slow, fast):.2f}" for slow in ("package", "package tuned") for fast in ("tangram f32", "tangram bf16")
+        ]
+        matrix = 4 * shape.cells * shape.voxels
+        memory.append([name, *(f"{peak[program] / 1e9:.2f}" for program in PROGRAMS)])
+        memory[-1] += [f"{(peak['tangram f32'] - about['input_bytes']) / matrix:.2f}", f"{peak['package'] / matrix:.2f}"]
+        rates = machine["products"][f"{shape.voxels}x{shape.genes}"]
+        operations = 4 * shape.cells * shape.voxels * about["genes"]
+        reached.append([name, f"{rates['f32'] / 1e9:.0f} GFLOP/s", f"{rates['bf16'] / 1e9:.0f} GFLOP/s"])
+        for precision in ("f32", "bf16"):
+            spent = seconds[f"tangram {precision}"]
+            reached[-1] += [
+                f"{operations / spent / rates[precision]:.0%}",
+                f"{7 * matrix / spent / machine['triad']:.0%}",
+            ]
+
+    print(f"\nSeconds per epoch, median after {WARM_UP_EPOCHS}, {given.threads} threads, {given.rounds} rounds in turn")
+    print(columns(times))
+    print("\nPeak memory of the whole process")
+    print(columns(memory))
+    print(f"\nShare of the machine reached (4 C V K operations, 28 C V bytes an epoch; triad {machine['triad'] / 1e9:.0f} GB/s)")
+    print(columns(reached))
+
+
+if __name__ == "__main__":
+    main()

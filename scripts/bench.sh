@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Times `tangram map` beside tangram-sc 1.0.4, in turn, on the same 2 threads.
+#
+#   scripts/bench.sh [ROW ...] [--epochs N] [--rounds N] [--threads N]
+#
+# Rows (cells x voxels x genes, simulated tissue, 15 % of counts not zero):
+#   1  20,000 x 2,000 x 250      2  11,759 x 1,550 x 995      3  11,759 x 4,840 x 22
+#   4  58,022 x 162 x 1,408      5  58,022 x 4,951 x 253
+#
+# Prints seconds per epoch and peak memory of tangram (f32, bf16), of the package as installed and of the package with
+# glibc told to keep freed memory, then what share of the machine's matrix-product rate and memory bandwidth was
+# reached. Needs an idle machine; row 5 needs 10 GB of memory. All rows take about 15 minutes.
+set -euo pipefail
+case "${1:-}" in
+-h | --help)
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+cargo build --release --quiet
+python=$(bash scripts/python-env.sh tests)
+reference=$(bash scripts/python-env.sh reference)
+exec "$python" scripts/bench.py --tangram target/release/tangram --reference "$reference" --work target/bench "$@"

@@ -1,0 +1,254 @@
+"""The parts of validate.sh that read files and judge mappings; runs in the `tests` environment of python-env.sh.
+
+    validate.py prepare DATA WORK          writes WORK/TASK/problem.npz and WORK/TASK/hold-out.txt for every task
+    validate.py tasks                      prints the names of the tasks
+    validate.py files TASK                 prints the two file names of a task
+    validate.py epochs FOLDER              prints how many epochs a kept result of reference.py trained, 0 if none is there
+    validate.py table DATA WORK [--reference FOLDER] [--only TASK]
+                                           judges WORK/TASK/run and FOLDER/TASK by the same code, prints the table
+
+Cells are scaled to the median library size over all of their genes, voxels are raw, genes are the shared ones in
+sorted order without those that are zero everywhere on either side; every tenth of them is held out.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import numpy as np
+import scipy.sparse as sp
+
+SCORES_AGREE_WITHIN = 0.005
+
+
+@dataclass
+class Task:
+    name: str
+    cells: str
+    voxels: str
+
+
+TASKS = [
+    Task("mop-merfish", "mop_10x_sc.h5ad", "mop_merfish_spatial.h5ad"),
+    Task("visp-merfish", "mop_10x_sc.h5ad", "visp_merfish_spatial.h5ad"),
+    Task("starmap", "mop_10x_sc.h5ad", "starmap_v1_cells.h5ad"),
+    Task("pdac", "pdac_sc.h5ad", "pdac_st_spatial.h5ad"),
+]
+
+# Cells' subclasses that live in one layer each, and the voxels' layers they belong in.
+OWN_LAYER = {
+    "L2/3": (["L2/3 IT"], ["L2/3"]),
+    "L5": (["L5 IT", "L5 ET", "L5 NP"], ["L5"]),
+    "L6": (["L6 CT", "L6 IT", "L6 IT Car3", "L6 NP"], ["L6a", "L6b"]),
+}
+
+# The same types under the names of the two data sets. Types that only one side has (Lamp5, OPC; eL4, Smc) are left out.
+STARMAP_TYPE = {
+    "L2/3 IT": "eL2/3",
+    "L5 IT": "eL5",
+    "L5 ET": "eL5",
+    "L5 NP": "eL5",
+    "L6 CT": "eL6",
+    "L6 IT": "eL6",
+    "L6 IT Car3": "eL6",
+    "L6 NP": "eL6",
+    "Pvalb": "PVALB",
+    "Sst": "SST",
+    "Vip": "VIP",
+    "Astro": "Astro",
+    "Oligo": "Oligo",
+    "Endo": "Endo",
+    "Macrophage": "Micro",
+}
+
+
+@dataclass
+class Problem:
+    cells: anndata.AnnData
+    voxels: anndata.AnnData
+    training: list[str]
+    held_out: list[str]
+    S: np.ndarray
+    G: np.ndarray
+    S_held_out: np.ndarray
+    G_held_out: np.ndarray
+    prior: np.ndarray
+
+
+def dense(matrix) -> np.ndarray:
+    return np.asarray(matrix.todense() if sp.issparse(matrix) else matrix, dtype=np.float32)
+
+
+def totals(matrix, axis: int) -> np.ndarray:
+    return np.asarray(matrix.sum(axis=axis), dtype=np.float64).ravel()
+
+
+def load(task: Task, data: Path) -> Problem:
+    cells = anndata.read_h5ad(data / task.cells)
+    voxels = anndata.read_h5ad(data / task.voxels)
+    library = totals(cells.X, 1)
+    factors = np.where(library > 0, np.median(library[library > 0]) / np.maximum(library, 1e-30), 0.0)
+    normalised = sp.csr_matrix(sp.diags(factors) @ cells.X)
+    in_cells = set(cells.var_names[totals(cells.X, 0) > 0])
+    in_voxels = set(voxels.var_names[totals(voxels.X, 0) > 0])
+    genes = sorted(in_cells & in_voxels)
+    held_out = genes[::10]
+    training = [gene for gene in genes if gene not in set(held_out)]
+    prior = totals(voxels.X, 1)
+
+    def columns(names):
+        return (
+            dense(normalised[:, cells.var_names.get_indexer(names)]),
+            dense(voxels.X[:, voxels.var_names.get_indexer(names)]),
+        )
+
+    S, G = columns(training)
+    S_held_out, G_held_out = columns(held_out)
+    return Problem(cells, voxels, training, held_out, S, G, S_held_out, G_held_out, prior / prior.sum())
+
+
+def prepare(data: Path, work: Path) -> None:
+    for task in TASKS:
+        folder = work / task.name
+        if (folder / "problem.npz").exists():
+            continue
+        problem = load(task, data)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hold-out.txt").write_text("".join(f"{gene}\n" for gene in problem.held_out))
+        partial = folder / "partial.npz"
+        np.savez(partial, S=problem.S, G=problem.G, d=problem.prior)
+        partial.rename(folder / "problem.npz")
+
+
+def mean_cosine(mapping, expression: np.ndarray, measured: np.ndarray) -> float:
+    predicted = np.asarray(mapping.T @ expression, dtype=np.float64)
+    measured = measured.astype(np.float64)
+    products = (predicted * measured).sum(axis=0)
+    norms = np.maximum(np.linalg.norm(predicted, axis=0), 1e-8) * np.maximum(np.linalg.norm(measured, axis=0), 1e-8)
+    return float((products / norms).mean())
+
+
+def own_layer_shares(problem: Problem, mapping) -> dict[str, float]:
+    subclass = problem.cells.obs["subclass"].astype(str).to_numpy()
+    layer = problem.voxels.obs["layer"].astype(str).to_numpy()
+    shares = {}
+    for name, (subclasses, layers) in OWN_LAYER.items():
+        rows = np.flatnonzero(np.isin(subclass, subclasses))
+        mass = np.asarray(mapping[rows].sum(axis=0), dtype=np.float64).ravel()
+        shares[f"own layer {name}"] = float(mass[np.isin(layer, layers)].sum() / mass.sum())
+    return shares
+
+
+def type_accuracy(problem: Problem, mapping) -> float:
+    """Share of voxels whose most probable type is their own, among the types that both sides have."""
+    types = sorted(set(STARMAP_TYPE.values()))
+    matched = problem.cells.obs["subclass"].astype(str).map(STARMAP_TYPE).to_numpy()
+    one_hot = (matched[:, None] == np.array(types)[None, :]).astype(np.float32)
+    predicted = np.array(types)[np.asarray(mapping.T @ one_hot).argmax(axis=1)]
+    truth = problem.voxels.obs["cell_type"].astype(str).to_numpy()
+    known = np.isin(truth, types)
+    return float((predicted[known] == truth[known]).mean())
+
+
+def judge(task: Task, problem: Problem, mapping) -> dict[str, float]:
+    found = {
+        "train": mean_cosine(mapping, problem.S, problem.G),
+        "test": mean_cosine(mapping, problem.S_held_out, problem.G_held_out),
+    }
+    if task.name == "visp-merfish":
+        found |= own_layer_shares(problem, mapping)
+    if task.name == "starmap":
+        found["type accuracy"] = type_accuracy(problem, mapping)
+    return found
+
+
+def our_mapping(run: Path, problem: Problem):
+    stored = anndata.read_zarr(run / "mapping.zarr")
+    if list(stored.obs_names) != list(problem.cells.obs_names) or list(stored.var_names) != list(problem.voxels.obs_names):
+        sys.exit(f"{run}: cells or voxels of the mapping are not those of the input, or in another order")
+    trained = sorted(map(str, stored.uns["training_genes"]))
+    if trained != problem.training:
+        sys.exit(f"{run}: trained on {len(trained)} genes, expected {len(problem.training)}")
+    return sp.csr_matrix(stored.X)
+
+
+def cost(folder: Path, program: str) -> dict[str, float]:
+    """Seconds of training and peak memory, from either side's record."""
+    if program == "tangram":
+        elapsed = np.atleast_1d(np.genfromtxt(folder / "history.tsv", names=True, delimiter="\t")["elapsed_s"])
+        measured = json.loads((folder.parent / "measured.json").read_text())
+        return {"epochs": len(elapsed), "seconds": float(elapsed.max()), "peak": measured["peak_bytes"]}
+    result = json.loads((folder / "result.json").read_text())
+    return {"epochs": result["epochs"], "seconds": result["seconds"], "peak": result["peak_bytes"]}
+
+
+def table(data: Path, work: Path, reference: Path | None, only: str | None) -> None:
+    heads = ["task", "program", "cells x voxels x genes", "epochs", "seconds", "peak GB", "train", "test", "also"]
+    rows, agreements = [], []
+    for task in TASKS:
+        if only not in (None, task.name):
+            continue
+        problem = load(task, data)
+        sides = [("tangram", work / task.name / "run")]
+        if reference is not None:
+            sides.append(("tangram-sc 1.0.4", reference / task.name))
+        judged = []
+        for program, folder in sides:
+            if program == "tangram":
+                mapping = our_mapping(folder, problem)
+            else:
+                mapping = np.load(folder / "mapping.npy", mmap_mode="r")
+            found = judge(task, problem, mapping)
+            spent = cost(folder, program)
+            judged.append((found, spent["epochs"]))
+            also = ", ".join(f"{name} {value:.3f}" for name, value in found.items() if name not in ("train", "test"))
+            shape = f"{mapping.shape[0]:,} x {mapping.shape[1]:,} x {len(problem.training):,}"
+            rows.append(
+                [task.name, program, shape, str(spent["epochs"]), f"{spent['seconds']:.0f}", f"{spent['peak'] / 1e9:.2f}"]
+                + [f"{found['train']:.4f}", f"{found['test']:.4f}", also]
+            )
+        if len(judged) == 2:
+            (ours, our_epochs), (theirs, their_epochs) = judged
+            for score in ("train", "test"):
+                apart = abs(ours[score] - theirs[score])
+                verdict = "yes" if apart <= SCORES_AGREE_WITHIN and our_epochs == their_epochs else "NO"
+                agreements.append((task.name, score, apart, verdict))
+    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    for row in [heads, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    if agreements:
+        print(f"\nScores agree within {SCORES_AGREE_WITHIN}:")
+        for name, score, apart, verdict in agreements:
+            print(f"  {name:14} {score:6} apart by {apart:.4f}  {verdict}")
+        if any(verdict != "yes" for *_, verdict in agreements):
+            sys.exit(1)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["tasks"]:
+            print("\n".join(task.name for task in TASKS))
+        case ["files", name]:
+            task = next(task for task in TASKS if task.name == name)
+            print(task.cells, task.voxels)
+        case ["prepare", data, work]:
+            prepare(Path(data), Path(work))
+        case ["epochs", folder]:
+            result, mapping = Path(folder) / "result.json", Path(folder) / "mapping.npy"
+            print(json.loads(result.read_text())["epochs"] if result.exists() and mapping.exists() else 0)
+        case ["table", *rest]:
+            arguments = argparse.ArgumentParser(prog="validate.py table")
+            arguments.add_argument("data", type=Path)
+            arguments.add_argument("work", type=Path)
+            arguments.add_argument("--reference", type=Path)
+            arguments.add_argument("--only")
+            table(**vars(arguments.parse_args(rest)))
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

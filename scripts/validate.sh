@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Maps real data sets with tangram and with tangram-sc 1.0.4, same genes and settings, and prints both results.
+#
+#   scripts/validate.sh DATA_DIR [--epochs 500] [--no-reference] [--reference-dir DIR] [--only TASK] [--precision f32]
+#
+# DATA_DIR holds mop_10x_sc, mop_merfish_spatial, visp_merfish_spatial, starmap_v1_cells, pdac_sc and
+# pdac_st_spatial as .h5ad. --reference-dir keeps the package's results and uses those found there (their
+# seconds are then those of the earlier run). Needs about 3 GB of memory. Ends with 0 if the scores agree.
+set -euo pipefail
+
+usage() {
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+data='' epochs=500 reference=yes reference_dir='' only='' precision=f32
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --epochs) epochs=${2:?--epochs needs a number}; shift ;;
+    --no-reference) reference=no ;;
+    --reference-dir) reference_dir=${2:?--reference-dir needs a folder}; shift ;;
+    --only) only=${2:?--only needs a task}; shift ;;
+    --precision) precision=${2:?--precision needs f32, bf16 or f64}; shift ;;
+    -*) usage ;;
+    *) [ -z "$data" ] || usage; data=$1 ;;
+    esac
+    shift
+done
+[ -n "$data" ] || usage
+[ -d "$data" ] || { echo "validate: $data is not a folder" >&2; exit 2; }
+data=$(cd "$data" && pwd)
+
+cd "$root"
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+python=$(bash scripts/python-env.sh tests)
+cargo build --release --quiet
+work="$root/target/validate"
+reference_dir=${reference_dir:-$work/reference}
+threads=$(nproc)
+tasks=${only:-$("$python" scripts/validate.py tasks)}
+"$python" scripts/validate.py prepare "$data" "$work"
+
+for task in $tasks; do
+    read -r cells voxels < <("$python" scripts/validate.py files "$task")
+    echo "validate: $task, tangram" >&2
+    mkdir -p "$work/$task"
+    "$python" scripts/measure.py "$work/$task/measured.json" target/release/tangram map --force \
+        --cells "$data/$cells" --voxels "$data/$voxels" --out "$work/$task/run" --hold-out "$work/$task/hold-out.txt" \
+        --prior rna --lambda-d 1 --lr 0.1 --epochs "$epochs" --threads "$threads" --precision "$precision" \
+        --normalize library --normalize-voxels none >&2
+done
+
+if [ "$reference" = yes ]; then
+    for task in $tasks; do
+        known=$("$python" scripts/validate.py epochs "$reference_dir/$task")
+        [ "$known" = "$epochs" ] && continue
+        echo "validate: $task, tangram-sc" >&2
+        reference_python=$(bash scripts/python-env.sh reference)
+        "$reference_python" scripts/reference.py "$work/$task/problem.npz" "$reference_dir/$task" \
+            --epochs "$epochs" --lr 0.1 --lambda-d 1 --threads "$threads"
+    done
+fi
+
+judge=(scripts/validate.py table "$data" "$work")
+[ -z "$only" ] || judge+=(--only "$only")
+[ "$reference" = no ] || judge+=(--reference "$reference_dir")
+"$python" "${judge[@]}"
