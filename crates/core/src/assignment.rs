@@ -64,3 +64,59 @@ impl MostProbableCell {
         Ok(best)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SparseRows;
+    use ndarray::{Array2, array};
+
+    type Found = Vec<Option<(usize, f32)>>;
+
+    fn both(p: &Array2<f32>) -> (Found, Found) {
+        let sparse = SparseRows::from_dense(p.view());
+        let Ok(voxels) = MostProbableVoxel::of_cells(p);
+        let Ok(cells) = MostProbableCell::of_voxels(p);
+        assert_eq!(MostProbableVoxel::of_cells(&sparse), Ok(voxels.clone()));
+        assert_eq!(MostProbableCell::of_voxels(&sparse), Ok(cells.clone()));
+        (
+            voxels
+                .into_iter()
+                .map(|a| a.map(|a| (a.voxel, a.probability)))
+                .collect(),
+            cells
+                .into_iter()
+                .map(|a| a.map(|a| (a.cell, a.probability)))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn ties_go_to_the_first_and_nothing_to_the_empty() {
+        let (voxels, cells) = both(&array![
+            [0.25, 0.5, 0.25, 0.0],
+            [0.0, 0.5, 0.5, 0.0],
+            [0.0, 0.0, 0.0, 0.0]
+        ]);
+        assert_eq!(voxels, [Some((1, 0.5)), Some((1, 0.5)), None]);
+        assert_eq!(
+            cells,
+            [Some((0, 0.25)), Some((0, 0.5)), Some((1, 0.5)), None]
+        );
+    }
+
+    #[test]
+    fn a_permutation_is_found_from_both_sides() {
+        let n = 41;
+        let mut p = Array2::from_elem((n, n), 0.5 / (n - 1) as f32);
+        let place = |cell: usize| cell * 17 % n;
+        for cell in 0..n {
+            p[[cell, place(cell)]] = 0.5;
+        }
+        let (voxels, cells) = both(&p);
+        for cell in 0..n {
+            assert_eq!(voxels[cell], Some((place(cell), 0.5)));
+            assert_eq!(cells[place(cell)], Some((cell, 0.5)));
+        }
+    }
+}

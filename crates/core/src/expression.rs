@@ -206,3 +206,96 @@ impl<R: RowKind> Expression<R> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, array};
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn cells(
+        rows: &str,
+        genes: &str,
+        dense: &Array2<f32>,
+    ) -> Result<CellExpression, ExpressionError> {
+        CellExpression::new(
+            names(rows),
+            names(genes),
+            SparseRows::from_dense(dense.view()),
+        )
+    }
+
+    #[test]
+    fn wrong_numbers_and_names_are_refused_by_name() {
+        let fine = array![[1.0, 0.0], [0.0, 2.0]];
+        assert!(cells("c1 c2", "g1 g2", &fine).is_ok());
+        let shape = cells("c1 c2", "g1", &fine).unwrap_err();
+        assert!(
+            matches!(
+                shape,
+                ExpressionError::Shape {
+                    names: 2,
+                    genes: 1,
+                    ..
+                }
+            ),
+            "{shape}"
+        );
+        let twice = cells("c1 c1", "g1 g2", &fine).unwrap_err().to_string();
+        assert!(twice.contains("`obs` of the cells: `c1`"), "{twice}");
+        for bad in [-1.0, f32::NAN, f32::INFINITY] {
+            let dense = array![[1.0, 0.0], [0.0, bad]];
+            let refused = VoxelExpression::new(
+                names("v1 v2"),
+                names("g1 g2"),
+                SparseRows::from_dense(dense.view()),
+            );
+            let message = refused.unwrap_err().to_string();
+            for part in [
+                "the voxels have the value",
+                &bad.to_string(),
+                "`v2`",
+                "`g2`",
+            ] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn totals_are_taken_before_genes_are_cut() {
+        let whole = cells(
+            "c1 c2 c3",
+            "a b c",
+            &array![[1., 1., 2.], [0., 0., 0.], [1., 3., 4.]],
+        )
+        .unwrap();
+        let trained = whole
+            .clone()
+            .normalized(Normalize::Library)
+            .select_genes(&[2, 0]);
+        assert_eq!(trained.genes(), names("c a"));
+        assert_eq!(
+            trained.values().to_dense(),
+            array![[3.0, 1.5], [0.0, 0.0], [3.0, 0.75]]
+        );
+        assert_eq!(whole.zero_rows(), [1]);
+        assert_eq!(
+            whole
+                .clone()
+                .normalized(Normalize::None)
+                .transformed(Transform::None),
+            whole
+        );
+    }
+
+    #[test]
+    fn stored_zeros_count_as_zero() {
+        let stored = SparseRows::new(2, vec![0, 2, 3], vec![0, 1, 0], vec![0.0, 0.0, 1.0]).unwrap();
+        let cells = CellExpression::new(names("c1 c2"), names("a b"), stored).unwrap();
+        assert_eq!(cells.zero_rows(), [0]);
+    }
+}

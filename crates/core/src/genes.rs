@@ -127,8 +127,67 @@ pub fn align(
     voxels: &[String],
     choice: &GeneChoice,
 ) -> Result<SharedGenes, GeneError> {
-    let _ = (cells, voxels, choice);
-    unimplemented!("follows")
+    let cell_columns = columns_of(cells, Side::Cells)?;
+    let voxel_columns = columns_of(voxels, Side::Voxels)?;
+    let shared: BTreeSet<&str> = cell_columns
+        .keys()
+        .filter(|g| voxel_columns.contains_key(*g))
+        .copied()
+        .collect();
+    if shared.is_empty() {
+        return Err(GeneError::NoneShared {
+            cells: examples(cells),
+            voxels: examples(voxels),
+            hint: naming_hint(cells, voxels),
+        });
+    }
+    let candidates = match &choice.list {
+        None => shared.clone(),
+        Some(list) => {
+            let list: BTreeSet<&str> = list.iter().map(String::as_str).collect();
+            for (side, known) in [(Side::Cells, &cell_columns), (Side::Voxels, &voxel_columns)] {
+                let missing: Vec<&str> = list
+                    .iter()
+                    .filter(|g| !known.contains_key(*g))
+                    .copied()
+                    .collect();
+                if !missing.is_empty() {
+                    let (count, first) = (missing.len(), some_of(missing, 5));
+                    return Err(GeneError::Missing { side, count, first });
+                }
+            }
+            list
+        }
+    };
+    let held_out: BTreeSet<&str> = choice.held_out.iter().map(String::as_str).collect();
+    let known = |g: &str| cell_columns.contains_key(g) || voxel_columns.contains_key(g);
+    let unknown: Vec<&str> = held_out.iter().filter(|g| !known(g)).copied().collect();
+    if !unknown.is_empty() {
+        let (count, first) = (unknown.len(), some_of(unknown, 5));
+        return Err(GeneError::UnknownHeldOut { count, first });
+    }
+    let set = |names: Vec<&str>| GeneSet {
+        in_cells: names.iter().map(|g| cell_columns[g]).collect(),
+        in_voxels: names.iter().map(|g| voxel_columns[g]).collect(),
+        names: names.into_iter().map(str::to_owned).collect(),
+    };
+    let training = set(candidates.difference(&held_out).copied().collect());
+    if training.names.is_empty() {
+        return Err(GeneError::NothingLeft {
+            held_out: held_out.len(),
+            zero: 0,
+        });
+    }
+    Ok(SharedGenes {
+        names: training.names,
+        in_cells: training.in_cells,
+        in_voxels: training.in_voxels,
+        held_out: set(held_out.intersection(&shared).copied().collect()),
+        unscored: held_out
+            .difference(&shared)
+            .map(|g| (*g).to_owned())
+            .collect(),
+    })
 }
 
 /// Takes genes that are zero everywhere on either side out of training; returns the rest and the names taken out.
@@ -144,8 +203,97 @@ pub fn drop_zero_genes(
     cell_sums: &[f64],
     voxel_sums: &[f64],
 ) -> Result<(SharedGenes, Vec<String>), GeneError> {
-    let _ = (shared, cell_sums, voxel_sums);
-    unimplemented!("follows")
+    let mut kept = SharedGenes {
+        held_out: shared.held_out,
+        unscored: shared.unscored,
+        ..SharedGenes::default()
+    };
+    let mut dropped = Vec::new();
+    let columns = shared.in_cells.into_iter().zip(shared.in_voxels);
+    for (name, (cell, voxel)) in shared.names.into_iter().zip(columns) {
+        if cell_sums[cell] == 0.0 || voxel_sums[voxel] == 0.0 {
+            dropped.push(name);
+        } else {
+            kept.names.push(name);
+            kept.in_cells.push(cell);
+            kept.in_voxels.push(voxel);
+        }
+    }
+    if kept.names.is_empty() {
+        let held_out = kept.held_out.names.len();
+        return Err(GeneError::NothingLeft {
+            held_out,
+            zero: dropped.len(),
+        });
+    }
+    Ok((kept, dropped))
+}
+
+/// Where each gene stands; a name standing twice is refused.
+fn columns_of(names: &[String], side: Side) -> Result<HashMap<&str, usize>, GeneError> {
+    let mut columns = HashMap::with_capacity(names.len());
+    let mut repeated = BTreeSet::new();
+    for (column, name) in names.iter().enumerate() {
+        if columns.insert(name.as_str(), column).is_some() {
+            repeated.insert(name.as_str());
+        }
+    }
+    if repeated.is_empty() {
+        return Ok(columns);
+    }
+    let (count, first) = (repeated.len(), some_of(repeated, 5));
+    Err(GeneError::Duplicate { side, count, first })
+}
+
+/// Three names to show what kind of names they are.
+fn examples(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let shown: Vec<String> = names.iter().take(3).map(|n| format!("`{n}`")).collect();
+    shown.join(", ")
+}
+
+/// What to do so that more names match.
+fn naming_hint(cells: &[String], voxels: &[String]) -> String {
+    let matching = |same: fn(&str) -> String| {
+        let known: BTreeSet<String> = cells.iter().map(|g| same(g)).collect();
+        voxels.iter().filter(|g| known.contains(&same(g))).count()
+    };
+    let hint = |count, what| format!("; {count} would match {what}");
+    match (matching(str::to_lowercase), matching(without_version)) {
+        (0, 0) if is_ensembl(cells) != is_ensembl(voxels) => {
+            "; one side has Ensembl identifiers, the other symbols: use the same kind for both"
+                .to_owned()
+        }
+        (0, 0) => String::new(),
+        (case, version) if case >= version => hint(
+            case,
+            "ignoring case: write gene names the same way in both files",
+        ),
+        (_, version) => hint(
+            version,
+            "without the Ensembl version: cut `.1`, `.2`, … from the identifiers",
+        ),
+    }
+}
+
+/// `ENSG00000141510.18` without its `.18`; other names as they are.
+fn without_version(gene: &str) -> String {
+    match gene.rsplit_once('.') {
+        Some((id, version)) if id.starts_with("ENS") && version.parse::<u32>().is_ok() => id,
+        _ => gene,
+    }
+    .to_owned()
+}
+
+/// Whether most names are Ensembl identifiers.
+fn is_ensembl(genes: &[String]) -> bool {
+    let identifiers = genes
+        .iter()
+        .filter(|g| g.starts_with("ENS") && g.len() >= 15)
+        .count();
+    identifiers * 2 > genes.len()
 }
 
 /// The first few names, in quotes, and how many more there are.
@@ -157,5 +305,140 @@ pub(crate) fn some_of<'a>(names: impl IntoIterator<Item = &'a str>, most: usize)
         shown.join(", ")
     } else {
         format!("{} and {more} more", shown.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn refused(cells: &str, voxels: &str, choice: &GeneChoice) -> String {
+        align(&names(cells), &names(voxels), choice)
+            .expect_err("must be refused")
+            .to_string()
+    }
+
+    #[test]
+    fn every_training_and_held_out_gene_points_at_its_own_columns() {
+        let (cells, voxels) = (
+            names("Sst Gad1 Aqp4 Rorb Only"),
+            names("Rorb Mog Sst Aqp4 Gad1"),
+        );
+        let choice = GeneChoice {
+            list: None,
+            held_out: names("Gad1 Mog"),
+        };
+        let shared = align(&cells, &voxels, &choice).unwrap();
+        assert_eq!(shared.names, names("Aqp4 Rorb Sst"));
+        assert_eq!(shared.held_out.names, names("Gad1"));
+        assert_eq!(shared.unscored, names("Mog"));
+        let held = &shared.held_out;
+        for (names, in_cells, in_voxels) in [
+            (&shared.names, &shared.in_cells, &shared.in_voxels),
+            (&held.names, &held.in_cells, &held.in_voxels),
+        ] {
+            for (k, name) in names.iter().enumerate() {
+                assert_eq!((&cells[in_cells[k]], &voxels[in_voxels[k]]), (name, name));
+            }
+        }
+        let listed = GeneChoice {
+            list: Some(names("Sst Gad1 Sst")),
+            held_out: names("Gad1"),
+        };
+        assert_eq!(align(&cells, &voxels, &listed).unwrap().names, names("Sst"));
+    }
+
+    #[test]
+    fn order_of_the_files_does_not_matter() {
+        let one = align(&names("a b c d"), &names("d c b"), &GeneChoice::default()).unwrap();
+        let two = align(&names("d b c a"), &names("b c d"), &GeneChoice::default()).unwrap();
+        assert_eq!(one.names, two.names);
+    }
+
+    #[test]
+    fn refusals_say_what_to_mend() {
+        let all = GeneChoice::default();
+        let case = refused("Sst Gad1 Aqp4 Rorb", "SST GAD1", &all);
+        for part in [
+            "`Sst`, `Gad1`, `Aqp4`, voxels",
+            "`SST`, `GAD1`;",
+            "2 would match ignoring case",
+        ] {
+            assert!(case.contains(part), "{case}");
+        }
+        let version = refused(
+            "ENSG00000141510.18 ENSG00000146648.3",
+            "ENSG00000141510",
+            &all,
+        );
+        assert!(
+            version.contains("1 would match without the Ensembl version"),
+            "{version}"
+        );
+        let kinds = refused("ENSG00000141510 ENSG00000146648", "TP53 EGFR", &all);
+        assert!(
+            kinds.contains("Ensembl identifiers, the other symbols"),
+            "{kinds}"
+        );
+        assert!(!refused("a.1", "b", &all).contains("would match"));
+
+        let twice = refused("a b a b c", "a b c", &all);
+        assert!(
+            twice.starts_with("2 gene names") && twice.contains("cells: `a`, `b`;"),
+            "{twice}"
+        );
+        assert!(refused("a b", "a b b", &all).contains("voxels: `b`;"));
+
+        let list = GeneChoice {
+            list: Some(names("a p q r s t u v")),
+            held_out: vec![],
+        };
+        let missing = refused("a b", "a p q r s t u v", &list);
+        assert!(missing.starts_with("7 of the listed"), "{missing}");
+        assert!(
+            missing.contains("cells: `p`, `q`, `r`, `s`, `t` and 2 more;"),
+            "{missing}"
+        );
+
+        let typo = GeneChoice {
+            list: None,
+            held_out: names("a Typo"),
+        };
+        assert!(refused("a b", "a b", &typo).contains("1 held-out genes are in neither"));
+        let everything = GeneChoice {
+            list: None,
+            held_out: names("a b"),
+        };
+        assert!(refused("a b", "a b", &everything).contains("2 genes are held out"));
+    }
+
+    #[test]
+    fn genes_zero_on_either_side_leave_training_only() {
+        let choice = GeneChoice {
+            list: None,
+            held_out: names("d"),
+        };
+        let shared = align(&names("d c b a"), &names("a b c d"), &choice).unwrap();
+        // Columns: cells d c b a, voxels a b c d; `c` is zero in the cells, `a` in the voxels, `d` in both.
+        let (kept, dropped) =
+            drop_zero_genes(shared, &[0.0, 0.0, 3.0, 4.0], &[0.0, 1.0, 1.0, 0.0]).unwrap();
+        assert_eq!((kept.names.clone(), dropped), (names("b"), names("a c")));
+        assert_eq!(
+            (kept.in_cells.as_slice(), kept.in_voxels.as_slice()),
+            (&[2][..], &[1][..])
+        );
+        assert_eq!(kept.held_out.names, names("d"));
+        let none = drop_zero_genes(kept, &[0.0; 4], &[1.0; 4]).unwrap_err();
+        assert_eq!(
+            none,
+            GeneError::NothingLeft {
+                held_out: 1,
+                zero: 1
+            }
+        );
     }
 }

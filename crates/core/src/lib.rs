@@ -3,6 +3,7 @@
 //! Nothing here opens a file, starts a process or holds a tensor. Axis order is always (cells, voxels),
 //! (cells, genes), (voxels, genes).
 
+pub mod annotations;
 pub mod assignment;
 pub mod expression;
 pub mod genes;
@@ -10,12 +11,14 @@ pub mod keep;
 pub mod mapping;
 pub mod matrix;
 pub mod normalize;
+pub mod objective;
 pub mod prior;
 pub mod score;
 pub mod table;
 pub mod tissue;
 pub mod transfer;
 
+pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
 pub use expression::{CellExpression, ExpressionError, VoxelExpression};
 pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_zero_genes};
@@ -23,8 +26,9 @@ pub use keep::{Keep, KeepError, KeepScratch, keep_block, keep_row};
 pub use mapping::{MappingBlock, MappingRows, PBlock};
 pub use matrix::{SparseError, SparseRows};
 pub use normalize::{Normalize, Transform, library_factors, scale_rows};
+pub use objective::{Loss, Measured, Objective};
 pub use prior::{DensityPrior, PriorError};
 pub use score::{GeneScore, Summary, auc, score_gene};
 pub use table::{Column, Table};
 pub use tissue::{Tissue, TissueError, TissueSettings};
-pub use transfer::{AnnotationError, Annotations, density, one_hot, transfer};
+pub use transfer::{density, transfer};

@@ -139,3 +139,90 @@ pub fn transform(matrix: &mut SparseRows, transform: Transform) {
             .for_each(|v| *v = f64::from(*v).ln_1p() as f32),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    fn counts() -> SparseRows {
+        let dense = array![
+            [1.0, 2.0, 0.0],
+            [0.0, 0.0, 0.0],
+            [4.0, 0.0, 6.0],
+            [2.0, 3.0, 2.0],
+            [1.0, 0.0, 0.0]
+        ];
+        SparseRows::from_dense(dense.view())
+    }
+
+    fn check(found: &SparseRows, wanted: &ndarray::Array2<f32>) {
+        for (f, w) in found.to_dense().iter().zip(wanted) {
+            assert!((f - w).abs() <= f32::EPSILON * w, "{f} is not {w}");
+        }
+    }
+
+    #[test]
+    fn library_and_log1p_are_those_of_scanpy() {
+        // Right-hand sides: scanpy 1.11 `pp.normalize_total`, then `pp.log1p`, of the same counts.
+        let mut matrix = counts();
+        let factors = library_factors(&matrix.row_sums());
+        scale_rows(&mut matrix, &factors);
+        check(
+            &matrix,
+            &array![
+                [1.666_666_6, 3.333_333_3, 0.0],
+                [0.0, 0.0, 0.0],
+                [2.0, 0.0, 3.0],
+                [1.428_571_5, 2.142_857, 1.428_571_5],
+                [5.0, 0.0, 0.0]
+            ],
+        );
+        transform(&mut matrix, Transform::Log1p);
+        check(
+            &matrix,
+            &array![
+                [0.980_829_24, 1.466_337_1, 0.0],
+                [0.0, 0.0, 0.0],
+                [1.098_612_3, 0.0, 1.386_294_4],
+                [0.887_303_23, 1.145_132_3, 0.887_303_23],
+                [1.791_759_5, 0.0, 0.0]
+            ],
+        );
+    }
+
+    #[test]
+    fn transforms_keep_zeros_and_the_untouched_stay() {
+        for kind in [Transform::None, Transform::Sqrt, Transform::Log1p] {
+            let mut matrix = counts();
+            transform(&mut matrix, kind);
+            assert_eq!(matrix.parts().1, counts().parts().1);
+            if kind == Transform::None {
+                assert_eq!(matrix, counts());
+            }
+        }
+        let mut roots = counts();
+        transform(&mut roots, Transform::Sqrt);
+        roots.values_mut().iter_mut().for_each(|v| *v *= *v);
+        check(&roots, &counts().to_dense());
+    }
+
+    #[test]
+    fn all_zero_rows_keep_factor_one() {
+        assert_eq!(library_factors(&[0.0, 0.0]), [1.0, 1.0]);
+        assert_eq!(library_factors(&[0.0, 2.0, 6.0]), [1.0, 2.0, 4.0 / 6.0]);
+        assert!(library_factors(&[]).is_empty());
+    }
+
+    #[test]
+    fn words_read_back_and_others_name_the_choices() {
+        for kind in [Normalize::Library, Normalize::None] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        for kind in [Transform::None, Transform::Sqrt, Transform::Log1p] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        let refused = "log".parse::<Transform>().unwrap_err().to_string();
+        assert_eq!(refused, "`log` is not one of: none, sqrt, log1p");
+    }
+}

@@ -115,3 +115,51 @@ impl DensityPrior {
         &self.weights
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_accepted_prior_sums_to_one_and_keeps_proportions() {
+        let prior = DensityPrior::new(vec![0.0, 1.0, 3.0]).unwrap();
+        assert_eq!(prior.weights(), [0.0, 0.25, 0.75]);
+        let prior = DensityPrior::rna_counts(&[1e-300, 2e-300, 0.0]).unwrap();
+        assert!((prior.weights().iter().sum::<f64>() - 1.0).abs() < 1e-15);
+        assert_eq!(DensityPrior::uniform(4).unwrap().weights(), [0.25; 4]);
+    }
+
+    #[test]
+    fn bad_weights_are_refused_with_their_voxel() {
+        let refused = |weights: &[f64]| DensityPrior::new(weights.to_vec()).unwrap_err();
+        assert_eq!(
+            refused(&[1.0, -2.0]),
+            PriorError::Negative {
+                voxel: 1,
+                value: -2.0
+            }
+        );
+        assert!(matches!(
+            refused(&[f64::NAN]),
+            PriorError::NotFinite { voxel: 0, .. }
+        ));
+        assert!(matches!(
+            refused(&[1.0, f64::INFINITY]),
+            PriorError::NotFinite { voxel: 1, .. }
+        ));
+        assert_eq!(refused(&[0.0, 0.0]), PriorError::ZeroSum { n_voxels: 2 });
+        assert_eq!(refused(&[f64::MAX, f64::MAX]), PriorError::Overflow);
+        assert_eq!(
+            DensityPrior::uniform(0),
+            Err(PriorError::ZeroSum { n_voxels: 0 })
+        );
+        let short = DensityPrior::uniform(3).unwrap().of_voxels(4);
+        assert_eq!(
+            short,
+            Err(PriorError::Length {
+                expected: 4,
+                found: 3
+            })
+        );
+    }
+}
