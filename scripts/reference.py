@@ -62,7 +62,7 @@ def main() -> None:
     def timed_loss(verbose=True):
         begins.append(time.perf_counter())
         found = loss(verbose=verbose)
-        terms.append([float(term) for term in found])
+        terms.append([float(term.detach() if torch.is_tensor(term) else term) for term in found])
         return found
 
     mapper._loss_fn = timed_loss

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Every check of the project: format, lints, tests, doc tests, docs, scripts.
+#
+#   scripts/test.sh
+#
+# Installs what is missing (see setup.sh). The first run compiles everything and takes about 25 minutes on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)
+export TANGRAM_PYTHON
+# mpirun refuses to run as root, which containers are, unless told twice.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
+
+began=$SECONDS
+passed=()
+check() {
+    local name=$1 start=$SECONDS
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    if ! "$@"; then
+        printf '\ntest.sh: %s failed' "$name" >&2
+        [ ${#passed[@]} -eq 0 ] || printf '; passed before it: %s' "${passed[*]}" >&2
+        printf '\n' >&2
+        exit 1
+    fi
+    passed+=("$name ($((SECONDS - start)) s)")
+}
+
+scripts_parse() {
+    local script
+    for script in scripts/*.sh .ci/run; do bash -n "$script" || return 1; done
+    "$TANGRAM_PYTHON" - scripts/*.py <<'PYTHON'
+import ast, sys
+for path in sys.argv[1:]:
+    ast.parse(open(path, encoding="utf-8").read(), path)
+PYTHON
+    if command -v shellcheck >/dev/null; then shellcheck -x -P . scripts/*.sh .ci/run || return 1; fi
+}
+
+check format cargo fmt --all --check
+check scripts scripts_parse
+check lints cargo clippy --workspace --all-targets --quiet -- -D warnings
+check "tests and doc tests" cargo test --workspace --quiet
+RUSTDOCFLAGS="-D warnings" check docs cargo doc --workspace --no-deps --quiet
+
+list=$(printf ', %s' "${passed[@]}")
+printf '\ntest.sh: all passed in %d s: %s\n' "$((SECONDS - began))" "${list:2}"
