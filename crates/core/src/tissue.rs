@@ -1,0 +1,263 @@
+//! A simulated piece of cortex, with everything known that a mapping has to find.
+//!
+//! The tissue is a section of 2,600 × 1,000 µm with layers, from the surface of the brain down to the white
+//! matter. Of the same tissue three independent sets of cells are measured: dissociated *cells* (sequenced, all
+//! genes), *voxels* of one cell each (imaged, a panel of genes) and *spots* of 1 to 12 cells each (sequenced, all
+//! genes). With z the depth of a cell below the surface and t its type:
+//!
+//! * type: `p(t | place) ∝ a_t(place)`: bands with soft edges for layered types, a low even level plus a band for
+//!   interneurons and glia, a few round niches of 40 µm for the rare ones
+//! * mean of gene g: `μ = ℓ · exp(b_g + m_tg + s_tg · (z - middle_t) / half_t)`, ℓ the lognormal library factor of
+//!   the cell, m high for the markers of t, s ≠ 0 for the gradient genes of t
+//! * count: 0 with probability `0.3 / (1 + μ)` (dropout; not when imaged), otherwise negative binomial with
+//!   variance `μ + μ² / 2`; when imaged, μ also carries a factor per gene
+//! * spot: the sum of the counts of its cells
+//!
+//! The level of b is set so that the asked share of sequenced counts is not zero.
+//!
+//! Every row depends on (seed, row) alone: blocks can be made in any order, by any number of threads, and a
+//! million cells never have to exist at once.
+
+mod expression;
+mod section;
+mod settings;
+mod stream;
+mod tables;
+mod types;
+
+use crate::SparseRows;
+use expression::{Gene, Profiles, Specimen};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use section::{LAYERS, Nearest, Place, SpotGrid, VoxelRows};
+pub use settings::{TissueError, TissueSettings};
+use std::ops::Range;
+use stream::{Stream, uniform};
+use types::{CELL_TYPES, Ecology};
+
+/// Cells looked at to set the density.
+const N_TRIALS: usize = 512;
+/// Rows made by one thread at a time.
+const ROWS_PER_TASK: usize = 128;
+/// Most cells under a spot; the least is 1.
+const MOST_CELLS_PER_SPOT: usize = 12;
+
+/// A simulated tissue: what is fixed of it. Its rows are made on demand.
+#[derive(Debug, Clone)]
+pub struct Tissue {
+    settings: TissueSettings,
+    stream: Stream,
+    ecology: Ecology,
+    cell_types: Vec<String>,
+    genes: Vec<Gene>,
+    gene_names: Vec<String>,
+    panel: Vec<usize>,
+    sequenced: Profiles,
+    imaged: Profiles,
+    voxels: Nearest,
+    spots: Nearest,
+    grid: SpotGrid,
+}
+
+impl Tissue {
+    /// Checks the settings, draws the niches and the expression profile of every type, and lays out voxels and
+    /// spots.
+    ///
+    /// # Errors
+    /// [`TissueError`] for a size of zero, a panel that has too few or too many genes, or an impossible density.
+    pub fn new(settings: TissueSettings) -> Result<Self, TissueError> {
+        settings.check()?;
+        let stream = Stream::new(settings.seed);
+        let ecology = Ecology::new(&stream);
+        let genes = expression::genes(settings.n_genes, settings.n_panel_genes);
+        let (panel, others): (Vec<usize>, Vec<usize>) =
+            (0..genes.len()).partition(|&g| genes[g].in_panel);
+
+        let trial = |cell| specimen_anywhere(&ecology, &mut stream.trial(cell));
+        let trials: Vec<Specimen> = (0..N_TRIALS).map(trial).collect();
+        let mut sequenced = Profiles::sequenced(&genes, &stream);
+        for group in [&panel, &others] {
+            sequenced.set_density(group, settings.density, &trials);
+        }
+        let imaged = sequenced.imaged(&panel, &stream);
+
+        let rows = VoxelRows::new(settings.n_voxels);
+        let voxel = |i| rows.place(i, two_uniform(&mut stream.voxel_place(i)));
+        let voxels = Nearest::new((0..settings.n_voxels).map(voxel).collect());
+        let grid = SpotGrid::new(settings.n_spots);
+        let spots = Nearest::new((0..settings.n_spots).map(|i| grid.place(i)).collect());
+        Ok(Self {
+            cell_types: CELL_TYPES.iter().map(|t| t.name.to_owned()).collect(),
+            gene_names: genes.iter().map(|g| g.name.clone()).collect(),
+            settings,
+            stream,
+            ecology,
+            genes,
+            panel,
+            sequenced,
+            imaged,
+            voxels,
+            spots,
+            grid,
+        })
+    }
+
+    /// The settings it was made from.
+    #[must_use]
+    pub fn settings(&self) -> &TissueSettings {
+        &self.settings
+    }
+
+    /// The cell types, from the upper layers down, then interneurons, glia and the rare types of the niches.
+    ///
+    /// The order of the categories of `cell_type` and of the columns of [`spot_truth`](Self::spot_truth).
+    #[must_use]
+    pub fn cell_types(&self) -> &[String] {
+        &self.cell_types
+    }
+
+    /// Names of all genes, sorted.
+    #[must_use]
+    pub fn genes(&self) -> &[String] {
+        &self.gene_names
+    }
+
+    /// The genes measured in voxels: indices into [`genes`](Self::genes), growing.
+    #[must_use]
+    pub fn panel(&self) -> &[usize] {
+        &self.panel
+    }
+
+    /// Counts of dissociated cells: (cells of the range, all genes).
+    ///
+    /// # Panics
+    /// If the range ends beyond the last cell.
+    #[must_use]
+    pub fn cells(&self, range: Range<usize>) -> SparseRows {
+        assert!(range.end <= self.settings.n_cells, "cells {range:?} exist");
+        rows_of(range, self.genes.len(), |cell, out, means| {
+            let mut rng = self.stream.cell(cell);
+            let specimen = specimen_anywhere(&self.ecology, &mut rng);
+            self.sequenced.means_of(&specimen, means);
+            out.push_row(self.sequenced.counts(means, &mut rng));
+        })
+    }
+
+    /// Counts of voxels: (voxels of the range, genes of the panel).
+    ///
+    /// # Panics
+    /// If the range ends beyond the last voxel.
+    #[must_use]
+    pub fn voxels(&self, range: Range<usize>) -> SparseRows {
+        assert!(
+            range.end <= self.settings.n_voxels,
+            "voxels {range:?} exist"
+        );
+        rows_of(range, self.panel.len(), |voxel, out, means| {
+            let (specimen, mut rng) = self.voxel_specimen(voxel);
+            self.imaged.means_of(&specimen, means);
+            out.push_row(self.imaged.counts(means, &mut rng));
+        })
+    }
+
+    /// Counts of spots, sums over the cells of each: (spots of the range, all genes).
+    ///
+    /// # Panics
+    /// If the range ends beyond the last spot.
+    #[must_use]
+    pub fn spots(&self, range: Range<usize>) -> SparseRows {
+        assert!(range.end <= self.settings.n_spots, "spots {range:?} exist");
+        rows_of(range, self.genes.len(), |spot, out, means| {
+            let mut sums = vec![0.0; self.genes.len()];
+            for cell in 0..self.n_cells_of_spot(spot) {
+                let (specimen, mut rng) = self.spot_specimen(spot, cell);
+                self.sequenced.means_of(&specimen, means);
+                for (g, count) in self.sequenced.counts(means, &mut rng) {
+                    sums[g as usize] += count;
+                }
+            }
+            out.push_row((0u32..).zip(sums));
+        })
+    }
+
+    /// Counts of every cell of one spot: (cells of the spot, all genes); their sum is the spot's row.
+    ///
+    /// # Panics
+    /// If there is no such spot.
+    #[must_use]
+    pub fn spot_cells(&self, spot: usize) -> SparseRows {
+        rows_of(
+            0..self.n_cells_of_spot(spot),
+            self.genes.len(),
+            |cell, out, means| {
+                let (specimen, mut rng) = self.spot_specimen(spot, cell);
+                self.sequenced.means_of(&specimen, means);
+                out.push_row(self.sequenced.counts(means, &mut rng));
+            },
+        )
+    }
+
+    /// The cell in a voxel, and the generator to draw its counts with.
+    fn voxel_specimen(&self, voxel: usize) -> (Specimen, ChaCha8Rng) {
+        let mut rng = self.stream.voxel(voxel);
+        (
+            Specimen::at(self.voxels.places()[voxel], &self.ecology, &mut rng),
+            rng,
+        )
+    }
+
+    /// A cell under a spot, and the generator to draw its counts with.
+    fn spot_specimen(&self, spot: usize, cell: usize) -> (Specimen, ChaCha8Rng) {
+        let mut rng = self.stream.spot_cell(spot, cell);
+        let place = self
+            .grid
+            .within(self.spots.places()[spot], two_uniform(&mut rng));
+        (Specimen::at(place, &self.ecology, &mut rng), rng)
+    }
+
+    /// One cell, and eleven more each with the probability of the layer: few in L1.
+    fn n_cells_of_spot(&self, spot: usize) -> usize {
+        let crowding = match LAYERS[self.spots.places()[spot].layer()].0 {
+            "L1" => 0.15,
+            "WM" => 0.35,
+            _ => 0.5,
+        };
+        let mut rng = self.stream.spot(spot);
+        1 + (1..MOST_CELLS_PER_SPOT)
+            .filter(|_| uniform(&mut rng) < crowding)
+            .count()
+    }
+}
+
+fn two_uniform(rng: &mut ChaCha8Rng) -> [f64; 2] {
+    [uniform(rng), uniform(rng)]
+}
+
+fn specimen_anywhere(ecology: &Ecology, rng: &mut ChaCha8Rng) -> Specimen {
+    let place = Place::anywhere(two_uniform(rng));
+    Specimen::at(place, ecology, rng)
+}
+
+/// Makes the rows of a range in parallel; `make_row` pushes one, given its index and a buffer.
+fn rows_of(
+    range: Range<usize>,
+    n_cols: usize,
+    make_row: impl Fn(usize, &mut SparseRows, &mut Vec<f64>) + Sync,
+) -> SparseRows {
+    let tasks: Vec<SparseRows> = (0..range.len().div_ceil(ROWS_PER_TASK))
+        .into_par_iter()
+        .map(|task| {
+            let start = range.start + task * ROWS_PER_TASK;
+            let (mut out, mut buffer) = (SparseRows::empty(n_cols), Vec::with_capacity(n_cols));
+            for row in start..(start + ROWS_PER_TASK).min(range.end) {
+                make_row(row, &mut out, &mut buffer);
+            }
+            out
+        })
+        .collect();
+    let mut all = SparseRows::empty(n_cols);
+    for block in &tasks {
+        all.append(block);
+    }
+    all
+}

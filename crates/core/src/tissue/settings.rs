@@ -1,0 +1,134 @@
+//! What to simulate, and why it may be impossible.
+
+use super::types::CELL_TYPES;
+use serde::{Deserialize, Serialize};
+
+/// What to simulate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TissueSettings {
+    /// Dissociated cells.
+    pub n_cells: usize,
+    /// Voxels of one cell each.
+    pub n_voxels: usize,
+    /// Spots of several cells each.
+    pub n_spots: usize,
+    /// Genes measured in cells and spots.
+    pub n_genes: usize,
+    /// Genes measured in voxels, a subset of the others.
+    pub n_panel_genes: usize,
+    /// Share of the counts of the dissociated cells that are not zero, of all genes and of the panel.
+    pub density: f64,
+    /// Seed of everything random; 0 is a seed like any other.
+    pub seed: u64,
+}
+
+impl Default for TissueSettings {
+    fn default() -> Self {
+        Self {
+            n_cells: 3_000,
+            n_voxels: 1_500,
+            n_spots: 300,
+            n_genes: 500,
+            n_panel_genes: 150,
+            density: 0.15,
+            seed: 42,
+        }
+    }
+}
+
+/// Why a tissue cannot be simulated.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TissueError {
+    /// A size of zero.
+    #[error("{field} is 0; ask for at least 1")]
+    Zero {
+        /// The setting.
+        field: &'static str,
+    },
+    /// A size beyond what the numbering of rows and columns holds.
+    #[error("{field} is {asked}; at most {most} are possible")]
+    TooMany {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        asked: usize,
+        /// Its largest possible value.
+        most: usize,
+    },
+    /// A panel with genes that do not exist.
+    #[error(
+        "n_panel_genes is {n_panel_genes}, more than the {n_genes} genes; lower it or raise n_genes"
+    )]
+    PanelTooLarge {
+        /// Genes of the panel.
+        n_panel_genes: usize,
+        /// All genes.
+        n_genes: usize,
+    },
+    /// A panel without a marker for every type.
+    #[error(
+        "n_panel_genes is {n_panel_genes}; one marker for each cell type needs at least {needed}"
+    )]
+    PanelTooSmall {
+        /// Genes of the panel.
+        n_panel_genes: usize,
+        /// One per type.
+        needed: usize,
+    },
+    /// A share of non-zero counts that is none, or that no tissue reaches.
+    #[error("density is {density}; it is a share of counts, from 0.01 to 0.9")]
+    Density {
+        /// The setting.
+        density: f64,
+    },
+}
+
+/// Smallest and largest share of non-zero counts.
+const DENSITIES: std::ops::RangeInclusive<f64> = 0.01..=0.9;
+/// Rows of any kind, and genes: far above any machine's reach, far below the limits of the numbering.
+const MOST_ROWS: usize = 1 << 40;
+const MOST_GENES: usize = 1_000_000;
+impl TissueSettings {
+    /// Whether there is such a tissue.
+    pub(super) fn check(&self) -> Result<(), TissueError> {
+        let &TissueSettings {
+            n_cells,
+            n_voxels,
+            n_spots,
+            n_genes,
+            n_panel_genes,
+            density,
+            seed: _,
+        } = self;
+        for (field, asked, most) in [
+            ("n_cells", n_cells, MOST_ROWS),
+            ("n_voxels", n_voxels, MOST_ROWS),
+            ("n_spots", n_spots, MOST_ROWS),
+            ("n_genes", n_genes, MOST_GENES),
+        ] {
+            if asked == 0 {
+                return Err(TissueError::Zero { field });
+            }
+            if asked > most {
+                return Err(TissueError::TooMany { field, asked, most });
+            }
+        }
+        if n_panel_genes > n_genes {
+            return Err(TissueError::PanelTooLarge {
+                n_panel_genes,
+                n_genes,
+            });
+        }
+        if n_panel_genes < CELL_TYPES.len() {
+            return Err(TissueError::PanelTooSmall {
+                n_panel_genes,
+                needed: CELL_TYPES.len(),
+            });
+        }
+        if !DENSITIES.contains(&density) {
+            return Err(TissueError::Density { density });
+        }
+        Ok(())
+    }
+}
