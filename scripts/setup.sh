@@ -33,10 +33,12 @@ tangram_missing_packages() {
     tangram_has_libclang || echo "libclang-dev|libclang, reads the MPI headers (module load llvm, then export LIBCLANG_PATH)"
     python3 -c 'import venv, ensurepip' >/dev/null 2>&1 \
         || echo "python3-venv|Python with venv, fetches libtorch (module load python)"
-    command -v curl >/dev/null || echo "curl|curl, fetches Rust"
+    tangram_has_cargo || command -v curl >/dev/null || echo "curl|curl, fetches Rust"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || [ -e /etc/ssl/ca-bundle.pem ] \
         || echo "ca-certificates|certificates for downloads"
 }
+
+tangram_has_cargo() { command -v cargo >/dev/null || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; }
 
 tangram_has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] || command -v llvm-config >/dev/null \
@@ -131,6 +133,7 @@ tangram_find_libtorch() {
             return 1
         fi
         tangram_check_torch_version "$(tangram_torch_version "$LIBTORCH")" "LIBTORCH=$LIBTORCH" || return 1
+        LIBTORCH=$(cd "$LIBTORCH" && pwd)
     else
         LIBTORCH="$cache/libtorch-$TANGRAM_TORCH_VERSION-cpu"
         tangram_libtorch_is_whole "$LIBTORCH" || tangram_assemble_libtorch "$LIBTORCH" || return 1
