@@ -1,9 +1,16 @@
 //! An opened input of any kind.
-#![allow(clippy::unimplemented, unused_variables)]
 
+use crate::elements::{self, Encoding, listed};
+use crate::summary;
+use crate::tenx::TenX;
+use crate::tree::hdf5::Hdf5Tree;
+use crate::tree::zarr::{Format, ZarrTree};
+use crate::tree::{Node, Tree};
 use crate::{Matrix, MatrixName, StoreError, Summary, Uns};
 use ndarray::Array2;
-use std::path::Path;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use tangram_core::{Column, Table};
 
 /// What an input is.
@@ -23,6 +30,19 @@ pub enum Kind {
     SpaceRanger,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::H5ad => "AnnData in HDF5",
+            Self::ZarrV2 => "AnnData in Zarr 2",
+            Self::ZarrV3 => "AnnData in Zarr 3",
+            Self::TenXH5 => "10x matrix in HDF5",
+            Self::TenXMtx => "10x matrix folder",
+            Self::SpaceRanger => "Space Ranger folder",
+        })
+    }
+}
+
 /// Rows or columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
@@ -34,7 +54,19 @@ pub enum Names {
 
 /// An opened input: AnnData, 10x matrix or Space Ranger folder. Opening reads its structure, not its matrices.
 #[derive(Debug)]
-pub struct Dataset;
+pub struct Dataset {
+    path: PathBuf,
+    kind: Kind,
+    source: Source,
+    n_obs: usize,
+    n_vars: usize,
+}
+
+#[derive(Debug)]
+enum Source {
+    AnnData(Box<dyn Tree>),
+    TenX(Box<TenX>),
+}
 
 impl Dataset {
     /// Opens `.h5ad`, an AnnData `.zarr` (format 2 or 3), a 10x `.h5` (Cell Ranger 2 and later), a folder with
@@ -45,31 +77,44 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::NotHdf5`], [`StoreError::UnknownKind`], or what is wrong inside.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        unimplemented!()
+        if !path.exists() {
+            return Err(StoreError::Missing { path: path.to_owned() });
+        }
+        if path.is_dir() {
+            return Self::open_folder(path);
+        }
+        let tree = Hdf5Tree::open(path)?;
+        if tree.node("obs")?.is_some() && tree.node("var")?.is_some() {
+            return Self::anndata(path, Kind::H5ad, Box::new(tree));
+        }
+        match TenX::open_h5(tree)? {
+            Some(tenx) => Ok(Self::tenx(path, Kind::TenXH5, tenx)),
+            None => Err(unknown(path, "an HDF5 file without `obs` and `var`")),
+        }
     }
 
     /// The path it was opened from.
     #[must_use]
     pub fn path(&self) -> &Path {
-        unimplemented!()
+        &self.path
     }
 
     /// What it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        unimplemented!()
+        self.kind
     }
 
     /// Number of observations: cells or voxels.
     #[must_use]
     pub fn n_obs(&self) -> usize {
-        unimplemented!()
+        self.n_obs
     }
 
     /// Number of variables: genes.
     #[must_use]
     pub fn n_vars(&self) -> usize {
-        unimplemented!()
+        self.n_vars
     }
 
     /// Names of the observations.
@@ -77,7 +122,10 @@ impl Dataset {
     /// # Errors
     /// If they cannot be read.
     pub fn obs_names(&self) -> Result<Vec<String>, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => elements::table_names(&**tree, "obs"),
+            Source::TenX(tenx) => Ok(tenx.obs.names.clone()),
+        }
     }
 
     /// Names of the variables.
@@ -85,7 +133,10 @@ impl Dataset {
     /// # Errors
     /// If they cannot be read.
     pub fn var_names(&self) -> Result<Vec<String>, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => elements::table_names(&**tree, "var"),
+            Source::TenX(tenx) => Ok(tenx.var.names.clone()),
+        }
     }
 
     /// Names of observations or variables, each once.
@@ -93,7 +144,21 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::DuplicateName`] names the first that is there twice.
     pub fn unique_names(&self, which: Names) -> Result<Vec<String>, StoreError> {
-        unimplemented!()
+        let (table, names) = match which {
+            Names::Obs => ("obs", self.obs_names()?),
+            Names::Var => ("var", self.var_names()?),
+        };
+        let mut counts: HashMap<&str, usize> = HashMap::with_capacity(names.len());
+        names.iter().for_each(|name| *counts.entry(name).or_default() += 1);
+        match names.iter().find(|name| counts[name.as_str()] > 1) {
+            None => Ok(names),
+            Some(name) => Err(StoreError::DuplicateName {
+                path: self.path.clone(),
+                table,
+                name: name.clone(),
+                count: counts[name.as_str()],
+            }),
+        }
     }
 
     /// The table of observations.
@@ -101,7 +166,10 @@ impl Dataset {
     /// # Errors
     /// If it cannot be read.
     pub fn obs(&self) -> Result<Table, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => elements::table(&**tree, "obs"),
+            Source::TenX(tenx) => Ok(tenx.obs.clone()),
+        }
     }
 
     /// The table of variables.
@@ -109,7 +177,10 @@ impl Dataset {
     /// # Errors
     /// If it cannot be read.
     pub fn var(&self) -> Result<Table, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => elements::table(&**tree, "var"),
+            Source::TenX(tenx) => Ok(tenx.var.clone()),
+        }
     }
 
     /// One column of the table of observations.
@@ -117,7 +188,13 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::MissingField`] lists the columns there are.
     pub fn obs_column(&self, name: &str) -> Result<Column, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => elements::column(&**tree, "obs", name),
+            Source::TenX(tenx) => tenx.obs.column(name).cloned().ok_or_else(|| {
+                let names: Vec<String> = tenx.obs.columns.iter().map(|(n, _)| n.clone()).collect();
+                self.missing("obs", "column", name, &names)
+            }),
+        }
     }
 
     /// Names of the arrays in `obsm`.
@@ -125,7 +202,10 @@ impl Dataset {
     /// # Errors
     /// If they cannot be read.
     pub fn obsm_names(&self) -> Result<Vec<String>, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => children(&**tree, "obsm"),
+            Source::TenX(tenx) => Ok(tenx.spatial.iter().map(|_| "spatial".to_owned()).collect()),
+        }
     }
 
     /// An array of `obsm`, whether dense, sparse or a table of numbers: (observations, columns).
@@ -133,7 +213,7 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::MissingField`] lists the arrays there are.
     pub fn obsm(&self, name: &str) -> Result<Array2<f32>, StoreError> {
-        unimplemented!()
+        Ok(self.obsm_f64(name)?.mapv(|v| v as f32))
     }
 
     /// Column names of an array of `obsm` that is a table; `None` where it has no names.
@@ -141,7 +221,17 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::MissingField`] lists the arrays there are.
     pub fn obsm_labels(&self, name: &str) -> Result<Option<Vec<String>>, StoreError> {
-        unimplemented!()
+        let names = self.obsm_names()?;
+        if !names.iter().any(|n| n == name) {
+            return Err(self.missing("obsm", "array", name, &names));
+        }
+        let at = format!("obsm/{name}");
+        match &self.source {
+            Source::AnnData(tree) if Encoding::of(&**tree, &at)? == Encoding::Dataframe => {
+                elements::table_columns(&**tree, &at).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Coordinates of the observations, `obsm/spatial`; `None` where there are none.
@@ -149,7 +239,23 @@ impl Dataset {
     /// # Errors
     /// If they cannot be read.
     pub fn spatial(&self) -> Result<Option<Array2<f64>>, StoreError> {
-        unimplemented!()
+        match self.obsm_names()?.iter().any(|n| n == "spatial") {
+            true => self.obsm_f64("spatial").map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// An array of `varm`, (variables, columns); `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn varm(&self, name: &str) -> Result<Option<Array2<f64>>, StoreError> {
+        match &self.source {
+            Source::AnnData(tree) if children(&**tree, "varm")?.iter().any(|n| n == name) => {
+                elements::numbers(&**tree, &format!("varm/{name}"), self.n_vars).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The matrices there are: `X`, `raw`, layers.
@@ -157,7 +263,19 @@ impl Dataset {
     /// # Errors
     /// If they cannot be listed.
     pub fn matrix_names(&self) -> Result<Vec<MatrixName>, StoreError> {
-        unimplemented!()
+        let tree = match &self.source {
+            Source::TenX(_) => return Ok(vec![MatrixName::X]),
+            Source::AnnData(tree) => &**tree,
+        };
+        let mut names = Vec::new();
+        for name in [MatrixName::X, MatrixName::Raw] {
+            if let Some(at) = place(tree, &name)? {
+                let null = matches!(Encoding::of(tree, &at), Ok(Encoding::Null));
+                names.extend((!null).then_some(name));
+            }
+        }
+        names.extend(children(tree, "layers")?.into_iter().map(MatrixName::Layer));
+        Ok(names)
     }
 
     /// A matrix, to be read in parts.
@@ -165,7 +283,30 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::MissingField`] lists the matrices there are.
     pub fn matrix(&self, name: &MatrixName) -> Result<Matrix<'_>, StoreError> {
-        unimplemented!()
+        let names = self.matrix_names()?;
+        if !names.contains(name) {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            return Err(self.missing("the file", "matrix", &name.to_string(), &names));
+        }
+        let tree = match &self.source {
+            Source::TenX(tenx) => return tenx.matrix(self),
+            Source::AnnData(tree) => &**tree,
+        };
+        let at = place(tree, name)?.unwrap_or_default();
+        let matrix = Matrix::open(self, name, tree, &at)?;
+        let (n_rows, n_columns) = matrix.shape();
+        let n_vars = match name {
+            MatrixName::Raw => elements::table_len(tree, raw_variables(tree)?)?,
+            _ => self.n_vars,
+        };
+        if (n_rows, n_columns) != (self.n_obs, n_vars) {
+            let reason = format!(
+                "it is {n_rows} by {n_columns}, but the file has {} observations and {n_vars} variables",
+                self.n_obs
+            );
+            return Err(StoreError::broken(&self.path, &at, reason));
+        }
+        Ok(matrix)
     }
 
     /// Keys of `uns`.
@@ -173,7 +314,10 @@ impl Dataset {
     /// # Errors
     /// If they cannot be listed.
     pub fn uns_names(&self) -> Result<Vec<String>, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => children(&**tree, "uns"),
+            Source::TenX(_) => Ok(Vec::new()),
+        }
     }
 
     /// A value of `uns`, by key or by path (`training/history`); `None` where there is none.
@@ -181,7 +325,13 @@ impl Dataset {
     /// # Errors
     /// If it is there but of a kind that [`Uns`] does not hold.
     pub fn uns_value(&self, key: &str) -> Result<Option<Uns>, StoreError> {
-        unimplemented!()
+        match &self.source {
+            Source::AnnData(tree) => {
+                let at = format!("uns/{key}");
+                tree.node(&at)?.map(|_| elements::uns(&**tree, &at)).transpose()
+            }
+            Source::TenX(_) => Ok(None),
+        }
     }
 
     /// What the input holds, without reading its matrices.
@@ -189,6 +339,104 @@ impl Dataset {
     /// # Errors
     /// If its structure cannot be read.
     pub fn summary(&self) -> Result<Summary, StoreError> {
-        unimplemented!()
+        summary::summarise(self)
     }
+
+    fn open_folder(path: &Path) -> Result<Self, StoreError> {
+        if let Some(format) = ZarrTree::format_of(path) {
+            let tree = ZarrTree::open(path, format)?;
+            if tree.node("obs")?.is_none() || tree.node("var")?.is_none() {
+                return Err(unknown(path, "a Zarr store without `obs` and `var`"));
+            }
+            let kind = if format == Format::V2 { Kind::ZarrV2 } else { Kind::ZarrV3 };
+            return Self::anndata(path, kind, Box::new(tree));
+        }
+        if let Some(tenx) = TenX::open_space_ranger(path)? {
+            return Ok(Self::tenx(path, Kind::SpaceRanger, tenx));
+        }
+        match TenX::open_mtx(path)? {
+            Some(tenx) => Ok(Self::tenx(path, Kind::TenXMtx, tenx)),
+            None => Err(unknown(path, "a folder of another kind")),
+        }
+    }
+
+    fn anndata(path: &Path, kind: Kind, tree: Box<dyn Tree>) -> Result<Self, StoreError> {
+        let n_obs = elements::table_len(&*tree, "obs")?;
+        let n_vars = elements::table_len(&*tree, "var")?;
+        Ok(Self { path: path.to_owned(), kind, source: Source::AnnData(tree), n_obs, n_vars })
+    }
+
+    fn tenx(path: &Path, kind: Kind, tenx: TenX) -> Self {
+        let (n_obs, n_vars) = (tenx.obs.len(), tenx.var.len());
+        Self { path: path.to_owned(), kind, source: Source::TenX(Box::new(tenx)), n_obs, n_vars }
+    }
+
+    /// The tree of an AnnData file; `None` for other inputs.
+    pub(crate) fn tree(&self) -> Option<&dyn Tree> {
+        match &self.source {
+            Source::AnnData(tree) => Some(&**tree),
+            Source::TenX(_) => None,
+        }
+    }
+
+    /// Names of the columns of a matrix.
+    pub(crate) fn variables_of(&self, name: &MatrixName) -> Result<Vec<String>, StoreError> {
+        match (&self.source, name) {
+            (Source::AnnData(tree), MatrixName::Raw) => {
+                elements::table_names(&**tree, raw_variables(&**tree)?)
+            }
+            _ => self.var_names(),
+        }
+    }
+
+    fn obsm_f64(&self, name: &str) -> Result<Array2<f64>, StoreError> {
+        let names = self.obsm_names()?;
+        if !names.iter().any(|n| n == name) {
+            return Err(self.missing("obsm", "array", name, &names));
+        }
+        match &self.source {
+            Source::AnnData(tree) => elements::numbers(&**tree, &format!("obsm/{name}"), self.n_obs),
+            Source::TenX(tenx) => Ok(tenx.spatial.clone().expect("it is listed only if it is there")),
+        }
+    }
+
+    fn missing(&self, parent: &str, what: &'static str, name: &str, found: &[String]) -> StoreError {
+        StoreError::MissingField {
+            path: self.path.clone(),
+            parent: parent.to_owned(),
+            what,
+            name: name.to_owned(),
+            found: listed(found),
+        }
+    }
+}
+
+fn unknown(path: &Path, found: &str) -> StoreError {
+    StoreError::UnknownKind { path: path.to_owned(), found: found.to_owned() }
+}
+
+fn children(tree: &dyn Tree, group: &str) -> Result<Vec<String>, StoreError> {
+    match tree.node(group)? {
+        Some(Node::Group) => tree.children(group),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Where a matrix is in an AnnData file; anndata 0.6 wrote `raw.X` for `raw/X`.
+fn place(tree: &dyn Tree, name: &MatrixName) -> Result<Option<String>, StoreError> {
+    let places = match name {
+        MatrixName::X => vec!["X".to_owned()],
+        MatrixName::Raw => vec!["raw/X".to_owned(), "raw.X".to_owned()],
+        MatrixName::Layer(layer) => vec![format!("layers/{layer}")],
+    };
+    for at in places {
+        if tree.node(&at)?.is_some() {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+fn raw_variables(tree: &dyn Tree) -> Result<&'static str, StoreError> {
+    Ok(if tree.node("raw/var")?.is_some() { "raw/var" } else { "raw.var" })
 }

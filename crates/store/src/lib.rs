@@ -4,12 +4,18 @@
 //! tables, matrices and coordinates; [`AnnDataWriter`] writes an AnnData file aside and renames it into place.
 
 mod aside;
+mod compressed;
 mod dataset;
+mod elements;
+mod encode;
 mod error;
 mod fingerprint;
 mod matrix;
+mod mtx;
 mod npy;
 mod summary;
+mod tenx;
+mod tree;
 mod uns;
 mod writer;
 

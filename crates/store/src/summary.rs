@@ -1,9 +1,12 @@
 //! What a file holds, for people.
 
-use crate::Kind;
+use crate::elements::{self, Encoding};
+use crate::tree::{Node, Tree};
+use crate::{Dataset, Kind, StoreError};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
+use tangram_core::{Column, Table};
 
 /// What a dataset holds; displays as a table.
 #[derive(Debug, Clone, Serialize)]
@@ -67,8 +70,142 @@ pub struct ObsmSummary {
     pub shape: Vec<usize>,
 }
 
+/// Collects what a dataset holds.
+pub(crate) fn summarise(dataset: &Dataset) -> Result<Summary, StoreError> {
+    const NAMES: usize = 3;
+    let mut matrices = Vec::new();
+    for name in dataset.matrix_names()? {
+        let matrix = dataset.matrix(&name)?;
+        let (n_rows, n_columns) = matrix.shape();
+        let all = (n_rows as f64 * n_columns as f64).max(1.0);
+        matrices.push(MatrixSummary {
+            name: name.to_string(),
+            layout: matrix.layout().to_owned(),
+            dtype: matrix.dtype().to_owned(),
+            shape: matrix.shape(),
+            density: matrix.stored_entries().map(|n| n as f64 / all),
+        });
+    }
+    let first = |mut names: Vec<String>| {
+        names.truncate(NAMES);
+        names
+    };
+    let (obs, var, obsm) = match dataset.tree() {
+        Some(tree) => (columns(tree, "obs")?, columns(tree, "var")?, arrays(tree, dataset)?),
+        None => {
+            let spatial = dataset.spatial()?;
+            let spatial = spatial.map(|s| ObsmSummary {
+                name: "spatial".to_owned(),
+                dtype: "float64".to_owned(),
+                shape: s.shape().to_vec(),
+            });
+            (described(&dataset.obs()?), described(&dataset.var()?), spatial.into_iter().collect())
+        }
+    };
+    Ok(Summary {
+        path: dataset.path().to_owned(),
+        kind: dataset.kind(),
+        n_obs: dataset.n_obs(),
+        n_vars: dataset.n_vars(),
+        first_names: (first(dataset.obs_names()?), first(dataset.var_names()?)),
+        matrices,
+        obs,
+        var,
+        obsm,
+        uns: dataset.uns_names()?,
+    })
+}
+
+fn columns(tree: &dyn Tree, table: &str) -> Result<Vec<ColumnSummary>, StoreError> {
+    let mut out = Vec::new();
+    for name in elements::table_columns(tree, table)? {
+        let (dtype, n_categories) = elements::column_type(tree, table, &name)?;
+        out.push(ColumnSummary { name, dtype, n_categories });
+    }
+    Ok(out)
+}
+
+fn described(table: &Table) -> Vec<ColumnSummary> {
+    let describe = |(name, column): &(String, Column)| {
+        let (dtype, n_categories) = match column {
+            Column::Categorical { categories, .. } => ("categorical", Some(categories.len())),
+            Column::Numeric(_) => ("float64", None),
+            Column::Text(_) => ("text", None),
+        };
+        ColumnSummary { name: name.clone(), dtype: dtype.to_owned(), n_categories }
+    };
+    table.columns.iter().map(describe).collect()
+}
+
+fn arrays(tree: &dyn Tree, dataset: &Dataset) -> Result<Vec<ObsmSummary>, StoreError> {
+    let mut out = Vec::new();
+    for name in dataset.obsm_names()? {
+        let at = format!("obsm/{name}");
+        let (dtype, shape) = match Encoding::of(tree, &at) {
+            Ok(Encoding::Array) if tree.node(&at)? == Some(Node::Array) => {
+                let array = tree.array(&at)?;
+                (array.dtype().to_string(), array.shape().to_vec())
+            }
+            Ok(Encoding::Csr | Encoding::Csc) => {
+                let (rows, columns) = elements::sparse_shape(tree, &at)?;
+                ("sparse".to_owned(), vec![rows, columns])
+            }
+            Ok(Encoding::Dataframe) => {
+                ("table".to_owned(), vec![dataset.n_obs(), elements::table_columns(tree, &at)?.len()])
+            }
+            Ok(other) => (format!("{other:?} (not read)"), vec![]),
+            Err(StoreError::Encoding { encoding, .. }) => (format!("{encoding} (not read)"), vec![]),
+            Err(error) => return Err(error),
+        };
+        out.push(ObsmSummary { name, dtype, shape });
+    }
+    Ok(out)
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.path.display())
+            .and_then(|()| writeln!(f, "{}: {} observations × {} variables", self.kind, self.n_obs, self.n_vars))?;
+        writeln!(f, "  observations  {}", names(&self.first_names.0, self.n_obs))?;
+        writeln!(f, "  variables     {}", names(&self.first_names.1, self.n_vars))?;
+        section(f, "matrices", self.matrices.iter().map(|m| {
+            let density = m.density.map_or_else(String::new, |d| format!(", {:.1} % stored", d * 100.0));
+            (m.name.clone(), format!("{} × {}, {} {}{density}", m.shape.0, m.shape.1, m.layout, m.dtype))
+        }))?;
+        section(f, "obs columns", self.obs.iter().map(ColumnSummary::line))?;
+        section(f, "var columns", self.var.iter().map(ColumnSummary::line))?;
+        section(f, "obsm", self.obsm.iter().map(|o| {
+            let sizes: Vec<String> = o.shape.iter().map(ToString::to_string).collect();
+            (o.name.clone(), format!("{} {}", sizes.join(" × "), o.dtype).trim().to_owned())
+        }))?;
+        if !self.uns.is_empty() {
+            writeln!(f, "uns\n  {}", self.uns.join(", "))?;
+        }
+        Ok(())
     }
+}
+
+impl ColumnSummary {
+    fn line(&self) -> (String, String) {
+        let categories = self.n_categories.map_or_else(String::new, |n| format!(", {n} categories"));
+        (self.name.clone(), format!("{}{categories}", self.dtype))
+    }
+}
+
+fn names(first: &[String], all: usize) -> String {
+    let more = if all > first.len() { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
+}
+
+fn section(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    lines: impl Iterator<Item = (String, String)>,
+) -> fmt::Result {
+    let lines: Vec<_> = lines.collect();
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    if !lines.is_empty() {
+        writeln!(f, "{title}")?;
+    }
+    lines.iter().try_for_each(|(name, what)| writeln!(f, "  {name:width$}  {what}"))
 }
