@@ -23,4 +23,5 @@ cd "$(dirname "$0")/.."
 cargo build --release --quiet
 python=$(bash scripts/python-env.sh tests)
 reference=$(bash scripts/python-env.sh reference)
-exec "$python" scripts/bench.py --tangram target/release/tangram --reference "$reference" --work target/bench "$@"
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+exec "$python" scripts/bench.py --tangram "$target/release/tangram" --reference "$reference" --work "$target/bench" "$@"

@@ -30,7 +30,7 @@ cd "$(dirname "$0")/.."
 python=$(bash scripts/python-env.sh tests)
 echo "demo: building tangram" >&2
 cargo build --release --quiet
-tangram=$PWD/target/release/tangram
+tangram=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/tangram
 
 step() { printf '\n== %s\n' "$*"; }
 

@@ -2,7 +2,7 @@
 
     validate.py prepare DATA WORK          writes WORK/TASK/problem.npz and WORK/TASK/hold-out.txt for every task
     validate.py tasks                      prints the names of the tasks
-    validate.py files TASK                 prints the two file names of a task
+    validate.py plan TASK                  prints the two file names and the epochs of a task
     validate.py epochs FOLDER              prints how many epochs a kept result of reference.py trained, 0 if none is there
     validate.py table DATA WORK [--reference FOLDER] [--only TASK]
                                            judges WORK/TASK/run and FOLDER/TASK by the same code, prints the table
@@ -29,13 +29,15 @@ class Task:
     name: str
     cells: str
     voxels: str
+    epochs: int
 
 
+# The first is by far the largest: fewer epochs keep the whole comparison below half an hour on two cores.
 TASKS = [
-    Task("mop-merfish", "mop_10x_sc.h5ad", "mop_merfish_spatial.h5ad"),
-    Task("visp-merfish", "mop_10x_sc.h5ad", "visp_merfish_spatial.h5ad"),
-    Task("starmap", "mop_10x_sc.h5ad", "starmap_v1_cells.h5ad"),
-    Task("pdac", "pdac_sc.h5ad", "pdac_st_spatial.h5ad"),
+    Task("mop-merfish", "mop_10x_sc.h5ad", "mop_merfish_spatial.h5ad", 300),
+    Task("visp-merfish", "mop_10x_sc.h5ad", "visp_merfish_spatial.h5ad", 500),
+    Task("starmap", "mop_10x_sc.h5ad", "starmap_v1_cells.h5ad", 500),
+    Task("pdac", "pdac_sc.h5ad", "pdac_st_spatial.h5ad", 500),
 ]
 
 # Cells' subclasses that live in one layer each, and the voxels' layers they belong in.
@@ -231,9 +233,11 @@ def main() -> None:
     match sys.argv[1:]:
         case ["tasks"]:
             print("\n".join(task.name for task in TASKS))
-        case ["files", name]:
-            task = next(task for task in TASKS if task.name == name)
-            print(task.cells, task.voxels)
+        case ["plan", name]:
+            task = next((task for task in TASKS if task.name == name), None)
+            if task is None:
+                sys.exit(f"validate: no task {name}; there are: {', '.join(task.name for task in TASKS)}")
+            print(task.cells, task.voxels, task.epochs)
         case ["prepare", data, work]:
             prepare(Path(data), Path(work))
         case ["epochs", folder]:
