@@ -240,7 +240,10 @@ impl SparseSink<'_> {
         }
         indices.finish()?;
         values.finish()?;
-        writer.tree.array(&format!("{at}/indptr"), &[indptr.len()], Values::I64(&indptr), &[])
+        // The width of scipy's indices: parts of scikit-learn take no matrix whose pointers are needlessly wide.
+        let narrow: Option<Vec<i32>> = indptr.iter().map(|&p| i32::try_from(p).ok()).collect();
+        let values = narrow.as_ref().map_or(Values::I64(&indptr), |narrow| Values::I32(narrow));
+        writer.tree.array(&format!("{at}/indptr"), &[indptr.len()], values, &[])
     }
 }
 

@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 20;
 /// Numbers per shard: 64 MB of `f32`. An array that fits in one is not sharded.
 const SHARD: usize = 16 * CHUNK;
 /// A matrix of more chunks than this is sharded.
-const MANY_CHUNKS: usize = 64;
+const MANY_CHUNKS: usize = 16;
 /// Low compression: the entries of a mapping hardly compress, and writing must not wait for it.
 const ZSTD: i32 = 1;
 

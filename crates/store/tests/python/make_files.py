@@ -1,6 +1,6 @@
 """Writes one small data set in every format and encoding the store reads: make_files.py FOLDER.
 
-The values follow formulas, which the Rust test computes again (crates/store/tests/read.rs). Files come from anndata
+The values follow formulas, which the Rust test computes again (crates/store/tests/files/read.rs). Files come from anndata
 itself; those of older versions and of 10x programs are written with h5py and the standard library in the layout their
 writers document.
 """
@@ -19,6 +19,8 @@ import scipy.io
 import scipy.sparse as sp
 
 N, M, RAW = 50, 12, 14
+# anndata turns repeated texts into categories unless told otherwise.
+PLAIN = {"convert_strings_to_categoricals": False}
 warnings.simplefilter("ignore")
 ad.settings.allow_write_nullable_strings = True
 
@@ -42,7 +44,7 @@ def observations():
             "score": np.where(i == 5, np.nan, i / 4),
             "count": (i * 2).astype("int32"),
             "flag": i % 3 == 0,
-            "note": [f"note {k % 6}µ" for k in i],
+            "note": [f"note {k}µ" for k in i],
             "n_int": pd.array([None if k % 5 == 0 else int(k) for k in i], dtype="Int64"),
             "n_bool": pd.array([None if k % 7 == 0 else bool(k % 2 == 0) for k in i], dtype="boolean"),
             "n_str": pd.array([None if k % 6 == 0 else f"s{k}" for k in i], dtype="string"),
@@ -96,22 +98,22 @@ def write_anndata(out):
     }
     for name, matrix in kinds.items():
         a = data(matrix)
-        a.write_h5ad(out / f"{name}.h5ad")
+        a.write_h5ad(out / f"{name}.h5ad", **PLAIN)
         if name == "dense_f16":
             continue
         del a.uns["ranks"]
         for version in (2, 3):
             ad.settings.zarr_write_format = version
-            a.write_zarr(out / f"{name}_v{version}.zarr")
+            a.write_zarr(out / f"{name}_v{version}.zarr", **PLAIN)
     for name, options in {
         "gzip": {"compression": "gzip", "compression_opts": 4},
         "lzf": {"compression": "lzf"},
     }.items():
-        data(kinds["csr_f32"]).write_h5ad(out / f"{name}_csr.h5ad", **options)
-        data(kinds["dense_f64"]).write_h5ad(out / f"{name}_dense.h5ad", **options)
+        data(kinds["csr_f32"]).write_h5ad(out / f"{name}_csr.h5ad", **options, **PLAIN)
+        data(kinds["dense_f64"]).write_h5ad(out / f"{name}_dense.h5ad", **options, **PLAIN)
     unnamed = data(kinds["csr_f32"])
     unnamed.X = None
-    unnamed.write_h5ad(out / "no_x.h5ad")
+    unnamed.write_h5ad(out / "no_x.h5ad", **PLAIN)
 
 
 def write_sharded(out):
@@ -120,7 +122,7 @@ def write_sharded(out):
 
     ad.settings.zarr_write_format = 3
     store = out / "sharded_v3.zarr"
-    data(sp.csr_matrix(values().astype("float32"))).write_zarr(store)
+    data(sp.csr_matrix(values().astype("float32"))).write_zarr(store, **PLAIN)
     group = zarr.open_group(store, mode="r+")
     for key in ("X/data", "X/indices", "layers/dense"):
         old = group[key]
@@ -253,11 +255,11 @@ def write_bad(out):
         for layout, make in {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.asarray}.items():
             x = values().astype("float32")
             x[33, 4] = value
-            data(make(x)).write_h5ad(out / f"{name}_{layout}.h5ad")
+            data(make(x)).write_h5ad(out / f"{name}_{layout}.h5ad", **PLAIN)
     twice = data(sp.csr_matrix(values().astype("float32")))
     twice.var_names = gene_names()
-    twice.write_h5ad(out / "duplicates.h5ad")
-    data(sp.csr_matrix(values().astype("float32"))).write_h5ad(out / "unknown_encoding.h5ad")
+    twice.write_h5ad(out / "duplicates.h5ad", **PLAIN)
+    data(sp.csr_matrix(values().astype("float32"))).write_h5ad(out / "unknown_encoding.h5ad", **PLAIN)
     with h5py.File(out / "unknown_encoding.h5ad", "r+") as f:
         f["X"].attrs["encoding-type"] = "quantum_matrix"
 

@@ -1,0 +1,9 @@
+//! Files read and written, against anndata and scanpy themselves.
+//!
+//! Tests that need Python take the interpreter from the variable `TANGRAM_PYTHON`; it must have anndata, scanpy and zarr.
+
+mod bad;
+mod cycle;
+mod judged;
+mod python;
+mod read;

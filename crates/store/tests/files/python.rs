@@ -1,0 +1,39 @@
+//! The Python that makes and judges files.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+fn interpreter() -> Option<PathBuf> {
+    let found = std::env::var_os("TANGRAM_PYTHON").filter(|p| !p.is_empty()).map(PathBuf::from);
+    if found.is_none() {
+        eprintln!("skipped: TANGRAM_PYTHON names no Python with anndata and scanpy");
+    }
+    found
+}
+
+/// Runs a script beside this file's folder; `None` without Python.
+pub fn run(script: &str, arguments: &[&Path]) -> Option<()> {
+    let python = interpreter()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    let output = Command::new(python).arg("-W").arg("error::FutureWarning:__main__").arg(&script).args(arguments).output();
+    let output = output.expect("the interpreter of TANGRAM_PYTHON runs");
+    assert!(
+        output.status.success(),
+        "{} failed:\n{}{}",
+        script.display(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(())
+}
+
+/// The folder of `make_files.py`'s files, made once; `None` without Python.
+pub fn files() -> Option<&'static Path> {
+    static MADE: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        run("make_files.py", &[folder.path()]).map(|()| folder)
+    });
+    made.as_ref().map(tempfile::TempDir::path)
+}
