@@ -1,0 +1,231 @@
+//! `tangram simulate`: a small cortex with known truth, as three AnnData files.
+
+use crate::interrupt;
+use crate::report::{Report, count};
+use crate::run_directory::{existing, write};
+use crate::values::{at_least_one, seed, threads};
+use crate::versions::Versions;
+use anyhow::{Context, Result};
+use clap::Args;
+use ndarray::Array2;
+use serde::Serialize;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use tangram_core::{SparseRows, Table, Tissue, TissueSettings};
+use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
+
+const MARKER: &str = "simulate.toml";
+/// Rows generated and written at a time; a block of them is small, whatever the number of genes.
+const BLOCK_ROWS: usize = 4096;
+
+const EXAMPLES: &str = "\
+Writes into DIR:
+  cells.h5ad     dissociated cells: counts, type, layer, true position
+  voxels.h5ad    the tissue at cell resolution, a panel of genes (as MERFISH)
+  spots.h5ad     the tissue in spots of several cells, all genes (as Visium), with the true mix of types
+  simulate.toml  the settings
+
+Examples:
+  tangram simulate --out tissue
+  tangram simulate --out large --cells 100000 --voxels 20000 --genes 2000 --panel 300";
+
+/// Flags of `tangram simulate`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SimulateArgs {
+    /// The folder to write
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    out: PathBuf,
+    /// Replace DIR if an earlier `tangram simulate` wrote it
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    /// Cells in the single-cell file
+    #[arg(long, value_name = "N", default_value_t = default().n_cells, value_parser = at_least_one, help_heading = "Sizes")]
+    cells: usize,
+    /// Voxels, of one cell each, in the spatial file at cell resolution
+    #[arg(long, value_name = "N", default_value_t = default().n_voxels, value_parser = at_least_one, help_heading = "Sizes")]
+    voxels: usize,
+    /// Spots, of several cells each, in the spatial file at spot resolution
+    #[arg(long, value_name = "N", default_value_t = default().n_spots, value_parser = at_least_one, help_heading = "Sizes")]
+    spots: usize,
+    /// Genes
+    #[arg(long, value_name = "N", default_value_t = default().n_genes, value_parser = at_least_one, help_heading = "Sizes")]
+    genes: usize,
+    /// Genes that the file at cell resolution measures
+    #[arg(long, value_name = "N", default_value_t = default().n_panel_genes, value_parser = at_least_one, help_heading = "Sizes")]
+    panel: usize,
+    /// Share of the cells' counts that are not zero
+    #[arg(long, value_name = "SHARE", default_value_t = default().density, help_heading = "Tissue")]
+    density: f64,
+    /// Where chance begins; the same seed gives the same tissue
+    #[arg(long, value_name = "N", default_value_t = default().seed, value_parser = seed, help_heading = "Tissue")]
+    seed: u64,
+}
+
+fn default() -> TissueSettings {
+    TissueSettings::default()
+}
+
+/// What `simulate.toml` holds, and `--json` prints.
+#[derive(Debug, Serialize)]
+struct Simulated<'a> {
+    simulate: Flags<'a>,
+    record: Record,
+}
+
+#[derive(Debug, Serialize)]
+struct Flags<'a> {
+    out: &'a Path,
+    cells: usize,
+    voxels: usize,
+    spots: usize,
+    genes: usize,
+    panel: usize,
+    density: f64,
+    seed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Record {
+    versions: Versions,
+    cell_types: Vec<String>,
+}
+
+/// Writes the simulated tissue.
+///
+/// # Errors
+/// If the settings contradict each other or the output cannot be written.
+pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
+    use_all_threads();
+    let tissue = Tissue::new(TissueSettings {
+        n_cells: args.cells,
+        n_voxels: args.voxels,
+        n_spots: args.spots,
+        n_genes: args.genes,
+        n_panel_genes: args.panel,
+        density: args.density,
+        seed: args.seed,
+    })?;
+    let SimulateArgs {
+        ref out,
+        cells,
+        voxels,
+        spots,
+        genes,
+        panel,
+        density,
+        seed,
+        ..
+    } = *args;
+    let simulated = Simulated {
+        simulate: Flags {
+            out,
+            cells,
+            voxels,
+            spots,
+            genes,
+            panel,
+            density,
+            seed,
+        },
+        record: Record {
+            versions: Versions::current(),
+            cell_types: tissue.cell_types().to_vec(),
+        },
+    };
+    interrupt::clean_up(out);
+    write_aside(
+        out,
+        existing(out, args.force, MARKER)?,
+        |directory| -> Result<()> {
+            std::fs::create_dir(directory).map_err(|e| StoreError::Write {
+                path: out.clone(),
+                reason: e.to_string(),
+            })?;
+            write_files(&tissue, directory)?;
+            write(
+                &directory.join(MARKER),
+                &toml::to_string(&simulated).context(MARKER)?,
+            )
+        },
+    )?;
+    report.say(format_args!("wrote {}:", out.display()))?;
+    let n_types = count(tissue.cell_types().len(), "type");
+    report.say(format_args!(
+        "  cells.h5ad   {} of {n_types}, {}",
+        count(cells, "cell"),
+        count(genes, "gene")
+    ))?;
+    report.say(format_args!(
+        "  voxels.h5ad  {}, {}",
+        count(voxels, "voxel"),
+        count(panel, "gene")
+    ))?;
+    report.say(format_args!(
+        "  spots.h5ad   {}, {}",
+        count(spots, "spot"),
+        count(genes, "gene")
+    ))?;
+    report.summary(&simulated)
+}
+
+fn use_all_threads() {
+    super::use_threads(threads(None));
+}
+
+fn write_files(tissue: &Tissue, directory: &Path) -> Result<(), StoreError> {
+    let settings = tissue.settings();
+    let source = Uns::Text(format!("tangram simulate, seed {}", settings.seed));
+
+    let (all, var) = (0..settings.n_cells, tissue.genes_table());
+    let mut cells = begin(
+        &directory.join("cells.h5ad"),
+        &tissue.cells_table(all.clone()),
+        &var,
+    )?;
+    cells.uns("source", &source)?;
+    write_counts(cells, all, |rows| tissue.cells(rows))?;
+
+    let all = 0..settings.n_voxels;
+    let mut voxels = begin(
+        &directory.join("voxels.h5ad"),
+        &tissue.voxels_table(all.clone()),
+        &tissue.panel_table(),
+    )?;
+    voxels.uns("source", &source)?;
+    voxels.obsm("spatial", tissue.voxels_spatial(all.clone()).view())?;
+    write_counts(voxels, all, |rows| tissue.voxels(rows))?;
+
+    let all = 0..settings.n_spots;
+    let mut spots = begin(
+        &directory.join("spots.h5ad"),
+        &tissue.spots_table(all.clone()),
+        &var,
+    )?;
+    spots.uns("source", &source)?;
+    let truth: Array2<f64> = tissue.spot_truth(all.clone());
+    spots.obsm("spatial", tissue.spots_spatial(all.clone()).view())?;
+    spots.obsm("true_prop", truth.view())?;
+    spots.uns(
+        "true_prop_labels",
+        &Uns::Texts(tissue.cell_types().to_vec()),
+    )?;
+    write_counts(spots, all, |rows| tissue.spots(rows))
+}
+
+fn begin(path: &Path, obs: &Table, var: &Table) -> Result<AnnDataWriter, StoreError> {
+    AnnDataWriter::create(path, Existing::Refuse, obs, var)
+}
+
+fn write_counts(
+    mut file: AnnDataWriter,
+    all: Range<usize>,
+    counts: impl Fn(Range<usize>) -> SparseRows,
+) -> Result<(), StoreError> {
+    let mut matrix = file.sparse(&MatrixName::X)?;
+    for first in all.clone().step_by(BLOCK_ROWS) {
+        matrix.append(&counts(first..all.end.min(first + BLOCK_ROWS)))?;
+    }
+    matrix.finish()?;
+    file.finish()
+}

@@ -1,0 +1,216 @@
+//! Settings from a TOML file, merged into the command line.
+//!
+//! A file's `[map] epochs = 500` becomes the argument `--epochs=500` unless the person typed `--epochs`; from there on
+//! both are parsed, checked and explained by the same code.
+
+use crate::args::Cli;
+use anyhow::Result;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command, CommandFactory};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// The table that a `run.toml` has beside its settings; no settings, so passed over.
+const RECORD: &str = "record";
+
+/// What is wrong with a settings file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read or is not TOML.
+    #[error("{path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A table named after no command.
+    #[error("{path}: [{name}] is no command of tangram; did you mean [{nearest}]?")]
+    UnknownTable {
+        /// The file.
+        path: PathBuf,
+        /// The table's name.
+        name: String,
+        /// The command whose name is nearest.
+        nearest: String,
+    },
+    /// A key outside the commands' tables.
+    #[error("{path}: `{key}` stands outside the tables; put it under its command, such as [map]")]
+    Outside {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A key named after no flag.
+    #[error("{path}: `{key}` is no setting of [{table}]; did you mean `{nearest}`?")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// The key.
+        key: String,
+        /// The setting whose name is nearest.
+        nearest: String,
+    },
+    /// A value of a kind that no flag takes.
+    #[error("{path}: `{key}` of [{table}] is {found}; expected {expected}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// The key.
+        key: String,
+        /// What is there.
+        found: String,
+        /// What would do.
+        expected: &'static str,
+    },
+}
+
+/// The command line with the settings of its `--config` file added.
+///
+/// # Errors
+/// [`ConfigError`] if the file cannot be read or holds something unknown.
+pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
+    // A command line with errors is not judged here but by the real parser, which sees the settings too.
+    let lenient = Cli::command().ignore_errors(true);
+    let Ok(matches) = lenient.try_get_matches_from(&typed) else {
+        return Ok(typed);
+    };
+    let Some((name, matches)) = matches.subcommand() else {
+        return Ok(typed);
+    };
+    let Ok(Some(path)) = matches.try_get_one::<PathBuf>("config") else {
+        return Ok(typed);
+    };
+
+    let added = settings_of(path, name, matches)?;
+    let end = typed.iter().position(|a| a == "--").unwrap_or(typed.len());
+    typed.splice(end..end, added);
+    Ok(typed)
+}
+
+fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsString>> {
+    let unreadable = |reason: String| ConfigError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
+    let file: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| unreadable(e.to_string()))?;
+    let mut cli = Cli::command();
+    cli.build();
+
+    let mut added = Vec::new();
+    for (table, value) in &file {
+        if table == RECORD {
+            continue;
+        }
+        let Some(settings) = value.as_table() else {
+            return Err(ConfigError::Outside {
+                path: path.to_owned(),
+                key: table.clone(),
+            }
+            .into());
+        };
+        let Some(command) = cli.find_subcommand(table) else {
+            let commands = cli.get_subcommands().map(Command::get_name);
+            let nearest = nearest(table, commands).to_owned();
+            return Err(ConfigError::UnknownTable {
+                path: path.to_owned(),
+                name: table.clone(),
+                nearest,
+            }
+            .into());
+        };
+        for (key, value) in settings {
+            let arguments = argument(path, command, key, value)?;
+            if table == name && !decided(command, key, typed) {
+                added.extend(arguments);
+            }
+        }
+    }
+    Ok(added)
+}
+
+/// One setting as arguments.
+fn argument(
+    path: &Path,
+    command: &Command,
+    key: &str,
+    value: &Value,
+) -> Result<Vec<OsString>, ConfigError> {
+    let table = || command.get_name().to_owned();
+    let flags = || command.get_arguments().filter(|a| !a.is_global_set());
+    let Some(flag) = flags().find(|a| a.get_long() == Some(key) && key != "help") else {
+        let known = flags()
+            .filter_map(clap::Arg::get_long)
+            .filter(|k| *k != "help");
+        let nearest = nearest(key, known).to_owned();
+        return Err(ConfigError::UnknownKey {
+            path: path.to_owned(),
+            table: table(),
+            key: key.to_owned(),
+            nearest,
+        });
+    };
+    let wrong = |expected| ConfigError::Value {
+        path: path.to_owned(),
+        table: table(),
+        key: key.to_owned(),
+        found: format!("{} {value}", value.type_str()),
+        expected,
+    };
+    let one = |value: &Value| match value {
+        Value::String(text) => Ok(format!("--{key}={text}")),
+        Value::Integer(number) => Ok(format!("--{key}={number}")),
+        Value::Float(number) => Ok(format!("--{key}={number}")),
+        _ => Err(wrong("a text or a number")),
+    };
+    let arguments = match (flag.get_action(), value) {
+        (ArgAction::SetTrue, Value::Boolean(true)) => vec![format!("--{key}")],
+        (ArgAction::SetTrue, Value::Boolean(false)) => vec![],
+        (ArgAction::SetTrue, _) => return Err(wrong("true or false")),
+        (ArgAction::Append, Value::Array(values)) => {
+            values.iter().map(one).collect::<Result<_, _>>()?
+        }
+        (_, value) => vec![one(value)?],
+    };
+    Ok(arguments.into_iter().map(OsString::from).collect())
+}
+
+/// Whether the person typed this flag, or one that excludes it.
+fn decided(command: &Command, key: &str, typed: &ArgMatches) -> bool {
+    let by_hand = |arg: &clap::Arg| {
+        typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let excludes = |a: &clap::Arg, b: &clap::Arg| {
+        command
+            .get_arg_conflicts_with(a)
+            .iter()
+            .any(|c| c.get_id() == b.get_id())
+    };
+    let Some(flag) = command.get_arguments().find(|a| a.get_long() == Some(key)) else {
+        return false;
+    };
+    command
+        .get_arguments()
+        .filter(|other| by_hand(other))
+        .any(|other| {
+            other.get_id() == flag.get_id() || excludes(flag, other) || excludes(other, flag)
+        })
+}
+
+/// The known name that is most like `name`.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
+    known
+        .filter(|k| *k != "help")
+        .map(|k| (strsim::jaro_winkler(name, k), k))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or("", |(_, k)| k)
+}

@@ -1,0 +1,97 @@
+//! Exit codes, decided here only.
+
+use crate::config::ConfigError;
+use crate::error::CliError;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
+use tangram_mapper::MapError;
+use tangram_store::StoreError;
+
+/// Asked to stop (Ctrl-C), as shells number it.
+pub const INTERRUPTED: u8 = 130;
+
+/// What the codes mean, for the help text.
+pub const TABLE: &str = "\
+Exit codes:
+  0    done
+  1    something unexpected: a defect of the program, please report it
+  2    the command line or the settings file is wrong
+  3    an input is missing, damaged or does not fit
+  4    the output exists already, or cannot be written (permissions, full disk)
+  5    not enough memory
+  130  stopped by Ctrl-C; nothing half-written stays behind";
+
+const UNEXPECTED: u8 = 1;
+const USAGE: u8 = 2;
+const INPUT: u8 = 3;
+const OUTPUT: u8 = 4;
+const MEMORY: u8 = 5;
+
+/// Prints why the command stopped and says so by the exit code.
+#[must_use]
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(code(error))
+}
+
+/// Prints help, a version, or what is wrong with the command line.
+#[must_use]
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // As above; and `tangram --help | head` closes standard output early.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// The exit code of an error: the first cause that decides it.
+fn code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return match error {
+                StoreError::Exists { .. }
+                | StoreError::Ending { .. }
+                | StoreError::Write { .. } => OUTPUT,
+                StoreError::Unwritable { .. } => UNEXPECTED,
+                _ => INPUT,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<CliError>() {
+            return match error {
+                CliError::Usage(_) => USAGE,
+                CliError::NotOurs { .. } => OUTPUT,
+                CliError::Memory { .. } => MEMORY,
+                _ => INPUT,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<MapError>() {
+            return if matches!(error, MapError::Threads { .. }) {
+                UNEXPECTED
+            } else {
+                INPUT
+            };
+        }
+        if cause.is::<ConfigError>() || cause.is::<TissueError>() {
+            return USAGE;
+        }
+        if cause.is::<GeneError>() || cause.is::<PriorError>() || cause.is::<AnnotationError>() {
+            return INPUT;
+        }
+    }
+    UNEXPECTED
+}
+
+/// Whether the reader of standard output went away, as `head` does: no reason to complain.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|e| e.downcast_ref::<io::Error>())
+        .any(|e| e.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,208 @@
+//! Expression matrices of input files, read a part at a time.
+
+use crate::error::{CliError, examples};
+use anyhow::{Context, Result};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use tangram_core::{Normalize, SparseRows, library_factors, scale_rows};
+use tangram_store::{Dataset, Matrix, MatrixName, Names, StoreError};
+
+/// Entries of a block of rows as it is read, zeros counted: 256 MB if every one is stored.
+const BLOCK_ENTRIES: usize = 1 << 25;
+
+/// A matrix of an input file with the names of its rows (cells or voxels) and genes.
+#[derive(Debug)]
+pub struct ExpressionFile {
+    dataset: Dataset,
+    matrix: MatrixName,
+    names: Vec<String>,
+    genes: Vec<String>,
+}
+
+/// Columns of a matrix, and sums over the whole of it.
+#[derive(Debug)]
+pub struct Counts {
+    /// The columns asked for.
+    pub columns: SparseRows,
+    /// The total of every row over all columns.
+    pub row_totals: Vec<f64>,
+    /// The sum of every column, of those not asked for too.
+    pub column_sums: Vec<f64>,
+}
+
+impl ExpressionFile {
+    /// Opens a file and reads the names, which must be unique.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file, the matrix or the names are not as they should be.
+    pub fn open(path: &Path, matrix: &MatrixName) -> Result<Self, StoreError> {
+        let dataset = Dataset::open(path)?;
+        let names = dataset.unique_names(Names::Obs)?;
+        let genes = match matrix {
+            MatrixName::Raw => unique(path, dataset.matrix(matrix)?.column_names()?)?,
+            _ => {
+                dataset.matrix(matrix)?;
+                dataset.unique_names(Names::Var)?
+            }
+        };
+        Ok(Self {
+            dataset,
+            matrix: matrix.clone(),
+            names,
+            genes,
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Names of its rows.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Names of its columns.
+    #[must_use]
+    pub fn genes(&self) -> &[String] {
+        &self.genes
+    }
+
+    /// The places of `genes` among the columns.
+    ///
+    /// # Errors
+    /// [`CliError::UnknownGenes`] if some are not there.
+    pub fn columns_of(&self, genes: &[String]) -> Result<Vec<usize>, CliError> {
+        let place: HashMap<_, _> = self.genes.iter().zip(0..).collect();
+        let missing: Vec<&str> = genes
+            .iter()
+            .filter(|g| !place.contains_key(g))
+            .map(String::as_str)
+            .collect();
+        if missing.is_empty() {
+            return Ok(genes.iter().map(|g| place[g]).collect());
+        }
+        Err(CliError::UnknownGenes {
+            path: self.dataset.path().to_owned(),
+            matrix: self.matrix.to_string(),
+            n_missing: missing.len(),
+            n_asked: genes.len(),
+            examples: examples(missing),
+        })
+    }
+
+    /// The columns asked for, and the sums of all rows and columns; one pass over the file.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read(&self, columns: &[usize]) -> Result<Counts, StoreError> {
+        let mut counts = Counts {
+            columns: SparseRows::empty(columns.len()),
+            row_totals: Vec::with_capacity(self.names.len()),
+            column_sums: vec![0.0; self.genes.len()],
+        };
+        self.for_each_block(|rows| {
+            counts.row_totals.extend(rows.row_sums());
+            counts
+                .column_sums
+                .iter_mut()
+                .zip(rows.column_sums())
+                .for_each(|(sum, s)| *sum += s);
+            counts.columns.append(&rows.select_columns(columns));
+        })?;
+        Ok(counts)
+    }
+
+    /// The total of every row.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn totals(&self) -> Result<Vec<f64>, StoreError> {
+        let mut totals = Vec::with_capacity(self.names.len());
+        self.for_each_block(|rows| totals.extend(rows.row_sums()))?;
+        Ok(totals)
+    }
+
+    /// What normalisation multiplies each row by; `None` if nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the totals cannot be read.
+    pub fn factors(&self, normalize: Normalize) -> Result<Option<Vec<f64>>, StoreError> {
+        match normalize {
+            Normalize::None => Ok(None),
+            Normalize::Library => Ok(Some(library_factors(&self.totals()?))),
+        }
+    }
+
+    /// The columns asked for, every row multiplied by its factor.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read_scaled(
+        &self,
+        columns: &[usize],
+        factors: Option<&[f64]>,
+    ) -> Result<SparseRows, StoreError> {
+        let mut read = self.matrix()?.read_columns(columns)?;
+        if let Some(factors) = factors {
+            scale_rows(&mut read, factors);
+        }
+        Ok(read)
+    }
+
+    /// The columns asked for, whatever their values.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read.
+    pub fn read_any(&self, columns: &[usize]) -> Result<SparseRows, StoreError> {
+        self.matrix()?.read_columns_any(columns)
+    }
+
+    fn matrix(&self) -> Result<Matrix<'_>, StoreError> {
+        self.dataset.matrix(&self.matrix)
+    }
+
+    fn for_each_block(&self, mut visit: impl FnMut(SparseRows)) -> Result<(), StoreError> {
+        let matrix = self.matrix()?;
+        let (n_rows, n_columns) = matrix.shape();
+        let step = (BLOCK_ENTRIES / n_columns.max(1)).clamp(1, 1 << 16);
+        for first in (0..n_rows).step_by(step) {
+            visit(matrix.read_rows(first..n_rows.min(first + step))?);
+        }
+        Ok(())
+    }
+}
+
+fn unique(path: &Path, names: Vec<String>) -> Result<Vec<String>, StoreError> {
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        None => Ok(names),
+        Some(name) => Err(StoreError::DuplicateName {
+            path: path.to_owned(),
+            table: "raw/var",
+            name: name.clone(),
+            count: names.iter().filter(|n| *n == name).count(),
+        }),
+    }
+}
+
+/// Adds the names of the two files to an error about both.
+pub trait OfBoth<T> {
+    /// The result, its error naming the files.
+    ///
+    /// # Errors
+    /// The error it had.
+    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T>;
+}
+
+impl<T, E> OfBoth<T> for Result<T, E>
+where
+    Self: Context<T, E>,
+{
+    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T> {
+        self.with_context(|| format!("cells {}, voxels {}", cells.display(), voxels.display()))
+    }
+}

@@ -1,0 +1,40 @@
+//! `tangram`: puts single-cell data onto spatial data and carries annotations into space.
+//!
+//! The command line only: parse → resolved settings → one call of the library crates → a report to the person.
+
+mod args;
+mod commands;
+mod config;
+mod error;
+mod exit;
+mod expression;
+mod gene_list;
+mod gene_transfer;
+mod interrupt;
+mod map_settings;
+mod mapping_file;
+mod memory;
+mod progress;
+mod report;
+mod run_directory;
+mod stored_mapping;
+mod values;
+mod versions;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match config::arguments(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::fail(&error),
+    };
+    let cli = match args::Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::fail(&error),
+    }
+}

@@ -1,0 +1,98 @@
+//! How far training is: a bar on a terminal, a few plain lines elsewhere.
+
+use crate::report::{Detail, Report};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Lines written where there is no terminal, at most.
+const N_LINES: usize = 20;
+/// Work that takes no longer gets no lines.
+const QUICK: Duration = Duration::from_secs(2);
+
+/// The progress of work whose number of steps is known.
+#[derive(Debug)]
+pub struct Progress {
+    display: Display,
+    noun: &'static str,
+    n_steps: usize,
+    begun: Instant,
+}
+
+#[derive(Debug)]
+enum Display {
+    Bar(ProgressBar),
+    Lines,
+    Nothing,
+}
+
+impl Progress {
+    /// Begins with none of `n_steps` done.
+    ///
+    /// * `noun`: what a step is, such as `epoch`
+    #[must_use]
+    pub fn begin(report: Report, noun: &'static str, n_steps: usize) -> Self {
+        let display = match (report.detail(), std::io::stderr().is_terminal()) {
+            (Detail::Quiet, _) => Display::Nothing,
+            (_, false) => Display::Lines,
+            (_, true) => {
+                let bar = ProgressBar::with_draw_target(
+                    Some(n_steps as u64),
+                    ProgressDrawTarget::stderr_with_hz(5),
+                );
+                let style = "{prefix} {pos}/{len} {bar:30} {msg}{eta} left";
+                bar.set_style(
+                    ProgressStyle::with_template(style)
+                        .expect("a valid template")
+                        .progress_chars("=> "),
+                );
+                bar.set_prefix(noun);
+                Display::Bar(bar)
+            }
+        };
+        Self {
+            display,
+            noun,
+            n_steps,
+            begun: Instant::now(),
+        }
+    }
+
+    /// `done` steps are done; `state` says how things stand.
+    pub fn step(&self, done: usize, state: impl FnOnce() -> String) {
+        match &self.display {
+            Display::Nothing => {}
+            Display::Bar(bar) => {
+                bar.set_message(state());
+                bar.set_position(done as u64);
+            }
+            Display::Lines => {
+                if self.begun.elapsed() < QUICK {
+                    return;
+                }
+                if done == 1
+                    || done == self.n_steps
+                    || done % self.n_steps.div_ceil(N_LINES - 2).max(1) == 0
+                {
+                    let elapsed = self.begun.elapsed().as_secs_f64();
+                    let left = elapsed / done.max(1) as f64
+                        * (self.n_steps - done.min(self.n_steps)) as f64;
+                    let (noun, n) = (self.noun, self.n_steps);
+                    // Progress is not worth an error if standard error is closed.
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "{noun} {done}/{n}  {}{left:.0} s left",
+                        state()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        if let Display::Bar(bar) = self.display {
+            bar.finish_and_clear();
+        }
+    }
+}
