@@ -14,6 +14,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
+
+POINT = 9
 
 
 def dense(matrix) -> np.ndarray:
@@ -29,14 +32,14 @@ def typical_held_out_gene(scores: Path) -> tuple[str, float]:
 
 
 def draw_types(axes, places, names, labels, colours, title) -> None:
-    axes.scatter(*places.T, c=[colours[labels.index(name)] for name in names], s=5, linewidths=0)
+    axes.scatter(*places.T, c=[colours[labels.index(name)] for name in names], s=POINT, linewidths=0)
     axes.set_title(title, loc="left", fontsize=10)
 
 
 def draw_gene(axes, places, values, title) -> None:
     top = np.quantile(values, 0.99) or 1.0
     order = np.argsort(values)
-    axes.scatter(*places[order].T, c=np.minimum(values[order], top), s=5, linewidths=0, cmap="magma_r", vmin=-0.1 * top)
+    axes.scatter(*places[order].T, c=np.minimum(values[order], top), s=POINT, linewidths=0, cmap="magma_r", vmin=-0.1 * top)
     axes.set_title(title, loc="left", fontsize=10)
 
 
@@ -55,7 +58,7 @@ def main(demo: Path, out: Path, gene: str | None) -> None:
     places = np.asarray(measured.obsm["spatial"])
     colours = [*plt.get_cmap("tab20").colors, *plt.get_cmap("tab20b").colors]
 
-    figure, panels = plt.subplots(2, 2, figsize=(9.5, 5), layout="constrained")
+    figure, panels = plt.subplots(2, 2, figsize=(9.5, 5), layout="constrained", dpi=100)
     draw_types(panels[0, 0], places, truth, labels, colours, "cell types, true")
     draw_types(panels[0, 1], places, recovered, labels, colours, "cell types, recovered")
     score = "" if cosine is None else f" (cosine {cosine:.2f})"
@@ -63,6 +66,7 @@ def main(demo: Path, out: Path, gene: str | None) -> None:
     draw_gene(panels[1, 1], places, dense(genes[:, gene].X).ravel(), f"{gene}, predicted without having seen it{score}")
     for axes in panels.ravel():
         axes.set_aspect("equal")
+        axes.invert_yaxis()  # rows of an image count downwards, and so do the places of the voxels
         axes.set_axis_off()
     present = [label for label in labels if label in set(truth) | set(recovered)]
     handles = [
@@ -70,7 +74,9 @@ def main(demo: Path, out: Path, gene: str | None) -> None:
         for label in present
     ]
     figure.legend(handles=handles, loc="outside right center", fontsize=8, frameon=False, handletextpad=0.2)
-    figure.savefig(out, dpi=90, pil_kwargs={"optimize": True})
+    figure.canvas.draw()
+    image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    image.quantize(160).save(out, optimize=True)
 
 
 if __name__ == "__main__":
