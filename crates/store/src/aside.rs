@@ -64,7 +64,11 @@ impl Aside {
         };
         let partial = sibling("partial");
         remove(&partial).map_err(|e| StoreError::write(path, e))?;
-        Ok(Self { path: path.to_owned(), partial, existing })
+        Ok(Self {
+            path: path.to_owned(),
+            partial,
+            existing,
+        })
     }
 
     /// Where to write.
@@ -107,7 +111,9 @@ impl Drop for Aside {
 
 fn refuse(path: &Path, existing: Existing) -> Result<(), StoreError> {
     if existing == Existing::Refuse && path.symlink_metadata().is_ok() {
-        return Err(StoreError::Exists { path: path.to_owned() });
+        return Err(StoreError::Exists {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }

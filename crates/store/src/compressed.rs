@@ -24,7 +24,12 @@ pub(crate) struct Compressed {
 }
 
 impl Compressed {
-    pub(crate) fn open(tree: &dyn Tree, at: &str, n_major: usize, n_minor: usize) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        tree: &dyn Tree,
+        at: &str,
+        n_major: usize,
+        n_minor: usize,
+    ) -> Result<Self, StoreError> {
         let broken = |reason: String| StoreError::broken(tree.path(), at, reason);
         let part = |name: &str| match tree.node(&format!("{at}/{name}"))? {
             Some(_) => tree.array(&format!("{at}/{name}")),
@@ -33,7 +38,10 @@ impl Compressed {
         let (pointers, indices, values) = (part("indptr")?, part("indices")?, part("data")?);
         let stored: usize = values.shape().iter().product();
         let negative = || broken("indptr holds a negative number".to_owned());
-        let indptr = pointers.i64s(&pointers.all())?.into_iter().map(|p| usize::try_from(p).map_err(|_| negative()));
+        let indptr = pointers
+            .i64s(&pointers.all())?
+            .into_iter()
+            .map(|p| usize::try_from(p).map_err(|_| negative()));
         let indptr = indptr.collect::<Result<Vec<_>, _>>()?;
         let grows = indptr.windows(2).all(|w| w[0] <= w[1]) && indptr.first() == Some(&0);
         if indptr.len() != n_major + 1 || !grows || indptr.last().is_none_or(|&n| n > stored) {
@@ -46,9 +54,19 @@ impl Compressed {
             return Err(broken("indices and data differ in length".to_owned()));
         }
         if !values.dtype().is_number() {
-            return Err(broken(format!("its data are of type {}, not numbers", values.dtype())));
+            return Err(broken(format!(
+                "its data are of type {}, not numbers",
+                values.dtype()
+            )));
         }
-        Ok(Self { path: tree.path().to_owned(), at: at.to_owned(), n_minor, indptr, indices, values })
+        Ok(Self {
+            path: tree.path().to_owned(),
+            at: at.to_owned(),
+            n_minor,
+            indptr,
+            indices,
+            values,
+        })
     }
 
     /// Type of the stored values.
@@ -101,14 +119,19 @@ impl Compressed {
             found.append(&block.select_rows(&rows));
             rest = &rest[run..];
         }
-        let place: Vec<usize> = wanted.iter().map(|w| sorted.partition_point(|s| s < w)).collect();
+        let place: Vec<usize> = wanted
+            .iter()
+            .map(|w| sorted.partition_point(|s| s < w))
+            .collect();
         Ok(found.select_rows(&place))
     }
 
     fn block(&self, wanted: Range<usize>) -> Result<SparseRows, StoreError> {
         let entries = self.indptr[wanted.start]..self.indptr[wanted.end];
-        let mut indptr: Vec<usize> =
-            self.indptr[wanted.start..=wanted.end].iter().map(|p| p - entries.start).collect();
+        let mut indptr: Vec<usize> = self.indptr[wanted.start..=wanted.end]
+            .iter()
+            .map(|p| p - entries.start)
+            .collect();
         let region = [entries];
         let indices = self.indices.i64s(&region)?;
         let mut values = self.values.f32s(&region)?;

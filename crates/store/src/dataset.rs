@@ -2,6 +2,7 @@
 
 use crate::elements::{self, Encoding, listed};
 use crate::summary;
+use crate::tables;
 use crate::tenx::TenX;
 use crate::tree::hdf5::Hdf5Tree;
 use crate::tree::zarr::{Format, ZarrTree};
@@ -78,7 +79,9 @@ impl Dataset {
     /// [`StoreError::Missing`], [`StoreError::NotHdf5`], [`StoreError::UnknownKind`], or what is wrong inside.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if !path.exists() {
-            return Err(StoreError::Missing { path: path.to_owned() });
+            return Err(StoreError::Missing {
+                path: path.to_owned(),
+            });
         }
         if path.is_dir() {
             return Self::open_folder(path);
@@ -123,7 +126,7 @@ impl Dataset {
     /// If they cannot be read.
     pub fn obs_names(&self) -> Result<Vec<String>, StoreError> {
         match &self.source {
-            Source::AnnData(tree) => elements::table_names(&**tree, "obs"),
+            Source::AnnData(tree) => tables::table_names(&**tree, "obs"),
             Source::TenX(tenx) => Ok(tenx.obs.names.clone()),
         }
     }
@@ -134,7 +137,7 @@ impl Dataset {
     /// If they cannot be read.
     pub fn var_names(&self) -> Result<Vec<String>, StoreError> {
         match &self.source {
-            Source::AnnData(tree) => elements::table_names(&**tree, "var"),
+            Source::AnnData(tree) => tables::table_names(&**tree, "var"),
             Source::TenX(tenx) => Ok(tenx.var.names.clone()),
         }
     }
@@ -149,7 +152,9 @@ impl Dataset {
             Names::Var => ("var", self.var_names()?),
         };
         let mut counts: HashMap<&str, usize> = HashMap::with_capacity(names.len());
-        names.iter().for_each(|name| *counts.entry(name).or_default() += 1);
+        names
+            .iter()
+            .for_each(|name| *counts.entry(name).or_default() += 1);
         match names.iter().find(|name| counts[name.as_str()] > 1) {
             None => Ok(names),
             Some(name) => Err(StoreError::DuplicateName {
@@ -167,7 +172,7 @@ impl Dataset {
     /// If it cannot be read.
     pub fn obs(&self) -> Result<Table, StoreError> {
         match &self.source {
-            Source::AnnData(tree) => elements::table(&**tree, "obs"),
+            Source::AnnData(tree) => tables::table(&**tree, "obs"),
             Source::TenX(tenx) => Ok(tenx.obs.clone()),
         }
     }
@@ -178,7 +183,7 @@ impl Dataset {
     /// If it cannot be read.
     pub fn var(&self) -> Result<Table, StoreError> {
         match &self.source {
-            Source::AnnData(tree) => elements::table(&**tree, "var"),
+            Source::AnnData(tree) => tables::table(&**tree, "var"),
             Source::TenX(tenx) => Ok(tenx.var.clone()),
         }
     }
@@ -189,7 +194,7 @@ impl Dataset {
     /// [`StoreError::MissingField`] lists the columns there are.
     pub fn obs_column(&self, name: &str) -> Result<Column, StoreError> {
         match &self.source {
-            Source::AnnData(tree) => elements::column(&**tree, "obs", name),
+            Source::AnnData(tree) => tables::column(&**tree, "obs", name),
             Source::TenX(tenx) => tenx.obs.column(name).cloned().ok_or_else(|| {
                 let names: Vec<String> = tenx.obs.columns.iter().map(|(n, _)| n.clone()).collect();
                 self.missing("obs", "column", name, &names)
@@ -216,7 +221,8 @@ impl Dataset {
         Ok(self.obsm_f64(name)?.mapv(|v| v as f32))
     }
 
-    /// Column names of an array of `obsm` that is a table; `None` where it has no names.
+    /// Column names of an array of `obsm`: those of a table, or for an array `NAME` the texts that `uns` holds for it as
+    /// `NAME_names` or `NAME_columns`. `None` where it has no names.
     ///
     /// # Errors
     /// [`StoreError::MissingField`] lists the arrays there are.
@@ -226,12 +232,22 @@ impl Dataset {
             return Err(self.missing("obsm", "array", name, &names));
         }
         let at = format!("obsm/{name}");
-        match &self.source {
-            Source::AnnData(tree) if Encoding::of(&**tree, &at)? == Encoding::Dataframe => {
-                elements::table_columns(&**tree, &at).map(Some)
+        let Source::AnnData(tree) = &self.source else {
+            return Ok(None);
+        };
+        let n_columns = match Encoding::of(&**tree, &at)? {
+            Encoding::Dataframe => return tables::table_columns(&**tree, &at).map(Some),
+            Encoding::Array => tree.array(&at)?.shape().get(1).copied().unwrap_or(1),
+            _ => elements::sparse_shape(&**tree, &at)?.1,
+        };
+        for key in [format!("{name}_names"), format!("{name}_columns")] {
+            if let Ok(Some(Uns::Texts(labels))) = self.uns_value(&key)
+                && labels.len() == n_columns
+            {
+                return Ok(Some(labels));
             }
-            _ => Ok(None),
         }
+        Ok(None)
     }
 
     /// Coordinates of the observations, `obsm/spatial`; `None` where there are none.
@@ -296,7 +312,7 @@ impl Dataset {
         let matrix = Matrix::open(self, name, tree, &at)?;
         let (n_rows, n_columns) = matrix.shape();
         let n_vars = match name {
-            MatrixName::Raw => elements::table_len(tree, raw_variables(tree)?)?,
+            MatrixName::Raw => tables::table_len(tree, raw_variables(tree)?)?,
             _ => self.n_vars,
         };
         if (n_rows, n_columns) != (self.n_obs, n_vars) {
@@ -328,7 +344,9 @@ impl Dataset {
         match &self.source {
             Source::AnnData(tree) => {
                 let at = format!("uns/{key}");
-                tree.node(&at)?.map(|_| elements::uns(&**tree, &at)).transpose()
+                tree.node(&at)?
+                    .map(|_| elements::uns(&**tree, &at))
+                    .transpose()
             }
             Source::TenX(_) => Ok(None),
         }
@@ -348,7 +366,11 @@ impl Dataset {
             if tree.node("obs")?.is_none() || tree.node("var")?.is_none() {
                 return Err(unknown(path, "a Zarr store without `obs` and `var`"));
             }
-            let kind = if format == Format::V2 { Kind::ZarrV2 } else { Kind::ZarrV3 };
+            let kind = if format == Format::V2 {
+                Kind::ZarrV2
+            } else {
+                Kind::ZarrV3
+            };
             return Self::anndata(path, kind, Box::new(tree));
         }
         if let Some(tenx) = TenX::open_space_ranger(path)? {
@@ -361,14 +383,26 @@ impl Dataset {
     }
 
     fn anndata(path: &Path, kind: Kind, tree: Box<dyn Tree>) -> Result<Self, StoreError> {
-        let n_obs = elements::table_len(&*tree, "obs")?;
-        let n_vars = elements::table_len(&*tree, "var")?;
-        Ok(Self { path: path.to_owned(), kind, source: Source::AnnData(tree), n_obs, n_vars })
+        let n_obs = tables::table_len(&*tree, "obs")?;
+        let n_vars = tables::table_len(&*tree, "var")?;
+        Ok(Self {
+            path: path.to_owned(),
+            kind,
+            source: Source::AnnData(tree),
+            n_obs,
+            n_vars,
+        })
     }
 
     fn tenx(path: &Path, kind: Kind, tenx: TenX) -> Self {
         let (n_obs, n_vars) = (tenx.obs.len(), tenx.var.len());
-        Self { path: path.to_owned(), kind, source: Source::TenX(Box::new(tenx)), n_obs, n_vars }
+        Self {
+            path: path.to_owned(),
+            kind,
+            source: Source::TenX(Box::new(tenx)),
+            n_obs,
+            n_vars,
+        }
     }
 
     /// The tree of an AnnData file; `None` for other inputs.
@@ -383,7 +417,7 @@ impl Dataset {
     pub(crate) fn variables_of(&self, name: &MatrixName) -> Result<Vec<String>, StoreError> {
         match (&self.source, name) {
             (Source::AnnData(tree), MatrixName::Raw) => {
-                elements::table_names(&**tree, raw_variables(&**tree)?)
+                tables::table_names(&**tree, raw_variables(&**tree)?)
             }
             _ => self.var_names(),
         }
@@ -395,12 +429,23 @@ impl Dataset {
             return Err(self.missing("obsm", "array", name, &names));
         }
         match &self.source {
-            Source::AnnData(tree) => elements::numbers(&**tree, &format!("obsm/{name}"), self.n_obs),
-            Source::TenX(tenx) => Ok(tenx.spatial.clone().expect("it is listed only if it is there")),
+            Source::AnnData(tree) => {
+                elements::numbers(&**tree, &format!("obsm/{name}"), self.n_obs)
+            }
+            Source::TenX(tenx) => Ok(tenx
+                .spatial
+                .clone()
+                .expect("it is listed only if it is there")),
         }
     }
 
-    fn missing(&self, parent: &str, what: &'static str, name: &str, found: &[String]) -> StoreError {
+    fn missing(
+        &self,
+        parent: &str,
+        what: &'static str,
+        name: &str,
+        found: &[String],
+    ) -> StoreError {
         StoreError::MissingField {
             path: self.path.clone(),
             parent: parent.to_owned(),
@@ -412,7 +457,10 @@ impl Dataset {
 }
 
 fn unknown(path: &Path, found: &str) -> StoreError {
-    StoreError::UnknownKind { path: path.to_owned(), found: found.to_owned() }
+    StoreError::UnknownKind {
+        path: path.to_owned(),
+        found: found.to_owned(),
+    }
 }
 
 fn children(tree: &dyn Tree, group: &str) -> Result<Vec<String>, StoreError> {
@@ -438,5 +486,9 @@ fn place(tree: &dyn Tree, name: &MatrixName) -> Result<Option<String>, StoreErro
 }
 
 fn raw_variables(tree: &dyn Tree) -> Result<&'static str, StoreError> {
-    Ok(if tree.node("raw/var")?.is_some() { "raw/var" } else { "raw.var" })
+    Ok(if tree.node("raw/var")?.is_some() {
+        "raw/var"
+    } else {
+        "raw.var"
+    })
 }

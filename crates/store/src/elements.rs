@@ -1,13 +1,14 @@
-//! AnnData's encodings: tables, categories, nullable columns, sparse and dense arrays, `uns`.
+//! AnnData's encodings: texts, sparse and dense arrays, `uns`; tables are in `tables`.
 //!
 //! The specification names each element by the attribute `encoding-type`; files of anndata 0.6 and 0.7 leave it out here
 //! and there, and are known by their shape.
 
+use crate::tables::{column, table, table_columns, table_len};
 use crate::tree::{Array, Attr, Node, Tree};
 use crate::{StoreError, Uns};
 use ndarray::Array2;
 use std::collections::BTreeMap;
-use tangram_core::{Column, Table};
+use tangram_core::Column;
 
 /// What [`StoreError::Encoding`] says can be read.
 const SUPPORTED: &str = "array, csr_matrix, csc_matrix, dataframe, categorical, string-array, nullable-integer, \
@@ -71,7 +72,11 @@ impl Encoding {
     }
 }
 
-pub(crate) fn text_attr(tree: &dyn Tree, at: &str, name: &str) -> Result<Option<String>, StoreError> {
+pub(crate) fn text_attr(
+    tree: &dyn Tree,
+    at: &str,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
     Ok(match tree.attr(at, name)? {
         Some(Attr::Text(text)) => Some(text),
         Some(Attr::Texts(mut texts)) if texts.len() == 1 => Some(texts.remove(0)),
@@ -90,140 +95,11 @@ pub(crate) fn sparse_shape(tree: &dyn Tree, at: &str) -> Result<(usize, usize), 
             return Ok((rows as usize, columns as usize));
         }
     }
-    Err(StoreError::broken(tree.path(), at, "its attribute `shape` is not two sizes"))
-}
-
-/// The array that holds a table's row names.
-fn index_of(tree: &dyn Tree, table: &str) -> Result<String, StoreError> {
-    let named = text_attr(tree, table, "_index")?;
-    for name in named.into_iter().chain(["_index", "index"].map(str::to_owned)) {
-        if tree.node(&format!("{table}/{name}"))?.is_some() {
-            return Ok(name);
-        }
-    }
-    Err(StoreError::broken(tree.path(), table, "it has no row names (attribute `_index`)"))
-}
-
-/// Row names of a table.
-pub(crate) fn table_names(tree: &dyn Tree, table: &str) -> Result<Vec<String>, StoreError> {
-    texts(tree, &format!("{table}/{}", index_of(tree, table)?))
-}
-
-/// Number of rows of a table.
-pub(crate) fn table_len(tree: &dyn Tree, table: &str) -> Result<usize, StoreError> {
-    let at = format!("{table}/{}", index_of(tree, table)?);
-    let array = match Encoding::of(tree, &at)? {
-        Encoding::Nullable => tree.array(&format!("{at}/values"))?,
-        Encoding::Categorical => tree.array(&format!("{at}/codes"))?,
-        _ => tree.array(&at)?,
-    };
-    Ok(array.shape().iter().product())
-}
-
-/// Column names of a table, in their order.
-pub(crate) fn table_columns(tree: &dyn Tree, table: &str) -> Result<Vec<String>, StoreError> {
-    match tree.attr(table, "column-order")? {
-        Some(Attr::Texts(names)) => return Ok(names),
-        Some(Attr::Text(name)) => return Ok(vec![name]),
-        _ => {}
-    }
-    let index = index_of(tree, table)?;
-    let mut names = tree.children(table)?;
-    names.retain(|n| *n != index && n != "__categories");
-    Ok(names)
-}
-
-/// A whole table.
-pub(crate) fn table(tree: &dyn Tree, at: &str) -> Result<Table, StoreError> {
-    let names = table_names(tree, at)?;
-    let mut columns = Vec::new();
-    for name in table_columns(tree, at)? {
-        let column = column(tree, at, &name)?;
-        if column.len() != names.len() {
-            let reason = format!("it has {} values for {} rows", column.len(), names.len());
-            return Err(StoreError::broken(tree.path(), &format!("{at}/{name}"), reason));
-        }
-        columns.push((name, column));
-    }
-    Ok(Table { names, columns })
-}
-
-/// How a column is stored: its type in words, and its categories if it has some.
-pub(crate) fn column_type(tree: &dyn Tree, table: &str, name: &str) -> Result<(String, Option<usize>), StoreError> {
-    let at = format!("{table}/{name}");
-    let count = |categories: &str| Ok::<_, StoreError>(tree.array(categories)?.shape().iter().product());
-    let legacy = format!("{table}/__categories/{name}");
-    Ok(match Encoding::of(tree, &at) {
-        Ok(Encoding::Categorical) => {
-            let categories = format!("{at}/categories");
-            let categories = match Encoding::of(tree, &categories)? {
-                Encoding::Nullable => format!("{categories}/values"),
-                _ => categories,
-            };
-            ("categorical".to_owned(), Some(count(&categories)?))
-        }
-        Ok(Encoding::Array) if tree.node(&legacy)?.is_some() => ("categorical".to_owned(), Some(count(&legacy)?)),
-        Ok(Encoding::Array) => (tree.array(&at)?.dtype().to_string(), None),
-        Ok(Encoding::Nullable) => (format!("{}, some missing", tree.array(&format!("{at}/values"))?.dtype()), None),
-        Err(StoreError::Encoding { encoding, .. }) => (format!("{encoding} (not read)"), None),
-        Ok(other) => (format!("{other:?}"), None),
-        Err(error) => return Err(error),
-    })
-}
-
-/// A column of a table.
-pub(crate) fn column(tree: &dyn Tree, table: &str, name: &str) -> Result<Column, StoreError> {
-    let at = format!("{table}/{name}");
-    if tree.node(&at)?.is_none() {
-        return Err(StoreError::MissingField {
-            path: tree.path().to_owned(),
-            parent: table.to_owned(),
-            what: "column",
-            name: name.to_owned(),
-            found: listed(&table_columns(tree, table)?),
-        });
-    }
-    let array = |at: &str| tree.array(at);
-    match Encoding::of(tree, &at)? {
-        Encoding::Categorical => {
-            let codes = array(&format!("{at}/codes"))?;
-            categorical(tree, &at, &*codes, texts(tree, &format!("{at}/categories"))?)
-        }
-        Encoding::Array => {
-            let array = array(&at)?;
-            let legacy = format!("{table}/__categories/{name}");
-            if tree.node(&legacy)?.is_some() {
-                return categorical(tree, &at, &*array, texts(tree, &legacy)?);
-            }
-            if array.dtype().is_number() {
-                let values = array.f64s(&array.all())?;
-                return Ok(Column::Numeric(values.into_iter().map(|v| (!v.is_nan()).then_some(v)).collect()));
-            }
-            Ok(Column::Text(array.texts()?))
-        }
-        Encoding::Nullable => {
-            let values = array(&format!("{at}/values"))?;
-            if !values.dtype().is_number() {
-                return Ok(Column::Text(texts(tree, &at)?));
-            }
-            let mask = array(&format!("{at}/mask"))?;
-            let missing = mask.i64s(&mask.all())?;
-            let values = values.f64s(&values.all())?;
-            Ok(Column::Numeric(values.into_iter().zip(missing).map(|(v, m)| (m == 0).then_some(v)).collect()))
-        }
-        other => Err(StoreError::broken(tree.path(), &at, format!("a column cannot be a {other:?}"))),
-    }
-}
-
-fn categorical(tree: &dyn Tree, at: &str, codes: &dyn Array, categories: Vec<String>) -> Result<Column, StoreError> {
-    let n = categories.len();
-    let code = |c: i64| match usize::try_from(c) {
-        Err(_) => Ok(None),
-        Ok(i) if i < n => Ok(Some(i as u32)),
-        Ok(i) => Err(StoreError::broken(tree.path(), at, format!("code {i} of {n} categories"))),
-    };
-    let codes = codes.i64s(&codes.all())?.into_iter().map(code).collect::<Result<_, _>>()?;
-    Ok(Column::Categorical { codes, categories })
+    Err(StoreError::broken(
+        tree.path(),
+        at,
+        "its attribute `shape` is not two sizes",
+    ))
 }
 
 /// Texts, or values of another kind as text; missing ones are empty.
@@ -244,7 +120,12 @@ pub(crate) fn texts(tree: &dyn Tree, at: &str) -> Result<Vec<String>, StoreError
             let categories = texts(tree, &format!("{at}/categories"))?;
             let codes = tree.array(&format!("{at}/codes"))?;
             let codes = codes.i64s(&codes.all())?;
-            let text = |c| usize::try_from(c).ok().and_then(|c: usize| categories.get(c).cloned()).unwrap_or_default();
+            let text = |c| {
+                usize::try_from(c)
+                    .ok()
+                    .and_then(|c: usize| categories.get(c).cloned())
+                    .unwrap_or_default()
+            };
             Ok(codes.into_iter().map(text).collect())
         }
         _ => plain_texts(&*tree.array(at)?),
@@ -256,11 +137,23 @@ fn plain_texts(array: &dyn Array) -> Result<Vec<String>, StoreError> {
     match array.dtype() {
         Dtype::Bool => {
             let word = |v| if v == 0 { "False" } else { "True" };
-            Ok(array.i64s(&array.all())?.into_iter().map(|v| word(v).to_owned()).collect())
+            Ok(array
+                .i64s(&array.all())?
+                .into_iter()
+                .map(|v| word(v).to_owned())
+                .collect())
         }
-        Dtype::Int(_) | Dtype::Uint(_) => Ok(array.i64s(&array.all())?.iter().map(i64::to_string).collect()),
+        Dtype::Int(_) | Dtype::Uint(_) => Ok(array
+            .i64s(&array.all())?
+            .iter()
+            .map(i64::to_string)
+            .collect()),
         // Python's way of writing floats: 1.0, not 1.
-        Dtype::Float(_) => Ok(array.f64s(&array.all())?.iter().map(|v| format!("{v:?}")).collect()),
+        Dtype::Float(_) => Ok(array
+            .f64s(&array.all())?
+            .iter()
+            .map(|v| format!("{v:?}"))
+            .collect()),
         _ => array.texts(),
     }
 }
@@ -274,7 +167,12 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
             let (rows, columns) = match array.shape() {
                 [rows] => (*rows, 1),
                 [rows, columns] => (*rows, *columns),
-                other => return Err(broken(format!("it has {} dimensions, not two", other.len()))),
+                other => {
+                    return Err(broken(format!(
+                        "it has {} dimensions, not two",
+                        other.len()
+                    )));
+                }
             };
             let values = array.f64s(&array.all())?;
             Array2::from_shape_vec((rows, columns), values).map_err(|e| broken(e.to_string()))?
@@ -288,8 +186,15 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
             let mut out = Array2::zeros((rows, columns));
             for (major, bounds) in indptr.windows(2).enumerate() {
                 for entry in bounds[0].max(0) as usize..bounds[1].max(0) as usize {
-                    let minor = indices.get(entry).and_then(|&i| usize::try_from(i).ok()).unwrap_or(usize::MAX);
-                    let place = if encoding == Encoding::Csr { (major, minor) } else { (minor, major) };
+                    let minor = indices
+                        .get(entry)
+                        .and_then(|&i| usize::try_from(i).ok())
+                        .unwrap_or(usize::MAX);
+                    let place = if encoding == Encoding::Csr {
+                        (major, minor)
+                    } else {
+                        (minor, major)
+                    };
                     match (out.get_mut(place), data.get(entry)) {
                         (Some(to), Some(&value)) => *to += value,
                         _ => return Err(broken("an index lies outside the matrix".to_owned())),
@@ -304,7 +209,9 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
             for (name, mut to) in names.iter().zip(out.columns_mut()) {
                 match column(tree, at, name)? {
                     Column::Numeric(values) if values.len() == to.len() => {
-                        to.iter_mut().zip(values).for_each(|(to, value)| *to = value.unwrap_or(f64::NAN));
+                        to.iter_mut()
+                            .zip(values)
+                            .for_each(|(to, value)| *to = value.unwrap_or(f64::NAN));
                     }
                     _ => return Err(broken(format!("its column `{name}` does not hold numbers"))),
                 }
@@ -314,7 +221,10 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
         other => return Err(broken(format!("an array of numbers cannot be a {other:?}"))),
     };
     if out.nrows() != n_rows {
-        return Err(broken(format!("it has {} rows for {n_rows} observations", out.nrows())));
+        return Err(broken(format!(
+            "it has {} rows for {n_rows} observations",
+            out.nrows()
+        )));
     }
     Ok(out)
 }
@@ -333,7 +243,11 @@ pub(crate) fn uns(tree: &dyn Tree, at: &str) -> Result<Uns, StoreError> {
         }
         Encoding::Array => uns_array(tree, at),
         Encoding::Categorical => Ok(Uns::Texts(texts(tree, at)?)),
-        other => Err(StoreError::broken(tree.path(), at, format!("a {other:?} in `uns` is not read"))),
+        other => Err(StoreError::broken(
+            tree.path(),
+            at,
+            format!("a {other:?} in `uns` is not read"),
+        )),
     }
 }
 
@@ -346,7 +260,9 @@ fn uns_array(tree: &dyn Tree, at: &str) -> Result<Uns, StoreError> {
         (Dtype::Text, true) => Uns::Text(array.texts()?.pop().ok_or_else(none)?),
         (Dtype::Text, false) => Uns::Texts(array.texts()?),
         (Dtype::Bool, true) => Uns::Flag(array.i64s(&[])?.first().ok_or_else(none)? != &0),
-        (Dtype::Int(_) | Dtype::Uint(_), true) => Uns::Integer(*array.i64s(&[])?.first().ok_or_else(none)?),
+        (Dtype::Int(_) | Dtype::Uint(_), true) => {
+            Uns::Integer(*array.i64s(&[])?.first().ok_or_else(none)?)
+        }
         (Dtype::Float(_), true) => Uns::Number(*array.f64s(&[])?.first().ok_or_else(none)?),
         _ => Uns::Numbers(array.f64s(&array.all())?),
     })

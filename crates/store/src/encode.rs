@@ -8,28 +8,48 @@ use tangram_core::{Column, Table};
 
 /// The two attributes every element has.
 pub(crate) fn encoding(kind: &'static str, version: &'static str) -> [(&'static str, Attr); 2] {
-    [("encoding-type", Attr::Text(kind.to_owned())), ("encoding-version", Attr::Text(version.to_owned()))]
+    [
+        ("encoding-type", Attr::Text(kind.to_owned())),
+        ("encoding-version", Attr::Text(version.to_owned())),
+    ]
 }
 
 pub(crate) fn unwritable(path: &Path, field: &str, reason: impl Into<String>) -> StoreError {
-    StoreError::Unwritable { path: path.to_owned(), field: field.to_owned(), reason: reason.into() }
+    StoreError::Unwritable {
+        path: path.to_owned(),
+        field: field.to_owned(),
+        reason: reason.into(),
+    }
 }
 
 /// The place of an element in a group, if its name can be one.
 pub(crate) fn child(path: &Path, group: &str, name: &str) -> Result<String, StoreError> {
     // A slash would open a group of its own; in a folder, `.` and `..` mean other folders, and Zarr keeps `zarr.json`.
     if name.is_empty() || name.contains(['/', '\0']) || matches!(name, "." | ".." | "zarr.json") {
-        return Err(unwritable(path, &format!("{group}/{name}"), "this cannot be a name in the file; rename it"));
+        return Err(unwritable(
+            path,
+            &format!("{group}/{name}"),
+            "this cannot be a name in the file; rename it",
+        ));
     }
     Ok(format!("{group}/{name}"))
 }
 
 /// A table with its row names.
-pub(crate) fn table(tree: &mut dyn TreeWriter, path: &Path, at: &str, table: &Table) -> Result<(), StoreError> {
+pub(crate) fn table(
+    tree: &mut dyn TreeWriter,
+    path: &Path,
+    at: &str,
+    table: &Table,
+) -> Result<(), StoreError> {
     let order: Vec<String> = table.columns.iter().map(|(name, _)| name.clone()).collect();
     let mut seen = HashSet::from(["_index"]);
     if let Some(twice) = order.iter().find(|name| !seen.insert(name)) {
-        return Err(unwritable(path, &format!("{at}/{twice}"), "a table has each column once, and none named `_index`"));
+        return Err(unwritable(
+            path,
+            &format!("{at}/{twice}"),
+            "a table has each column once, and none named `_index`",
+        ));
     }
     let mut attrs = encoding("dataframe", "0.2.0").to_vec();
     attrs.push(("_index", Attr::Text("_index".to_owned())));
@@ -39,7 +59,11 @@ pub(crate) fn table(tree: &mut dyn TreeWriter, path: &Path, at: &str, table: &Ta
     for (name, values) in &table.columns {
         let place = child(path, at, name)?;
         if values.len() != table.len() {
-            return Err(unwritable(path, &place, format!("{} values for {} rows", values.len(), table.len())));
+            return Err(unwritable(
+                path,
+                &place,
+                format!("{} values for {} rows", values.len(), table.len()),
+            ));
         }
         column(tree, &place, values)?;
     }
@@ -71,29 +95,50 @@ fn column(tree: &mut dyn TreeWriter, at: &str, column: &Column) -> Result<(), St
         }
         Column::Numeric(values) => {
             let values: Vec<f64> = values.iter().map(|v| v.unwrap_or(f64::NAN)).collect();
-            tree.array(at, &[values.len()], Values::F64(&values), &encoding("array", "0.2.0"))
+            tree.array(
+                at,
+                &[values.len()],
+                Values::F64(&values),
+                &encoding("array", "0.2.0"),
+            )
         }
         Column::Text(values) => texts(tree, at, values),
     }
 }
 
 fn texts(tree: &mut dyn TreeWriter, at: &str, values: &[String]) -> Result<(), StoreError> {
-    tree.array(at, &[values.len()], Values::Texts(values), &encoding("string-array", "0.2.0"))
+    tree.array(
+        at,
+        &[values.len()],
+        Values::Texts(values),
+        &encoding("string-array", "0.2.0"),
+    )
 }
 
 /// A value of `uns`.
-pub(crate) fn uns(tree: &mut dyn TreeWriter, path: &Path, at: &str, value: &Uns) -> Result<(), StoreError> {
+pub(crate) fn uns(
+    tree: &mut dyn TreeWriter,
+    path: &Path,
+    at: &str,
+    value: &Uns,
+) -> Result<(), StoreError> {
     let scalar = encoding("numeric-scalar", "0.2.0");
     match value {
-        Uns::Text(text) => {
-            tree.array(at, &[], Values::Texts(std::slice::from_ref(text)), &encoding("string", "0.2.0"))
-        }
+        Uns::Text(text) => tree.array(
+            at,
+            &[],
+            Values::Texts(std::slice::from_ref(text)),
+            &encoding("string", "0.2.0"),
+        ),
         Uns::Number(number) => tree.array(at, &[], Values::F64(&[*number]), &scalar),
         Uns::Integer(number) => tree.array(at, &[], Values::I64(&[*number]), &scalar),
         Uns::Flag(flag) => tree.array(at, &[], Values::Bool(&[*flag]), &scalar),
-        Uns::Numbers(numbers) => {
-            tree.array(at, &[numbers.len()], Values::F64(numbers), &encoding("array", "0.2.0"))
-        }
+        Uns::Numbers(numbers) => tree.array(
+            at,
+            &[numbers.len()],
+            Values::F64(numbers),
+            &encoding("array", "0.2.0"),
+        ),
         Uns::Texts(values) => texts(tree, at, values),
         Uns::Table(rows) => table(tree, path, at, rows),
         Uns::Map(map) => {

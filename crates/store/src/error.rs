@@ -21,7 +21,9 @@ pub enum StoreError {
         reason: String,
     },
     /// A file or folder of none of the known kinds.
-    #[error("{path}: {found}; expected .h5ad, an AnnData .zarr, a 10x .h5, a folder with matrix.mtx, or a Space Ranger folder")]
+    #[error(
+        "{path}: {found}; expected .h5ad, an AnnData .zarr, a 10x .h5, a folder with matrix.mtx, or a Space Ranger folder"
+    )]
     UnknownKind {
         /// The file or folder.
         path: PathBuf,
@@ -29,7 +31,9 @@ pub enum StoreError {
         found: String,
     },
     /// An AnnData element in an encoding this program does not read.
-    #[error("{path}: {field} has encoding `{encoding}`, which is not supported; supported: {supported}")]
+    #[error(
+        "{path}: {field} has encoding `{encoding}`, which is not supported; supported: {supported}"
+    )]
     Encoding {
         /// The file.
         path: PathBuf,
@@ -65,7 +69,9 @@ pub enum StoreError {
         reason: String,
     },
     /// A matrix entry that is not a finite number, or negative.
-    #[error("{path}: {matrix} of `{row}`, `{column}` is {value}; expression must be finite and not negative: give raw or log counts, not scaled ones")]
+    #[error(
+        "{path}: {matrix} of `{row}`, `{column}` is {value}; expression must be finite and not negative: give raw or log counts, not scaled ones"
+    )]
     BadValue {
         /// The file.
         path: PathBuf,
@@ -79,7 +85,9 @@ pub enum StoreError {
         value: f32,
     },
     /// Names that should be unique are not.
-    #[error("{path}: {table} has the name `{name}` {count} times; make names unique first ({table}_names_make_unique in Python)")]
+    #[error(
+        "{path}: {table} has the name `{name}` {count} times; make names unique first ({table}_names_make_unique in Python)"
+    )]
     DuplicateName {
         /// The file.
         path: PathBuf,
@@ -132,14 +140,24 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn broken(path: &Path, field: &str, reason: impl Into<String>) -> Self {
-        Self::Broken { path: path.to_owned(), field: field.to_owned(), reason: reason.into() }
+        Self::Broken {
+            path: path.to_owned(),
+            field: field.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn read(path: &Path, reason: impl std::fmt::Display) -> Self {
-        Self::Read { path: path.to_owned(), reason: reason.to_string() }
+        Self::Read {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 
     pub(crate) fn write(path: &Path, reason: impl std::fmt::Display) -> Self {
-        Self::Write { path: path.to_owned(), reason: reason.to_string() }
+        Self::Write {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 }

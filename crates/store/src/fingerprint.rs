@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 /// [`StoreError::Missing`] or [`StoreError::Read`].
 pub fn fingerprint(path: &Path) -> Result<String, StoreError> {
     if !path.exists() {
-        return Err(StoreError::Missing { path: path.to_owned() });
+        return Err(StoreError::Missing {
+            path: path.to_owned(),
+        });
     }
     let mut hash = Sha256::new();
     if path.is_dir() {
@@ -25,21 +27,32 @@ pub fn fingerprint(path: &Path) -> Result<String, StoreError> {
             // The lengths keep one file's end apart from the next one's beginning.
             hash.update((name.len() as u64).to_le_bytes());
             hash.update(name.as_bytes());
-            let size = file.metadata().map_err(|e| StoreError::read(&file, e))?.len();
+            let size = file
+                .metadata()
+                .map_err(|e| StoreError::read(&file, e))?
+                .len();
             hash.update(size.to_le_bytes());
             update(&mut hash, &file)?;
         }
     } else {
         update(&mut hash, path)?;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), StoreError> {
     let fail = |e| StoreError::read(folder, e);
     for entry in fs::read_dir(folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        if path.is_dir() { list(&path, files)? } else { files.push(path) }
+        if path.is_dir() {
+            list(&path, files)?
+        } else {
+            files.push(path)
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod matrix;
 mod mtx;
 mod npy;
 mod summary;
+mod tables;
 mod tenx;
 mod tree;
 mod uns;

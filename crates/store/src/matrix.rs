@@ -75,42 +75,91 @@ enum Layout<'a> {
 
 impl<'a> Matrix<'a> {
     /// Opens an AnnData matrix at a place of the tree.
-    pub(crate) fn open(dataset: &'a Dataset, name: &MatrixName, tree: &dyn Tree, at: &str) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        dataset: &'a Dataset,
+        name: &MatrixName,
+        tree: &dyn Tree,
+        at: &str,
+    ) -> Result<Self, StoreError> {
         let broken = |reason: String| StoreError::broken(tree.path(), at, reason);
         let (shape, dtype, layout) = match Encoding::of(tree, at)? {
             Encoding::Array => {
                 let array = tree.array(at)?;
                 let &[rows, columns] = array.shape() else {
-                    return Err(broken(format!("it has {} dimensions, not two", array.shape().len())));
+                    return Err(broken(format!(
+                        "it has {} dimensions, not two",
+                        array.shape().len()
+                    )));
                 };
-                ((rows, columns), array.dtype().to_string(), Layout::Dense(array))
+                (
+                    (rows, columns),
+                    array.dtype().to_string(),
+                    Layout::Dense(array),
+                )
             }
             encoding @ (Encoding::Csr | Encoding::Csc) => {
                 let shape = sparse_shape(tree, at)?;
-                let (major, minor) = if encoding == Encoding::Csr { shape } else { (shape.1, shape.0) };
+                let (major, minor) = if encoding == Encoding::Csr {
+                    shape
+                } else {
+                    (shape.1, shape.0)
+                };
                 let parts = Compressed::open(tree, at, major, minor)?;
                 let dtype = parts.dtype();
                 let csr = encoding == Encoding::Csr;
-                (shape, dtype, if csr { Layout::Csr(parts) } else { Layout::Csc(parts, OnceLock::new()) })
+                (
+                    shape,
+                    dtype,
+                    if csr {
+                        Layout::Csr(parts)
+                    } else {
+                        Layout::Csc(parts, OnceLock::new())
+                    },
+                )
             }
             other => return Err(broken(format!("a matrix cannot be a {other:?}"))),
         };
-        Ok(Self { dataset, name: name.clone(), shape, dtype, layout, ahead: Mutex::new(None) })
+        Ok(Self {
+            dataset,
+            name: name.clone(),
+            shape,
+            dtype,
+            layout,
+            ahead: Mutex::new(None),
+        })
     }
 
     /// A 10x matrix in HDF5, stored (genes, cells) by cell: that is (cells, genes) by row.
-    pub(crate) fn tenx(dataset: &'a Dataset, tree: &dyn Tree, at: &str) -> Result<Self, StoreError> {
+    pub(crate) fn tenx(
+        dataset: &'a Dataset,
+        tree: &dyn Tree,
+        at: &str,
+    ) -> Result<Self, StoreError> {
         let shape = (dataset.n_obs(), dataset.n_vars());
         let parts = Compressed::open(tree, at, shape.0, shape.1)?;
         let dtype = parts.dtype();
-        Ok(Self { dataset, name: MatrixName::X, shape, dtype, layout: Layout::Csr(parts), ahead: Mutex::new(None) })
+        Ok(Self {
+            dataset,
+            name: MatrixName::X,
+            shape,
+            dtype,
+            layout: Layout::Csr(parts),
+            ahead: Mutex::new(None),
+        })
     }
 
     /// A matrix that had to be read whole.
     pub(crate) fn memory(dataset: &'a Dataset, rows: &'a SparseRows) -> Self {
         let shape = (rows.n_rows(), rows.n_cols());
         let layout = Layout::Memory(rows);
-        Self { dataset, name: MatrixName::X, shape, dtype: "text".to_owned(), layout, ahead: Mutex::new(None) }
+        Self {
+            dataset,
+            name: MatrixName::X,
+            shape,
+            dtype: "text".to_owned(),
+            layout,
+            ahead: Mutex::new(None),
+        }
     }
 
     /// (rows, columns).
@@ -285,7 +334,9 @@ impl<'a> Matrix<'a> {
         };
         let row = first_row + indptr.partition_point(|&p| p <= entry) - 1;
         let column = column_of(columns[entry] as usize);
-        let name = |names: Vec<String>, at: usize| names.get(at).cloned().unwrap_or_else(|| at.to_string());
+        let name = |names: Vec<String>, at: usize| {
+            names.get(at).cloned().unwrap_or_else(|| at.to_string())
+        };
         Err(StoreError::BadValue {
             path: self.dataset.path().to_owned(),
             matrix: self.name.to_string(),

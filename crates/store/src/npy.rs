@@ -13,11 +13,21 @@ use std::path::Path;
 /// [`StoreError::Missing`], [`StoreError::Read`], or [`StoreError::Broken`] for other types and dimensions.
 pub fn read_npy(path: &Path) -> Result<Array2<f64>, StoreError> {
     if !path.exists() {
-        return Err(StoreError::Missing { path: path.to_owned() });
+        return Err(StoreError::Missing {
+            path: path.to_owned(),
+        });
     }
-    let open = || File::open(path).map(BufReader::new).map_err(|e| StoreError::read(path, e));
+    let open = || {
+        File::open(path)
+            .map(BufReader::new)
+            .map_err(|e| StoreError::read(path, e))
+    };
     let fail = |e: ReadNpyError| {
-        StoreError::broken(path, "array", format!("{e}; expected a 2-D float64 or float32 array"))
+        StoreError::broken(
+            path,
+            "array",
+            format!("{e}; expected a 2-D float64 or float32 array"),
+        )
     };
     match Array2::<f64>::read_npy(open()?) {
         Err(ReadNpyError::WrongDescriptor(_)) => {

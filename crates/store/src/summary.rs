@@ -1,6 +1,7 @@
 //! What a file holds, for people.
 
 use crate::elements::{self, Encoding};
+use crate::tables;
 use crate::tree::{Node, Tree};
 use crate::{Dataset, Kind, StoreError};
 use serde::Serialize;
@@ -91,7 +92,11 @@ pub(crate) fn summarise(dataset: &Dataset) -> Result<Summary, StoreError> {
         names
     };
     let (obs, var, obsm) = match dataset.tree() {
-        Some(tree) => (columns(tree, "obs")?, columns(tree, "var")?, arrays(tree, dataset)?),
+        Some(tree) => (
+            columns(tree, "obs")?,
+            columns(tree, "var")?,
+            arrays(tree, dataset)?,
+        ),
         None => {
             let spatial = dataset.spatial()?;
             let spatial = spatial.map(|s| ObsmSummary {
@@ -99,7 +104,11 @@ pub(crate) fn summarise(dataset: &Dataset) -> Result<Summary, StoreError> {
                 dtype: "float64".to_owned(),
                 shape: s.shape().to_vec(),
             });
-            (described(&dataset.obs()?), described(&dataset.var()?), spatial.into_iter().collect())
+            (
+                described(&dataset.obs()?),
+                described(&dataset.var()?),
+                spatial.into_iter().collect(),
+            )
         }
     };
     Ok(Summary {
@@ -118,9 +127,13 @@ pub(crate) fn summarise(dataset: &Dataset) -> Result<Summary, StoreError> {
 
 fn columns(tree: &dyn Tree, table: &str) -> Result<Vec<ColumnSummary>, StoreError> {
     let mut out = Vec::new();
-    for name in elements::table_columns(tree, table)? {
-        let (dtype, n_categories) = elements::column_type(tree, table, &name)?;
-        out.push(ColumnSummary { name, dtype, n_categories });
+    for name in tables::table_columns(tree, table)? {
+        let (dtype, n_categories) = tables::column_type(tree, table, &name)?;
+        out.push(ColumnSummary {
+            name,
+            dtype,
+            n_categories,
+        });
     }
     Ok(out)
 }
@@ -132,7 +145,11 @@ fn described(table: &Table) -> Vec<ColumnSummary> {
             Column::Numeric(_) => ("float64", None),
             Column::Text(_) => ("text", None),
         };
-        ColumnSummary { name: name.clone(), dtype: dtype.to_owned(), n_categories }
+        ColumnSummary {
+            name: name.clone(),
+            dtype: dtype.to_owned(),
+            n_categories,
+        }
     };
     table.columns.iter().map(describe).collect()
 }
@@ -150,11 +167,14 @@ fn arrays(tree: &dyn Tree, dataset: &Dataset) -> Result<Vec<ObsmSummary>, StoreE
                 let (rows, columns) = elements::sparse_shape(tree, &at)?;
                 ("sparse".to_owned(), vec![rows, columns])
             }
-            Ok(Encoding::Dataframe) => {
-                ("table".to_owned(), vec![dataset.n_obs(), elements::table_columns(tree, &at)?.len()])
-            }
+            Ok(Encoding::Dataframe) => (
+                "table".to_owned(),
+                vec![dataset.n_obs(), tables::table_columns(tree, &at)?.len()],
+            ),
             Ok(other) => (format!("{other:?} (not read)"), vec![]),
-            Err(StoreError::Encoding { encoding, .. }) => (format!("{encoding} (not read)"), vec![]),
+            Err(StoreError::Encoding { encoding, .. }) => {
+                (format!("{encoding} (not read)"), vec![])
+            }
             Err(error) => return Err(error),
         };
         out.push(ObsmSummary { name, dtype, shape });
@@ -164,20 +184,54 @@ fn arrays(tree: &dyn Tree, dataset: &Dataset) -> Result<Vec<ObsmSummary>, StoreE
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.path.display())
-            .and_then(|()| writeln!(f, "{}: {} observations × {} variables", self.kind, self.n_obs, self.n_vars))?;
-        writeln!(f, "  observations  {}", names(&self.first_names.0, self.n_obs))?;
-        writeln!(f, "  variables     {}", names(&self.first_names.1, self.n_vars))?;
-        section(f, "matrices", self.matrices.iter().map(|m| {
-            let density = m.density.map_or_else(String::new, |d| format!(", {:.1} % stored", d * 100.0));
-            (m.name.clone(), format!("{} × {}, {} {}{density}", m.shape.0, m.shape.1, m.layout, m.dtype))
-        }))?;
+        writeln!(f, "{}", self.path.display()).and_then(|()| {
+            writeln!(
+                f,
+                "{}: {} observations × {} variables",
+                self.kind, self.n_obs, self.n_vars
+            )
+        })?;
+        writeln!(
+            f,
+            "  observations  {}",
+            names(&self.first_names.0, self.n_obs)
+        )?;
+        writeln!(
+            f,
+            "  variables     {}",
+            names(&self.first_names.1, self.n_vars)
+        )?;
+        section(
+            f,
+            "matrices",
+            self.matrices.iter().map(|m| {
+                let density = m
+                    .density
+                    .map_or_else(String::new, |d| format!(", {:.1} % stored", d * 100.0));
+                (
+                    m.name.clone(),
+                    format!(
+                        "{} × {}, {} {}{density}",
+                        m.shape.0, m.shape.1, m.layout, m.dtype
+                    ),
+                )
+            }),
+        )?;
         section(f, "obs columns", self.obs.iter().map(ColumnSummary::line))?;
         section(f, "var columns", self.var.iter().map(ColumnSummary::line))?;
-        section(f, "obsm", self.obsm.iter().map(|o| {
-            let sizes: Vec<String> = o.shape.iter().map(ToString::to_string).collect();
-            (o.name.clone(), format!("{} {}", sizes.join(" × "), o.dtype).trim().to_owned())
-        }))?;
+        section(
+            f,
+            "obsm",
+            self.obsm.iter().map(|o| {
+                let sizes: Vec<String> = o.shape.iter().map(ToString::to_string).collect();
+                (
+                    o.name.clone(),
+                    format!("{} {}", sizes.join(" × "), o.dtype)
+                        .trim()
+                        .to_owned(),
+                )
+            }),
+        )?;
         if !self.uns.is_empty() {
             writeln!(f, "uns\n  {}", self.uns.join(", "))?;
         }
@@ -187,7 +241,9 @@ impl fmt::Display for Summary {
 
 impl ColumnSummary {
     fn line(&self) -> (String, String) {
-        let categories = self.n_categories.map_or_else(String::new, |n| format!(", {n} categories"));
+        let categories = self
+            .n_categories
+            .map_or_else(String::new, |n| format!(", {n} categories"));
         (self.name.clone(), format!("{}{categories}", self.dtype))
     }
 }
@@ -203,9 +259,15 @@ fn section(
     lines: impl Iterator<Item = (String, String)>,
 ) -> fmt::Result {
     let lines: Vec<_> = lines.collect();
-    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = lines
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
     if !lines.is_empty() {
         writeln!(f, "{title}")?;
     }
-    lines.iter().try_for_each(|(name, what)| writeln!(f, "  {name:width$}  {what}"))
+    lines
+        .iter()
+        .try_for_each(|(name, what)| writeln!(f, "  {name:width$}  {what}"))
 }

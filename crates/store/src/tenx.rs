@@ -21,9 +21,15 @@ pub(crate) struct TenX {
 
 #[derive(Debug)]
 enum Counts {
-    Hdf5 { tree: Box<Hdf5Tree>, group: String },
+    Hdf5 {
+        tree: Box<Hdf5Tree>,
+        group: String,
+    },
     /// Text: read whole when first asked for.
-    Mtx { file: PathBuf, read: OnceLock<SparseRows> },
+    Mtx {
+        file: PathBuf,
+        read: OnceLock<SparseRows>,
+    },
 }
 
 impl TenX {
@@ -36,16 +42,30 @@ impl TenX {
             for column in ["feature_type", "genome"] {
                 let at = format!("matrix/features/{column}");
                 if tree.node(&at)?.is_some() {
-                    let name = if column == "feature_type" { "feature_types" } else { column };
+                    let name = if column == "feature_type" {
+                        "feature_types"
+                    } else {
+                        column
+                    };
                     var.set(name, Column::categories(&texts(&at)?));
                 }
             }
             let obs = Table::of_names(texts("matrix/barcodes")?);
-            let counts = Counts::Hdf5 { tree: Box::new(tree), group: "matrix".to_owned() };
-            return Ok(Some(Self { obs, var, spatial: None, counts }));
+            let counts = Counts::Hdf5 {
+                tree: Box::new(tree),
+                group: "matrix".to_owned(),
+            };
+            return Ok(Some(Self {
+                obs,
+                var,
+                spatial: None,
+                counts,
+            }));
         }
         let mut genomes = tree.children("")?;
-        let has = |genome: &String, part: &str| tree.node(&format!("{genome}/{part}")).map(|n| n.is_some());
+        let has = |genome: &String, part: &str| {
+            tree.node(&format!("{genome}/{part}")).map(|n| n.is_some())
+        };
         let mut found = Vec::new();
         for genome in genomes.drain(..) {
             if has(&genome, "barcodes")? && has(&genome, "gene_names")? {
@@ -56,14 +76,28 @@ impl TenX {
             [] => return Ok(None),
             [one] => std::mem::take(one),
             _ => {
-                let reason = format!("it holds several genomes ({}); write one of them to its own file", found.join(", "));
+                let reason = format!(
+                    "it holds several genomes ({}); write one of them to its own file",
+                    found.join(", ")
+                );
                 return Err(StoreError::broken(tree.path(), "matrix", reason));
             }
         };
-        let var = genes(texts(&format!("{group}/gene_names"))?, texts(&format!("{group}/genes"))?);
+        let var = genes(
+            texts(&format!("{group}/gene_names"))?,
+            texts(&format!("{group}/genes"))?,
+        );
         let obs = Table::of_names(texts(&format!("{group}/barcodes"))?);
-        let counts = Counts::Hdf5 { tree: Box::new(tree), group };
-        Ok(Some(Self { obs, var, spatial: None, counts }))
+        let counts = Counts::Hdf5 {
+            tree: Box::new(tree),
+            group,
+        };
+        Ok(Some(Self {
+            obs,
+            var,
+            spatial: None,
+            counts,
+        }))
     }
 
     /// A folder with `matrix.mtx`, `barcodes.tsv` and `features.tsv` or `genes.tsv`, each plain or gzipped; `None` if
@@ -94,7 +128,15 @@ impl TenX {
         }
         let first = |line: String| line.split('\t').next().unwrap_or_default().to_owned();
         let obs = Table::of_names(barcodes.into_iter().map(first).collect());
-        Ok(Some(Self { obs, var, spatial: None, counts: Counts::Mtx { file, read: OnceLock::new() } }))
+        Ok(Some(Self {
+            obs,
+            var,
+            spatial: None,
+            counts: Counts::Mtx {
+                file,
+                read: OnceLock::new(),
+            },
+        }))
     }
 
     /// A Space Ranger output folder (or its `outs`): the filtered matrix with the spots' positions; `None` if it
@@ -102,7 +144,10 @@ impl TenX {
     pub(crate) fn open_space_ranger(folder: &Path) -> Result<Option<Self>, StoreError> {
         let outs = folder.join("outs");
         let folder = if outs.is_dir() { &outs } else { folder };
-        let (h5, mtx) = (folder.join("filtered_feature_bc_matrix.h5"), folder.join("filtered_feature_bc_matrix"));
+        let (h5, mtx) = (
+            folder.join("filtered_feature_bc_matrix.h5"),
+            folder.join("filtered_feature_bc_matrix"),
+        );
         let tenx = if h5.is_file() {
             Self::open_h5(Hdf5Tree::open(&h5)?)?
         } else if mtx.is_dir() {
@@ -110,13 +155,17 @@ impl TenX {
         } else {
             None
         };
-        let Some(mut tenx) = tenx else { return Ok(None) };
+        let Some(mut tenx) = tenx else {
+            return Ok(None);
+        };
         let spatial = folder.join("spatial");
-        let positions = ["tissue_positions.csv", "tissue_positions_list.csv"].map(|n| spatial.join(n));
+        let positions =
+            ["tissue_positions.csv", "tissue_positions_list.csv"].map(|n| spatial.join(n));
         match positions.iter().find(|p| p.is_file()) {
             Some(file) => tenx.place_spots(file)?,
             None if spatial.is_dir() => {
-                let reason = "it has no tissue_positions.csv; convert tissue_positions.parquet to CSV first";
+                let reason =
+                    "it has no tissue_positions.csv; convert tissue_positions.parquet to CSV first";
                 return Err(StoreError::broken(&spatial, "positions", reason));
             }
             None => {}
@@ -145,13 +194,18 @@ impl TenX {
         let mut found = Vec::with_capacity(self.obs.len());
         for barcode in &self.obs.names {
             let spot = spots.get(barcode);
-            found.push(*spot.ok_or_else(|| StoreError::broken(file, "positions", format!("no spot {barcode}")))?);
+            found.push(*spot.ok_or_else(|| {
+                StoreError::broken(file, "positions", format!("no spot {barcode}"))
+            })?);
         }
         for (i, name) in COLUMNS.iter().enumerate() {
-            self.obs.set(name, Column::numbers(found.iter().map(|spot| spot[i])));
+            self.obs
+                .set(name, Column::numbers(found.iter().map(|spot| spot[i])));
         }
         // x is the pixel column and y the pixel row, as scanpy and squidpy have them.
-        self.spatial = Some(Array2::from_shape_fn((found.len(), 2), |(i, axis)| found[i][4 - axis]));
+        self.spatial = Some(Array2::from_shape_fn((found.len(), 2), |(i, axis)| {
+            found[i][4 - axis]
+        }));
         Ok(())
     }
 
@@ -165,7 +219,10 @@ impl TenX {
                     // Another thread may have been faster; its matrix is the same.
                     let _ = read.set(rows);
                 }
-                Ok(Matrix::memory(dataset, read.get().expect("it was set above")))
+                Ok(Matrix::memory(
+                    dataset,
+                    read.get().expect("it was set above"),
+                ))
             }
         }
     }

@@ -2,6 +2,7 @@
 //! AnnData encodings are read and written once, above it.
 
 pub(crate) mod hdf5;
+mod hdf5_records;
 pub(crate) mod hdf5_write;
 pub(crate) mod zarr;
 pub(crate) mod zarr_write;
@@ -33,7 +34,10 @@ pub(crate) enum Dtype {
 
 impl Dtype {
     pub(crate) fn is_number(&self) -> bool {
-        matches!(self, Self::Bool | Self::Int(_) | Self::Uint(_) | Self::Float(_))
+        matches!(
+            self,
+            Self::Bool | Self::Int(_) | Self::Uint(_) | Self::Float(_)
+        )
     }
 }
 
@@ -120,7 +124,13 @@ pub(crate) trait TreeWriter: fmt::Debug {
     /// Makes a group; the root is the empty path.
     fn group(&mut self, at: &str, attrs: Attrs<'_>) -> Result<(), StoreError>;
     /// Writes an array; an empty `shape` means a scalar.
-    fn array(&mut self, at: &str, shape: &[usize], values: Values<'_>, attrs: Attrs<'_>) -> Result<(), StoreError>;
+    fn array(
+        &mut self,
+        at: &str,
+        shape: &[usize],
+        values: Values<'_>,
+        attrs: Attrs<'_>,
+    ) -> Result<(), StoreError>;
     /// Begins a one-dimensional array whose length is not known yet.
     fn growing(&mut self, at: &str, number: Number) -> Result<Box<dyn Growing>, StoreError>;
     /// Begins a matrix of `f32` that comes in bands of `chunk[1]` columns.

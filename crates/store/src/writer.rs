@@ -60,17 +60,33 @@ impl AnnDataWriter {
     ///
     /// # Errors
     /// [`StoreError::Ending`], [`StoreError::Exists`] or [`StoreError::Write`].
-    pub fn create(path: &Path, existing: Existing, obs: &Table, var: &Table) -> Result<Self, StoreError> {
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    pub fn create(
+        path: &Path,
+        existing: Existing,
+        obs: &Table,
+        var: &Table,
+    ) -> Result<Self, StoreError> {
+        let ending = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
         if !matches!(ending, "h5ad" | "zarr") {
-            return Err(StoreError::Ending { path: path.to_owned() });
+            return Err(StoreError::Ending {
+                path: path.to_owned(),
+            });
         }
         let aside = Aside::begin(path, existing)?;
         let tree: Box<dyn TreeWriter> = match ending {
             "h5ad" => Box::new(Hdf5Writer::create(aside.partial(), path)?),
             _ => Box::new(ZarrWriter::create(aside.partial(), path)?),
         };
-        let mut writer = Self { tree, aside, var: var.clone(), n_obs: obs.len(), written: HashSet::new() };
+        let mut writer = Self {
+            tree,
+            aside,
+            var: var.clone(),
+            n_obs: obs.len(),
+            written: HashSet::new(),
+        };
         let tree = &mut *writer.tree;
         tree.group("", &encode::encoding("anndata", "0.1.0"))?;
         encode::table(tree, path, "obs", obs)?;
@@ -89,13 +105,23 @@ impl AnnDataWriter {
         let at = self.place(name)?;
         let n_columns = self.var.len();
         let mut attrs = encode::encoding("csr_matrix", "0.1.0").to_vec();
-        attrs.push(("shape", Attr::Integers(vec![self.n_obs as i64, n_columns as i64])));
+        attrs.push((
+            "shape",
+            Attr::Integers(vec![self.n_obs as i64, n_columns as i64]),
+        ));
         self.tree.group(&at, &attrs)?;
         let wide = i32::try_from(n_columns).is_err();
         let index = if wide { Number::I64 } else { Number::I32 };
         let indices = self.tree.growing(&format!("{at}/indices"), index)?;
         let values = self.tree.growing(&format!("{at}/data"), Number::F32)?;
-        Ok(SparseSink { writer: self, at, index, indices, values, indptr: vec![0] })
+        Ok(SparseSink {
+            writer: self,
+            at,
+            index,
+            indices,
+            values,
+            indptr: vec![0],
+        })
     }
 
     /// Begins a dense matrix (`f32`) whose columns follow in pieces.
@@ -105,18 +131,37 @@ impl AnnDataWriter {
     pub fn dense(&mut self, name: &MatrixName) -> Result<DenseSink<'_>, StoreError> {
         let at = self.place(name)?;
         let shape = [self.n_obs, self.var.len()];
-        let columns = (BAND_NUMBERS / shape[0].max(1)).clamp(NARROW_BAND, BAND).min(shape[1].max(1));
+        let columns = (BAND_NUMBERS / shape[0].max(1))
+            .clamp(NARROW_BAND, BAND)
+            .min(shape[1].max(1));
         let rows = (CHUNK_NUMBERS / columns).clamp(1, shape[0].max(1));
-        let matrix = self.tree.banded(&at, shape, [rows, columns], &encode::encoding("array", "0.2.0"))?;
+        let matrix = self.tree.banded(
+            &at,
+            shape,
+            [rows, columns],
+            &encode::encoding("array", "0.2.0"),
+        )?;
         let band = Array2::zeros((shape[0], columns));
-        Ok(DenseSink { path: self.aside.path().to_owned(), at, matrix, shape, band, next: 0, writer: self })
+        Ok(DenseSink {
+            path: self.aside.path().to_owned(),
+            at,
+            matrix,
+            shape,
+            band,
+            next: 0,
+            writer: self,
+        })
     }
 
     /// Writes an array of `obsm`, (observations, columns).
     ///
     /// # Errors
     /// [`StoreError::Write`]; [`StoreError::Unwritable`] if the rows do not fit.
-    pub fn obsm<'a>(&mut self, name: &str, values: impl Into<Floats<'a>>) -> Result<(), StoreError> {
+    pub fn obsm<'a>(
+        &mut self,
+        name: &str,
+        values: impl Into<Floats<'a>>,
+    ) -> Result<(), StoreError> {
         self.numbers("obsm", name, self.n_obs, values.into())
     }
 
@@ -124,7 +169,11 @@ impl AnnDataWriter {
     ///
     /// # Errors
     /// [`StoreError::Write`]; [`StoreError::Unwritable`] if the rows do not fit.
-    pub fn varm<'a>(&mut self, name: &str, values: impl Into<Floats<'a>>) -> Result<(), StoreError> {
+    pub fn varm<'a>(
+        &mut self,
+        name: &str,
+        values: impl Into<Floats<'a>>,
+    ) -> Result<(), StoreError> {
         self.numbers("varm", name, self.var.len(), values.into())
     }
 
@@ -157,7 +206,8 @@ impl AnnDataWriter {
         if *name == MatrixName::Raw {
             self.tree.group("raw", &encode::encoding("raw", "0.1.0"))?;
             encode::table(&mut *self.tree, self.aside.path(), "raw/var", &self.var)?;
-            self.tree.group("raw/varm", &encode::encoding("dict", "0.1.0"))?;
+            self.tree
+                .group("raw/varm", &encode::encoding("dict", "0.1.0"))?;
         }
         Ok(at)
     }
@@ -166,11 +216,21 @@ impl AnnDataWriter {
     fn claim(&mut self, at: String) -> Result<String, StoreError> {
         match self.written.insert(at.clone()) {
             true => Ok(at),
-            false => Err(encode::unwritable(self.aside.path(), &at, "it was written before")),
+            false => Err(encode::unwritable(
+                self.aside.path(),
+                &at,
+                "it was written before",
+            )),
         }
     }
 
-    fn numbers(&mut self, group: &str, name: &str, n_rows: usize, values: Floats<'_>) -> Result<(), StoreError> {
+    fn numbers(
+        &mut self,
+        group: &str,
+        name: &str,
+        n_rows: usize,
+        values: Floats<'_>,
+    ) -> Result<(), StoreError> {
         let at = self.claim(encode::child(self.aside.path(), group, name)?)?;
         let shape = match values {
             Floats::F32(v) => [v.nrows(), v.ncols()],
@@ -184,11 +244,21 @@ impl AnnDataWriter {
         match values {
             Floats::F32(v) => {
                 let v = v.as_standard_layout();
-                self.tree.array(&at, &shape, Values::F32(v.as_slice().expect("standard layout")), &attrs)
+                self.tree.array(
+                    &at,
+                    &shape,
+                    Values::F32(v.as_slice().expect("standard layout")),
+                    &attrs,
+                )
             }
             Floats::F64(v) => {
                 let v = v.as_standard_layout();
-                self.tree.array(&at, &shape, Values::F64(v.as_slice().expect("standard layout")), &attrs)
+                self.tree.array(
+                    &at,
+                    &shape,
+                    Values::F64(v.as_slice().expect("standard layout")),
+                    &attrs,
+                )
             }
         }
     }
@@ -212,12 +282,21 @@ impl SparseSink<'_> {
     /// [`StoreError::Write`]; [`StoreError::Unwritable`] if the columns do not fit.
     pub fn append(&mut self, rows: &SparseRows) -> Result<(), StoreError> {
         if rows.n_cols() != self.writer.var.len() {
-            let reason = format!("rows of {} columns where {} are due", rows.n_cols(), self.writer.var.len());
-            return Err(encode::unwritable(self.writer.aside.path(), &self.at, reason));
+            let reason = format!(
+                "rows of {} columns where {} are due",
+                rows.n_cols(),
+                self.writer.var.len()
+            );
+            return Err(encode::unwritable(
+                self.writer.aside.path(),
+                &self.at,
+                reason,
+            ));
         }
         let (indptr, indices, values) = rows.parts();
         let before = self.indptr[self.indptr.len() - 1];
-        self.indptr.extend(indptr[1..].iter().map(|&p| before + p as i64));
+        self.indptr
+            .extend(indptr[1..].iter().map(|&p| before + p as i64));
         if self.index == Number::I32 {
             let indices: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
             self.indices.push(Values::I32(&indices))?;
@@ -233,17 +312,32 @@ impl SparseSink<'_> {
     /// # Errors
     /// [`StoreError::Write`]; [`StoreError::Unwritable`] if rows are missing.
     pub fn finish(self) -> Result<(), StoreError> {
-        let Self { writer, at, indices, values, indptr, .. } = self;
+        let Self {
+            writer,
+            at,
+            indices,
+            values,
+            indptr,
+            ..
+        } = self;
         if indptr.len() != writer.n_obs + 1 {
-            let reason = format!("{} rows came where {} are due", indptr.len() - 1, writer.n_obs);
+            let reason = format!(
+                "{} rows came where {} are due",
+                indptr.len() - 1,
+                writer.n_obs
+            );
             return Err(encode::unwritable(writer.aside.path(), &at, reason));
         }
         indices.finish()?;
         values.finish()?;
         // The width of scipy's indices: parts of scikit-learn take no matrix whose pointers are needlessly wide.
         let narrow: Option<Vec<i32>> = indptr.iter().map(|&p| i32::try_from(p).ok()).collect();
-        let values = narrow.as_ref().map_or(Values::I64(&indptr), |narrow| Values::I32(narrow));
-        writer.tree.array(&format!("{at}/indptr"), &[indptr.len()], values, &[])
+        let values = narrow
+            .as_ref()
+            .map_or(Values::I64(&indptr), |narrow| Values::I32(narrow));
+        writer
+            .tree
+            .array(&format!("{at}/indptr"), &[indptr.len()], values, &[])
     }
 }
 
@@ -267,9 +361,16 @@ impl DenseSink<'_> {
     ///
     /// # Errors
     /// [`StoreError::Write`]; [`StoreError::Unwritable`] if the piece does not fit or follow the last.
-    pub fn write_columns(&mut self, first_column: usize, values: ArrayView2<'_, f32>) -> Result<(), StoreError> {
+    pub fn write_columns(
+        &mut self,
+        first_column: usize,
+        values: ArrayView2<'_, f32>,
+    ) -> Result<(), StoreError> {
         let [n_rows, n_columns] = self.shape;
-        if first_column != self.next || values.nrows() != n_rows || first_column + values.ncols() > n_columns {
+        if first_column != self.next
+            || values.nrows() != n_rows
+            || first_column + values.ncols() > n_columns
+        {
             let reason = format!(
                 "{} rows of columns {first_column} to {} where {n_rows} rows from column {} of {n_columns} are due",
                 values.nrows(),
@@ -283,10 +384,13 @@ impl DenseSink<'_> {
         while taken < values.ncols() {
             let at = self.next % width;
             let take = (width - at).min(values.ncols() - taken);
-            self.band.slice_mut(s![.., at..at + take]).assign(&values.slice(s![.., taken..taken + take]));
+            self.band
+                .slice_mut(s![.., at..at + take])
+                .assign(&values.slice(s![.., taken..taken + take]));
             (taken, self.next) = (taken + take, self.next + take);
             if at + take == width || self.next == n_columns {
-                self.matrix.write(self.next - at - take, self.band.slice(s![.., ..at + take]))?;
+                self.matrix
+                    .write(self.next - at - take, self.band.slice(s![.., ..at + take]))?;
             }
         }
         Ok(())

@@ -1,9 +1,12 @@
 //! HDF5 as a tree, for reading.
 
+use super::hdf5_records::Hdf5Field;
 use super::{Array, Attr, Dtype, Node, Tree};
 use crate::StoreError;
-use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
-use hdf5::{Container, Dataset, File, H5Type, Hyperslab, LocationType, Selection, SliceOrIndex};
+use hdf5::types::{CompoundField, FloatSize, IntSize, TypeDescriptor};
+use hdf5::{
+    Container, Dataset, File, H5Type, Hyperslab, Location, LocationType, Selection, SliceOrIndex,
+};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dread, H5Dvlen_reclaim};
 use hdf5_sys::h5p::H5P_DEFAULT;
@@ -28,13 +31,21 @@ pub(crate) struct Hdf5Tree {
 impl Hdf5Tree {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         // HDF5's own messages name its internals; the usual causes are told apart here.
-        let fail = |reason: &str| StoreError::NotHdf5 { path: path.to_owned(), reason: reason.to_owned() };
+        let fail = |reason: &str| StoreError::NotHdf5 {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
         let mut magic = [0u8; 8];
         let mut handle = fs::File::open(path).map_err(|e| StoreError::read(path, e))?;
-        let length = handle.metadata().map_err(|e| StoreError::read(path, e))?.len();
+        let length = handle
+            .metadata()
+            .map_err(|e| StoreError::read(path, e))?
+            .len();
         let begins = handle.read_exact(&mut magic).is_ok() && magic == *b"\x89HDF\r\n\x1a\n";
         let (slots, bytes, w0) = CHUNK_CACHE;
-        let open = File::with_options().with_fapl(|p| p.chunk_cache(slots, bytes, w0)).open(path);
+        let open = File::with_options()
+            .with_fapl(|p| p.chunk_cache(slots, bytes, w0))
+            .open(path);
         let file = open.map_err(|e| {
             let message = e.to_string();
             match (length, begins) {
@@ -44,17 +55,41 @@ impl Hdf5Tree {
                 _ => fail(&brief(&message)),
             }
         })?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     fn broken(&self, at: &str, error: &hdf5::Error) -> StoreError {
         StoreError::broken(&self.path, at, brief(&error.to_string()))
     }
+
+    /// Fields of a dataset of records, which is what anndata 0.6 wrote for a table; the tree shows it as a group.
+    fn fields(&self, at: &str) -> Option<Vec<CompoundField>> {
+        let dataset = self.file.dataset(at).ok()?;
+        match dataset.dtype().and_then(|d| d.to_descriptor()).ok()? {
+            TypeDescriptor::Compound(record) if dataset.ndim() == 1 => Some(record.fields),
+            _ => None,
+        }
+    }
+
+    /// A place that is a field of such a dataset.
+    fn field(&self, at: &str) -> Option<(Dataset, CompoundField)> {
+        let (table, name) = at.rsplit_once('/')?;
+        let field = self.fields(table)?.into_iter().find(|f| f.name == name)?;
+        Some((self.file.dataset(table).ok()?, field))
+    }
 }
 
 /// The last words of HDF5's error chain say what went wrong; all before are its call stack.
 pub(super) fn brief(message: &str) -> String {
-    message.rsplit(": ").next().unwrap_or(message).trim().to_owned()
+    message
+        .rsplit(": ")
+        .next()
+        .unwrap_or(message)
+        .trim()
+        .to_owned()
 }
 
 impl Tree for Hdf5Tree {
@@ -74,11 +109,12 @@ impl Tree for Hdf5Tree {
             }
             place.push_str(part);
             if !self.file.link_exists(&place) {
-                return Ok(None);
+                return Ok(self.field(at).map(|_| Node::Array));
             }
         }
         match self.file.loc_type_by_name(at) {
             Ok(LocationType::Group) => Ok(Some(Node::Group)),
+            Ok(LocationType::Dataset) if self.fields(at).is_some() => Ok(Some(Node::Group)),
             Ok(LocationType::Dataset) => Ok(Some(Node::Array)),
             Ok(_) => Ok(None),
             Err(error) => Err(self.broken(at, &error)),
@@ -88,6 +124,8 @@ impl Tree for Hdf5Tree {
     fn children(&self, group: &str) -> Result<Vec<String>, StoreError> {
         let names = if group.is_empty() {
             self.file.member_names()
+        } else if let Some(fields) = self.fields(group) {
+            Ok(fields.into_iter().map(|f| f.name).collect())
         } else {
             self.file.group(group).and_then(|g| g.member_names())
         };
@@ -98,33 +136,46 @@ impl Tree for Hdf5Tree {
 
     fn attr(&self, at: &str, name: &str) -> Result<Option<Attr>, StoreError> {
         let fail = |e: hdf5::Error| self.broken(at, &e);
-        let location = match self.node(at)? {
-            None => return Ok(None),
-            Some(Node::Group) if at.is_empty() => (*self.file).clone(),
-            Some(Node::Group) => self.file.group(at).map_err(fail)?,
-            Some(Node::Array) => {
-                let dataset = self.file.dataset(at).map_err(fail)?;
-                return match dataset.attr_names().map_err(fail)?.iter().any(|n| n == name) {
-                    true => attribute(&*dataset.attr(name).map_err(fail)?).map(Some).map_err(fail),
-                    false => Ok(None),
-                };
-            }
-        };
-        if !location.attr_names().map_err(fail)?.iter().any(|n| n == name) {
+        if self.node(at)?.is_none() || self.field(at).is_some() {
             return Ok(None);
         }
-        attribute(&*location.attr(name).map_err(fail)?).map(Some).map_err(fail)
+        let open = |location: &Location| match location.attr_names()?.iter().any(|n| n == name) {
+            true => attribute(&*location.attr(name)?).map(Some),
+            false => Ok(None),
+        };
+        match at {
+            "" => open(&self.file),
+            _ => match self.file.loc_type_by_name(at).map_err(fail)? {
+                LocationType::Dataset => open(&*self.file.dataset(at).map_err(fail)?),
+                _ => open(&*self.file.group(at).map_err(fail)?),
+            },
+        }
+        .map_err(fail)
     }
 
     fn array(&self, at: &str) -> Result<Box<dyn Array>, StoreError> {
         let fail = |e: hdf5::Error| self.broken(at, &e);
+        if let Some((dataset, field)) = self.field(at) {
+            return Ok(Box::new(Hdf5Field::new(
+                self.path.clone(),
+                at.to_owned(),
+                dataset,
+                field,
+            )));
+        }
         let dataset = self.file.dataset(at).map_err(fail)?;
         let dtype = match dataset.dtype().and_then(|d| d.to_descriptor()) {
             Ok(descriptor) => dtype(&descriptor),
             Err(_) => Dtype::Other("unknown".to_owned()),
         };
         let shape = dataset.shape();
-        Ok(Box::new(Hdf5Array { path: self.path.clone(), at: at.to_owned(), dataset, shape, dtype }))
+        Ok(Box::new(Hdf5Array {
+            path: self.path.clone(),
+            at: at.to_owned(),
+            dataset,
+            shape,
+            dtype,
+        }))
     }
 }
 
@@ -148,7 +199,9 @@ impl Hdf5Array {
             return Ok(Vec::new());
         }
         let reader = self.dataset.as_reader();
-        if region.len() == self.shape.len() && region.iter().zip(&self.shape).all(|(r, &n)| *r == (0..n)) {
+        if region.len() == self.shape.len()
+            && region.iter().zip(&self.shape).all(|(r, &n)| *r == (0..n))
+        {
             return reader.read_raw().map_err(fail);
         }
         let slices: Vec<SliceOrIndex> = region.iter().cloned().map(SliceOrIndex::from).collect();
@@ -187,7 +240,7 @@ impl Array for Hdf5Array {
     }
 }
 
-fn dtype(descriptor: &TypeDescriptor) -> Dtype {
+pub(super) fn dtype(descriptor: &TypeDescriptor) -> Dtype {
     let bits = |size: &IntSize| (*size as u8) * 8;
     match descriptor {
         TypeDescriptor::Boolean => Dtype::Bool,
@@ -241,7 +294,14 @@ fn texts(container: &Container) -> Result<Vec<String>, hdf5::Error> {
         if is_attr {
             hdf5::h5call!(H5Aread(container.id(), datatype.id(), buffer))?;
         } else {
-            hdf5::h5call!(H5Dread(container.id(), datatype.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer))?;
+            hdf5::h5call!(H5Dread(
+                container.id(),
+                datatype.id(),
+                H5S_ALL,
+                H5S_ALL,
+                H5P_DEFAULT,
+                buffer
+            ))?;
         }
         Ok(())
     };
@@ -282,7 +342,7 @@ fn is_dataset(container: &Container) -> bool {
 }
 
 /// A text of fixed length, padded with NUL or with spaces.
-fn fixed(bytes: &[u8]) -> String {
+pub(super) fn fixed(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

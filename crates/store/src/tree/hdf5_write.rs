@@ -28,17 +28,28 @@ impl Hdf5Writer {
         // HDF5 explains a refused file at length; the system does in a word.
         std::fs::File::create(partial).map_err(|e| StoreError::write(path, e))?;
         let (slots, bytes, w0) = CHUNK_CACHE;
-        let file = File::with_options().with_fapl(|p| p.chunk_cache(slots, bytes, w0)).create(partial);
+        let file = File::with_options()
+            .with_fapl(|p| p.chunk_cache(slots, bytes, w0))
+            .create(partial);
         let file = file.map_err(|e| failed(path, &e))?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     fn builder(&self) -> DatasetBuilder {
         self.file.new_dataset_builder().obj_track_times(false)
     }
 
-    fn numbers<T: H5Type>(&self, at: &str, shape: &[usize], values: &[T]) -> Result<Dataset, hdf5::Error> {
-        let view = ArrayViewD::from_shape(shape, values).map_err(|e| hdf5::Error::from(e.to_string()))?;
+    fn numbers<T: H5Type>(
+        &self,
+        at: &str,
+        shape: &[usize],
+        values: &[T],
+    ) -> Result<Dataset, hdf5::Error> {
+        let view =
+            ArrayViewD::from_shape(shape, values).map_err(|e| hdf5::Error::from(e.to_string()))?;
         let builder = self.builder();
         if values.len() < SMALL {
             return builder.with_data(view).create(at);
@@ -46,7 +57,12 @@ impl Hdf5Writer {
         let width: usize = shape[1..].iter().product();
         let mut chunk = shape.to_vec();
         chunk[0] = (CHUNK / width.max(1)).clamp(1, shape[0]);
-        builder.chunk(chunk).shuffle().deflate(DEFLATE).with_data(view).create(at)
+        builder
+            .chunk(chunk)
+            .shuffle()
+            .deflate(DEFLATE)
+            .with_data(view)
+            .create(at)
     }
 }
 
@@ -60,7 +76,8 @@ fn failed(path: &Path, error: &hdf5::Error) -> StoreError {
 }
 
 fn unicode(text: &str) -> Result<VarLenUnicode, hdf5::Error> {
-    text.parse().map_err(|_| hdf5::Error::from(format!("the text {text:?} holds a NUL")))
+    text.parse()
+        .map_err(|_| hdf5::Error::from(format!("the text {text:?} holds a NUL")))
 }
 
 fn unicodes(texts: &[String]) -> Result<Vec<VarLenUnicode>, hdf5::Error> {
@@ -70,17 +87,32 @@ fn unicodes(texts: &[String]) -> Result<Vec<VarLenUnicode>, hdf5::Error> {
 fn set(location: &Location, attrs: Attrs<'_>) -> Result<(), hdf5::Error> {
     for (name, value) in attrs {
         match value {
-            Attr::Text(text) => location.new_attr::<VarLenUnicode>().create(*name)?.write_scalar(&unicode(text)?)?,
+            Attr::Text(text) => location
+                .new_attr::<VarLenUnicode>()
+                .create(*name)?
+                .write_scalar(&unicode(text)?)?,
             Attr::Texts(texts) if texts.is_empty() => {
-                location.new_attr::<VarLenUnicode>().shape([0]).create(*name)?;
+                location
+                    .new_attr::<VarLenUnicode>()
+                    .shape([0])
+                    .create(*name)?;
             }
             Attr::Texts(texts) => {
-                location.new_attr_builder().with_data(&unicodes(texts)?).create(*name)?;
+                location
+                    .new_attr_builder()
+                    .with_data(&unicodes(texts)?)
+                    .create(*name)?;
             }
             Attr::Integers(integers) => {
-                location.new_attr_builder().with_data(integers).create(*name)?;
+                location
+                    .new_attr_builder()
+                    .with_data(integers)
+                    .create(*name)?;
             }
-            Attr::Flag(flag) => location.new_attr::<bool>().create(*name)?.write_scalar(flag)?,
+            Attr::Flag(flag) => location
+                .new_attr::<bool>()
+                .create(*name)?
+                .write_scalar(flag)?,
             Attr::Other => {}
         }
     }
@@ -93,13 +125,23 @@ impl TreeWriter for Hdf5Writer {
             if at.is_empty() {
                 return set(&self.file, attrs);
             }
-            let group = self.file.create_group_builder().obj_track_times(false).create(at)?;
+            let group = self
+                .file
+                .create_group_builder()
+                .obj_track_times(false)
+                .create(at)?;
             set(&group, attrs)
         };
         write().map_err(|e| failed(&self.path, &e))
     }
 
-    fn array(&mut self, at: &str, shape: &[usize], values: Values<'_>, attrs: Attrs<'_>) -> Result<(), StoreError> {
+    fn array(
+        &mut self,
+        at: &str,
+        shape: &[usize],
+        values: Values<'_>,
+        attrs: Attrs<'_>,
+    ) -> Result<(), StoreError> {
         let write = || {
             let dataset = match values {
                 Values::F32(v) => self.numbers(at, shape, v),
@@ -111,7 +153,8 @@ impl TreeWriter for Hdf5Writer {
                 Values::Bool(v) => self.numbers(at, shape, v),
                 Values::Texts(v) => {
                     let texts = unicodes(v)?;
-                    let view = ArrayViewD::from_shape(shape, &texts).map_err(|e| hdf5::Error::from(e.to_string()))?;
+                    let view = ArrayViewD::from_shape(shape, &texts)
+                        .map_err(|e| hdf5::Error::from(e.to_string()))?;
                     self.builder().with_data(view).create(at)
                 }
             }?;
@@ -129,7 +172,11 @@ impl TreeWriter for Hdf5Writer {
             Number::I64 => builder.empty::<i64>().shape(none).create(at),
         };
         let dataset = dataset.map_err(|e| failed(&self.path, &e))?;
-        Ok(Box::new(Hdf5Growing { path: self.path.clone(), dataset, len: 0 }))
+        Ok(Box::new(Hdf5Growing {
+            path: self.path.clone(),
+            dataset,
+            len: 0,
+        }))
     }
 
     fn banded(
@@ -146,13 +193,18 @@ impl TreeWriter for Hdf5Writer {
             Ok(dataset)
         };
         let dataset = write().map_err(|e| failed(&self.path, &e))?;
-        Ok(Box::new(Hdf5Banded { path: self.path.clone(), dataset }))
+        Ok(Box::new(Hdf5Banded {
+            path: self.path.clone(),
+            dataset,
+        }))
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
         let Self { path, file } = *self;
         // What is still in memory reaches the disk here, so a full disk may show here first.
-        file.flush().and_then(|()| file.close()).map_err(|e| failed(&path, &e))
+        file.flush()
+            .and_then(|()| file.close())
+            .map_err(|e| failed(&path, &e))
     }
 }
 
@@ -166,7 +218,11 @@ struct Hdf5Growing {
 impl Growing for Hdf5Growing {
     fn push(&mut self, values: Values<'_>) -> Result<(), StoreError> {
         let (dataset, len) = (&self.dataset, self.len);
-        fn append<T: H5Type>(dataset: &Dataset, len: usize, values: &[T]) -> Result<usize, hdf5::Error> {
+        fn append<T: H5Type>(
+            dataset: &Dataset,
+            len: usize,
+            values: &[T],
+        ) -> Result<usize, hdf5::Error> {
             let end = len + values.len();
             if end > len {
                 dataset.resize([end])?;

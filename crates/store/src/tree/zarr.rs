@@ -40,7 +40,11 @@ impl ZarrTree {
 
     pub(crate) fn open(path: &Path, format: Format) -> Result<Self, StoreError> {
         let store = FilesystemStore::new(path).map_err(|e| StoreError::read(path, e))?;
-        Ok(Self { path: path.to_owned(), store: Arc::new(store), format })
+        Ok(Self {
+            path: path.to_owned(),
+            store: Arc::new(store),
+            format,
+        })
     }
 
     fn json(&self, at: &str, file: &str) -> Result<Option<Value>, StoreError> {
@@ -61,10 +65,14 @@ impl ZarrTree {
 
     fn metadata(&self, at: &str) -> Result<Option<(Node, Value)>, StoreError> {
         match self.format {
-            Format::V3 => Ok(self.json(at, "zarr.json")?.map(|meta| match meta["node_type"].as_str() {
-                Some("array") => (Node::Array, meta),
-                _ => (Node::Group, meta),
-            })),
+            Format::V3 => {
+                Ok(self
+                    .json(at, "zarr.json")?
+                    .map(|meta| match meta["node_type"].as_str() {
+                        Some("array") => (Node::Array, meta),
+                        _ => (Node::Group, meta),
+                    }))
+            }
             Format::V2 => {
                 if let Some(meta) = self.json(at, ".zarray")? {
                     return Ok(Some((Node::Array, meta)));
@@ -89,8 +97,16 @@ impl Tree for ZarrTree {
         let fail = |e| StoreError::read(&folder, e);
         let mut names = Vec::new();
         for entry in fs::read_dir(&folder).map_err(fail)? {
-            let name = entry.map_err(fail)?.file_name().to_string_lossy().into_owned();
-            let at = if group.is_empty() { name.clone() } else { format!("{group}/{name}") };
+            let name = entry
+                .map_err(fail)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            let at = if group.is_empty() {
+                name.clone()
+            } else {
+                format!("{group}/{name}")
+            };
             if self.node(&at)?.is_some() {
                 names.push(name);
             }
@@ -101,17 +117,26 @@ impl Tree for ZarrTree {
 
     fn attr(&self, at: &str, name: &str) -> Result<Option<Attr>, StoreError> {
         let attributes = match self.format {
-            Format::V3 => self.json(at, "zarr.json")?.and_then(|mut meta| meta.get_mut("attributes").map(Value::take)),
+            Format::V3 => self
+                .json(at, "zarr.json")?
+                .and_then(|mut meta| meta.get_mut("attributes").map(Value::take)),
             Format::V2 => self.json(at, ".zattrs")?,
         };
-        Ok(attributes.as_ref().and_then(|all| all.get(name)).map(attribute))
+        Ok(attributes
+            .as_ref()
+            .and_then(|all| all.get(name))
+            .map(attribute))
     }
 
     fn array(&self, at: &str) -> Result<Box<dyn Array>, StoreError> {
         let broken = |reason: String| StoreError::broken(&self.path, at, reason);
-        let (_, meta) = self.metadata(at)?.ok_or_else(|| broken("no such array".to_owned()))?;
+        let (_, meta) = self
+            .metadata(at)?
+            .ok_or_else(|| broken("no such array".to_owned()))?;
         let shape = meta["shape"].as_array().into_iter().flatten();
-        let shape = shape.map(|n| n.as_u64().map(|n| n as usize)).collect::<Option<Vec<_>>>();
+        let shape = shape
+            .map(|n| n.as_u64().map(|n| n as usize))
+            .collect::<Option<Vec<_>>>();
         let shape = shape.ok_or_else(|| broken("its shape is not a list of sizes".to_owned()))?;
         let dtype = match self.format {
             Format::V3 => dtype_v3(&meta["data_type"]),
@@ -124,7 +149,13 @@ impl Tree for ZarrTree {
                 Some(open.map_err(|e| broken(e.to_string()))?)
             }
         };
-        Ok(Box::new(ZarrArray { path: self.path.clone(), at: at.to_owned(), inner, shape, dtype }))
+        Ok(Box::new(ZarrArray {
+            path: self.path.clone(),
+            at: at.to_owned(),
+            inner,
+            shape,
+            dtype,
+        }))
     }
 }
 
@@ -142,9 +173,17 @@ struct ZarrArray {
 impl ZarrArray {
     fn read<T: ElementOwned>(&self, region: &[Range<usize>]) -> Result<Vec<T>, StoreError> {
         let broken = |reason: String| StoreError::broken(&self.path, &self.at, reason);
-        let inner = self.inner.as_ref().ok_or_else(|| broken(format!("elements of type {}", self.dtype)))?;
-        let ranges: Vec<_> = region.iter().map(|r| r.start as u64..r.end as u64).collect();
-        inner.retrieve_array_subset(&ArraySubset::new_with_ranges(&ranges)).map_err(|e| broken(e.to_string()))
+        let inner = self
+            .inner
+            .as_ref()
+            .ok_or_else(|| broken(format!("elements of type {}", self.dtype)))?;
+        let ranges: Vec<_> = region
+            .iter()
+            .map(|r| r.start as u64..r.end as u64)
+            .collect();
+        inner
+            .retrieve_array_subset(&ArraySubset::new_with_ranges(&ranges))
+            .map_err(|e| broken(e.to_string()))
     }
 }
 
@@ -158,7 +197,11 @@ macro_rules! read_as {
             }};
         }
         match $self.dtype {
-            Dtype::Bool => Ok($self.read::<bool>($region)?.into_iter().map(|v| u8::from(v) as $to).collect()),
+            Dtype::Bool => Ok($self
+                .read::<bool>($region)?
+                .into_iter()
+                .map(|v| u8::from(v) as $to)
+                .collect()),
             Dtype::Int(8) => from!(i8),
             Dtype::Int(16) => from!(i16),
             Dtype::Int(32) => from!(i32),
@@ -167,9 +210,11 @@ macro_rules! read_as {
             Dtype::Uint(16) => from!(u16),
             Dtype::Uint(32) => from!(u32),
             Dtype::Uint(_) => from!(u64),
-            Dtype::Float(16) => {
-                Ok($self.read::<half::f16>($region)?.into_iter().map(|v| v.to_f32() as $to).collect())
-            }
+            Dtype::Float(16) => Ok($self
+                .read::<half::f16>($region)?
+                .into_iter()
+                .map(|v| v.to_f32() as $to)
+                .collect()),
             Dtype::Float(32) => from!(f32),
             Dtype::Float(_) => from!(f64),
             Dtype::Text | Dtype::Other(_) => {
@@ -218,9 +263,14 @@ fn attribute(value: &Value) -> Attr {
     match value {
         Value::String(text) => Attr::Text(text.clone()),
         Value::Bool(flag) => Attr::Flag(*flag),
-        Value::Number(number) => number.as_i64().map_or(Attr::Other, |n| Attr::Integers(vec![n])),
+        Value::Number(number) => number
+            .as_i64()
+            .map_or(Attr::Other, |n| Attr::Integers(vec![n])),
         Value::Array(items) => {
-            let texts: Option<Vec<_>> = items.iter().map(|v| v.as_str().map(str::to_owned)).collect();
+            let texts: Option<Vec<_>> = items
+                .iter()
+                .map(|v| v.as_str().map(str::to_owned))
+                .collect();
             let integers: Option<Vec<_>> = items.iter().map(Value::as_i64).collect();
             match (texts, integers) {
                 (Some(texts), _) => Attr::Texts(texts),
@@ -233,7 +283,10 @@ fn attribute(value: &Value) -> Attr {
 }
 
 fn dtype_v3(data_type: &Value) -> Dtype {
-    let name = data_type.as_str().or_else(|| data_type["name"].as_str()).unwrap_or("unknown");
+    let name = data_type
+        .as_str()
+        .or_else(|| data_type["name"].as_str())
+        .unwrap_or("unknown");
     match name {
         "bool" => Dtype::Bool,
         "string" | "variable_length_utf8" => Dtype::Text,
@@ -243,7 +296,10 @@ fn dtype_v3(data_type: &Value) -> Dtype {
 
 fn sized(name: &str) -> Option<Dtype> {
     let at = name.find(|c: char| c.is_ascii_digit())?;
-    let bits: u8 = name[at..].parse().ok().filter(|b| matches!(b, 8 | 16 | 32 | 64))?;
+    let bits: u8 = name[at..]
+        .parse()
+        .ok()
+        .filter(|b| matches!(b, 8 | 16 | 32 | 64))?;
     match &name[..at] {
         "int" => Some(Dtype::Int(bits)),
         "uint" => Some(Dtype::Uint(bits)),
@@ -257,8 +313,15 @@ fn dtype_v2(dtype: &Value, filters: &Value) -> Dtype {
     let Some(name) = dtype.as_str() else {
         return Dtype::Other("a record".to_owned());
     };
-    let bits = || name.get(2..).and_then(|n| n.parse::<u8>().ok()).filter(|n| matches!(n, 1 | 2 | 4 | 8)).map(|n| n * 8);
-    let texts = filters.as_array().is_some_and(|f| f.iter().any(|f| f["id"] == "vlen-utf8"));
+    let bits = || {
+        name.get(2..)
+            .and_then(|n| n.parse::<u8>().ok())
+            .filter(|n| matches!(n, 1 | 2 | 4 | 8))
+            .map(|n| n * 8)
+    };
+    let texts = filters
+        .as_array()
+        .is_some_and(|f| f.iter().any(|f| f["id"] == "vlen-utf8"));
     match (name.get(1..2), bits()) {
         (Some("b"), Some(8)) => Dtype::Bool,
         (Some("i"), Some(bits)) => Dtype::Int(bits),

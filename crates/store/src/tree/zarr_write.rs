@@ -81,13 +81,23 @@ impl Place {
 
     fn build(&self, at: &str, mut builder: ArrayBuilder) -> Result<Stored, StoreError> {
         builder.bytes_to_bytes_codecs(vec![Arc::new(ZstdCodec::new(ZSTD, false))]);
-        let mut array = builder.build(self.store.clone(), &format!("/{at}")).map_err(|e| self.failed(e))?;
-        array.set_metadata_options(ArrayMetadataOptions::default().with_include_zarrs_metadata(false));
+        let mut array = builder
+            .build(self.store.clone(), &format!("/{at}"))
+            .map_err(|e| self.failed(e))?;
+        array.set_metadata_options(
+            ArrayMetadataOptions::default().with_include_zarrs_metadata(false),
+        );
         array.store_metadata().map_err(|e| self.failed(e))?;
         Ok(array)
     }
 
-    fn numbers<T: ZarrNumber>(&self, at: &str, shape: &[usize], values: &[T], attrs: Attrs<'_>) -> Result<(), StoreError> {
+    fn numbers<T: ZarrNumber>(
+        &self,
+        at: &str,
+        shape: &[usize],
+        values: &[T],
+        attrs: Attrs<'_>,
+    ) -> Result<(), StoreError> {
         let mut chunk = shape.to_vec();
         if let [first, rest @ ..] = &mut chunk[..] {
             *first = (CHUNK / rest.iter().product::<usize>().max(1)).clamp(1, (*first).max(1));
@@ -99,7 +109,9 @@ impl Place {
         if values.is_empty() {
             return Ok(());
         }
-        array.store_array_subset(&array.subset_all(), values).map_err(|e| self.failed(e))
+        array
+            .store_array_subset(&array.subset_all(), values)
+            .map_err(|e| self.failed(e))
     }
 }
 
@@ -115,21 +127,31 @@ fn json_attrs(attrs: Attrs<'_>) -> Map<String, Value> {
         Attr::Flag(flag) => json!(flag),
         Attr::Other => Value::Null,
     };
-    attrs.iter().map(|(name, attr)| ((*name).to_owned(), value(attr))).collect()
+    attrs
+        .iter()
+        .map(|(name, attr)| ((*name).to_owned(), value(attr)))
+        .collect()
 }
 
 impl ZarrWriter {
     pub(crate) fn create(partial: &Path, path: &Path) -> Result<Self, StoreError> {
         fs::create_dir(partial).map_err(|e| StoreError::write(path, e))?;
         let store = FilesystemStore::new(partial).map_err(|e| StoreError::write(path, e))?;
-        let place = Place { path: path.to_owned(), store: Arc::new(store) };
-        Ok(Self { folder: partial.to_owned(), place })
+        let place = Place {
+            path: path.to_owned(),
+            store: Arc::new(store),
+        };
+        Ok(Self {
+            folder: partial.to_owned(),
+            place,
+        })
     }
 }
 
 impl TreeWriter for ZarrWriter {
     fn group(&mut self, at: &str, attrs: Attrs<'_>) -> Result<(), StoreError> {
-        let metadata = json!({ "zarr_format": 3, "node_type": "group", "attributes": json_attrs(attrs) });
+        let metadata =
+            json!({ "zarr_format": 3, "node_type": "group", "attributes": json_attrs(attrs) });
         let folder = self.folder.join(at);
         let write = || {
             fs::create_dir_all(&folder)?;
@@ -138,7 +160,13 @@ impl TreeWriter for ZarrWriter {
         write().map_err(|e: std::io::Error| self.place.failed(e))
     }
 
-    fn array(&mut self, at: &str, shape: &[usize], values: Values<'_>, attrs: Attrs<'_>) -> Result<(), StoreError> {
+    fn array(
+        &mut self,
+        at: &str,
+        shape: &[usize],
+        values: Values<'_>,
+        attrs: Attrs<'_>,
+    ) -> Result<(), StoreError> {
         let place = &self.place;
         match values {
             Values::F32(v) => place.numbers(at, shape, v, attrs),
@@ -156,14 +184,22 @@ impl TreeWriter for ZarrWriter {
                 if v.is_empty() {
                     return Ok(());
                 }
-                array.store_array_subset(&array.subset_all(), v).map_err(|e| place.failed(e))
+                array
+                    .store_array_subset(&array.subset_all(), v)
+                    .map_err(|e| place.failed(e))
             }
         }
     }
 
     fn growing(&mut self, at: &str, number: Number) -> Result<Box<dyn Growing>, StoreError> {
         fn begin<T: ZarrNumber + 'static>(place: &Place, at: &str) -> ZarrGrowing<T> {
-            ZarrGrowing { place: place.clone(), at: at.to_owned(), sharded: None, waiting: Vec::new(), n_shards: 0 }
+            ZarrGrowing {
+                place: place.clone(),
+                at: at.to_owned(),
+                sharded: None,
+                waiting: Vec::new(),
+                n_shards: 0,
+            }
         }
         Ok(match number {
             Number::F32 => Box::new(begin::<f32>(&self.place, at)),
@@ -182,14 +218,23 @@ impl TreeWriter for ZarrWriter {
         let across = shape[0].div_ceil(chunk[0]);
         let many = across > 1 && across * shape[1].div_ceil(chunk[1]) > MANY_CHUNKS;
         // A shard is a whole band: it is written once, by one writer.
-        let stored = if many { [across * chunk[0], chunk[1]] } else { chunk };
-        let mut builder = ArrayBuilder::new(sizes(&shape), sizes(&stored), f32::data_type(), f32::fill());
+        let stored = if many {
+            [across * chunk[0], chunk[1]]
+        } else {
+            chunk
+        };
+        let mut builder =
+            ArrayBuilder::new(sizes(&shape), sizes(&stored), f32::data_type(), f32::fill());
         builder.attributes(json_attrs(attrs));
         if many {
             builder.subchunk_shape(sizes(&chunk));
         }
         let array = self.place.build(at, builder)?;
-        Ok(Box::new(ZarrBanded { place: self.place.clone(), array, chunk: stored }))
+        Ok(Box::new(ZarrBanded {
+            place: self.place.clone(),
+            array,
+            chunk: stored,
+        }))
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -213,7 +258,8 @@ impl<T: ZarrNumber> ZarrGrowing<T> {
         let array = match &self.sharded {
             Some(array) => array,
             None => {
-                let mut builder = ArrayBuilder::new([len as u64], [SHARD as u64], T::data_type(), T::fill());
+                let mut builder =
+                    ArrayBuilder::new([len as u64], [SHARD as u64], T::data_type(), T::fill());
                 builder.subchunk_shape(vec![CHUNK as u64]);
                 self.sharded.insert(self.place.build(&self.at, builder)?)
             }
@@ -241,7 +287,9 @@ impl<T: ZarrNumber> ZarrGrowing<T> {
         self.waiting.resize(SHARD, T::FILL);
         self.write_shard(len)?;
         let mut array = self.sharded.take().expect("the first shard made it");
-        array.set_shape(vec![len as u64]).map_err(|e| self.place.failed(e))?;
+        array
+            .set_shape(vec![len as u64])
+            .map_err(|e| self.place.failed(e))?;
         array.store_metadata().map_err(|e| self.place.failed(e))
     }
 }
@@ -286,9 +334,12 @@ impl Banded for ZarrBanded {
             if part.dim() != full.dim() {
                 full.fill(f32::NAN);
             }
-            full.slice_mut(s![..part.nrows(), ..part.ncols()]).assign(&part);
+            full.slice_mut(s![..part.nrows(), ..part.ncols()])
+                .assign(&part);
             let place = [block as u64, (first_column / columns) as u64];
-            self.array.store_chunk(&place, &full).map_err(|e| self.place.failed(e))?;
+            self.array
+                .store_chunk(&place, &full)
+                .map_err(|e| self.place.failed(e))?;
         }
         Ok(())
     }

@@ -8,7 +8,9 @@ fn message(path: &std::path::Path) -> String {
     let read = || {
         let dataset = Dataset::open(path)?;
         dataset.unique_names(Names::Var)?;
-        dataset.matrix(&MatrixName::X)?.read_rows(0..dataset.n_obs())
+        dataset
+            .matrix(&MatrixName::X)?
+            .read_rows(0..dataset.n_obs())
     };
     let by_row: Result<_, StoreError> = read();
     let by_row = by_row.expect_err("it must be refused").to_string();
@@ -16,7 +18,10 @@ fn message(path: &std::path::Path) -> String {
         && let Ok(matrix) = dataset.matrix(&MatrixName::X)
         && dataset.unique_names(Names::Var).is_ok()
     {
-        let by_column = matrix.read_columns(&[7, 4]).expect_err("it must be refused by columns, too").to_string();
+        let by_column = matrix
+            .read_columns(&[7, 4])
+            .expect_err("it must be refused by columns, too")
+            .to_string();
         assert_eq!(by_column, by_row);
         assert!(matrix.read_rows_any(0..dataset.n_obs()).is_ok());
     }
@@ -27,23 +32,48 @@ fn message(path: &std::path::Path) -> String {
 fn each_bad_input_has_its_message() {
     let Some(files) = files() else { return };
     let mut cases = vec![
-        ("nowhere.h5ad".to_owned(), "no such file or folder".to_owned()),
-        ("truncated.h5ad".to_owned(), "not a complete HDF5 file (it is cut off)".to_owned()),
-        ("text.h5ad".to_owned(), "not a complete HDF5 file (it does not begin like one)".to_owned()),
-        ("empty_folder".to_owned(), "a folder of another kind; expected .h5ad".to_owned()),
-        ("other.h5".to_owned(), "an HDF5 file without `obs` and `var`".to_owned()),
-        ("duplicates.h5ad".to_owned(), "var has the name `gene_00` 2 times".to_owned()),
-        ("unknown_encoding.h5ad".to_owned(), "X has encoding `quantum_matrix 0.1.0`".to_owned()),
+        (
+            "nowhere.h5ad".to_owned(),
+            "no such file or folder".to_owned(),
+        ),
+        (
+            "truncated.h5ad".to_owned(),
+            "not a complete HDF5 file (it is cut off)".to_owned(),
+        ),
+        (
+            "text.h5ad".to_owned(),
+            "not a complete HDF5 file (it does not begin like one)".to_owned(),
+        ),
+        (
+            "empty_folder".to_owned(),
+            "a folder of another kind; expected .h5ad".to_owned(),
+        ),
+        (
+            "other.h5".to_owned(),
+            "an HDF5 file without `obs` and `var`".to_owned(),
+        ),
+        (
+            "duplicates.h5ad".to_owned(),
+            "var has the name `gene_00` 2 times".to_owned(),
+        ),
+        (
+            "unknown_encoding.h5ad".to_owned(),
+            "X has encoding `quantum_matrix 0.1.0`".to_owned(),
+        ),
     ];
     for (name, value) in [("nan", "NaN"), ("inf", "inf"), ("negative", "-1")] {
         for layout in ["csr", "csc", "dense"] {
-            let expected = format!("X of `cell_033`, `gene_04` is {value}; expression must be finite");
+            let expected =
+                format!("X of `cell_033`, `gene_04` is {value}; expression must be finite");
             cases.push((format!("{name}_{layout}.h5ad"), expected));
         }
     }
     for (name, expected) in cases {
         let message = message(&files.join(&name));
-        assert!(message.contains(&name) && message.contains(&expected), "{name}: {message}");
+        assert!(
+            message.contains(&name) && message.contains(&expected),
+            "{name}: {message}"
+        );
         assert!(!message.contains('\n'), "{name}: one line");
     }
 }
@@ -53,7 +83,13 @@ fn a_missing_column_is_answered_with_those_there_are() {
     let Some(files) = files() else { return };
     let dataset = Dataset::open(&files.join("csr_f32.h5ad")).unwrap();
     let error = dataset.obs_column("celltype").unwrap_err().to_string();
-    assert!(error.contains("obs has no column `celltype`; it has: kind, ward, score"), "{error}");
+    assert!(
+        error.contains("obs has no column `celltype`; it has: kind, ward, score"),
+        "{error}"
+    );
     let error = dataset.obsm("umap").unwrap_err().to_string();
-    assert!(error.contains("obsm has no array `umap`; it has: adt, hot, pca, spatial"), "{error}");
+    assert!(
+        error.contains("obsm has no array `umap`; it has: adt, hot, pca, spatial"),
+        "{error}"
+    );
 }

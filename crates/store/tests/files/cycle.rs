@@ -5,23 +5,48 @@ use std::fs;
 use std::path::Path;
 use tangram_core::{Column, SparseRows, Table};
 use tangram_store::{
-    AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns, fingerprint, read_npy, write_aside,
+    AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns, fingerprint, read_npy,
+    write_aside,
 };
 
 const ENDINGS: [&str; 2] = ["h5ad", "zarr"];
 
 fn table(prefix: &str, n: usize) -> Table {
     let mut table = Table::of_names((0..n).map(|i| format!("{prefix}{i}")).collect());
-    let codes = (0..n).map(|i| (i % 3 != 2).then_some((i % 3) as u32)).collect();
+    let codes = (0..n)
+        .map(|i| (i % 3 != 2).then_some((i % 3) as u32))
+        .collect();
     let categories = vec!["ä".to_owned(), "b".to_owned()];
     table.set("group", Column::Categorical { codes, categories });
-    table.set("amount", Column::Numeric((0..n).map(|i| (i != 1).then_some(i as f64 / 3.0)).collect()));
-    table.set("remark", Column::Text((0..n).map(|i| if i == 2 { String::new() } else { format!("r{i} µ") }).collect()));
+    table.set(
+        "amount",
+        Column::Numeric((0..n).map(|i| (i != 1).then_some(i as f64 / 3.0)).collect()),
+    );
+    table.set(
+        "remark",
+        Column::Text(
+            (0..n)
+                .map(|i| {
+                    if i == 2 {
+                        String::new()
+                    } else {
+                        format!("r{i} µ")
+                    }
+                })
+                .collect(),
+        ),
+    );
     table
 }
 
 fn dense(n_rows: usize, n_columns: usize) -> Array2<f32> {
-    Array2::from_shape_fn((n_rows, n_columns), |(i, j)| if (i * 31 + j * 17) % 7 < 2 { (i + j + 1) as f32 / 8.0 } else { 0.0 })
+    Array2::from_shape_fn((n_rows, n_columns), |(i, j)| {
+        if (i * 31 + j * 17) % 7 < 2 {
+            (i + j + 1) as f32 / 8.0
+        } else {
+            0.0
+        }
+    })
 }
 
 /// Writes matrices of a shape in pieces of the given sizes and reads all of it back.
@@ -63,24 +88,50 @@ fn check(n_obs: usize, n_vars: usize, rows_at_once: usize, columns_at_once: usiz
         }
         sink.finish().unwrap();
         writer.obsm("spatial", spatial.view()).unwrap();
-        writer.obsm("half", values.slice(s![.., ..n_vars.min(4)])).unwrap();
+        writer
+            .obsm("half", values.slice(s![.., ..n_vars.min(4)]))
+            .unwrap();
         writer.varm("weights", values.t()).unwrap();
         writer.uns("everything", &uns).unwrap();
         assert!(!path.exists(), "nothing appears before finish");
         writer.finish().unwrap();
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
+        let left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert!(
+            !left
+                .iter()
+                .any(|name| name.to_string_lossy().contains("partial")),
+            "{left:?}"
+        );
 
         let dataset = Dataset::open(&path).unwrap();
         assert_eq!(dataset.obs().unwrap(), obs, "{ending}");
         assert_eq!(dataset.var().unwrap(), var, "{ending}");
         for name in [MatrixName::X, MatrixName::Raw, layer] {
             let matrix = dataset.matrix(&name).unwrap();
-            assert_eq!(matrix.read_rows(0..n_obs).unwrap().to_dense(), values, "{ending} {name}");
+            assert_eq!(
+                matrix.read_rows(0..n_obs).unwrap().to_dense(),
+                values,
+                "{ending} {name}"
+            );
         }
-        assert_eq!(dataset.spatial().unwrap(), Some(spatial.clone()), "{ending}");
-        assert_eq!(dataset.obsm("half").unwrap(), values.slice(s![.., ..n_vars.min(4)]), "{ending}");
-        assert_eq!(dataset.uns_value("everything").unwrap(), Some(uns.clone()), "{ending}");
+        assert_eq!(
+            dataset.spatial().unwrap(),
+            Some(spatial.clone()),
+            "{ending}"
+        );
+        assert_eq!(
+            dataset.obsm("half").unwrap(),
+            values.slice(s![.., ..n_vars.min(4)]),
+            "{ending}"
+        );
+        assert_eq!(
+            dataset.uns_value("everything").unwrap(),
+            Some(uns.clone()),
+            "{ending}"
+        );
         fs::rename(&path, folder.path().join(format!("first.{ending}"))).unwrap();
     }
 }
@@ -102,17 +153,24 @@ fn a_matrix_of_several_shards_reads_back_equal() {
     let folder = tempfile::tempdir().unwrap();
     for ending in ENDINGS {
         let path = folder.path().join(format!("big.{ending}"));
-        let names = |prefix: &str, n| Table::of_names((0..n).map(|i| format!("{prefix}{i}")).collect());
+        let names =
+            |prefix: &str, n| Table::of_names((0..n).map(|i| format!("{prefix}{i}")).collect());
         let (obs, var) = (names("c", n_obs), names("g", n_vars));
         let mut writer = AnnDataWriter::create(&path, Existing::Refuse, &obs, &var).unwrap();
         let mut sink = writer.sparse(&MatrixName::X).unwrap();
         for start in (0..n_obs).step_by(1000) {
-            sink.append(&SparseRows::from_dense(values.slice(s![start..start + 1000, ..]))).unwrap();
+            sink.append(&SparseRows::from_dense(
+                values.slice(s![start..start + 1000, ..]),
+            ))
+            .unwrap();
         }
         sink.finish().unwrap();
-        let mut sink = writer.dense(&MatrixName::Layer("dense".to_owned())).unwrap();
+        let mut sink = writer
+            .dense(&MatrixName::Layer("dense".to_owned()))
+            .unwrap();
         for start in (0..n_vars).step_by(700) {
-            sink.write_columns(start, values.slice(s![.., start..start + 700])).unwrap();
+            sink.write_columns(start, values.slice(s![.., start..start + 700]))
+                .unwrap();
         }
         sink.finish().unwrap();
         writer.finish().unwrap();
@@ -122,7 +180,11 @@ fn a_matrix_of_several_shards_reads_back_equal() {
             // Few rows at a time, as a mapping is read.
             for start in (0..n_obs).step_by(600) {
                 let rows = matrix.read_rows(start..start + 600).unwrap();
-                assert_eq!(rows.to_dense(), values.slice(s![start..start + 600, ..]), "{ending} {name} {start}");
+                assert_eq!(
+                    rows.to_dense(),
+                    values.slice(s![start..start + 600, ..]),
+                    "{ending} {name} {start}"
+                );
             }
         }
         if ending == "zarr" {
@@ -135,8 +197,10 @@ fn a_matrix_of_several_shards_reads_back_equal() {
 }
 
 fn tree_of(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -147,9 +211,12 @@ fn the_same_content_gives_the_same_bytes() {
     for ending in ENDINGS {
         let write = |name: &str| {
             let path = folder.path().join(format!("{name}.{ending}"));
-            let mut writer = AnnDataWriter::create(&path, Existing::Refuse, &table("c", 9), &table("g", 5)).unwrap();
+            let mut writer =
+                AnnDataWriter::create(&path, Existing::Refuse, &table("c", 9), &table("g", 5))
+                    .unwrap();
             let mut sink = writer.sparse(&MatrixName::X).unwrap();
-            sink.append(&SparseRows::from_dense(dense(9, 5).view())).unwrap();
+            sink.append(&SparseRows::from_dense(dense(9, 5).view()))
+                .unwrap();
             sink.finish().unwrap();
             writer.finish().unwrap();
             fingerprint(&path).unwrap()
@@ -172,18 +239,36 @@ fn an_output_is_refused_replaced_or_left_alone() {
             writer.finish()
         };
         write(Existing::Refuse, "old").unwrap();
-        assert!(matches!(write(Existing::Refuse, "new"), Err(StoreError::Exists { .. })));
+        assert!(matches!(
+            write(Existing::Refuse, "new"),
+            Err(StoreError::Exists { .. })
+        ));
         drop(AnnDataWriter::create(&path, Existing::Replace, &obs, &var).unwrap());
-        assert_eq!(Dataset::open(&path).unwrap().obs_names().unwrap()[0], "old0");
+        assert_eq!(
+            Dataset::open(&path).unwrap().obs_names().unwrap()[0],
+            "old0"
+        );
         write(Existing::Replace, "new").unwrap();
-        assert_eq!(Dataset::open(&path).unwrap().obs_names().unwrap()[0], "new0");
+        assert_eq!(
+            Dataset::open(&path).unwrap().obs_names().unwrap()[0],
+            "new0"
+        );
     }
     assert_eq!(tree_of(folder.path()), ["out.h5ad", "out.zarr"]);
     let other = AnnDataWriter::create(&folder.path().join("out.csv"), Existing::Refuse, &obs, &var);
     assert!(matches!(other, Err(StoreError::Ending { .. })));
-    let nowhere = AnnDataWriter::create(&folder.path().join("no/out.h5ad"), Existing::Refuse, &obs, &var);
+    let nowhere = AnnDataWriter::create(
+        &folder.path().join("no/out.h5ad"),
+        Existing::Refuse,
+        &obs,
+        &var,
+    );
     let message = nowhere.unwrap_err().to_string();
-    assert!(message.contains("out.h5ad: cannot write: the folder") && message.contains("does not exist"), "{message}");
+    assert!(
+        message.contains("out.h5ad: cannot write: the folder")
+            && message.contains("does not exist"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -191,13 +276,17 @@ fn what_does_not_fit_is_not_written() {
     let folder = tempfile::tempdir().unwrap();
     for ending in ENDINGS {
         let path = folder.path().join(format!("out.{ending}"));
-        let mut writer = AnnDataWriter::create(&path, Existing::Refuse, &table("c", 4), &table("g", 3)).unwrap();
-        let wrong = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Unwritable { .. })));
+        let mut writer =
+            AnnDataWriter::create(&path, Existing::Refuse, &table("c", 4), &table("g", 3)).unwrap();
+        let wrong = |result: Result<(), StoreError>| {
+            assert!(matches!(result, Err(StoreError::Unwritable { .. })))
+        };
         wrong(writer.obsm("spatial", dense(5, 2).view()));
         wrong(writer.uns("a/b", &Uns::from(1.0)));
         let mut sink = writer.sparse(&MatrixName::X).unwrap();
         wrong(sink.append(&SparseRows::from_dense(dense(2, 4).view())));
-        sink.append(&SparseRows::from_dense(dense(2, 3).view())).unwrap();
+        sink.append(&SparseRows::from_dense(dense(2, 3).view()))
+            .unwrap();
         wrong(sink.finish());
         let mut sink = writer.dense(&MatrixName::Layer("d".to_owned())).unwrap();
         wrong(sink.write_columns(1, dense(4, 1).view()));
@@ -218,7 +307,9 @@ fn folders_appear_whole_or_not_at_all() {
             fs::create_dir(aside).unwrap();
             fs::write(aside.join("file"), content).unwrap();
             match content {
-                "bad" => Err(StoreError::Missing { path: aside.to_owned() }),
+                "bad" => Err(StoreError::Missing {
+                    path: aside.to_owned(),
+                }),
                 _ => Ok(content.len()),
             }
         })
@@ -226,7 +317,10 @@ fn folders_appear_whole_or_not_at_all() {
     assert!(write(Existing::Refuse, "bad").is_err());
     assert!(tree_of(parent.path()).is_empty());
     assert_eq!(write(Existing::Refuse, "first").unwrap(), 5);
-    assert!(matches!(write(Existing::Refuse, "second"), Err(StoreError::Exists { .. })));
+    assert!(matches!(
+        write(Existing::Refuse, "second"),
+        Err(StoreError::Exists { .. })
+    ));
     assert!(write(Existing::Replace, "bad").is_err());
     assert_eq!(fs::read_to_string(run.join("file")).unwrap(), "first");
     write(Existing::Replace, "third").unwrap();
@@ -249,8 +343,14 @@ fn fingerprints_follow_contents_and_names() {
     fs::rename(at("b/y"), at("b/z")).unwrap();
     assert_ne!(print("a"), print("b"));
     // sha256sum of the text "1".
-    assert_eq!(print("a/inner/x"), "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b");
-    assert!(matches!(fingerprint(&at("d")), Err(StoreError::Missing { .. })));
+    assert_eq!(
+        print("a/inner/x"),
+        "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    );
+    assert!(matches!(
+        fingerprint(&at("d")),
+        Err(StoreError::Missing { .. })
+    ));
 }
 
 #[test]
@@ -266,5 +366,8 @@ fn npy_files_of_both_precisions_are_read() {
     assert_eq!(read_npy(&path).unwrap(), values.mapv(f64::from));
     values.mapv(|v| v as i32).write_npy(file()).unwrap();
     let message = read_npy(&path).unwrap_err().to_string();
-    assert!(message.contains("expected a 2-D float64 or float32 array"), "{message}");
+    assert!(
+        message.contains("expected a 2-D float64 or float32 array"),
+        "{message}"
+    );
 }

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 fn interpreter() -> Option<PathBuf> {
-    let found = std::env::var_os("TANGRAM_PYTHON").filter(|p| !p.is_empty()).map(PathBuf::from);
+    let found = std::env::var_os("TANGRAM_PYTHON")
+        .filter(|p| !p.is_empty())
+        .map(PathBuf::from);
     if found.is_none() {
         eprintln!("skipped: TANGRAM_PYTHON names no Python with anndata and scanpy");
     }
@@ -15,8 +17,15 @@ fn interpreter() -> Option<PathBuf> {
 /// Runs a script beside this file's folder; `None` without Python.
 pub fn run(script: &str, arguments: &[&Path]) -> Option<()> {
     let python = interpreter()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    let output = Command::new(python).arg("-W").arg("error::FutureWarning:__main__").arg(&script).args(arguments).output();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/python")
+        .join(script);
+    let output = Command::new(python)
+        .arg("-W")
+        .arg("error::FutureWarning:__main__")
+        .arg(&script)
+        .args(arguments)
+        .output();
     let output = output.expect("the interpreter of TANGRAM_PYTHON runs");
     assert!(
         output.status.success(),
