@@ -48,8 +48,11 @@ pub enum PriorError {
     Overflow,
 }
 
+/// Shares stored in single precision sum to 1 within this.
+const SUM_OF_SHARES: f64 = 1e-6;
+
 impl DensityPrior {
-    /// Any weights, brought to sum 1. Zeros are allowed.
+    /// Any weights, brought to sum 1 (those that already do, within single precision, are kept to the bit). Zeros are allowed.
     ///
     /// # Errors
     /// [`PriorError`] if a weight is negative or not finite, or their sum is 0 or beyond the range of `f64`.
@@ -71,7 +74,9 @@ impl DensityPrior {
         if !sum.is_finite() {
             return Err(PriorError::Overflow);
         }
-        weights.iter_mut().for_each(|w| *w /= sum);
+        if (sum - 1.0).abs() > SUM_OF_SHARES {
+            weights.iter_mut().for_each(|w| *w /= sum);
+        }
         Ok(Self { weights })
     }
 

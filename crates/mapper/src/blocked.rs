@@ -1,0 +1,70 @@
+//! Sparse expression cut into blocks that stay in cache.
+
+use tangram_core::SparseRows;
+
+/// A sparse matrix whose columns are cut into chunks of [`CHUNK`]: chunk after chunk, within a chunk row after row.
+///
+/// A product with it works on one chunk at a time, so that the other factor's part (a tile of [`CHUNK`] rows) stays in
+/// the first cache while all rows pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Blocked {
+    n_rows: usize,
+    n_chunks: usize,
+    /// Where (chunk, row) starts; one more at the end.
+    starts: Vec<usize>,
+    /// Column within the chunk.
+    columns: Vec<u8>,
+    values: Vec<f32>,
+}
+
+/// Columns per chunk.
+pub(crate) const CHUNK: usize = 128;
+
+impl Blocked {
+    pub(crate) fn new(matrix: &SparseRows) -> Self {
+        let (n_rows, n_chunks) = (matrix.n_rows(), matrix.n_cols().div_ceil(CHUNK));
+        let mut starts = vec![0; n_chunks * n_rows + 1];
+        for row in 0..n_rows {
+            for &c in matrix.row(row).0 {
+                starts[c as usize / CHUNK * n_rows + row + 1] += 1;
+            }
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let (mut columns, mut values) = (vec![0; matrix.nnz()], vec![0.0; matrix.nnz()]);
+        for row in 0..n_rows {
+            let (cols, vals) = matrix.row(row);
+            for (&c, &v) in cols.iter().zip(vals) {
+                let at = &mut next[c as usize / CHUNK * n_rows + row];
+                (columns[*at], values[*at]) = ((c as usize % CHUNK) as u8, v);
+                *at += 1;
+            }
+        }
+        Self {
+            n_rows,
+            n_chunks,
+            starts,
+            columns,
+            values,
+        }
+    }
+
+    pub(crate) fn n_chunks(&self) -> usize {
+        self.n_chunks
+    }
+
+    /// Columns (within the chunk) and values of one row of one chunk.
+    #[inline(always)]
+    pub(crate) fn row(&self, chunk: usize, row: usize) -> (&[u8], &[f32]) {
+        let at = chunk * self.n_rows + row;
+        let range = self.starts[at]..self.starts[at + 1];
+        (&self.columns[range.clone()], &self.values[range])
+    }
+
+    /// Bytes held for a matrix of this shape and number of entries.
+    pub(crate) fn bytes(n_rows: usize, n_cols: usize, nnz: usize) -> usize {
+        n_cols.div_ceil(CHUNK) * n_rows * size_of::<usize>() + nnz * 5
+    }
+}

@@ -1,0 +1,81 @@
+//! Why a mapping cannot be learned.
+
+/// Why a mapping cannot be learned.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum MapError {
+    /// Cells and voxels must have the same genes, at least one of each.
+    #[error(
+        "cells × genes is {n_cells} × {cell_genes} but voxels × genes is {n_voxels} × {voxel_genes}: \
+         both need the same genes, and at least one cell, one voxel and one gene"
+    )]
+    Shapes {
+        /// Number of cells.
+        n_cells: usize,
+        /// Number of genes of the cells.
+        cell_genes: usize,
+        /// Number of voxels.
+        n_voxels: usize,
+        /// Number of genes of the voxels.
+        voxel_genes: usize,
+    },
+    /// The density prior has one weight per voxel.
+    #[error("the density prior has {found} weights for {n_voxels} voxels")]
+    Prior {
+        /// Number of weights.
+        found: usize,
+        /// Number of voxels.
+        n_voxels: usize,
+    },
+    /// Initial logits are cells × voxels.
+    #[error(
+        "the initial logits are {rows} × {columns}; this mapping needs {n_cells} cells × {n_voxels} voxels"
+    )]
+    Logits {
+        /// Rows found.
+        rows: usize,
+        /// Columns found.
+        columns: usize,
+        /// Number of cells.
+        n_cells: usize,
+        /// Number of voxels.
+        n_voxels: usize,
+    },
+    /// Initial logits must be finite.
+    #[error(
+        "the initial logits hold a value that is not finite, for cell {cell} and voxel {voxel} (from 0)"
+    )]
+    LogitNotFinite {
+        /// Index of the cell.
+        cell: usize,
+        /// Index of the voxel.
+        voxel: usize,
+    },
+    /// A setting outside its range.
+    #[error("{setting} = {value}: {needs}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What it was.
+        value: String,
+        /// What it must be.
+        needs: &'static str,
+    },
+    /// The loss left the numbers.
+    #[error(
+        "the loss became {loss} at epoch {epoch}: lower the learning rate, or check the expression for extreme values"
+    )]
+    Diverged {
+        /// The epoch.
+        epoch: usize,
+        /// The loss.
+        loss: f64,
+    },
+    /// No worker threads.
+    #[error("cannot start {threads} worker threads: {cause}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        cause: String,
+    },
+}

@@ -1,0 +1,135 @@
+//! The row softmax.
+
+use crate::lanes::Real;
+use pulp::{Simd, WithSimd};
+
+/// What turns a row of logits x into probabilities: `P_j = exp(x_j − max) · inverse_sum`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RowNorm<T> {
+    pub(crate) max: T,
+    pub(crate) inverse_sum: T,
+    /// `ln Σ_j exp(x_j − max)`, so that `ln P_j = x_j − max − log_sum`.
+    pub(crate) log_sum: T,
+    /// Entropy of the row, in nats.
+    pub(crate) entropy: T,
+}
+
+/// Most lanes of a vector on any processor.
+pub(crate) const MOST_LANES: usize = 16;
+
+/// Far below every maximum: its exponential is the smallest there is, and adds nothing.
+pub(crate) const FAR_BELOW: f64 = 1e3;
+
+/// `probabilities = softmax(logits)` of one row.
+pub(crate) struct Softmax<'a, T> {
+    pub(crate) logits: &'a [T],
+    /// At least as long as the logits, padded to whole vectors.
+    pub(crate) probabilities: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Softmax<'_, T> {
+    type Output = RowNorm<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> RowNorm<T> {
+        let max = row_max(simd, self.logits);
+        softmax_below(simd, self.logits, max, self.probabilities)
+    }
+}
+
+/// Largest of a row that is not empty.
+#[inline(always)]
+pub(crate) fn row_max<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
+    let (vectors, rest) = T::vectors::<S>(row);
+    let mut max = T::splat(simd, row[0]);
+    for &x in vectors {
+        max = T::max(simd, max, x);
+    }
+    let max = T::reduce_max(simd, max);
+    rest.iter()
+        .fold(max, |max, &x| if x > max { x } else { max })
+}
+
+/// The last, incomplete vector of a row, filled up with `fill`.
+#[inline(always)]
+pub(crate) fn tail<T: Real, S: Simd>(rest: &[T], fill: T) -> T::V<S> {
+    let mut lanes = [fill; MOST_LANES];
+    lanes[..rest.len()].copy_from_slice(rest);
+    T::vectors::<S>(&lanes[..T::lanes::<S>()]).0[0]
+}
+
+/// Softmax of a row whose maximum is known.
+#[inline(always)]
+pub(crate) fn softmax_below<T: Real, S: Simd>(
+    simd: S,
+    logits: &[T],
+    max: T,
+    probabilities: &mut [T],
+) -> RowNorm<T> {
+    let (vectors, rest) = T::vectors::<S>(logits);
+    let out = T::vectors_mut::<S>(probabilities).0;
+    let (max_v, zero) = (T::splat(simd, max), T::splat(simd, T::default()));
+    let (mut sum, mut weighted) = (zero, zero);
+    for (out, &x) in out.iter_mut().zip(vectors) {
+        let below = T::sub(simd, x, max_v);
+        let e = T::exp(simd, below);
+        *out = e;
+        sum = T::add(simd, sum, e);
+        weighted = T::mul_add(simd, e, below, weighted);
+    }
+    let mut used = vectors.len();
+    if !rest.is_empty() {
+        let below = T::sub(
+            simd,
+            tail::<T, S>(rest, T::from_f64(max.to_f64() - FAR_BELOW)),
+            max_v,
+        );
+        let e = T::exp(simd, below);
+        out[used] = e;
+        used += 1;
+        sum = T::add(simd, sum, e);
+        weighted = T::mul_add(simd, e, below, weighted);
+    }
+    let sum = T::reduce_sum(simd, sum).to_f64();
+    let weighted = T::reduce_sum(simd, weighted).to_f64();
+    let inverse_sum = T::from_f64(1.0 / sum);
+    let scale = T::splat(simd, inverse_sum);
+    for out in &mut out[..used] {
+        *out = T::mul(simd, *out, scale);
+    }
+    RowNorm {
+        max,
+        inverse_sum,
+        log_sum: T::from_f64(sum.ln()),
+        entropy: T::from_f64(sum.ln() - weighted / sum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pulp::Arch;
+
+    #[test]
+    fn rows_of_any_length_and_scale_sum_to_one() {
+        for n in [1usize, 2, 15, 16, 17, 33, 250] {
+            for scale in [0.0, 1.0, 1e4, -1e4] {
+                let logits: Vec<f64> = (0..n)
+                    .map(|j| scale + (j as f64 * 0.7).sin() * 5.0)
+                    .collect();
+                let mut p = vec![0.0; n.next_multiple_of(16)];
+                let norm = Arch::new().dispatch(Softmax {
+                    logits: &logits,
+                    probabilities: &mut p,
+                });
+                let exps: Vec<f64> = logits.iter().map(|x| (x - norm.max).exp()).collect();
+                let sum: f64 = exps.iter().sum();
+                let entropy: f64 = exps.iter().map(|e| -(e / sum) * (e / sum).ln()).sum();
+                assert!((norm.entropy - entropy).abs() < 1e-12);
+                for (p, e) in p.iter().zip(&exps) {
+                    assert!((p - e / sum).abs() < 1e-14);
+                }
+            }
+        }
+    }
+}
