@@ -8,6 +8,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zarrs::array::data_type::FixedLengthUTF32DataType;
 use zarrs::array::{Array as ZarrsArray, ArraySubset, ElementOwned};
 use zarrs::filesystem::FilesystemStore;
 
@@ -255,6 +256,12 @@ impl Array for ZarrArray {
             let reason = format!("cannot be read as text (its type is {})", self.dtype);
             return Err(StoreError::broken(&self.path, &self.at, reason));
         }
+        // NumPy's texts of fixed length, which anndata 0.10 used for single texts, are code points.
+        let fixed = |inner: &ZarrsArray<_>| inner.data_type().is::<FixedLengthUTF32DataType>();
+        if self.inner.as_ref().is_some_and(fixed) {
+            let texts: Vec<Vec<char>> = self.read(&self.all())?;
+            return Ok(texts.into_iter().map(String::from_iter).collect());
+        }
         self.read(&self.all())
     }
 }
@@ -289,7 +296,7 @@ fn dtype_v3(data_type: &Value) -> Dtype {
         .unwrap_or("unknown");
     match name {
         "bool" => Dtype::Bool,
-        "string" | "variable_length_utf8" => Dtype::Text,
+        "string" | "variable_length_utf8" | "fixed_length_utf32" => Dtype::Text,
         _ => sized(name).unwrap_or_else(|| Dtype::Other(name.to_owned())),
     }
 }
@@ -308,7 +315,7 @@ fn sized(name: &str) -> Option<Dtype> {
     }
 }
 
-/// NumPy's short names, such as `<f4`; texts are objects with a filter that encodes them.
+/// NumPy's short names, such as `<f4`; texts are `<U7` or objects with a filter that encodes them.
 fn dtype_v2(dtype: &Value, filters: &Value) -> Dtype {
     let Some(name) = dtype.as_str() else {
         return Dtype::Other("a record".to_owned());
@@ -323,6 +330,7 @@ fn dtype_v2(dtype: &Value, filters: &Value) -> Dtype {
         .as_array()
         .is_some_and(|f| f.iter().any(|f| f["id"] == "vlen-utf8"));
     match (name.get(1..2), bits()) {
+        (Some("U"), _) => Dtype::Text,
         (Some("b"), Some(8)) => Dtype::Bool,
         (Some("i"), Some(bits)) => Dtype::Int(bits),
         (Some("u"), Some(bits)) => Dtype::Uint(bits),

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy.io
 import scipy.sparse as sp
+import zarr
 
 N, M, RAW = 50, 12, 14
 # anndata turns repeated texts into categories unless told otherwise.
@@ -104,7 +105,13 @@ def write_anndata(out):
         del a.uns["ranks"]
         for version in (2, 3):
             ad.settings.zarr_write_format = version
-            a.write_zarr(out / f"{name}_v{version}.zarr", **PLAIN)
+            store = out / f"{name}_v{version}.zarr"
+            a.write_zarr(store, **PLAIN)
+            if version == 2:
+                # How anndata 0.10 stores a single text.
+                old = zarr.open_group(store, mode="r+", use_consolidated=False).create_array("uns/old", shape=(), dtype="<U9")
+                old[...] = "a µ title"
+                old.attrs.update({"encoding-type": "string", "encoding-version": "0.2.0"})
     for name, options in {
         "gzip": {"compression": "gzip", "compression_opts": 4},
         "lzf": {"compression": "lzf"},
@@ -118,8 +125,6 @@ def write_anndata(out):
 
 def write_sharded(out):
     """An AnnData store with sharded arrays, as hand-tuned stores have them."""
-    import zarr
-
     ad.settings.zarr_write_format = 3
     store = out / "sharded_v3.zarr"
     data(sp.csr_matrix(values().astype("float32"))).write_zarr(store, **PLAIN)
