@@ -3,6 +3,7 @@
     validate.py prepare DATA WORK          writes WORK/TASK/problem.npz and WORK/TASK/hold-out.txt for every task
     validate.py tasks                      prints the names of the tasks
     validate.py plan TASK                  prints the two file names and the epochs of a task
+    validate.py start WORK TASK            writes WORK/TASK/start.npy, the logits that the package begins from with seed 42
     validate.py epochs FOLDER              prints how many epochs a kept result of reference.py trained, 0 if none is there
     validate.py table DATA WORK [--reference FOLDER] [--only TASK]
                                            judges WORK/TASK/run and FOLDER/TASK by the same code, prints the table
@@ -22,6 +23,7 @@ import numpy as np
 import scipy.sparse as sp
 
 SCORES_AGREE_WITHIN = 0.005
+SEED = 42
 
 
 @dataclass
@@ -123,6 +125,14 @@ def prepare(data: Path, work: Path) -> None:
         partial = folder / "partial.npz"
         np.savez(partial, S=problem.S, G=problem.G, d=problem.prior)
         partial.rename(folder / "problem.npz")
+
+
+def start(folder: Path) -> None:
+    """The package's own draw: numpy's global generator, seeded just before."""
+    problem = np.load(folder / "problem.npz")
+    np.random.seed(SEED)
+    logits = np.random.normal(0, 1, (problem["S"].shape[0], problem["G"].shape[0]))
+    np.save(folder / "start.npy", logits.astype(np.float32))
 
 
 def mean_cosine(mapping, expression: np.ndarray, measured: np.ndarray) -> float:
@@ -240,6 +250,8 @@ def main() -> None:
             print(task.cells, task.voxels, task.epochs)
         case ["prepare", data, work]:
             prepare(Path(data), Path(work))
+        case ["start", work, name]:
+            start(Path(work) / name)
         case ["epochs", folder]:
             result, mapping = Path(folder) / "result.json", Path(folder) / "mapping.npy"
             print(json.loads(result.read_text())["epochs"] if result.exists() and mapping.exists() else 0)
