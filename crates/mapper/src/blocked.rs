@@ -9,6 +9,7 @@ use tangram_core::SparseRows;
 #[derive(Debug, Clone)]
 pub(crate) struct Blocked {
     n_rows: usize,
+    n_cols: usize,
     n_chunks: usize,
     /// Where (chunk, row) starts; one more at the end.
     starts: Vec<usize>,
@@ -18,7 +19,7 @@ pub(crate) struct Blocked {
 }
 
 /// Columns per chunk.
-pub(crate) const CHUNK: usize = 128;
+pub(crate) const CHUNK: usize = 64;
 
 impl Blocked {
     pub(crate) fn new(matrix: &SparseRows) -> Self {
@@ -44,11 +45,17 @@ impl Blocked {
         }
         Self {
             n_rows,
+            n_cols: matrix.n_cols(),
             n_chunks,
             starts,
             columns,
             values,
         }
+    }
+
+    /// Columns of a chunk; those that [`row`](Self::row) names are below this.
+    pub(crate) fn n_columns(&self, chunk: usize) -> usize {
+        CHUNK.min(self.n_cols - chunk * CHUNK)
     }
 
     pub(crate) fn n_chunks(&self) -> usize {

@@ -52,20 +52,18 @@ impl DenseProducts {
         }
     }
 
-    /// `gradient[i] = start + S_i · W`, (cells, voxels) from W, (genes, voxels).
+    /// `gradient[i] = S_i · W`, (cells, voxels) from W, (genes, voxels).
     pub(crate) fn gradient<T: Real>(
         &mut self,
         cells: &SparseRows,
         range: Range<usize>,
         weights: &[T],
-        start: &[T],
         gradient: &mut [T],
     ) {
         self.densify(cells, &range);
         let padded = self.tiles.padded();
         let weights = view(weights, [self.n_genes, padded], padded).to_kind(self.kind);
-        let start = view(start, [1, padded], padded);
-        let (weights, start) = (Shared(&weights), Shared(&start));
+        let weights = Shared(&weights);
         let (expression, narrow) = (Shared(&self.expression), Shared(&self.narrow));
         let stride = self.tiles.row_stride::<T>();
         let (kind, gradient) = (self.kind, Disjoint::new(gradient));
@@ -77,19 +75,14 @@ impl DenseProducts {
             let target = unsafe { view_of::<T>(target.cast_const(), [rows, padded], stride) };
             let expression = expression.narrow(0, &part);
             if kind == T::KIND {
-                let _ = start
-                    .get()
-                    .f_addmm_out(&target, &expression, weights.get())
-                    .expect("shapes fit");
+                let product = expression.f_matmul_out(&target, weights.get());
+                let _in_place = product.expect("shapes fit");
             } else {
                 let block = narrow.narrow(0, &(part.start * padded..part.end * padded));
                 let block = block.view([rows as i64, padded as i64]);
-                let product = expression
-                    .f_matmul_out(&block, weights.get())
-                    .expect("shapes fit");
+                let product = expression.f_matmul_out(&block, weights.get());
                 let mut target = target;
-                target.copy_(&product);
-                let _ = target.g_add_(start.get());
+                target.copy_(&product.expect("shapes fit"));
             }
         });
     }

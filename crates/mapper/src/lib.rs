@@ -5,6 +5,7 @@
 
 mod adam;
 mod blocked;
+mod denormals;
 mod dense_product;
 mod disjoint;
 mod error;

@@ -18,13 +18,16 @@ const SCRATCH_BYTES: usize = 8 << 20;
 
 /// Share of non-zero entries above which the dense product is faster in single precision, and in bf16 (`scripts/bench.sh` measures both).
 const DENSE_ABOVE: f64 = 0.5;
-const DENSE_ABOVE_BF16: f64 = 0.1;
+const DENSE_ABOVE_BF16: f64 = 0.25;
 
-/// Rows of S or genes per task.
-const ROWS: usize = 512;
+/// Cells or genes per task.
+const CELLS: usize = 512;
 const GENES: usize = 256;
 
 /// S, ready for products with tiles of voxels.
+///
+/// A last gene that every cell expresses once is added: its prediction is the density, its weight the slope of the loss
+/// by the density, so that no product needs to know of densities.
 pub(crate) struct Products {
     cells: SparseRows,
     tiles: Tiles,
@@ -65,6 +68,7 @@ pub(crate) fn tiles(n_voxels: usize, dense: bool) -> Tiles {
 
 impl Products {
     pub(crate) fn new<T: Real>(cells: SparseRows, n_voxels: usize, precision: Precision) -> Self {
+        let cells = with_a_gene_of_ones(&cells);
         let dense = is_dense(cells.density(), precision);
         let tiles = tiles(n_voxels, dense);
         let cells_per_block = cells_per_block::<T>(cells.n_rows(), &tiles);
@@ -95,10 +99,11 @@ impl Products {
         self.tiles
     }
 
-    pub(crate) fn n_cells(&self) -> usize {
+    fn n_cells(&self) -> usize {
         self.cells.n_rows()
     }
 
+    /// Number of genes, with the one of ones.
     pub(crate) fn n_genes(&self) -> usize {
         self.cells.n_cols()
     }
@@ -115,99 +120,82 @@ impl Products {
             .map(move |first| first..n_cells.min(first + step))
     }
 
-    /// `gradient[i] = start + S_i · W` for the cells of a super-block.
+    /// `gradient[i] = S_i · W` for the cells of a super-block.
     ///
-    /// * `weights`: W, (genes, voxels) in tiles; `start`: (voxels), padded
+    /// * `weights`: W, (genes, voxels) in tiles
     /// * `gradient`: (cells of the block, voxels), rows [`Tiles::row_stride`] apart
     pub(crate) fn gradient<T: Real>(
         &mut self,
         block: Range<usize>,
         weights: &[T],
-        start: &[T],
         gradient: &mut [T],
     ) {
         let (tiles, arch, n_genes) = (self.tiles, self.arch, self.n_genes());
         let by_cell = match &mut self.way {
-            Way::Dense(dense) => {
-                return dense.gradient(&self.cells, block, weights, start, gradient);
-            }
+            Way::Dense(dense) => return dense.gradient(&self.cells, block, weights, gradient),
             Way::Sparse { by_cell, .. } => by_cell,
         };
-        let (width, stride) = (tiles.width, tiles.row_stride::<T>());
+        let stride = tiles.row_stride::<T>();
         let gradient = Disjoint::new(gradient);
-        let parts = block.len().div_ceil(ROWS);
+        let parts = block.len().div_ceil(CELLS);
         (0..tiles.n_tiles * parts).into_par_iter().for_each(|task| {
             let (tile, part) = (task / parts, task % parts);
-            let rows = part * ROWS..block.len().min((part + 1) * ROWS);
-            let at = rows.start * stride + tile * width;
-            let result = gradient.address(at, (rows.len() - 1) * stride + width);
+            let cells = part * CELLS..block.len().min((part + 1) * CELLS);
+            let at = cells.start * stride + tile * tiles.width;
+            let result = gradient.address(at, (cells.len() - 1) * stride + tiles.width);
             for chunk in 0..by_cell.n_chunks() {
-                let genes = chunk * CHUNK..n_genes.min((chunk + 1) * CHUNK);
+                let first_gene = tile * n_genes + chunk * CHUNK;
                 let product = TileProduct {
                     sparse: by_cell,
                     chunk,
-                    rows: block.start + rows.start..block.start + rows.end,
-                    dense: &weights[(tile * n_genes + genes.start) * width..]
-                        [..genes.len() * width],
-                    dense_stride: width,
+                    rows: block.start + cells.start..block.start + cells.end,
+                    dense: &weights[first_gene * tiles.width..],
+                    dense_stride: tiles.width,
                     result,
                     result_stride: stride,
                     start: if chunk == 0 {
-                        Start::From(&start[tile * width..][..width])
+                        Start::Zero
                     } else {
                         Start::There
                     },
-                    width,
+                    width: tiles.width_of(tile),
                 };
-                // SAFETY: `result` holds these rows of this tile (checked above), which are this task's own.
+                // SAFETY: `result` holds these cells of this tile (checked above), which are this task's own.
                 unsafe { product.run(arch) };
             }
         });
     }
 
-    /// `sums += S_blkᵀ · P_blk` and `density += 1ᵀ · P_blk` for the cells of a super-block.
+    /// `sums += S_blkᵀ · P_blk` for the cells of a super-block.
     ///
     /// * `rows`: P, (cells of the block, voxels), rows [`Tiles::row_stride`] apart
-    /// * `sums`: A, (genes, voxels) in tiles; `density`: (voxels), padded
-    pub(crate) fn accumulate<T: Real>(
-        &mut self,
-        block: Range<usize>,
-        rows: &[T],
-        sums: &mut [T],
-        density: &mut [f64],
-    ) {
+    /// * `sums`: A, (genes, voxels) in tiles
+    pub(crate) fn accumulate<T: Real>(&mut self, block: Range<usize>, rows: &[T], sums: &mut [T]) {
         let (tiles, arch, n_genes) = (self.tiles, self.arch, self.n_genes());
-        let (width, stride) = (tiles.width, tiles.row_stride::<T>());
-        density
-            .par_chunks_mut(width)
-            .enumerate()
-            .for_each(|(tile, density)| {
-                add_rows(&rows[tile * width..], stride, block.len(), density);
-            });
         let by_gene = match &mut self.way {
             Way::Dense(dense) => return dense.accumulate(block.len(), rows, sums),
             Way::Sparse { by_gene, .. } => by_gene,
         };
+        let stride = tiles.row_stride::<T>();
         let sums = Disjoint::new(sums);
         let parts = n_genes.div_ceil(GENES);
         (0..tiles.n_tiles * parts).into_par_iter().for_each(|task| {
             let (tile, part) = (task / parts, task % parts);
             let genes = part * GENES..n_genes.min((part + 1) * GENES);
-            let result = sums.address((tile * n_genes + genes.start) * width, genes.len() * width);
+            let first = (tile * n_genes + genes.start) * tiles.width;
+            let result = sums.address(first, genes.len() * tiles.width);
             for chunk in block.start / CHUNK..block.end.div_ceil(CHUNK) {
-                let cells =
-                    chunk * CHUNK - block.start..block.len().min((chunk + 1) * CHUNK - block.start);
+                let first_cell = chunk * CHUNK - block.start;
                 let product = TileProduct {
                     sparse: by_gene,
                     chunk,
                     rows: genes.clone(),
-                    dense: &rows[cells.start * stride + tile * width..]
-                        [..(cells.len() - 1) * stride + width],
+                    dense: &rows[first_cell * stride + tile * tiles.width..],
                     dense_stride: stride,
                     result,
-                    result_stride: width,
+                    result_stride: tiles.width,
                     start: Start::There,
-                    width,
+                    width: tiles.width_of(tile),
                 };
                 // SAFETY: `result` holds these genes of this tile (checked above), which are this task's own.
                 unsafe { product.run(arch) };
@@ -223,14 +211,14 @@ impl Products {
     }
 }
 
-/// `sums[j] += Σ_i rows[i][j]`: short sums in T, the long one in double precision.
-fn add_rows<T: Real>(rows: &[T], stride: usize, n_rows: usize, sums: &mut [f64]) {
-    for (j, sum) in sums.chunks_mut(64).enumerate() {
-        let mut part = [0.0; 64];
-        for i in 0..n_rows {
-            let row = &rows[i * stride + j * 64..][..sum.len()];
-            part.iter_mut().zip(row).for_each(|(p, x)| *p += x.to_f64());
-        }
-        sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
+/// S with one more gene, of which every cell has one count.
+fn with_a_gene_of_ones(cells: &SparseRows) -> SparseRows {
+    let last = cells.n_cols() as u32;
+    let mut out = SparseRows::empty(cells.n_cols() + 1);
+    for i in 0..cells.n_rows() {
+        let (genes, counts) = cells.row(i);
+        let entries = genes.iter().copied().zip(counts.iter().copied());
+        out.push_row(entries.chain([(last, 1.0)]));
     }
+    out
 }

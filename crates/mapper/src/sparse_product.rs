@@ -6,13 +6,12 @@ use crate::tiles::VOXELS_PER_VECTOR;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
-/// What a row of the result starts from.
-#[derive(Clone, Copy)]
-pub(crate) enum Start<'a, T> {
-    /// What is there.
+/// What the result of a product starts from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    Zero,
+    /// What is there. The product is summed by itself first: many short sums round less than a long one.
     There,
-    /// This row, as wide as the tile.
-    From(&'a [T]),
 }
 
 /// `result[r] = start + Σ_c sparse[r, c] · dense[c]` for one chunk of columns c and one tile of voxels.
@@ -26,13 +25,13 @@ pub(crate) struct TileProduct<'a, T> {
     /// Row r of the result starts at `result[(r - rows.start) * result_stride]`.
     pub(crate) result: *mut T,
     pub(crate) result_stride: usize,
-    pub(crate) start: Start<'a, T>,
-    /// Voxels of the tile: a multiple of [`VOXELS_PER_VECTOR`], at most [`WIDEST`].
+    pub(crate) start: Start,
+    /// Voxels of the tile, a multiple of [`VOXELS_PER_VECTOR`].
     pub(crate) width: usize,
 }
 
-/// Widest tile: eight vectors of 16 numbers leave registers for the rest on AVX-512.
-pub(crate) const WIDEST: usize = 8 * VOXELS_PER_VECTOR;
+/// Widest tile: with [`CHUNK`](crate::blocked::CHUNK) rows of it half of a first cache of 48 kB.
+pub(crate) const WIDEST: usize = 6 * VOXELS_PER_VECTOR;
 
 impl<T: Real> TileProduct<'_, T> {
     /// Runs it with the best instructions the processor has.
@@ -40,6 +39,11 @@ impl<T: Real> TileProduct<'_, T> {
     /// # Safety
     /// `result` must be valid for the tile of every row, and nothing else may reach it meanwhile.
     pub(crate) unsafe fn run(self, arch: Arch) {
+        let last = self.sparse.n_columns(self.chunk) - 1;
+        assert!(
+            last * self.dense_stride + self.width <= self.dense.len(),
+            "the tile of every column"
+        );
         arch.dispatch(self);
     }
 }
@@ -49,8 +53,8 @@ impl<T: Real> WithSimd for TileProduct<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // 16 numbers are 1 AVX-512, 2 AVX2 or 4 NEON vectors of f32, twice as many of f64. Tiles wider than eight
-        // vectors are worked off in strips of eight.
+        // 16 numbers are 1 AVX-512, 2 AVX2 or 4 NEON vectors of f32, twice as many of f64: strips of at most eight
+        // vectors leave registers for the rest.
         let vectors = self.width / T::lanes::<S>();
         let mut first = 0;
         while first < vectors {
@@ -73,39 +77,51 @@ impl<T: Real> TileProduct<'_, T> {
     /// `N` vectors from the `first` on.
     #[inline(always)]
     fn strip<S: Simd, const N: usize>(&self, simd: S, first: usize) {
-        let lanes = T::lanes::<S>();
-        let (offset, width) = (first * lanes, N * lanes);
+        let offset = first * T::lanes::<S>();
         for (i, row) in self.rows.clone().enumerate() {
             let (columns, values) = self.sparse.row(self.chunk, row);
-            // SAFETY: the caller of `run` vouches for the tile of every row.
-            let result = unsafe {
-                std::slice::from_raw_parts_mut(
-                    self.result.add(i * self.result_stride + offset),
-                    width,
-                )
-            };
-            let result: &mut [T::V<S>; N] = T::vectors_mut::<S>(result)
-                .0
-                .try_into()
-                .expect("N whole vectors");
-            let mut sum = match self.start {
-                Start::There => *result,
-                Start::From(row) => load::<T, S, N>(&row[offset..offset + width]),
-            };
+            let mut sum = [T::splat(simd, T::default()); N];
             for (&c, &value) in columns.iter().zip(values) {
-                let from = c as usize * self.dense_stride + offset;
-                let dense = load::<T, S, N>(&self.dense[from..from + width]);
+                // SAFETY: the column is one of the chunk, and `run` checked that each of these has its tile.
+                let dense: &[T::V<S>; N] = unsafe {
+                    vectors(
+                        self.dense
+                            .as_ptr()
+                            .add(c as usize * self.dense_stride + offset),
+                    )
+                };
                 let value = T::splat(simd, T::from_f64(f64::from(value)));
                 for n in 0..N {
                     sum[n] = T::mul_add(simd, value, dense[n], sum[n]);
                 }
             }
-            *result = sum;
+            // SAFETY: the caller of `run` vouches for the tile of every row.
+            let result: &mut [T::V<S>; N] =
+                unsafe { vectors_mut(self.result.add(i * self.result_stride + offset)) };
+            match self.start {
+                Start::Zero => *result = sum,
+                Start::There => {
+                    for n in 0..N {
+                        result[n] = T::add(simd, result[n], sum[n]);
+                    }
+                }
+            }
         }
     }
 }
 
+/// # Safety
+/// `N` vectors of numbers from `at` on must be valid for reading.
 #[inline(always)]
-fn load<T: Real, S: Simd, const N: usize>(row: &[T]) -> [T::V<S>; N] {
-    *<&[T::V<S>; N]>::try_from(T::vectors::<S>(row).0).expect("N whole vectors")
+unsafe fn vectors<'a, V, T, const N: usize>(at: *const T) -> &'a [V; N] {
+    // SAFETY: as the caller promises; pulp's vectors need no more alignment than their numbers.
+    unsafe { &*at.cast() }
+}
+
+/// # Safety
+/// `N` vectors of numbers from `at` on must be valid, and reached through nothing else.
+#[inline(always)]
+unsafe fn vectors_mut<'a, V, T, const N: usize>(at: *mut T) -> &'a mut [V; N] {
+    // SAFETY: as the caller promises; pulp's vectors need no more alignment than their numbers.
+    unsafe { &mut *at.cast() }
 }

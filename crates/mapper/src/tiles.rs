@@ -2,7 +2,7 @@
 
 use crate::disjoint::Disjoint;
 use crate::lanes::Real;
-use ndarray::{Array2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
 
 /// Voxels in tiles of equal width; a (genes, voxels) matrix is stored tile after tile, within a tile gene after gene.
@@ -42,6 +42,12 @@ impl Tiles {
         }
     }
 
+    /// Voxels of a tile in whole vectors: the last tile may have fewer than its place holds.
+    pub(crate) fn width_of(&self, tile: usize) -> usize {
+        let rest = self.n_voxels - tile * self.width;
+        self.width.min(rest.next_multiple_of(VOXELS_PER_VECTOR))
+    }
+
     /// Voxels with padding.
     pub(crate) fn padded(&self) -> usize {
         self.width * self.n_tiles
@@ -78,7 +84,7 @@ impl Tiles {
     }
 
     /// Copies (genes, voxels) into tiles; padding stays as it is.
-    pub(crate) fn fill<T: Real>(&self, genes: &Array2<f64>, tiles: &mut [T]) {
+    pub(crate) fn fill<T: Real>(&self, genes: ArrayView2<'_, f64>, tiles: &mut [T]) {
         let n_genes = genes.nrows();
         let tiles = Disjoint::new(tiles);
         genes
@@ -102,6 +108,7 @@ impl Tiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::Array2;
 
     #[test]
     fn tiles_hold_every_voxel_once() {
@@ -110,7 +117,7 @@ mod tests {
                 assert!(tiles.padded() >= n_voxels && tiles.padded() - n_voxels < tiles.width);
                 let genes = Array2::from_shape_fn((3, n_voxels), |(k, j)| (k * 10_000 + j) as f64);
                 let mut stored = vec![0f32; tiles.len(3)];
-                tiles.fill(&genes, &mut stored);
+                tiles.fill(genes.view(), &mut stored);
                 let mut back = Array2::zeros(genes.dim());
                 tiles.to_genes(&stored, back.view_mut());
                 assert_eq!(back, genes);

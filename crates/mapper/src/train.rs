@@ -1,16 +1,17 @@
 //! The training loop of Adam on free logits.
 
 use crate::adam::AdamStep;
+use crate::denormals::flush_denormals;
 use crate::lanes::Real;
 use crate::products::Products;
 use crate::state::{AdamState, Learned, Trained};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::time::Instant;
 use tangram_comm::{Communicator, Solo};
-use tangram_core::{Loss, Measured};
+use tangram_core::{DensityPrior, Loss, Measured, Objective, SparseRows};
 
 /// One line of the training history: the loss terms before the step of this epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +63,10 @@ pub fn train_adam_shard(
 ) -> Result<Trained, MapError> {
     settings.check()?;
     let threads = settings.threads;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .start_handler(|_| flush_denormals())
+        .build();
     let pool = pool.map_err(|e| MapError::Threads {
         threads,
         cause: e.to_string(),
@@ -92,29 +96,21 @@ fn train<T: Real>(
     let logits = initial.rows::<T>(settings.seed, cells.clone(), n_cells, n_voxels)?;
     let measured = Measured::new(problem.voxels().transpose().to_dense());
     let mut state = AdamState::new(logits, n_voxels);
-    let mut pass = Pass::<T>::new(problem.cells().rows(cells), n_voxels, settings.precision);
+    let mut pass = Pass::<T>::new(
+        problem.cells().rows(cells),
+        n_cells,
+        n_voxels,
+        settings.precision,
+    );
     let mut history: Vec<Epoch> = Vec::with_capacity(settings.epochs);
     let (start, mut stopped_early) = (Instant::now(), false);
 
     pass.predict(&mut state);
     for epoch in 1..=settings.epochs {
-        let Predicted {
-            expression,
-            density,
-            entropy,
-        } = &mut pass.predicted;
-        comm.sum(expression.as_slice_mut().expect("standard layout"));
-        comm.sum(density);
-        comm.sum(entropy);
-        density.iter_mut().for_each(|q| *q /= n_cells as f64);
-        let entropy = (objective.entropy != 0.0).then_some(entropy[0]);
-        let loss = measured.evaluate(
-            objective,
-            problem.prior(),
-            expression.view_mut(),
-            density,
-            entropy,
-        );
+        comm.sum(pass.predicted.as_slice_mut().expect("standard layout"));
+        comm.sum(&mut pass.entropy);
+        let entropy = (objective.entropy != 0.0).then_some(pass.entropy[0]);
+        let loss = pass.evaluate(&measured, objective, problem.prior(), entropy);
         if !loss.total.is_finite() {
             return Err(MapError::Diverged {
                 epoch,
@@ -125,7 +121,6 @@ fn train<T: Real>(
         watch(&history[epoch - 1]);
         pass.step(
             &mut state,
-            n_cells,
             AdamStep::new(epoch, settings.learning_rate, objective.entropy),
         );
         if plateau(&history, settings.tolerance) {
@@ -171,44 +166,34 @@ impl Epoch {
     }
 }
 
-/// What the logits predict, and, after [`Measured::evaluate`], the gradients with respect to it.
-struct Predicted {
-    /// A, (genes, voxels); then W.
-    expression: Array2<f64>,
-    /// Sum of P over cells, (voxels); then q, then u.
-    density: Vec<f64>,
-    /// Sum of the rows' entropies, one number.
-    entropy: Vec<f64>,
-}
-
 /// One pass over the logits: products, softmax and step by super-blocks of cells. Nothing in it grows with cells × voxels.
 struct Pass<T> {
     products: Products,
-    predicted: Predicted,
-    /// W or A, (genes, voxels) in tiles.
+    /// Cells of all ranks.
+    n_cells: usize,
+    /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`](Self::evaluate) W, likewise.
+    predicted: Array2<f64>,
+    /// Sum of the rows' entropies, one number.
+    entropy: [f64; 1],
+    /// W, (genes + 1, voxels) in tiles.
     weights: Vec<T>,
+    /// A, likewise.
     sums: Vec<T>,
-    /// u/C, (voxels), padded.
-    start: Vec<T>,
     /// A super-block of gradients, then of P.
     rows: Vec<T>,
 }
 
 impl<T: Real> Pass<T> {
-    fn new(cells: tangram_core::SparseRows, n_voxels: usize, precision: Precision) -> Self {
-        let n_genes = cells.n_cols();
+    fn new(cells: SparseRows, n_cells: usize, n_voxels: usize, precision: Precision) -> Self {
         let products = Products::new::<T>(cells, n_voxels, precision);
-        let tiles = products.tiles();
+        let (tiles, n_genes) = (products.tiles(), products.n_genes());
         let zeros = |n: usize| vec![T::default(); n];
         Self {
-            predicted: Predicted {
-                expression: Array2::zeros((n_genes, n_voxels)),
-                density: vec![0.0; n_voxels],
-                entropy: vec![0.0],
-            },
+            n_cells,
+            predicted: Array2::zeros((n_genes, n_voxels)),
+            entropy: [0.0],
             weights: zeros(tiles.len(n_genes)),
             sums: zeros(tiles.len(n_genes)),
-            start: zeros(tiles.padded()),
             rows: zeros(products.cells_per_block() * tiles.row_stride::<T>()),
             products,
         }
@@ -217,51 +202,56 @@ impl<T: Real> Pass<T> {
     /// A, q and entropy of the logits as they are.
     fn predict(&mut self, state: &mut AdamState<T>) {
         self.sums.fill(T::default());
-        let mut density = vec![0.0; self.start.len()];
         let stride = self.products.tiles().row_stride::<T>();
         for block in self.products.blocks() {
             let rows = &mut self.rows[..block.len() * stride];
             state.softmax(block.clone(), stride, rows);
             self.products.take::<T>(&block);
-            self.products
-                .accumulate(block, rows, &mut self.sums, &mut density);
+            self.products.accumulate(block, rows, &mut self.sums);
         }
-        self.collect(state, &density);
+        self.collect(state);
     }
 
-    /// One step of Adam down the gradients left in `predicted`, then A, q and entropy of the new logits: one pass does both.
-    fn step(&mut self, state: &mut AdamState<T>, n_cells: usize, step: AdamStep<T>) {
-        let tiles = self.products.tiles();
-        tiles.fill(&self.predicted.expression, &mut self.weights);
-        let slopes = self
+    /// The loss of what is predicted, and its gradient in place of that.
+    fn evaluate(
+        &mut self,
+        measured: &Measured,
+        objective: &Objective,
+        prior: Option<&DensityPrior>,
+        entropy: Option<f64>,
+    ) -> Loss {
+        let share = 1.0 / self.n_cells as f64;
+        let (expression, mut density) = self
             .predicted
-            .density
-            .iter()
-            .map(|u| T::from_f64(u / n_cells as f64));
-        self.start
-            .iter_mut()
-            .zip(slopes)
-            .for_each(|(to, u)| *to = u);
+            .view_mut()
+            .split_at(Axis(0), self.products.n_genes() - 1);
+        // Density of the share of cells, q; and back, from the slope by q to that by P.
+        density *= share;
+        let slope = density.as_slice_mut().expect("one row in standard layout");
+        let loss = measured.evaluate(objective, prior, expression, slope, entropy);
+        density *= share;
+        loss
+    }
+
+    /// One step of Adam down the gradients left by [`evaluate`](Self::evaluate), then A, q and entropy of the new logits:
+    /// one pass does both.
+    fn step(&mut self, state: &mut AdamState<T>, step: AdamStep<T>) {
+        let tiles = self.products.tiles();
+        tiles.fill(self.predicted.view(), &mut self.weights);
         self.sums.fill(T::default());
-        let mut density = vec![0.0; self.start.len()];
         let stride = tiles.row_stride::<T>();
         for block in self.products.blocks() {
             let rows = &mut self.rows[..block.len() * stride];
-            self.products
-                .gradient(block.clone(), &self.weights, &self.start, rows);
+            self.products.gradient(block.clone(), &self.weights, rows);
             state.step(block.clone(), stride, rows, step);
-            self.products
-                .accumulate(block, rows, &mut self.sums, &mut density);
+            self.products.accumulate(block, rows, &mut self.sums);
         }
-        self.collect(state, &density);
+        self.collect(state);
     }
 
-    fn collect(&mut self, state: &AdamState<T>, density: &[f64]) {
-        let n_voxels = self.predicted.density.len();
-        self.products
-            .tiles()
-            .to_genes(&self.sums, self.predicted.expression.view_mut());
-        self.predicted.density.copy_from_slice(&density[..n_voxels]);
-        self.predicted.entropy[0] = state.norms.iter().map(|norm| norm.entropy.to_f64()).sum();
+    fn collect(&mut self, state: &AdamState<T>) {
+        let tiles = self.products.tiles();
+        tiles.to_genes(&self.sums, self.predicted.view_mut());
+        self.entropy[0] = state.norms.iter().map(|norm| norm.entropy.to_f64()).sum();
     }
 }

@@ -1,0 +1,376 @@
+//! What must hold of every mapping, whatever the data.
+
+use ndarray::{Array2, Axis};
+use tangram_comm::Threads;
+use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows};
+use tangram_mapper::{
+    AdamSettings, InitialLogits, MapError, Precision, Problem, Trained, memory_needed, train_adam,
+    train_adam_shard,
+};
+
+/// Pseudo-random numbers in [0, 1) by a fixed rule of the place.
+fn number(i: usize, j: usize, salt: u64) -> f64 {
+    let mut x = (i as u64) << 32 ^ (j as u64) << 8 ^ salt;
+    for _ in 0..3 {
+        x = (x ^ x >> 31)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(salt);
+    }
+    (x >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn counts(rows: usize, columns: usize, density: f64, salt: u64) -> SparseRows {
+    let dense = Array2::from_shape_fn((rows, columns), |(i, j)| {
+        let present = number(i, j, salt) < density;
+        if present {
+            1.0 + (9.0 * number(i, j, salt + 1)) as f32
+        } else {
+            0.0
+        }
+    });
+    SparseRows::from_dense(dense.view())
+}
+
+fn prior(n_voxels: usize) -> DensityPrior {
+    DensityPrior::new((0..n_voxels).map(|j| 0.5 + number(j, 0, 9)).collect()).unwrap()
+}
+
+fn problem(n_cells: usize, n_voxels: usize, n_genes: usize, density: f64) -> Problem {
+    let cells = counts(n_cells, n_genes, density, 1);
+    let voxels = counts(n_voxels, n_genes, 0.7, 5);
+    Problem::new(cells, voxels, Some(prior(n_voxels))).unwrap()
+}
+
+const EVERY_TERM: Objective = Objective {
+    gene: 1.0,
+    voxel: 0.5,
+    density: 1.0,
+    entropy: 1e-4,
+};
+const DEFAULT_TERMS: Objective = Objective {
+    gene: 1.0,
+    voxel: 0.0,
+    density: 1.0,
+    entropy: 0.0,
+};
+
+fn settings(precision: Precision, epochs: usize) -> AdamSettings {
+    AdamSettings {
+        objective: EVERY_TERM,
+        epochs,
+        learning_rate: 0.1,
+        seed: 7,
+        threads: 2,
+        precision,
+        tolerance: 0.0,
+    }
+}
+
+fn train(problem: &Problem, settings: &AdamSettings) -> Trained {
+    train_adam(problem, settings, InitialLogits::Random, &mut |_| ()).unwrap()
+}
+
+fn probabilities(trained: &Trained) -> Array2<f64> {
+    trained.probabilities(0..trained.n_cells())
+}
+
+fn largest_difference(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+    (a - b).iter().fold(0.0, |m: f64, x| m.max(x.abs()))
+}
+
+/// The loss written down from its formula, term by term, for one set of logits.
+fn plain_loss(problem: &Problem, objective: &Objective, logits: &Array2<f64>) -> f64 {
+    let exps = logits.mapv(f64::exp);
+    let p = &exps / &exps.sum_axis(Axis(1)).insert_axis(Axis(1));
+    let cells = problem.cells().to_dense().mapv(f64::from);
+    let measured = problem.voxels().to_dense().mapv(f64::from);
+    let predicted = p.t().dot(&cells);
+    let cosines = |axis: Axis| {
+        let sum = |m: Array2<f64>| m.sum_axis(axis);
+        let norms = sum(&predicted * &predicted).mapv(f64::sqrt)
+            * sum(&measured * &measured).mapv(f64::sqrt);
+        (sum(&predicted * &measured) / norms).mean().unwrap()
+    };
+    let q = p.sum_axis(Axis(0)) / p.nrows() as f64;
+    let d = problem.prior().unwrap().weights();
+    let divergence: f64 = d.iter().zip(&q).map(|(d, q)| d * (d.ln() - q.ln())).sum();
+    let entropy = -p.mapv(|p| p * p.ln()).sum();
+    -objective.gene * cosines(Axis(0)) - objective.voxel * cosines(Axis(1))
+        + objective.density * divergence
+        + objective.entropy * entropy
+}
+
+#[test]
+fn loss_and_gradient_are_those_of_the_formulas() {
+    let problem = problem(23, 19, 11, 0.4);
+    let logits = Array2::from_shape_fn((23, 19), |(i, j)| 4.0 * number(i, j, 77) - 2.0);
+    for weights in [
+        [1.0, 0.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0],
+        [0.0, 0.0, 0.0, 0.3],
+        [1.0, 0.7, 1.3, 0.01],
+    ] {
+        let [gene, voxel, density, entropy] = weights;
+        let objective = Objective {
+            gene,
+            voxel,
+            density,
+            entropy,
+        };
+        let settings = AdamSettings {
+            objective,
+            ..settings(Precision::F64, 1)
+        };
+        let initial = InitialLogits::Given(logits.clone());
+        let trained = train_adam(&problem, &settings, initial, &mut |_| ()).unwrap();
+        let loss = plain_loss(&problem, &objective, &logits);
+        assert!((trained.history()[0].total - loss).abs() < 1e-12 * loss.abs().max(1.0));
+        // After one step the first moment is (1 − β₁) times the gradient.
+        let gradient = trained.first_moment(0..23) / 0.1;
+        let step = 1e-5;
+        for i in (0..23).step_by(5) {
+            for j in 0..19 {
+                let at = |change: f64| {
+                    let mut moved = logits.clone();
+                    moved[[i, j]] += change;
+                    plain_loss(&problem, &objective, &moved)
+                };
+                let difference = (at(step) - at(-step)) / (2.0 * step);
+                // Differences of a loss of size 1 to 5 carry rounding of about 1e-16 / step.
+                assert!(
+                    (difference - gradient[[i, j]]).abs() < 3e-10,
+                    "{weights:?} at {i}, {j}: {difference:e} {:e}",
+                    gradient[[i, j]]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    // More cells than a super-block, more voxels than a tile, more genes than a chunk.
+    let problem = problem(9_000, 130, 70, 0.2);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let run = |threads| {
+            train(
+                &problem,
+                &AdamSettings {
+                    threads,
+                    ..settings(precision, 4)
+                },
+            )
+        };
+        let (one, two, three) = (run(1), run(2), run(3));
+        assert_eq!(probabilities(&one), probabilities(&two));
+        assert_eq!(probabilities(&one), probabilities(&three));
+        for (a, b) in one.history().iter().zip(two.history()) {
+            assert_eq!(a.total.to_bits(), b.total.to_bits());
+        }
+    }
+}
+
+#[test]
+fn shards_of_cells_equal_the_whole() {
+    let problem = problem(300, 40, 25, 0.3);
+    let settings = settings(Precision::F64, 30);
+    let whole = probabilities(&train(&problem, &settings));
+    for ranks in [2, 3] {
+        let parts: Vec<Array2<f64>> = std::thread::scope(|scope| {
+            let (problem, settings) = (&problem, &settings);
+            let spawn = |comm: Threads| {
+                scope.spawn(move || {
+                    let initial = InitialLogits::Random;
+                    let part = train_adam_shard(problem, settings, initial, &comm, &mut |_| ());
+                    probabilities(&part.unwrap())
+                })
+            };
+            let running: Vec<_> = Threads::ranks(ranks).into_iter().map(spawn).collect();
+            running
+                .into_iter()
+                .map(|rank| rank.join().unwrap())
+                .collect()
+        });
+        let views: Vec<_> = parts.iter().map(|p| p.view()).collect();
+        let together = ndarray::concatenate(Axis(0), &views).unwrap();
+        // Sums over ranks are taken in another order.
+        assert!(largest_difference(&whole, &together) < 1e-9);
+    }
+}
+
+#[test]
+fn dense_and_sparse_products_agree() {
+    // Above and below the share of non-zero counts at which libtorch takes over.
+    for (precision, tolerance) in [(Precision::F32, 2e-5), (Precision::Bf16, 2e-2)] {
+        let problem = problem(700, 90, 70, 0.8);
+        let exact = train(&problem, &settings(Precision::F64, 5));
+        let dense = train(&problem, &settings(precision, 5));
+        for (a, b) in exact.history().iter().zip(dense.history()) {
+            assert!(
+                (a.total - b.total).abs() < tolerance,
+                "{precision:?}: {} {}",
+                a.total,
+                b.total
+            );
+        }
+    }
+}
+
+#[test]
+fn permuting_cells_permutes_rows() {
+    let problem = problem(50, 20, 15, 0.4);
+    let order: Vec<usize> = (0..50).map(|i| i * 7 % 50).collect();
+    let logits = Array2::from_shape_fn((50, 20), |(i, j)| number(i, j, 3));
+    let permuted = Problem::new(
+        problem.cells().select_rows(&order),
+        problem.voxels().clone(),
+        Some(prior(20)),
+    )
+    .unwrap();
+    let run = |problem: &Problem, logits: Array2<f64>| {
+        let initial = InitialLogits::Given(logits);
+        probabilities(
+            &train_adam(problem, &settings(Precision::F64, 20), initial, &mut |_| ()).unwrap(),
+        )
+    };
+    let (plain, moved) = (
+        run(&problem, logits.clone()),
+        run(&permuted, logits.select(Axis(0), &order)),
+    );
+    assert!(largest_difference(&plain.select(Axis(0), &order), &moved) < 1e-10);
+}
+
+#[test]
+fn smallest_and_strangest_problems_give_numbers() {
+    for (n_cells, n_voxels, n_genes) in [(1, 1, 1), (1, 30, 5), (30, 1, 5), (30, 17, 1)] {
+        let trained = train(
+            &problem(n_cells, n_voxels, n_genes, 1.0),
+            &settings(Precision::F32, 20),
+        );
+        let p = probabilities(&trained);
+        assert!(p.iter().all(|x| x.is_finite()));
+        assert!(p.sum_axis(Axis(1)).iter().all(|s| (s - 1.0).abs() < 1e-5));
+    }
+    let huge = {
+        let mut cells = counts(40, 10, 0.5, 1);
+        cells.values_mut().iter_mut().for_each(|x| *x *= 1e12);
+        Problem::new(cells, counts(12, 10, 0.5, 2), Some(prior(12))).unwrap()
+    };
+    let trained = train(&huge, &settings(Precision::F32, 300));
+    assert!(trained.history().iter().all(|e| e.total.is_finite()));
+    assert!(probabilities(&trained).iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn training_stops_on_a_plateau_only_when_asked() {
+    let problem = problem(60, 20, 15, 0.4);
+    let asked = AdamSettings {
+        objective: DEFAULT_TERMS,
+        tolerance: 1e-3,
+        ..settings(Precision::F32, 2_000)
+    };
+    let stopped = train(&problem, &asked);
+    assert!(stopped.stopped_early() && stopped.history().len() < 2_000);
+    let never = train(
+        &problem,
+        &AdamSettings {
+            tolerance: 0.0,
+            epochs: 200,
+            ..asked
+        },
+    );
+    assert!(!never.stopped_early() && never.history().len() == 200);
+    assert_eq!(never.history()[100].total, stopped.history()[100].total);
+}
+
+#[test]
+fn blocks_of_a_mapping_are_its_rows() {
+    let trained = train(&problem(700, 33, 9, 0.4), &settings(Precision::F32, 2));
+    let (mut next, whole) = (0, probabilities(&trained).mapv(|p| p as f32));
+    trained
+        .for_each_block(&mut |block| {
+            assert_eq!(block.first_cell, next);
+            block
+                .rows
+                .for_each_entry(|i, j, p| assert_eq!(whole[[next + i, j]], p));
+            next += block.rows.n_cells();
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(next, 700);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let (cells, voxels) = (counts(5, 4, 0.5, 1), counts(3, 4, 0.5, 2));
+    let wrong = Problem::new(cells.clone(), counts(3, 5, 0.5, 2), None);
+    assert!(matches!(
+        wrong,
+        Err(MapError::Shapes {
+            cell_genes: 4,
+            voxel_genes: 5,
+            ..
+        })
+    ));
+    let wrong = Problem::new(cells.clone(), voxels.clone(), Some(prior(4)));
+    assert_eq!(
+        wrong.unwrap_err(),
+        MapError::Prior {
+            found: 4,
+            n_voxels: 3
+        }
+    );
+    let problem = Problem::new(cells, voxels, None).unwrap();
+    let run = |settings: &AdamSettings, initial| {
+        train_adam(&problem, settings, initial, &mut |_| ()).unwrap_err()
+    };
+    let good = settings(Precision::F32, 1);
+    let shape = run(&good, InitialLogits::Given(Array2::zeros((3, 5))));
+    assert!(matches!(
+        shape,
+        MapError::Logits {
+            rows: 3,
+            columns: 5,
+            ..
+        }
+    ));
+    let mut logits = Array2::zeros((5, 3));
+    logits[[2, 1]] = f64::NAN;
+    assert_eq!(
+        run(&good, InitialLogits::Given(logits)),
+        MapError::LogitNotFinite { cell: 2, voxel: 1 }
+    );
+    for bad in [
+        AdamSettings { epochs: 0, ..good },
+        AdamSettings {
+            learning_rate: 0.0,
+            ..good
+        },
+        AdamSettings { threads: 0, ..good },
+        AdamSettings {
+            tolerance: -1.0,
+            ..good
+        },
+        AdamSettings {
+            objective: Objective {
+                voxel: f64::NAN,
+                ..EVERY_TERM
+            },
+            ..good
+        },
+    ] {
+        assert!(matches!(
+            run(&bad, InitialLogits::Random),
+            MapError::Setting { .. }
+        ));
+    }
+}
+
+#[test]
+fn memory_grows_with_three_matrices_of_cells_by_voxels() {
+    let bytes = |precision| memory_needed(10_000, 5_000, 100, 150_000, &settings(precision, 1));
+    let three = 3 * 10_000 * 5_000 * 4;
+    assert!((three..three * 11 / 10).contains(&bytes(Precision::F32)));
+    assert!(bytes(Precision::F64) > 2 * three);
+}
