@@ -66,7 +66,7 @@ impl Tiles {
     }
 
     /// Copies a matrix in tiles to (genes, voxels) in double precision.
-    pub(crate) fn to_genes<T: Real>(&self, tiles: &[T], mut genes: ArrayViewMut2<'_, f64>) {
+    pub(crate) fn copy_by_gene<T: Real>(&self, tiles: &[T], mut genes: ArrayViewMut2<'_, f64>) {
         let n_genes = genes.nrows();
         genes
             .outer_iter_mut()
@@ -119,7 +119,7 @@ mod tests {
                 let mut stored = vec![0f32; tiles.len(3)];
                 tiles.fill(genes.view(), &mut stored);
                 let mut back = Array2::zeros(genes.dim());
-                tiles.to_genes(&stored, back.view_mut());
+                tiles.copy_by_gene(&stored, back.view_mut());
                 assert_eq!(back, genes);
             }
         }

@@ -251,7 +251,7 @@ impl<T: Real> Pass<T> {
 
     fn collect(&mut self, state: &AdamState<T>) {
         let tiles = self.products.tiles();
-        tiles.to_genes(&self.sums, self.predicted.view_mut());
+        tiles.copy_by_gene(&self.sums, self.predicted.view_mut());
         self.entropy[0] = state.norms.iter().map(|norm| norm.entropy.to_f64()).sum();
     }
 }
