@@ -13,9 +13,12 @@ fn random(rows: usize, columns: usize, density: f64, mut seed: u64) -> SparseRow
     };
     let mut out = SparseRows::empty(columns);
     for _ in 0..rows {
-        let entries: Vec<(u32, f32)> = (0..columns as u32)
-            .filter_map(|c| (unit() < density).then(|| (c, 1.0 + 9.0 * unit() as f32)))
-            .collect();
+        let mut entries = Vec::new();
+        for column in 0..columns as u32 {
+            if unit() < density {
+                entries.push((column, 1.0 + 9.0 * unit() as f32));
+            }
+        }
         out.push_row(entries);
     }
     out
