@@ -20,7 +20,9 @@ pub fn clean_up(output: &Path) {
         {
             remove(&partial);
         }
-        std::process::exit(i32::from(crate::exit::INTERRUPTED));
+        // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose
+        // threads are still at work.
+        unsafe { libc::_exit(i32::from(crate::exit::INTERRUPTED)) }
     });
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The command line only: parse → resolved settings → one call of the library crates → a report to the person.
 
+mod annotations;
 mod args;
 mod commands;
 mod config;
@@ -11,6 +12,7 @@ mod expression;
 mod gene_list;
 mod gene_transfer;
 mod interrupt;
+mod map_inputs;
 mod map_settings;
 mod mapping_file;
 mod memory;

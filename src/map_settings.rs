@@ -98,7 +98,7 @@ pub struct MapSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_logits: Option<PathBuf>,
 
-    /// What is stored of every cell's probabilities: all, mass:SHARE (the fewest that hold this share) or top:N
+    /// What is stored of every cell's probabilities: all, mass:SHARE (few that hold at least this share) or top:N
     #[arg(long, value_name = "WHAT", default_value_t = Keep::Mass(0.999), help_heading = OUTPUT)]
     pub keep: Keep,
     /// File format of the mapping

@@ -202,8 +202,9 @@ impl RunDirectory {
             return Ok(other.to_owned());
         }
         let path = recorded.path.clone();
-        let now =
-            fingerprint(&path).with_context(|| format!("{flag} names the file if it was moved"))?;
+        let now = fingerprint(&path).with_context(|| {
+            format!("an input of the run is gone; say where it is now with {flag}")
+        })?;
         if now == recorded.sha256 {
             Ok(path)
         } else {

@@ -9,16 +9,14 @@ use crate::run_directory::{GeneRecord, RunDirectory, replaceable};
 use crate::stored_mapping::StoredMapping;
 use crate::values::{ObsColumn, at_least_one, threads};
 use crate::versions::Versions;
-use crate::{gene_list, interrupt};
-use anyhow::{Context, Result};
+use crate::{annotations, gene_list, interrupt};
+use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
 use ndarray::Array2;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tangram_core::{
-    Column, MostProbableCell, MostProbableVoxel, Table, density, one_hot, transfer,
-};
+use tangram_core::{Column, MostProbableVoxel, Table, density};
 use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, Uns, fingerprint};
 
 const WHAT: &str = "What to carry (at least one)";
@@ -120,14 +118,6 @@ struct ProjectSummary<'a> {
     settings: &'a ProjectSettings,
 }
 
-/// An annotation in space.
-struct InSpace {
-    name: String,
-    labels: Vec<String>,
-    /// (voxels, labels)
-    values: Array2<f32>,
-}
-
 /// What is read from.
 struct Source {
     run: RunDirectory,
@@ -173,17 +163,17 @@ fn write_voxels(
         mapping,
         cells,
     } = source;
-    let annotations = annotations(settings, source)?;
+    let annotations = annotations::carry(&settings.types, &settings.obsm, mapping, cells)?;
     let mut obs = mapping.dataset().var()?;
     obs.set("expected_cells", Column::numbers(density(mapping)?));
     if settings.assign == Some(Assign::Voxels) {
-        add_most_probable_cells(&mut obs, settings, source)?;
+        annotations::add_most_probable_cells(&mut obs, &settings.types, mapping, cells)?;
     }
 
     let genes = chosen_genes(settings, run, cells)?;
     let var = match &genes {
         Some((file, columns)) => genes_table(file, columns, &run.record().genes),
-        None => labels_table(&annotations),
+        None => annotations::labels_table(&annotations),
     };
     let mut file = AnnDataWriter::create(out, existing, &obs, &var)?;
     if let Some(places) = mapping.spatial()? {
@@ -294,47 +284,6 @@ fn write_cells(
     })
 }
 
-/// Types and obsm arrays in space, in the order asked for.
-fn annotations(settings: &ProjectSettings, source: &Source) -> Result<Vec<InSpace>> {
-    let Source { mapping, cells, .. } = source;
-    let mut carried = Vec::new();
-    for ObsColumn(name) in &settings.types {
-        let column = cells.obs_column(name)?;
-        let (mut labels, values) = one_hot(&column)
-            .with_context(|| format!("{}: obs column `{name}`", cells.path().display()))?;
-        if matches!(column, Column::Numeric(_)) {
-            labels = vec![name.clone()];
-        }
-        carried.push(InSpace {
-            name: name.clone(),
-            labels,
-            values: transfer(mapping, &values)?,
-        });
-    }
-    for name in &settings.obsm {
-        let values = cells.obsm(name)?;
-        let numbered = || (0..values.ncols()).map(|i| format!("{name}_{i}")).collect();
-        let labels = cells.obsm_labels(name)?.unwrap_or_else(numbered);
-        carried.push(InSpace {
-            name: name.clone(),
-            labels,
-            values: transfer(mapping, &values)?,
-        });
-    }
-    Ok(carried)
-}
-
-impl InSpace {
-    fn totals(&self) -> BTreeMap<String, f64> {
-        let total = |c: usize| self.values.column(c).iter().map(|&v| f64::from(v)).sum();
-        self.labels
-            .iter()
-            .enumerate()
-            .map(|(c, label)| (label.clone(), total(c)))
-            .collect()
-    }
-}
-
 /// The file and the columns of the genes asked for.
 fn chosen_genes(
     settings: &ProjectSettings,
@@ -393,68 +342,6 @@ fn genes_table(file: &ExpressionFile, columns: &[usize], record: &GeneRecord) ->
     let mut table = Table::of_names(names);
     table.set("training", column);
     table
-}
-
-/// var of carried types and arrays: one row a label, and where it comes from.
-fn labels_table(annotations: &[InSpace]) -> Table {
-    let several = annotations.len() > 1;
-    let rows = || {
-        annotations
-            .iter()
-            .flat_map(|a| a.labels.iter().map(move |label| (a, label)))
-    };
-    let name = |(a, label): (&InSpace, &String)| {
-        if several {
-            format!("{}:{label}", a.name)
-        } else {
-            label.clone()
-        }
-    };
-    let sources: Vec<&str> = rows().map(|(a, _)| a.name.as_str()).collect();
-    let column = Column::categories(&sources);
-    let mut table = Table::of_names(rows().map(name).collect());
-    table.set("annotation", column);
-    table
-}
-
-fn add_most_probable_cells(
-    obs: &mut Table,
-    settings: &ProjectSettings,
-    source: &Source,
-) -> Result<()> {
-    let Source { mapping, cells, .. } = source;
-    let best = MostProbableCell::of_voxels(mapping)?;
-    let names = mapping.cells()?;
-    let name = |b: &Option<MostProbableCell>| b.map(|b| names[b.cell].clone()).unwrap_or_default();
-    obs.set(
-        "most_probable_cell",
-        Column::Text(best.iter().map(name).collect()),
-    );
-    let probability = |b: &Option<MostProbableCell>| b.map(|b| f64::from(b.probability));
-    obs.set(
-        "most_probable_cell_probability",
-        Column::Numeric(best.iter().map(probability).collect()),
-    );
-    for ObsColumn(name) in &settings.types {
-        let of_best = match cells.obs_column(name)? {
-            Column::Categorical { codes, categories } => {
-                let codes = best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect();
-                Column::Categorical { codes, categories }
-            }
-            Column::Numeric(values) => Column::Numeric(
-                best.iter()
-                    .map(|b| b.and_then(|b| values[b.cell]))
-                    .collect(),
-            ),
-            Column::Text(texts) => Column::Text(
-                best.iter()
-                    .map(|b| b.map(|b| texts[b.cell].clone()).unwrap_or_default())
-                    .collect(),
-            ),
-        };
-        obs.set(&format!("most_probable_cell_{name}"), of_best);
-    }
-    Ok(())
 }
 
 /// What the result was made from: settings, versions, hashes.

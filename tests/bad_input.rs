@@ -1,0 +1,464 @@
+//! Bad input: one clear message, the right exit code, nothing half-written.
+
+mod program;
+
+use program::{Expression, fail, listing, names, run, succeed, tangram, without_locks};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use tangram_core::{Column, SparseRows, Table};
+use tangram_store::{AnnDataWriter, Existing, MatrixName};
+use tempfile::{TempDir, tempdir};
+
+/// A folder with inputs that fit each other.
+fn good() -> TempDir {
+    let folder = tempdir().unwrap();
+    Expression::new("cell").write(&folder.path().join("cells.h5ad"));
+    let weights = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0].map(Some);
+    Expression::new("voxel")
+        .numbers("n_cells", weights)
+        .write(&folder.path().join("voxels.h5ad"));
+    folder
+}
+
+/// Makes a folder, spoils it, runs a command line and gives its message with the folder's name taken out.
+fn message(spoil: impl FnOnce(&Path), arguments: &str, code: i32) -> String {
+    let folder = good();
+    spoil(folder.path());
+    let before = listing(folder.path());
+    let error = fail(folder.path(), arguments, code);
+    assert_eq!(
+        listing(folder.path()),
+        before,
+        "{arguments} left something behind"
+    );
+    assert_eq!(error.trim_end().lines().count(), 1, "one message:\n{error}");
+    let place = fs::canonicalize(folder.path()).unwrap();
+    error
+        .replace(place.to_str().unwrap(), "DIR")
+        .replace(folder.path().to_str().unwrap(), "DIR")
+}
+
+const MAP: &str = "map -q --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 2";
+
+#[test]
+fn every_fault_of_an_input_has_its_message() {
+    let replaced = |name: &'static str, file: Expression| {
+        move |folder: &Path| {
+            fs::remove_file(folder.join(name)).unwrap();
+            file.write(&folder.join(name));
+        }
+    };
+    let cell = || Expression::new("cell");
+    let voxel = || Expression::new("voxel");
+    let mut told = Vec::new();
+    let mut tell = |what: &str, spoil: &dyn Fn(&Path), arguments: &str| {
+        told.push(format!("{what}\n{}", message(spoil, arguments, 3)));
+    };
+
+    tell(
+        "missing",
+        &|_| (),
+        "map -q --cells none.h5ad --voxels voxels.h5ad --out run",
+    );
+    tell("truncated", &|f| truncate(&f.join("cells.h5ad")), MAP);
+    tell(
+        "not HDF5",
+        &|f| fs::write(f.join("voxels.h5ad"), "gene\tcount\n").unwrap(),
+        MAP,
+    );
+    tell(
+        "unknown encoding",
+        &unknown_encoding,
+        "map -q --cells cells.zarr --voxels voxels.h5ad --out run",
+    );
+    tell(
+        "no such matrix",
+        &|_| (),
+        &format!("{MAP} --cells-matrix layer:counts"),
+    );
+
+    let other_genes = || Expression {
+        genes: names("Gene", 4),
+        ..voxel()
+    };
+    tell(
+        "no shared genes",
+        &replaced("voxels.h5ad", other_genes()),
+        MAP,
+    );
+    let twice = |names: &mut Vec<String>| names[1] = names[0].clone();
+    let mut same = cell();
+    twice(&mut same.obs.names);
+    tell("cells of one name", &replaced("cells.h5ad", same), MAP);
+    let mut same = voxel();
+    twice(&mut same.genes);
+    tell("genes of one name", &replaced("voxels.h5ad", same), MAP);
+
+    for (what, value) in [
+        ("not a number", f32::NAN),
+        ("infinite", f32::INFINITY),
+        ("negative", -1.0),
+    ] {
+        tell(what, &replaced("cells.h5ad", cell().value(2, value)), MAP);
+    }
+    tell("empty voxel", &replaced("voxels.h5ad", empty_voxel()), MAP);
+
+    tell(
+        "no such prior",
+        &|_| (),
+        &format!("{MAP} --prior obs:n_nuclei"),
+    );
+    let text = || {
+        let mut voxels = voxel();
+        voxels.obs.set("n_cells", Column::categories(&["a"; 6]));
+        voxels
+    };
+    let prior = format!("{MAP} --prior obs:n_cells");
+    tell("prior of text", &replaced("voxels.h5ad", text()), &prior);
+    let weights = |values| replaced("voxels.h5ad", voxel().numbers("n_cells", values));
+    tell(
+        "prior missing",
+        &weights([Some(1.0), None, Some(1.0), Some(1.0), Some(1.0), Some(1.0)]),
+        &prior,
+    );
+    tell(
+        "prior negative",
+        &weights([1.0, -1.0, 1.0, 1.0, 1.0, 1.0].map(Some)),
+        &prior,
+    );
+    tell("prior of zeros", &weights([0.0; 6].map(Some)), &prior);
+
+    let list = |text: &'static str| move |f: &Path| fs::write(f.join("genes.txt"), text).unwrap();
+    tell(
+        "gene not there",
+        &list("gene0\ngene7\ngene8\n"),
+        &format!("{MAP} --genes genes.txt"),
+    );
+    tell(
+        "gene listed twice",
+        &list("gene0\ngene0\n"),
+        &format!("{MAP} --genes genes.txt"),
+    );
+    tell(
+        "empty list",
+        &list("# nothing\n"),
+        &format!("{MAP} --genes genes.txt"),
+    );
+    tell("no list", &|_| (), &format!("{MAP} --genes genes.txt"));
+    tell(
+        "all held out",
+        &list("gene0\ngene1\ngene2\ngene3\n"),
+        &format!("{MAP} --hold-out genes.txt"),
+    );
+    tell(
+        "unknown held out",
+        &list("gene9\n"),
+        &format!("{MAP} --hold-out genes.txt"),
+    );
+    tell(
+        "not an array",
+        &|f| fs::write(f.join("m.npy"), "x").unwrap(),
+        &format!("{MAP} --init-logits m.npy"),
+    );
+    tell("not a run", &|_| (), "score --mapping cells.h5ad");
+    tell("nothing to inspect", &|_| (), "inspect none.zarr");
+
+    insta::assert_snapshot!("bad_input", told.join("\n"));
+}
+
+#[test]
+fn what_a_run_does_not_fit_is_told() {
+    let folder = good();
+    let (path, mut told) = (folder.path(), Vec::new());
+    succeed(path, MAP);
+    let mut tell = |arguments: &str, code| {
+        told.push(format!("$ {arguments}\n{}", fail(path, arguments, code)))
+    };
+    tell(
+        "project --mapping run --types obs:cell_type --out out.h5ad",
+        3,
+    );
+    tell("project --mapping run --obsm protein --out out.h5ad", 3);
+    tell("project --mapping run --layer spliced --out out.h5ad", 3);
+    fs::write(path.join("genes.txt"), "gene1\nGene5\n").unwrap();
+    tell("project --mapping run --genes genes.txt --out out.h5ad", 3);
+    tell("project --mapping run --genes all --out out.csv", 4);
+    tell(
+        "project --mapping run --genes all --out cells.h5ad --force",
+        2,
+    );
+    tell(
+        "project --mapping run --genes all --assign cells --out out.h5ad",
+        2,
+    );
+    tell(
+        "project --mapping run --genes all --cells voxels.h5ad --out out.h5ad",
+        3,
+    );
+    fs::remove_file(path.join("cells.h5ad")).unwrap();
+    tell("project --mapping run --genes all --out out.h5ad", 3);
+    Expression::new("cell")
+        .value(0, 9.0)
+        .write(&path.join("cells.h5ad"));
+    tell("score --mapping run", 3);
+    let place = fs::canonicalize(path).unwrap();
+    insta::assert_snapshot!(
+        "does_not_fit",
+        told.join("\n").replace(place.to_str().unwrap(), "DIR")
+    );
+    assert!(!path.join("out.h5ad").exists());
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_told_before_the_work() {
+    for out in ["none/run", "cells.h5ad/run", "/proc/run"] {
+        let error = message(
+            |_| (),
+            &MAP.replace("--out run", &format!("--out {out}")),
+            4,
+        );
+        assert!(
+            error.contains(out) && error.contains("cannot write"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_exists_is_replaced_by_force_only_and_only_what_the_program_wrote() {
+    let folder = good();
+    let path = folder.path();
+    succeed(path, MAP);
+    let first = fs::read_to_string(path.join("run/history.tsv")).unwrap();
+    let error = fail(path, &MAP.replace("epochs 2", "epochs 3"), 4);
+    assert!(
+        error.contains("run: exists already") && error.contains("--force"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_to_string(path.join("run/history.tsv")).unwrap(),
+        first
+    );
+
+    succeed(
+        path,
+        &format!("{} --force", MAP.replace("epochs 2", "epochs 3")),
+    );
+    assert_eq!(
+        fs::read_to_string(path.join("run/history.tsv"))
+            .unwrap()
+            .lines()
+            .count(),
+        4
+    );
+
+    // A failure with --force leaves the old run as it was.
+    fail(path, &format!("{MAP} --force --prior obs:none"), 3);
+    assert_eq!(
+        fs::read_to_string(path.join("run/history.tsv"))
+            .unwrap()
+            .lines()
+            .count(),
+        4
+    );
+
+    fs::create_dir(path.join("thesis")).unwrap();
+    fs::write(path.join("thesis/chapter"), "1").unwrap();
+    for command in [
+        MAP.replace("--out run", "--out thesis --force"),
+        "simulate --out thesis --force".to_owned(),
+    ] {
+        let error = fail(path, &command, 4);
+        assert!(error.contains("--force leaves it alone"), "{error}");
+    }
+    let error = fail(
+        path,
+        "project --mapping run --genes all --out thesis --force",
+        4,
+    );
+    assert!(error.contains("thesis"), "{error}");
+    assert_eq!(
+        fs::read_to_string(path.join("thesis/chapter")).unwrap(),
+        "1"
+    );
+
+    let project = "project --mapping run --genes all --out genes.zarr";
+    succeed(path, project);
+    fail(path, project, 4);
+    succeed(path, &format!("{project} --force"));
+    succeed(path, "score --mapping run --out scores.tsv");
+    fail(path, "score --mapping run --out scores.tsv", 4);
+}
+
+#[test]
+fn memory_that_will_not_suffice_is_told_before_the_work() {
+    let folder = tempdir().unwrap();
+    for (name, prefix) in [("cells.h5ad", "cell"), ("voxels.h5ad", "voxel")] {
+        wide(&folder.path().join(name), prefix, 40_000);
+    }
+    // The shell's limit stands for a machine of this size: 12 GB, where 40,000 × 40,000 needs 19 GB.
+    let script = format!(
+        "ulimit -v 12000000; exec {} map --cells cells.h5ad --voxels voxels.h5ad --out run",
+        env!("CARGO_BIN_EXE_tangram")
+    );
+    let output = without_locks(Command::new("sh"))
+        .current_dir(folder.path())
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{error}");
+    assert!(
+        error.contains("mapping 40000 cells onto 40000 voxels needs about 1")
+            && error.contains("GiB"),
+        "{error}"
+    );
+    assert_eq!(listing(folder.path()).len(), 2);
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    let folder = good();
+    let small = folder.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let simulate = format!(
+        "{} simulate --out small/tissue",
+        env!("CARGO_BIN_EXE_tangram")
+    );
+    let script = format!(
+        "mount -t tmpfs -o size=300k none small || exit 99; {simulate}; code=$?; ls -A small; exit $code"
+    );
+    let output = without_locks(Command::new("unshare"))
+        .args(["-rm", "sh", "-c", &script])
+        .current_dir(folder.path())
+        .output();
+    let Ok(output) =
+        output.map_err(|e| println!("skipped: no small disk can be mounted here: {e}"))
+    else {
+        return;
+    };
+    if output.status.code() == Some(99)
+        || output.status.code() == Some(1)
+            && output.stdout.is_empty()
+            && !String::from_utf8_lossy(&output.stderr).contains("error:")
+    {
+        println!(
+            "skipped: no small disk can be mounted here: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return;
+    }
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{error}");
+    assert!(
+        error.contains("No space left") || error.contains("full"),
+        "{error}"
+    );
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "",
+        "left on the disk"
+    );
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_half_written() {
+    let folder = good();
+    let before = listing(folder.path());
+    let arguments = "map --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 1000000000";
+    let mut child = tangram()
+        .current_dir(folder.path())
+        .args(arguments.split(' '))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = std::time::Instant::now();
+    while listing(folder.path()) == before && begun.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_ne!(listing(folder.path()), before, "the run never began");
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(listing(folder.path()), before);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let folder = good();
+    let script = format!(
+        "{{ {} inspect cells.h5ad; echo $? >&2; }} | true",
+        env!("CARGO_BIN_EXE_tangram")
+    );
+    let output = without_locks(Command::new("sh"))
+        .current_dir(folder.path())
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap().trim(), "0");
+}
+
+#[test]
+fn quiet_says_nothing_and_json_is_all_there_is() {
+    let folder = good();
+    let quiet = run(folder.path(), MAP);
+    assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty());
+    let json = run(folder.path(), "inspect cells.h5ad --json");
+    let summary: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&summary["n_obs"], &summary["n_vars"]),
+        (&6.into(), &4.into())
+    );
+}
+
+/// Cuts the second half of a file off.
+fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// A copy of the cells as Zarr whose X says it is in an encoding of the future.
+fn unknown_encoding(folder: &Path) {
+    Expression::new("cell").write(&folder.join("cells.zarr"));
+    let attributes = folder.join("cells.zarr/X/zarr.json");
+    let text = fs::read_to_string(&attributes)
+        .unwrap()
+        .replace("csr_matrix", "hypersparse_matrix");
+    fs::write(attributes, text).unwrap();
+    // Consolidated metadata, if any, would still tell of the old encoding.
+    let root = folder.join("cells.zarr/zarr.json");
+    let text = fs::read_to_string(&root)
+        .unwrap()
+        .replace("csr_matrix", "hypersparse_matrix");
+    fs::write(root, text).unwrap();
+}
+
+fn empty_voxel() -> Expression {
+    let voxels = Expression::new("voxel");
+    let mut values = SparseRows::empty(4);
+    for i in 0..6 {
+        let (columns, row) = voxels.values.row(i);
+        let row = columns.iter().copied().zip(row.iter().copied());
+        values.push_row(row.filter(|_| i != 2));
+    }
+    Expression { values, ..voxels }
+}
+
+/// Many rows of one gene.
+fn wide(path: &Path, prefix: &str, n: usize) {
+    let mut values = SparseRows::empty(1);
+    (0..n).for_each(|_| values.push_row([(0, 1.0)]));
+    let (obs, var) = (
+        Table::of_names(names(prefix, n)),
+        Table::of_names(names("gene", 1)),
+    );
+    let mut file = AnnDataWriter::create(path, Existing::Refuse, &obs, &var).unwrap();
+    let mut matrix = file.sparse(&MatrixName::X).unwrap();
+    matrix.append(&values).unwrap();
+    matrix.finish().unwrap();
+    file.finish().unwrap();
+}

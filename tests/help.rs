@@ -1,0 +1,81 @@
+//! What the program says of itself.
+
+mod program;
+
+use program::{fail, succeed};
+use std::path::Path;
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn help_texts() {
+    insta::assert_snapshot!("help", succeed(here(), "--help"));
+    for command in ["simulate", "map", "project", "score", "inspect"] {
+        insta::assert_snapshot!(
+            format!("help_{command}"),
+            succeed(here(), &format!("{command} --help"))
+        );
+    }
+}
+
+#[test]
+fn versions_name_the_libraries() {
+    let short = succeed(here(), "-V");
+    assert_eq!(
+        short.trim(),
+        format!("tangram {}", env!("CARGO_PKG_VERSION"))
+    );
+    let long = succeed(here(), "--version");
+    let names: Vec<&str> = long
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(names, ["tangram", "libtorch", "HDF5", "MPI"]);
+    for number in long
+        .lines()
+        .skip(1)
+        .take(2)
+        .map(|line| line.split_whitespace().last().unwrap())
+    {
+        assert!(number.split('.').count() == 3, "{long}");
+    }
+}
+
+#[test]
+fn completions_know_commands_and_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = succeed(here(), &format!("completions {shell}"));
+        for word in ["simulate", "project", "lambda-g1", "hold-out"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_command_line_that_is_wrong_is_told_so() {
+    let wrong = [
+        "map --cells a --voxels b --out run --epochs 0",
+        "map --cells a --voxels b --out run --lr 0",
+        "map --cells a --voxels b --out run --lambda-g1 -1",
+        "map --cells a --voxels b --out run --keep most",
+        "map --cells a --voxels b --out run --keep mass:1.5",
+        "map --cells a --voxels b --out run --prior obs:",
+        "map --cells a --voxels b --out run --transform log",
+        "map --cells a --voxels b --out run --prior none --lambda-d 1",
+        "map --cells a --voxels b --out run --lambda-g1 0",
+        "map --cells a --voxels b --out run --genes a --hold-out b",
+        "map --cells a",
+        "project --mapping run --out file.h5ad",
+        "project --mapping run --out file.h5ad --types cell_type",
+        "simulate --out tissue --cells 0",
+        "simulate --out tissue --genes 10 --panel 20",
+        "mapp",
+    ];
+    let told: Vec<String> = wrong
+        .iter()
+        .map(|line| format!("$ tangram {line}\n{}", fail(here(), line, 2)))
+        .collect();
+    insta::assert_snapshot!("usage", told.join("\n"));
+}
