@@ -72,7 +72,7 @@ impl Progress {
                 }
                 if done == 1
                     || done == self.n_steps
-                    || done % self.n_steps.div_ceil(N_LINES - 2).max(1) == 0
+                    || done.is_multiple_of(self.n_steps.div_ceil(N_LINES - 2).max(1))
                 {
                     let elapsed = self.begun.elapsed().as_secs_f64();
                     let left = elapsed / done.max(1) as f64

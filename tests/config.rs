@@ -1,5 +1,7 @@
 //! Settings from a file.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
 mod program;
 
 use program::{Expression, fail, listing, succeed, summary};

@@ -1,5 +1,7 @@
 //! What the program says of itself.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
 mod program;
 
 use program::{fail, succeed};
