@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use tangram_core::{Column, MostProbableCell, Table, one_hot, transfer};
-use tangram_store::Dataset;
+use tangram_store::{Dataset, Uns};
 
 /// An annotation in space.
 #[derive(Debug)]
@@ -45,8 +45,7 @@ pub fn carry(
     }
     for name in arrays {
         let values = cells.obsm(name)?;
-        let numbered = || (0..values.ncols()).map(|i| format!("{name}_{i}")).collect();
-        let labels = cells.obsm_labels(name)?.unwrap_or_else(numbered);
+        let labels = labels_of(name, values.ncols(), cells)?;
         carried.push(InSpace {
             name: name.clone(),
             labels,
@@ -54,6 +53,25 @@ pub fn carry(
         });
     }
     Ok(carried)
+}
+
+/// Names of an array's columns: its own if it is a table; a list in uns, `NAME_labels` or `NAME_names`, if it has one
+/// for every column; otherwise numbers.
+fn labels_of(name: &str, n_columns: usize, cells: &Dataset) -> Result<Vec<String>> {
+    if let Some(labels) = cells.obsm_labels(name)? {
+        return Ok(labels);
+    }
+    let keys = cells.uns_names()?;
+    for key in ["labels", "names"].map(|ending| format!("{name}_{ending}")) {
+        // A value of some other kind under such a key is not meant for us.
+        if keys.contains(&key)
+            && let Ok(Some(Uns::Texts(labels))) = cells.uns_value(&key)
+            && labels.len() == n_columns
+        {
+            return Ok(labels);
+        }
+    }
+    Ok((0..n_columns).map(|i| format!("{name}_{i}")).collect())
 }
 
 impl InSpace {

@@ -385,6 +385,31 @@ fn a_numeric_column_is_carried_as_it_is() {
     }
 }
 
+#[test]
+fn an_array_of_obsm_is_carried_with_its_labels() {
+    let folder = tissue();
+    // Spots in the place of cells: they have such an array, and a list of its labels in uns.
+    succeed(
+        folder,
+        "map --cells tissue/spots.h5ad --voxels tissue/voxels.h5ad --epochs 20 --out spots_run",
+    );
+    succeed(
+        folder,
+        "project --mapping spots_run --obsm true_prop --out shares.h5ad",
+    );
+    let shares = Dataset::open(&folder.join("shares.h5ad")).unwrap();
+    let spots = Dataset::open(&folder.join("tissue/spots.h5ad")).unwrap();
+    let labels = spots.uns_value("true_prop_labels").unwrap();
+    assert_eq!(labels, Some(Uns::Texts(shares.var_names().unwrap())));
+    // The shares of every spot sum to 1, so those of a voxel to the cells expected there.
+    let Column::Numeric(expected) = shares.obs_column("expected_cells").unwrap() else {
+        panic!("not numbers")
+    };
+    for (row, expected) in matrix_any(&shares).rows().into_iter().zip(expected) {
+        assert!((f64::from(row.sum()) - expected.unwrap()).abs() < 1e-5);
+    }
+}
+
 fn matrix_any(dataset: &Dataset) -> ndarray::Array2<f32> {
     dataset
         .matrix(&MatrixName::X)

@@ -4,7 +4,7 @@ use crate::error::CliError;
 use crate::expression::ExpressionFile;
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::progress::Progress;
-use crate::report::{Report, count};
+use crate::report::{Report, count, thousands};
 use crate::run_directory::{GeneRecord, RunDirectory, replaceable};
 use crate::stored_mapping::StoredMapping;
 use crate::values::{ObsColumn, at_least_one, threads};
@@ -272,7 +272,7 @@ fn write_cells(
         "wrote {}: {} at {} of {}",
         out.display(),
         count(best.len(), "cell"),
-        used.len(),
+        thousands(used.len()),
         count(voxels.len(), "voxel"),
     ))?;
     report.summary(&ProjectSummary {
