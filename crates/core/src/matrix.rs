@@ -63,13 +63,23 @@ impl SparseRows {
                 return Err(SparseError::Column { row, n_cols });
             }
         }
-        Ok(Self { n_cols, indptr, indices, values })
+        Ok(Self {
+            n_cols,
+            indptr,
+            indices,
+            values,
+        })
     }
 
     /// A matrix with no rows yet, to be filled by [`push_row`](Self::push_row).
     #[must_use]
     pub fn empty(n_cols: usize) -> Self {
-        Self { n_cols, indptr: vec![0], indices: vec![], values: vec![] }
+        Self {
+            n_cols,
+            indptr: vec![0],
+            indices: vec![],
+            values: vec![],
+        }
     }
 
     /// Appends a row given as (column, value) with strictly growing columns below `n_cols`; zeros are dropped.
@@ -147,7 +157,10 @@ impl SparseRows {
         let entries = self.indptr[range.start]..self.indptr[range.end];
         Self {
             n_cols: self.n_cols,
-            indptr: self.indptr[range.start..=range.end].iter().map(|p| p - entries.start).collect(),
+            indptr: self.indptr[range.start..=range.end]
+                .iter()
+                .map(|p| p - entries.start)
+                .collect(),
             indices: self.indices[entries.clone()].to_vec(),
             values: self.values[entries].to_vec(),
         }
@@ -160,7 +173,8 @@ impl SparseRows {
     pub fn append(&mut self, other: &Self) {
         assert_eq!(self.n_cols, other.n_cols, "matrices with the same columns");
         let start = self.values.len();
-        self.indptr.extend(other.indptr[1..].iter().map(|p| p + start));
+        self.indptr
+            .extend(other.indptr[1..].iter().map(|p| p + start));
         self.indices.extend_from_slice(&other.indices);
         self.values.extend_from_slice(&other.values);
     }
@@ -218,7 +232,12 @@ impl SparseRows {
                 *at += 1;
             }
         }
-        Self { n_cols: self.n_rows(), indptr, indices, values }
+        Self {
+            n_cols: self.n_rows(),
+            indptr,
+            indices,
+            values,
+        }
     }
 
     /// All entries, zeros included, as a (rows, columns) array.
@@ -237,7 +256,9 @@ impl SparseRows {
     /// Sum of each row, in double precision.
     #[must_use]
     pub fn row_sums(&self) -> Vec<f64> {
-        (0..self.n_rows()).map(|i| self.row(i).1.iter().map(|&v| f64::from(v)).sum()).collect()
+        (0..self.n_rows())
+            .map(|i| self.row(i).1.iter().map(|&v| f64::from(v)).sum())
+            .collect()
     }
 
     /// Sum of each column, in double precision.
@@ -263,8 +284,14 @@ mod tests {
         assert_eq!(sparse.nnz(), 4);
         assert_eq!(sparse.to_dense(), dense);
         assert_eq!(sparse.transpose().to_dense(), dense.t());
-        assert_eq!(sparse.select_columns(&[2, 0]).to_dense(), dense.select(ndarray::Axis(1), &[2, 0]));
-        assert_eq!(sparse.select_rows(&[2, 0]).to_dense(), dense.select(ndarray::Axis(0), &[2, 0]));
+        assert_eq!(
+            sparse.select_columns(&[2, 0]).to_dense(),
+            dense.select(ndarray::Axis(1), &[2, 0])
+        );
+        assert_eq!(
+            sparse.select_rows(&[2, 0]).to_dense(),
+            dense.select(ndarray::Axis(0), &[2, 0])
+        );
         assert_eq!(sparse.column_sums(), vec![3.0, 1.0, 6.0]);
         let mut twice = sparse.rows(0..1);
         twice.append(&sparse.rows(1..3));

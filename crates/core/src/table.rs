@@ -46,7 +46,10 @@ impl Column {
         categories.sort_unstable();
         categories.dedup();
         let code = |v: &str| categories.binary_search_by(|c| c.as_str().cmp(v)).ok();
-        let codes = values.iter().map(|v| code(v.as_ref()).map(|i| i as u32)).collect();
+        let codes = values
+            .iter()
+            .map(|v| code(v.as_ref()).map(|i| i as u32))
+            .collect();
         Self::Categorical { codes, categories }
     }
 }
@@ -64,7 +67,10 @@ impl Table {
     /// A table of names alone.
     #[must_use]
     pub fn of_names(names: Vec<String>) -> Self {
-        Self { names, columns: vec![] }
+        Self {
+            names,
+            columns: vec![],
+        }
     }
 
     /// Number of rows.
@@ -90,7 +96,11 @@ impl Table {
     /// # Panics
     /// If its length differs from the table's.
     pub fn set(&mut self, name: &str, column: Column) {
-        assert_eq!(column.len(), self.len(), "column {name} has one value per row");
+        assert_eq!(
+            column.len(),
+            self.len(),
+            "column {name} has one value per row"
+        );
         match self.columns.iter_mut().find(|(n, _)| n == name) {
             Some((_, old)) => *old = column,
             None => self.columns.push((name.to_owned(), column)),
