@@ -5,7 +5,6 @@
 
 pub mod annotations;
 pub mod assignment;
-pub mod expression;
 pub mod genes;
 pub mod keep;
 pub mod mapping;
@@ -20,7 +19,6 @@ pub mod transfer;
 
 pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
-pub use expression::{CellExpression, ExpressionError, VoxelExpression};
 pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_zero_genes};
 pub use keep::{Keep, KeepError, KeepScratch, keep_block, keep_row};
 pub use mapping::{MappingBlock, MappingRows, PBlock};

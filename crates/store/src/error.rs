@@ -20,6 +20,15 @@ pub enum StoreError {
         /// What HDF5 says.
         reason: String,
     },
+    /// A file that HDF5 may not lock.
+    #[error(
+        "{path}: another program has this file open for writing, or its file system knows no locks; \
+         close that program, or set HDF5_USE_FILE_LOCKING=FALSE if there is none"
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file or folder of none of the known kinds.
     #[error(
         "{path}: {found}; expected .h5ad, an AnnData .zarr, a 10x .h5, a folder with matrix.mtx, or a Space Ranger folder"

@@ -48,6 +48,11 @@ impl Hdf5Tree {
             .open(path);
         let file = open.map_err(|e| {
             let message = e.to_string();
+            if message.contains("unable to lock file") {
+                return StoreError::Locked {
+                    path: path.to_owned(),
+                };
+            }
             match (length, begins) {
                 (0, _) => fail("it is empty"),
                 (_, false) => fail("it does not begin like one"),
