@@ -72,7 +72,11 @@ pub fn read(settings: &MapSettings, report: Report) -> Result<Inputs> {
             .of_both(&settings.cells, &settings.voxels)?;
     let left = places(&genes.names, &all_names);
     let normalized = |counts: Counts, normalize| {
-        let mut values = counts.columns.select_columns(&left);
+        let mut values = if left.len() == counts.columns.n_cols() {
+            counts.columns
+        } else {
+            counts.columns.select_columns(&left)
+        };
         if normalize == Normalize::Library {
             scale_rows(&mut values, &library_factors(&counts.row_totals));
         }

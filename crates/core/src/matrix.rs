@@ -82,6 +82,13 @@ impl SparseRows {
         }
     }
 
+    /// Makes room for this many more rows and entries, so that they do not have to be moved as they come.
+    pub fn reserve_exact(&mut self, n_rows: usize, nnz: usize) {
+        self.indptr.reserve_exact(n_rows);
+        self.indices.reserve_exact(nnz);
+        self.values.reserve_exact(nnz);
+    }
+
     /// Appends a row given as (column, value) with strictly growing columns below `n_cols`; zeros are dropped.
     pub fn push_row(&mut self, entries: impl IntoIterator<Item = (u32, f32)>) {
         for (col, value) in entries {
@@ -187,6 +194,8 @@ impl SparseRows {
             place[old] = new;
         }
         let mut out = Self::empty(columns.len());
+        let stays = |c: &&u32| place[**c as usize] != u32::MAX;
+        out.reserve_exact(self.n_rows(), self.indices.iter().filter(stays).count());
         let mut entries = Vec::new();
         for i in 0..self.n_rows() {
             let (cols, vals) = self.row(i);
@@ -205,6 +214,7 @@ impl SparseRows {
     #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Self {
         let mut out = Self::empty(self.n_cols);
+        out.reserve_exact(rows.len(), rows.iter().map(|&i| self.row(i).0.len()).sum());
         for &i in rows {
             let (cols, vals) = self.row(i);
             out.push_row(cols.iter().copied().zip(vals.iter().copied()));

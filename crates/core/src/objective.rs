@@ -65,7 +65,10 @@ impl Measured {
         let gene_norms = by_gene.rows().into_iter().map(norm).collect();
         let voxel_norms = by_gene.columns().into_iter().map(norm).collect();
         Self {
-            by_gene: by_gene.as_standard_layout().into_owned(),
+            by_gene: match by_gene.is_standard_layout() {
+                true => by_gene,
+                false => by_gene.as_standard_layout().into_owned(),
+            },
             gene_norms,
             voxel_norms,
         }

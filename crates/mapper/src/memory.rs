@@ -15,6 +15,8 @@ pub fn memory_needed(
     nnz: usize,
     settings: &AdamSettings,
 ) -> u64 {
+    // The gene of ones.
+    let (n_genes, nnz) = (n_genes + 1, nnz + n_cells);
     let number = if settings.precision == Precision::F64 {
         8
     } else {
@@ -34,8 +36,8 @@ pub fn memory_needed(
     let expression = if dense {
         nnz * 8 + block * n_genes * number
     } else {
-        // Cut by cells and by genes, and a copy while that is done.
-        nnz * 8 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
+        // Cut by cells and by genes, and two copies while that is done.
+        nnz * 16 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
     };
     // W and A in tiles, A in double precision, G.
     let genes_by_voxels = tiles.padded() * n_genes * (2 * number + 8 + 4);

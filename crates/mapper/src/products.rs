@@ -29,7 +29,8 @@ const GENES: usize = 256;
 /// A last gene that every cell expresses once is added: its prediction is the density, its weight the slope of the loss
 /// by the density, so that no product needs to know of densities.
 pub(crate) struct Products {
-    cells: SparseRows,
+    n_cells: usize,
+    n_genes: usize,
     tiles: Tiles,
     cells_per_block: usize,
     way: Way,
@@ -37,8 +38,14 @@ pub(crate) struct Products {
 }
 
 enum Way {
-    Sparse { by_cell: Blocked, by_gene: Blocked },
-    Dense(DenseProducts),
+    Sparse {
+        by_cell: Blocked,
+        by_gene: Blocked,
+    },
+    Dense {
+        cells: SparseRows,
+        products: DenseProducts,
+    },
 }
 
 /// Whether S is worth treating as dense.
@@ -67,27 +74,34 @@ pub(crate) fn tiles(n_voxels: usize, dense: bool) -> Tiles {
 }
 
 impl Products {
-    pub(crate) fn new<T: Real>(cells: SparseRows, n_voxels: usize, precision: Precision) -> Self {
-        let cells = with_a_gene_of_ones(&cells);
+    /// Takes the cells of `range`, (cells, genes).
+    pub(crate) fn new<T: Real>(
+        cells: &SparseRows,
+        range: Range<usize>,
+        n_voxels: usize,
+        precision: Precision,
+    ) -> Self {
+        let cells = with_a_gene_of_ones(cells, range);
+        let (n_cells, n_genes) = (cells.n_rows(), cells.n_cols());
         let dense = is_dense(cells.density(), precision);
         let tiles = tiles(n_voxels, dense);
         let cells_per_block = cells_per_block::<T>(cells.n_rows(), &tiles);
         let way = if dense {
             let bf16 = precision == Precision::Bf16;
-            Way::Dense(DenseProducts::new::<T>(
-                cells.n_cols(),
-                tiles,
-                cells_per_block,
-                bf16,
-            ))
+            let products = DenseProducts::new::<T>(n_genes, tiles, cells_per_block, bf16);
+            Way::Dense { cells, products }
         } else {
+            let by_cell = Blocked::new(&cells);
+            let by_gene = cells.transpose();
+            drop(cells);
             Way::Sparse {
-                by_cell: Blocked::new(&cells),
-                by_gene: Blocked::new(&cells.transpose()),
+                by_cell,
+                by_gene: Blocked::new(&by_gene),
             }
         };
         Self {
-            cells,
+            n_cells,
+            n_genes,
             tiles,
             cells_per_block,
             way,
@@ -100,12 +114,12 @@ impl Products {
     }
 
     fn n_cells(&self) -> usize {
-        self.cells.n_rows()
+        self.n_cells
     }
 
     /// Number of genes, with the one of ones.
     pub(crate) fn n_genes(&self) -> usize {
-        self.cells.n_cols()
+        self.n_genes
     }
 
     pub(crate) fn cells_per_block(&self) -> usize {
@@ -132,7 +146,9 @@ impl Products {
     ) {
         let (tiles, arch, n_genes) = (self.tiles, self.arch, self.n_genes());
         let by_cell = match &mut self.way {
-            Way::Dense(dense) => return dense.gradient(&self.cells, block, weights, gradient),
+            Way::Dense { cells, products } => {
+                return products.gradient(cells, block, weights, gradient);
+            }
             Way::Sparse { by_cell, .. } => by_cell,
         };
         let stride = tiles.row_stride::<T>();
@@ -173,7 +189,7 @@ impl Products {
     pub(crate) fn accumulate<T: Real>(&mut self, block: Range<usize>, rows: &[T], sums: &mut [T]) {
         let (tiles, arch, n_genes) = (self.tiles, self.arch, self.n_genes());
         let by_gene = match &mut self.way {
-            Way::Dense(dense) => return dense.accumulate(block.len(), rows, sums),
+            Way::Dense { products, .. } => return products.accumulate(block.len(), rows, sums),
             Way::Sparse { by_gene, .. } => by_gene,
         };
         let stride = tiles.row_stride::<T>();
@@ -205,17 +221,20 @@ impl Products {
 
     /// Tells which super-block comes, where [`accumulate`](Self::accumulate) is not preceded by [`gradient`](Self::gradient).
     pub(crate) fn take<T: Real>(&mut self, block: &Range<usize>) {
-        if let Way::Dense(dense) = &mut self.way {
-            dense.take::<T>(&self.cells, block);
+        if let Way::Dense { cells, products } = &mut self.way {
+            products.take::<T>(cells, block);
         }
     }
 }
 
-/// S with one more gene, of which every cell has one count.
-fn with_a_gene_of_ones(cells: &SparseRows) -> SparseRows {
+/// S of some cells with one more gene, of which each has one count.
+fn with_a_gene_of_ones(cells: &SparseRows, range: Range<usize>) -> SparseRows {
     let last = cells.n_cols() as u32;
     let mut out = SparseRows::empty(cells.n_cols() + 1);
-    for i in 0..cells.n_rows() {
+    let indptr = cells.parts().0;
+    let nnz = indptr[range.end] - indptr[range.start];
+    out.reserve_exact(range.len(), nnz + range.len());
+    for i in range {
         let (genes, counts) = cells.row(i);
         let entries = genes.iter().copied().zip(counts.iter().copied());
         out.push_row(entries.chain([(last, 1.0)]));

@@ -96,12 +96,7 @@ fn train<T: Real>(
     let logits = initial.rows::<T>(settings.seed, cells.clone(), n_cells, n_voxels)?;
     let measured = Measured::new(problem.voxels().transpose().to_dense());
     let mut state = AdamState::new(logits, n_voxels);
-    let mut pass = Pass::<T>::new(
-        problem.cells().rows(cells),
-        n_cells,
-        n_voxels,
-        settings.precision,
-    );
+    let mut pass = Pass::<T>::new(problem.cells(), cells, n_voxels, settings.precision);
     let mut history: Vec<Epoch> = Vec::with_capacity(settings.epochs);
     let (start, mut stopped_early) = (Instant::now(), false);
 
@@ -184,8 +179,10 @@ struct Pass<T> {
 }
 
 impl<T: Real> Pass<T> {
-    fn new(cells: SparseRows, n_cells: usize, n_voxels: usize, precision: Precision) -> Self {
-        let products = Products::new::<T>(cells, n_voxels, precision);
+    /// A pass over the cells of `range`, (cells, genes).
+    fn new(cells: &SparseRows, range: Range<usize>, n_voxels: usize, precision: Precision) -> Self {
+        let n_cells = cells.n_rows();
+        let products = Products::new::<T>(cells, range, n_voxels, precision);
         let (tiles, n_genes) = (products.tiles(), products.n_genes());
         let zeros = |n: usize| vec![T::default(); n];
         Self {

@@ -1,7 +1,8 @@
 //! Inputs that must be refused, each with a message that names what to mend.
 
 use crate::python::files;
-use tangram_store::{Dataset, MatrixName, Names, StoreError};
+use tangram_core::Table;
+use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, Names, StoreError};
 
 /// Opens, reads names and the matrix both ways, and gives the message of what failed.
 fn message(path: &std::path::Path) -> String {
@@ -92,4 +93,22 @@ fn a_missing_column_is_answered_with_those_there_are() {
         error.contains("obsm has no array `umap`; it has: adt, hot, pca, spatial"),
         "{error}"
     );
+}
+
+#[test]
+fn a_locked_file_is_said_to_be_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("open_elsewhere.h5ad");
+    let names = Table::of_names(vec!["one".to_owned()]);
+    let written = AnnDataWriter::create(&path, Existing::Refuse, &names, &names);
+    written.unwrap().finish().unwrap();
+    let elsewhere = std::fs::File::options().write(true).open(&path).unwrap();
+    elsewhere.lock().unwrap();
+    let message = Dataset::open(&path).err().unwrap().to_string();
+    assert!(
+        message.contains("another program has this file open for writing"),
+        "{message}"
+    );
+    drop(elsewhere);
+    assert!(Dataset::open(&path).is_ok());
 }
