@@ -1,5 +1,7 @@
 //! What must hold of every mapping, whatever the data.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
 use ndarray::{Array2, Axis};
 use tangram_comm::Threads;
 use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows};

@@ -1,5 +1,7 @@
 //! The numbers of the published package, tangram-sc 1.0.4, on a small random problem (`parity/README.md`).
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
 use ndarray::{Array1, Array2};
 use ndarray_npy::{ReadableElement, read_npy};
 use std::path::PathBuf;
