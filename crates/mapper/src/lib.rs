@@ -29,9 +29,13 @@ pub use settings::{AdamSettings, Precision};
 pub use state::Trained;
 pub use train::{Epoch, train_adam, train_adam_shard};
 
-/// Version of the libtorch linked.
+/// Version of the libtorch in use, as it tells itself.
 #[must_use]
 pub fn libtorch_version() -> String {
-    // tch 0.24 checks at build time that it links this version; libtorch exports no run-time call for it.
-    "2.11.0".to_owned()
+    unsafe extern "C" {
+        /// Of libtorch's stable C interface: major, minor and patch version in the three highest bytes.
+        safe fn aoti_torch_abi_version() -> u64;
+    }
+    let [major, minor, patch, ..] = aoti_torch_abi_version().to_be_bytes();
+    format!("{major}.{minor}.{patch}")
 }

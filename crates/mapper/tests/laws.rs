@@ -376,3 +376,10 @@ fn memory_grows_with_three_matrices_of_cells_by_voxels() {
     assert!((three..three * 11 / 10).contains(&bytes(Precision::F32)));
     assert!(bytes(Precision::F64) > 2 * three);
 }
+
+#[test]
+fn libtorch_tells_the_version_that_was_built_against() {
+    // tch is pinned to the release for this libtorch.
+    let version = tangram_mapper::libtorch_version();
+    assert!(version.starts_with("2.11."), "{version}");
+}
