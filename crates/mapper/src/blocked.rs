@@ -22,30 +22,48 @@ pub(crate) struct Blocked {
 pub(crate) const CHUNK: usize = 64;
 
 impl Blocked {
-    pub(crate) fn new(matrix: &SparseRows) -> Self {
-        let (n_rows, n_chunks) = (matrix.n_rows(), matrix.n_cols().div_ceil(CHUNK));
-        let mut starts = vec![0; n_chunks * n_rows + 1];
-        for row in 0..n_rows {
-            for &c in matrix.row(row).0 {
-                starts[c as usize / CHUNK * n_rows + row + 1] += 1;
+    /// Cuts the columns of a matrix.
+    pub(crate) fn by_rows(matrix: &SparseRows) -> Self {
+        let size = (matrix.n_rows(), matrix.n_cols());
+        Self::cut(size, matrix, |row, column| (row, column))
+    }
+
+    /// Cuts the rows of a matrix, which become the columns.
+    pub(crate) fn by_columns(matrix: &SparseRows) -> Self {
+        let size = (matrix.n_cols(), matrix.n_rows());
+        Self::cut(size, matrix, |row, column| (column, row))
+    }
+
+    /// A counting sort of the entries by (chunk, row); `turn` gives the place here of a (row, column) there.
+    fn cut(
+        (n_rows, n_cols): (usize, usize),
+        matrix: &SparseRows,
+        turn: impl Fn(usize, usize) -> (usize, usize),
+    ) -> Self {
+        let n_chunks = n_cols.div_ceil(CHUNK);
+        let entries = |visit: &mut dyn FnMut(usize, u8, f32)| {
+            for i in 0..matrix.n_rows() {
+                let (columns, values) = matrix.row(i);
+                for (&c, &value) in columns.iter().zip(values) {
+                    let (row, column) = turn(i, c as usize);
+                    visit(column / CHUNK * n_rows + row, (column % CHUNK) as u8, value);
+                }
             }
-        }
+        };
+        let mut starts = vec![0; n_chunks * n_rows + 1];
+        entries(&mut |at, _, _| starts[at + 1] += 1);
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
         }
         let mut next = starts.clone();
         let (mut columns, mut values) = (vec![0; matrix.nnz()], vec![0.0; matrix.nnz()]);
-        for row in 0..n_rows {
-            let (cols, vals) = matrix.row(row);
-            for (&c, &v) in cols.iter().zip(vals) {
-                let at = &mut next[c as usize / CHUNK * n_rows + row];
-                (columns[*at], values[*at]) = ((c as usize % CHUNK) as u8, v);
-                *at += 1;
-            }
-        }
+        entries(&mut |at, column, value| {
+            (columns[next[at]], values[next[at]]) = (column, value);
+            next[at] += 1;
+        });
         Self {
             n_rows,
-            n_cols: matrix.n_cols(),
+            n_cols,
             n_chunks,
             starts,
             columns,

@@ -36,8 +36,8 @@ pub fn memory_needed(
     let expression = if dense {
         nnz * 8 + block * n_genes * number
     } else {
-        // Cut by cells and by genes, and two copies while that is done.
-        nnz * 16 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
+        // Cut by cells and by genes, and a copy while that is done.
+        nnz * 8 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
     };
     // W and A in tiles, A in double precision, G.
     let genes_by_voxels = tiles.padded() * n_genes * (2 * number + 8 + 4);

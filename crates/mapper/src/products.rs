@@ -91,12 +91,9 @@ impl Products {
             let products = DenseProducts::new::<T>(n_genes, tiles, cells_per_block, bf16);
             Way::Dense { cells, products }
         } else {
-            let by_cell = Blocked::new(&cells);
-            let by_gene = cells.transpose();
-            drop(cells);
             Way::Sparse {
-                by_cell,
-                by_gene: Blocked::new(&by_gene),
+                by_cell: Blocked::by_rows(&cells),
+                by_gene: Blocked::by_columns(&cells),
             }
         };
         Self {
