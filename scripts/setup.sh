@@ -40,11 +40,12 @@ tangram_missing_packages() {
 
 tangram_has_cargo() { command -v cargo >/dev/null || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; }
 
+# libclang itself: not libclang-cpp, which comes with other packages, and not llvm-config, which comes without it.
 tangram_has_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] || command -v llvm-config >/dev/null \
-        || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null \
-        || compgen -G '/usr/lib64/libclang.so*' >/dev/null \
-        || ldconfig -p 2>/dev/null | grep -q 'libclang[-.]'
+    local folders=(/usr/lib/llvm-*/lib /usr/lib64 /usr/lib)
+    ! command -v llvm-config >/dev/null || folders+=("$(llvm-config --libdir)")
+    [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang\(-[0-9.]*\)\?\.so' \
+        || [ -n "$(find "${folders[@]}" -maxdepth 1 -name 'libclang.so*' -print -o -name 'libclang-[0-9]*.so*' -print 2>/dev/null)" ]
 }
 
 tangram_install_packages() {
