@@ -5,12 +5,14 @@
 
 pub mod annotations;
 pub mod assignment;
+pub mod familiar;
 pub mod genes;
 pub mod keep;
 pub mod mapping;
 pub mod matrix;
 pub mod normalize;
 pub mod objective;
+pub mod parts;
 pub mod prior;
 pub mod score;
 pub mod table;
@@ -19,12 +21,16 @@ pub mod transfer;
 
 pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
+pub use familiar::Familiar;
 pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_zero_genes};
 pub use keep::{Keep, KeepError, KeepScratch, keep_block, keep_row};
 pub use mapping::{MappingBlock, MappingRows, PBlock};
 pub use matrix::{SparseError, SparseRows};
-pub use normalize::{Normalize, Transform, library_factors, scale_rows};
+pub use normalize::{
+    Normalize, Transform, factors_to, library_factors, median_positive, scale_rows,
+};
 pub use objective::{Loss, Measured, Objective};
+pub use parts::{CellParts, VisitPart};
 pub use prior::{DensityPrior, PriorError};
 pub use score::{GeneScore, Summary, auc, score_gene};
 pub use table::{Column, Table};

@@ -102,17 +102,27 @@ impl FromStr for Transform {
 /// the middle two, as in scanpy's `normalize_total`. Totals are over all genes, before any are cut.
 #[must_use]
 pub fn library_factors(row_totals: &[f64]) -> Vec<f64> {
-    let mut positive: Vec<f64> = row_totals.iter().copied().filter(|&t| t > 0.0).collect();
-    positive.sort_unstable_by(f64::total_cmp);
-    let Some(upper) = positive.get(positive.len() / 2) else {
-        return vec![1.0; row_totals.len()];
-    };
-    let lower = positive[(positive.len() - 1) / 2];
-    let median = lower + (upper - lower) / 2.0;
+    let median = median_positive(row_totals).unwrap_or(1.0);
+    factors_to(row_totals, median)
+}
+
+/// The factor of each row that brings its total to `total`; a row whose total is 0 gets 1.
+#[must_use]
+pub fn factors_to(row_totals: &[f64], total: f64) -> Vec<f64> {
     row_totals
         .iter()
-        .map(|&t| if t > 0.0 { median / t } else { 1.0 })
+        .map(|&t| if t > 0.0 { total / t } else { 1.0 })
         .collect()
+}
+
+/// Median of the totals above 0; `None` if there is none.
+#[must_use]
+pub fn median_positive(row_totals: &[f64]) -> Option<f64> {
+    let mut positive: Vec<f64> = row_totals.iter().copied().filter(|&t| t > 0.0).collect();
+    positive.sort_unstable_by(f64::total_cmp);
+    let upper = positive.get(positive.len() / 2)?;
+    let lower = positive[(positive.len() - 1) / 2];
+    Some(lower + (upper - lower) / 2.0)
 }
 
 /// Multiplies every row by its factor.

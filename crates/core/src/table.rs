@@ -91,6 +91,11 @@ impl Table {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c)
     }
 
+    /// Takes a column out, if it is there.
+    pub fn remove(&mut self, name: &str) {
+        self.columns.retain(|(n, _)| n != name);
+    }
+
     /// Adds a column, or replaces the one of the same name.
     ///
     /// # Panics

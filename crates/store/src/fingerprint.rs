@@ -37,11 +37,25 @@ pub fn fingerprint(path: &Path) -> Result<String, StoreError> {
     } else {
         update(&mut hash, path)?;
     }
-    Ok(hash
-        .finalize()
+    Ok(hex(hash))
+}
+
+/// SHA-256 of a list of names, in their order.
+#[must_use]
+pub fn fingerprint_names(names: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+    }
+    hex(hash)
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
-        .collect())
+        .collect()
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ mod writer;
 pub use aside::{Existing, write_aside};
 pub use dataset::{Dataset, Kind, Names};
 pub use error::StoreError;
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, fingerprint_names};
 pub use matrix::{Matrix, MatrixName, ParseMatrixNameError};
 pub use npy::read_npy;
 pub use summary::{ColumnSummary, MatrixSummary, ObsmSummary, Summary};

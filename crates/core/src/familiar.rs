@@ -1,0 +1,154 @@
+//! How unlike the cells of a training another cell is.
+
+use crate::{CellParts, SparseRows};
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+
+/// Training cells that stand for all of them, at most.
+const EXEMPLARS: usize = 256;
+/// Training cells by which distances are judged, at most.
+const JUDGES: usize = 2000;
+
+/// Exemplars of the training cells, and how far other training cells are from the nearest of them.
+///
+/// The distance of two cells is 1 − cos of their `ln(1 + x)` over the training genes: 0 for the same mix of genes, 1 for
+/// nothing in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Familiar {
+    /// Exemplars of unit length, (genes, exemplars).
+    exemplars: Array2<f64>,
+    /// Distances of training cells that are no exemplars to the nearest exemplar, sorted.
+    distances: Vec<f64>,
+}
+
+impl Familiar {
+    /// Takes exemplars and judges evenly from all training cells.
+    ///
+    /// # Errors
+    /// That of reading the cells.
+    pub fn of<C: CellParts>(cells: &C) -> Result<Self, C::Error> {
+        let n_cells = cells.n_cells();
+        // Every second cell may be an exemplar, those between may judge.
+        let spread = |n: usize, most: usize, offset: usize| -> Vec<usize> {
+            let chosen = n.min(most);
+            (0..chosen).map(|i| i * n / chosen * 2 + offset).collect()
+        };
+        let mut exemplars = cells.select(&spread(n_cells.div_ceil(2), EXEMPLARS, 0))?;
+        let mut judges = cells.select(&spread(n_cells / 2, JUDGES, 1))?;
+        to_directions(&mut exemplars);
+        to_directions(&mut judges);
+        let mut familiar = Self {
+            exemplars: exemplars.to_dense().t().mapv(f64::from),
+            distances: Vec::new(),
+        };
+        familiar.distances = familiar.nearest(&judges);
+        familiar.distances.sort_unstable_by(f64::total_cmp);
+        Ok(familiar)
+    }
+
+    /// Takes what [`exemplars`](Self::exemplars) and [`distances`](Self::distances) gave.
+    #[must_use]
+    pub fn from_parts(exemplars: Array2<f64>, distances: Vec<f64>) -> Self {
+        Self {
+            exemplars,
+            distances,
+        }
+    }
+
+    /// (genes, exemplars), each of unit length.
+    #[must_use]
+    pub fn exemplars(&self) -> ArrayView2<'_, f64> {
+        self.exemplars.view()
+    }
+
+    /// Distances of training cells to the nearest exemplar, sorted.
+    #[must_use]
+    pub fn distances(&self) -> &[f64] {
+        &self.distances
+    }
+
+    /// Distance of each cell to the nearest exemplar, 0 to 1.
+    ///
+    /// * `cells`: (cells, genes), normalised as the training cells, not transformed
+    #[must_use]
+    pub fn distance(&self, cells: &SparseRows) -> Vec<f64> {
+        let mut cells = cells.clone();
+        to_directions(&mut cells);
+        self.nearest(&cells)
+    }
+
+    /// Share of training cells that are nearer to the exemplars than `distance`: 0 for a usual cell, 1 for one unlike all.
+    #[must_use]
+    pub fn unlikeness(&self, distance: f64) -> f64 {
+        let nearer = self.distances.partition_point(|&d| d < distance);
+        nearer as f64 / self.distances.len().max(1) as f64
+    }
+
+    fn nearest(&self, directions: &SparseRows) -> Vec<f64> {
+        let n = self.exemplars.ncols();
+        (0..directions.n_rows())
+            .into_par_iter()
+            .map_init(
+                || vec![0.0; n],
+                |cosines, i| {
+                    cosines.fill(0.0);
+                    let (genes, values) = directions.row(i);
+                    for (&k, &value) in genes.iter().zip(values) {
+                        let row = self.exemplars.row(k as usize);
+                        for (sum, x) in cosines.iter_mut().zip(row) {
+                            *sum += f64::from(value) * x;
+                        }
+                    }
+                    1.0 - cosines.iter().copied().fold(0.0, f64::max).min(1.0)
+                },
+            )
+            .collect()
+    }
+}
+
+/// `ln(1 + x)`, then unit length; a cell without counts stays 0.
+fn to_directions(cells: &mut SparseRows) {
+    for i in 0..cells.n_rows() {
+        let values = cells.row_values_mut(i);
+        values.iter_mut().for_each(|x| *x = x.ln_1p());
+        let norm = values
+            .iter()
+            .map(|&x| f64::from(x).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        if norm > 0.0 {
+            values
+                .iter_mut()
+                .for_each(|x| *x = (f64::from(*x) / norm) as f32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_of_another_kind_are_unlike_and_training_cells_are_not() {
+        let cell = |i: u32, kind: u32| {
+            (0..10).map(move |k| (kind * 10 + k, 1.0 + ((i * 7 + k * 3) % 5) as f32))
+        };
+        let mut training = SparseRows::empty(30);
+        (0..1000).for_each(|i| training.push_row(cell(i, i % 2)));
+        let familiar = Familiar::of(&training).unwrap();
+        let known: Vec<f64> = familiar.distance(&training.rows(100..200));
+        let mean = known.iter().map(|&d| familiar.unlikeness(d)).sum::<f64>() / 100.0;
+        assert!(mean < 0.6, "{mean}");
+        let mut others = SparseRows::empty(30);
+        others.push_row(cell(3, 2));
+        others.push_row([]);
+        for distance in familiar.distance(&others) {
+            assert_eq!((distance, familiar.unlikeness(distance)), (1.0, 1.0));
+        }
+        let again = Familiar::from_parts(
+            familiar.exemplars().to_owned(),
+            familiar.distances().to_vec(),
+        );
+        assert_eq!(again, familiar);
+    }
+}

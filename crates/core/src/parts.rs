@@ -1,0 +1,140 @@
+//! Expression that comes part by part, because it may not fit in memory.
+
+use crate::SparseRows;
+use std::convert::Infallible;
+use std::ops::Range;
+
+/// What is done with a part: it gets the index of the first cell, and the cells.
+pub type VisitPart<'a, E> = dyn FnMut(usize, &SparseRows) -> Result<(), E> + 'a;
+
+/// S, (cells, genes), as consecutive parts of cells that can be had as often as needed.
+pub trait CellParts: Sync {
+    /// Why a part cannot be had.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Number of cells.
+    fn n_cells(&self) -> usize;
+
+    /// Number of genes.
+    fn n_genes(&self) -> usize;
+
+    /// All of it, where it is in memory.
+    fn whole(&self) -> Option<&SparseRows> {
+        None
+    }
+
+    /// Hands the cells of `range` to `visit` in order, each part with the index of its first cell; stops at the first error.
+    ///
+    /// # Errors
+    /// Its own, or that of `visit`.
+    fn for_each_part(
+        &self,
+        range: Range<usize>,
+        visit: &mut VisitPart<'_, Self::Error>,
+    ) -> Result<(), Self::Error>;
+
+    /// The given cells, which grow strictly, as one matrix.
+    ///
+    /// # Errors
+    /// Its own.
+    fn select(&self, cells: &[usize]) -> Result<SparseRows, Self::Error> {
+        let mut chosen = SparseRows::empty(self.n_genes());
+        let mut next = cells.iter().copied().peekable();
+        // Far-apart cells are read by themselves: nothing between them is.
+        if cells.len() * FAR_APART < self.n_cells() {
+            for cell in next {
+                self.for_each_part(cell..cell + 1, &mut |_, part| {
+                    chosen.append(part);
+                    Ok(())
+                })?;
+            }
+            return Ok(chosen);
+        }
+        self.for_each_part(0..self.n_cells(), &mut |first, part| {
+            while let Some(cell) = next.next_if(|&cell| cell < first + part.n_rows()) {
+                let (genes, values) = part.row(cell - first);
+                chosen.push_row(genes.iter().copied().zip(values.iter().copied()));
+            }
+            Ok(())
+        })?;
+        Ok(chosen)
+    }
+}
+
+/// Reading one cell is worth reading this many in a row.
+const FAR_APART: usize = 1000;
+
+/// A matrix in memory is one part.
+impl CellParts for SparseRows {
+    type Error = Infallible;
+
+    fn n_cells(&self) -> usize {
+        self.n_rows()
+    }
+
+    fn n_genes(&self) -> usize {
+        self.n_cols()
+    }
+
+    fn whole(&self) -> Option<&SparseRows> {
+        Some(self)
+    }
+
+    fn for_each_part(
+        &self,
+        range: Range<usize>,
+        visit: &mut VisitPart<'_, Infallible>,
+    ) -> Result<(), Infallible> {
+        if range == (0..self.n_rows()) {
+            visit(0, self)
+        } else {
+            visit(range.start, &self.rows(range))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows in parts of three.
+    struct InThrees(SparseRows);
+
+    impl CellParts for InThrees {
+        type Error = Infallible;
+        fn n_cells(&self) -> usize {
+            self.0.n_rows()
+        }
+        fn n_genes(&self) -> usize {
+            self.0.n_cols()
+        }
+        fn for_each_part(
+            &self,
+            range: Range<usize>,
+            visit: &mut VisitPart<'_, Infallible>,
+        ) -> Result<(), Infallible> {
+            for first in range.clone().step_by(3) {
+                visit(first, &self.0.rows(first..range.end.min(first + 3)))?;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn selected_cells_are_the_rows_asked_for() {
+        let mut rows = SparseRows::empty(4);
+        for i in 0..3000u32 {
+            rows.push_row([(i % 4, i as f32 + 1.0)]);
+        }
+        let parts = InThrees(rows.clone());
+        for cells in [
+            vec![],
+            vec![0],
+            vec![5, 2999],
+            (0..3000).step_by(7).collect(),
+        ] {
+            assert_eq!(parts.select(&cells).unwrap(), rows.select_rows(&cells));
+            assert_eq!(rows.select(&cells).unwrap(), rows.select_rows(&cells));
+        }
+    }
+}
