@@ -4,7 +4,7 @@
 ///
 /// Probabilities of far voxels and the moments of their gradients fall that low in every training, and each operation on
 /// such a number traps into microcode: epochs were measured to take up to four times as long.
-pub(crate) fn flush_denormals() {
+pub fn flush_denormals() {
     #[cfg(target_arch = "x86_64")]
     {
         /// Results (bit 15) and operands (bit 6) of the SSE and AVX control register.

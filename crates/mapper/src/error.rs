@@ -1,7 +1,7 @@
 //! Why a mapping cannot be learned.
 
 /// Why a mapping cannot be learned.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// Cells and voxels must have the same genes, at least one of each.
     #[error(
@@ -50,6 +50,20 @@ pub enum MapError {
         /// Index of the voxel.
         voxel: usize,
     },
+    /// Factors to begin from are voxels × genes.
+    #[error(
+        "the factors to begin from are of {factor_voxels} voxels × {factor_genes} genes; this mapping has {n_voxels} × {n_genes}"
+    )]
+    Start {
+        /// Voxels of the factors.
+        factor_voxels: usize,
+        /// Genes of the factors.
+        factor_genes: usize,
+        /// Number of voxels.
+        n_voxels: usize,
+        /// Number of genes.
+        n_genes: usize,
+    },
     /// A setting outside its range.
     #[error("{setting} = {value}: {needs}")]
     Setting {
@@ -62,7 +76,7 @@ pub enum MapError {
     },
     /// The loss left the numbers.
     #[error(
-        "the loss became {loss} at epoch {epoch}: lower the learning rate, or check the expression for extreme values"
+        "the loss became {loss} at epoch {epoch}: check the expression for extreme values, or lower adam's learning rate"
     )]
     Diverged {
         /// The epoch.
@@ -70,6 +84,14 @@ pub enum MapError {
         /// The loss.
         loss: f64,
     },
+    /// The cells' expression cannot be read.
+    #[error("the expression of the cells cannot be read")]
+    Cells(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Adam needs the cells' expression in memory.
+    #[error(
+        "adam needs the expression of the cells in memory; take the factored solver for cells that are read in parts"
+    )]
+    NotInMemory,
     /// No worker threads.
     #[error("cannot start {threads} worker threads: {cause}")]
     Threads {

@@ -9,24 +9,34 @@ mod denormals;
 mod dense_product;
 mod disjoint;
 mod error;
+mod factored_pass;
+mod factors;
 mod initial;
+mod iterates;
 mod lanes;
 mod memory;
+mod mirror;
+mod probe;
 mod problem;
 mod products;
 mod settings;
 mod softmax;
 mod sparse_product;
 mod state;
+mod temperature;
 mod tiles;
 mod train;
 
+pub use denormals::flush_denormals;
 pub use error::MapError;
+pub use factors::{FactoredMapping, Factors};
 pub use initial::InitialLogits;
-pub use memory::memory_needed;
+pub use memory::{memory_needed, mirror_memory_needed};
+pub use mirror::{Mirrored, train_mirror, train_mirror_shard};
 pub use problem::Problem;
-pub use settings::{AdamSettings, Precision};
+pub use settings::{AdamSettings, MirrorSettings, Precision};
 pub use state::Trained;
+pub use temperature::{TemperatureScore, best_temperature, score_temperatures};
 pub use train::{Epoch, train_adam, train_adam_shard};
 
 /// Version of the libtorch in use, as it tells itself.

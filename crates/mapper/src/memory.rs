@@ -1,8 +1,31 @@
 //! How much memory a mapping needs, before it is tried.
 
 use crate::blocked::Blocked;
-use crate::products::{cells_per_block, is_dense, tiles};
+use crate::products::Layout;
 use crate::{AdamSettings, Precision};
+
+/// Bytes that [`train_mirror`](crate::train_mirror) will hold at once besides the voxels.
+///
+/// * `nnz`: number of non-zero counts of the cells' training genes if they are in memory, `None` if they come in parts
+#[must_use]
+pub fn mirror_memory_needed(
+    n_cells: usize,
+    n_voxels: usize,
+    n_genes: usize,
+    nnz: Option<usize>,
+    precision: Precision,
+) -> u64 {
+    let (n_genes, number) = (n_genes + 1, if precision == Precision::F64 { 8 } else { 4 });
+    let layout = Layout::new::<f64>(n_cells, n_voxels, 0.0, Precision::F64);
+    // Four matrices of double precision, the measured expression, three in the numbers of the products.
+    let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number);
+    let scratch = layout.cells_per_block * layout.stride::<f64>() * number;
+    let expression = nnz.map_or(0, |nnz| {
+        let nnz = nnz + n_cells;
+        nnz * 16 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
+    });
+    (genes_by_voxels + scratch + expression) as u64
+}
 
 /// Bytes that [`train_adam`](crate::train_adam) will hold at once besides the problem itself.
 ///
@@ -22,15 +45,17 @@ pub fn memory_needed(
     } else {
         4
     };
-    let dense = is_dense(
-        nnz as f64 / (n_cells.max(1) * n_genes.max(1)) as f64,
-        settings.precision,
-    );
-    let tiles = tiles(n_voxels, dense);
-    let block = match settings.precision {
-        Precision::F64 => cells_per_block::<f64>(n_cells, &tiles),
-        _ => cells_per_block::<f32>(n_cells, &tiles),
+    let density = nnz as f64 / (n_cells.max(1) * n_genes.max(1)) as f64;
+    let layout = match settings.precision {
+        Precision::F64 => Layout::new::<f64>(n_cells, n_voxels, density, settings.precision),
+        _ => Layout::new::<f32>(n_cells, n_voxels, density, settings.precision),
     };
+    let Layout {
+        tiles,
+        cells_per_block: block,
+        dense,
+        ..
+    } = layout;
     let logits_and_moments = 3 * n_cells * n_voxels * number;
     let scratch = block * (tiles.padded() + 64) * number * if dense { 2 } else { 1 };
     let expression = if dense {

@@ -1,17 +1,19 @@
 //! What is to be mapped.
 
 use crate::MapError;
-use tangram_core::{DensityPrior, SparseRows};
+use tangram_core::{CellParts, DensityPrior, SparseRows};
 
 /// Cells, voxels and prior over the same training genes, checked.
+///
+/// Cells are a matrix in memory, or parts that are read at every pass.
 #[derive(Debug, Clone)]
-pub struct Problem {
-    cells: SparseRows,
+pub struct Problem<C = SparseRows> {
+    cells: C,
     voxels: SparseRows,
     prior: Option<DensityPrior>,
 }
 
-impl Problem {
+impl<C: CellParts> Problem<C> {
     /// Takes what is to be mapped.
     ///
     /// * `cells`: S, (cells, genes), normalised and transformed
@@ -21,15 +23,15 @@ impl Problem {
     /// # Errors
     /// [`MapError::Shapes`] or [`MapError::Prior`] where they do not fit each other.
     pub fn new(
-        cells: SparseRows,
+        cells: C,
         voxels: SparseRows,
         prior: Option<DensityPrior>,
     ) -> Result<Self, MapError> {
-        let (n_cells, n_voxels) = (cells.n_rows(), voxels.n_rows());
-        if cells.n_cols() != voxels.n_cols() || n_cells * n_voxels * cells.n_cols() == 0 {
+        let (n_cells, n_voxels) = (cells.n_cells(), voxels.n_rows());
+        if cells.n_genes() != voxels.n_cols() || n_cells * n_voxels * cells.n_genes() == 0 {
             return Err(MapError::Shapes {
                 n_cells,
-                cell_genes: cells.n_cols(),
+                cell_genes: cells.n_genes(),
                 n_voxels,
                 voxel_genes: voxels.n_cols(),
             });
@@ -50,7 +52,7 @@ impl Problem {
 
     /// S, (cells, genes).
     #[must_use]
-    pub fn cells(&self) -> &SparseRows {
+    pub fn cells(&self) -> &C {
         &self.cells
     }
 
@@ -69,7 +71,7 @@ impl Problem {
     /// Number of cells C.
     #[must_use]
     pub fn n_cells(&self) -> usize {
-        self.cells.n_rows()
+        self.cells.n_cells()
     }
 
     /// Number of voxels V.
@@ -81,6 +83,6 @@ impl Problem {
     /// Number of training genes K.
     #[must_use]
     pub fn n_genes(&self) -> usize {
-        self.cells.n_cols()
+        self.cells.n_genes()
     }
 }

@@ -31,8 +31,7 @@ const GENES: usize = 256;
 pub(crate) struct Products {
     n_cells: usize,
     n_genes: usize,
-    tiles: Tiles,
-    cells_per_block: usize,
+    layout: Layout,
     way: Way,
     arch: Arch,
 }
@@ -40,7 +39,8 @@ pub(crate) struct Products {
 enum Way {
     Sparse {
         by_cell: Blocked,
-        by_gene: Blocked,
+        /// For the second product, where it is asked for.
+        by_gene: Option<Blocked>,
     },
     Dense {
         cells: SparseRows,
@@ -48,69 +48,90 @@ enum Way {
     },
 }
 
-/// Whether S is worth treating as dense.
-pub(crate) fn is_dense(density: f64, precision: Precision) -> bool {
-    match precision {
-        Precision::F32 => density > DENSE_ABOVE,
-        Precision::Bf16 => density > DENSE_ABOVE_BF16,
-        Precision::F64 => false,
+/// How cells and voxels are cut, the same for all parts of the cells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) tiles: Tiles,
+    /// Cells per super-block: a multiple of [`CHUNK`].
+    pub(crate) cells_per_block: usize,
+    /// Whether S is worth treating as dense.
+    pub(crate) dense: bool,
+    bf16: bool,
+}
+
+impl Layout {
+    /// * `n_cells`: most cells at a time
+    /// * `density`: share of counts that are not zero
+    pub(crate) fn new<T>(
+        n_cells: usize,
+        n_voxels: usize,
+        density: f64,
+        precision: Precision,
+    ) -> Self {
+        let dense = match precision {
+            Precision::F32 => density > DENSE_ABOVE,
+            Precision::Bf16 => density > DENSE_ABOVE_BF16,
+            Precision::F64 => false,
+        };
+        let tiles = if dense {
+            Tiles::one(n_voxels)
+        } else {
+            Tiles::new(n_voxels, WIDEST)
+        };
+        let fitting = SCRATCH_BYTES / (tiles.row_stride::<T>() * size_of::<T>());
+        let chunks = (fitting / CHUNK).clamp(1, 4096 / CHUNK);
+        Self {
+            tiles,
+            cells_per_block: chunks.min(n_cells.div_ceil(CHUNK)).max(1) * CHUNK,
+            dense,
+            bf16: precision == Precision::Bf16,
+        }
     }
-}
 
-/// Cells per super-block: a multiple of [`CHUNK`].
-pub(crate) fn cells_per_block<T>(n_cells: usize, tiles: &Tiles) -> usize {
-    let fitting = SCRATCH_BYTES / (tiles.row_stride::<T>() * size_of::<T>());
-    let chunks = (fitting / CHUNK).clamp(1, 4096 / CHUNK);
-    chunks.min(n_cells.div_ceil(CHUNK)) * CHUNK
-}
-
-/// How voxels are cut for this kind of product.
-pub(crate) fn tiles(n_voxels: usize, dense: bool) -> Tiles {
-    if dense {
-        Tiles::one(n_voxels)
-    } else {
-        Tiles::new(n_voxels, WIDEST)
+    /// Distance between rows of a (cells, voxels) block.
+    pub(crate) fn stride<T>(&self) -> usize {
+        self.tiles.row_stride::<T>()
     }
 }
 
 impl Products {
     /// Takes the cells of `range`, (cells, genes).
-    pub(crate) fn new<T: Real>(
-        cells: &SparseRows,
-        range: Range<usize>,
-        n_voxels: usize,
-        precision: Precision,
-    ) -> Self {
+    pub(crate) fn new<T: Real>(cells: &SparseRows, range: Range<usize>, layout: Layout) -> Self {
+        Self::cut::<T>(cells, range, layout, true)
+    }
+
+    /// Takes cells, (cells, genes), for [`gradient`](Self::gradient) alone.
+    pub(crate) fn for_logits<T: Real>(cells: &SparseRows, layout: Layout) -> Self {
+        Self::cut::<T>(cells, 0..cells.n_rows(), layout, false)
+    }
+
+    fn cut<T: Real>(cells: &SparseRows, range: Range<usize>, layout: Layout, both: bool) -> Self {
         let cells = with_a_gene_of_ones(cells, range);
         let (n_cells, n_genes) = (cells.n_rows(), cells.n_cols());
-        let dense = is_dense(cells.density(), precision);
-        let tiles = tiles(n_voxels, dense);
-        let cells_per_block = cells_per_block::<T>(cells.n_rows(), &tiles);
-        let way = if dense {
-            let bf16 = precision == Precision::Bf16;
-            let products = DenseProducts::new::<T>(n_genes, tiles, cells_per_block, bf16);
+        let way = if layout.dense {
+            let products =
+                DenseProducts::new::<T>(n_genes, layout.tiles, layout.cells_per_block, layout.bf16);
             Way::Dense { cells, products }
         } else {
             Way::Sparse {
                 by_cell: Blocked::by_rows(&cells),
-                by_gene: Blocked::by_columns(&cells),
+                by_gene: both.then(|| Blocked::by_columns(&cells)),
             }
         };
         Self {
             n_cells,
             n_genes,
-            tiles,
-            cells_per_block,
+            layout,
             way,
             arch: Arch::new(),
         }
     }
 
     pub(crate) fn tiles(&self) -> Tiles {
-        self.tiles
+        self.layout.tiles
     }
 
-    fn n_cells(&self) -> usize {
+    pub(crate) fn n_cells(&self) -> usize {
         self.n_cells
     }
 
@@ -119,13 +140,9 @@ impl Products {
         self.n_genes
     }
 
-    pub(crate) fn cells_per_block(&self) -> usize {
-        self.cells_per_block
-    }
-
     /// Super-blocks of cells, in order.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (step, n_cells) = (self.cells_per_block, self.n_cells());
+        let (step, n_cells) = (self.layout.cells_per_block, self.n_cells);
         (0..n_cells)
             .step_by(step)
             .map(move |first| first..n_cells.min(first + step))
@@ -141,7 +158,7 @@ impl Products {
         weights: &[T],
         gradient: &mut [T],
     ) {
-        let (tiles, arch, n_genes) = (self.tiles, self.arch, self.n_genes());
+        let (tiles, arch, n_genes) = (self.layout.tiles, self.arch, self.n_genes());
         let by_cell = match &mut self.way {
             Way::Dense { cells, products } => {
                 return products.gradient(cells, block, weights, gradient);
@@ -184,10 +201,10 @@ impl Products {
     /// * `rows`: P, (cells of the block, voxels), rows [`Tiles::row_stride`] apart
     /// * `sums`: A, (genes, voxels) in tiles
     pub(crate) fn accumulate<T: Real>(&mut self, block: Range<usize>, rows: &[T], sums: &mut [T]) {
-        let (tiles, arch, n_genes) = (self.tiles, self.arch, self.n_genes());
+        let (tiles, arch, n_genes) = (self.layout.tiles, self.arch, self.n_genes());
         let by_gene = match &mut self.way {
             Way::Dense { products, .. } => return products.accumulate(block.len(), rows, sums),
-            Way::Sparse { by_gene, .. } => by_gene,
+            Way::Sparse { by_gene, .. } => by_gene.as_ref().expect("cut for both products"),
         };
         let stride = tiles.row_stride::<T>();
         let sums = Disjoint::new(sums);

@@ -35,25 +35,65 @@ pub struct AdamSettings {
     pub tolerance: f64,
 }
 
+/// Settings of [`train_mirror`](crate::train_mirror).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MirrorSettings {
+    /// Weights of the loss terms.
+    pub objective: Objective,
+    /// Most passes, at least 1.
+    pub passes: usize,
+    /// κ: standard deviation of a cell's logits over the voxels when at rest; `None` leaves them free.
+    pub temperature: Option<f64>,
+    /// The first passes see one cell of so many, later ones twice as many each time, the last ones all; 1: all from the start.
+    pub first_part: usize,
+    /// Seed of the choice of those cells.
+    pub seed: u64,
+    /// Worker threads, at least 1. Their number changes no bit of the result.
+    pub threads: usize,
+    /// Numbers used.
+    pub precision: Precision,
+    /// Stop when ten passes changed the loss by less than this part of it, and the density likewise; 0: never.
+    pub tolerance: f64,
+}
+
+impl MirrorSettings {
+    /// Refuses values outside their range.
+    ///
+    /// # Errors
+    /// [`MapError::Setting`] names the first one.
+    pub fn check(&self) -> Result<(), MapError> {
+        if self.first_part == 0 {
+            return refuse("first part", "0".into(), "must be 1 or more");
+        }
+        if let Some(kappa) = self.temperature.filter(|k| !(k.is_finite() && *k > 0.0)) {
+            return refuse(
+                "temperature",
+                kappa.to_string(),
+                "must be a positive number",
+            );
+        }
+        if self.objective.density < 0.0 {
+            let weight = self.objective.density.to_string();
+            return refuse("lambda-d", weight, "must be 0 or a positive number");
+        }
+        check(self.passes, self.threads, self.tolerance, &self.objective)
+    }
+}
+
+fn refuse(setting: &'static str, value: String, needs: &'static str) -> Result<(), MapError> {
+    Err(MapError::Setting {
+        setting,
+        value,
+        needs,
+    })
+}
+
 impl AdamSettings {
     /// Refuses values outside their range.
     ///
     /// # Errors
     /// [`MapError::Setting`] names the first one.
     pub fn check(&self) -> Result<(), MapError> {
-        let refuse = |setting, value: String, needs| {
-            Err(MapError::Setting {
-                setting,
-                value,
-                needs,
-            })
-        };
-        if self.epochs == 0 {
-            return refuse("epochs", "0".into(), "train for at least one epoch");
-        }
-        if self.threads == 0 {
-            return refuse("threads", "0".into(), "use at least one thread");
-        }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return refuse(
                 "learning rate",
@@ -61,30 +101,44 @@ impl AdamSettings {
                 "must be a positive number",
             );
         }
-        if !(self.tolerance.is_finite() && self.tolerance >= 0.0) {
-            return refuse(
-                "tolerance",
-                self.tolerance.to_string(),
-                "must be 0 or a positive number",
-            );
-        }
-        let Objective {
-            gene,
-            voxel,
-            density,
-            entropy,
-        } = self.objective;
-        let named = [
-            ("lambda-g1", gene),
-            ("lambda-g2", voxel),
-            ("lambda-d", density),
-            ("lambda-r", entropy),
-        ];
-        match named.iter().find(|(_, weight)| !weight.is_finite()) {
-            Some((setting, weight)) => {
-                refuse(setting, weight.to_string(), "must be a finite number")
-            }
-            None => Ok(()),
-        }
+        check(self.epochs, self.threads, self.tolerance, &self.objective)
+    }
+}
+
+/// What both solvers have.
+fn check(
+    epochs: usize,
+    threads: usize,
+    tolerance: f64,
+    objective: &Objective,
+) -> Result<(), MapError> {
+    if epochs == 0 {
+        return refuse("epochs", "0".into(), "train for at least one epoch");
+    }
+    if threads == 0 {
+        return refuse("threads", "0".into(), "use at least one thread");
+    }
+    if !(tolerance.is_finite() && tolerance >= 0.0) {
+        return refuse(
+            "tolerance",
+            tolerance.to_string(),
+            "must be 0 or a positive number",
+        );
+    }
+    let Objective {
+        gene,
+        voxel,
+        density,
+        entropy,
+    } = *objective;
+    let named = [
+        ("lambda-g1", gene),
+        ("lambda-g2", voxel),
+        ("lambda-d", density),
+        ("lambda-r", entropy),
+    ];
+    match named.iter().find(|(_, weight)| !weight.is_finite()) {
+        Some((setting, weight)) => refuse(setting, weight.to_string(), "must be a finite number"),
+        None => Ok(()),
     }
 }

@@ -14,6 +14,21 @@ pub(crate) struct RowNorm<T> {
     pub(crate) entropy: T,
 }
 
+impl<T: Real> RowNorm<T> {
+    /// * `sum`: `Σ_j exp(x_j − max)`
+    /// * `weighted`: `Σ_j exp(x_j − max) (x_j − max)`
+    #[inline(always)]
+    fn new(max: T, sum: T, weighted: T) -> Self {
+        let (sum, weighted) = (sum.to_f64(), weighted.to_f64());
+        Self {
+            max,
+            inverse_sum: T::from_f64(1.0 / sum),
+            log_sum: T::from_f64(sum.ln()),
+            entropy: T::from_f64(sum.ln() - weighted / sum),
+        }
+    }
+}
+
 /// Most lanes of a vector on any processor.
 pub(crate) const MOST_LANES: usize = 16;
 
@@ -34,6 +49,39 @@ impl<T: Real> WithSimd for Softmax<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) -> RowNorm<T> {
         let max = row_max(simd, self.logits);
         softmax_below(simd, self.logits, max, self.probabilities)
+    }
+}
+
+/// Softmax of the first `n_voxels` of a row, in its place; what is beyond, up to a whole vector, is padding.
+pub(crate) struct SoftmaxInPlace<'a, T> {
+    pub(crate) row: &'a mut [T],
+    pub(crate) n_voxels: usize,
+}
+
+impl<T: Real> WithSimd for SoftmaxInPlace<'_, T> {
+    type Output = RowNorm<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> RowNorm<T> {
+        let Self { row, n_voxels } = self;
+        let max = row_max(simd, &row[..n_voxels]);
+        let padded = n_voxels.next_multiple_of(T::lanes::<S>());
+        row[n_voxels..padded].fill(T::from_f64(max.to_f64() - FAR_BELOW));
+        let vectors = T::vectors_mut::<S>(&mut row[..padded]).0;
+        let (max_v, zero) = (T::splat(simd, max), T::splat(simd, T::default()));
+        let (mut sum, mut weighted) = (zero, zero);
+        for x in vectors.iter_mut() {
+            let below = T::sub(simd, *x, max_v);
+            *x = T::exp(simd, below);
+            sum = T::add(simd, sum, *x);
+            weighted = T::mul_add(simd, *x, below, weighted);
+        }
+        let norm = RowNorm::new(max, T::reduce_sum(simd, sum), T::reduce_sum(simd, weighted));
+        let scale = T::splat(simd, norm.inverse_sum);
+        for x in vectors {
+            *x = T::mul(simd, *x, scale);
+        }
+        norm
     }
 }
 
@@ -90,19 +138,12 @@ pub(crate) fn softmax_below<T: Real, S: Simd>(
         sum = T::add(simd, sum, e);
         weighted = T::mul_add(simd, e, below, weighted);
     }
-    let sum = T::reduce_sum(simd, sum).to_f64();
-    let weighted = T::reduce_sum(simd, weighted).to_f64();
-    let inverse_sum = T::from_f64(1.0 / sum);
-    let scale = T::splat(simd, inverse_sum);
+    let norm = RowNorm::new(max, T::reduce_sum(simd, sum), T::reduce_sum(simd, weighted));
+    let scale = T::splat(simd, norm.inverse_sum);
     for out in &mut out[..used] {
         *out = T::mul(simd, *out, scale);
     }
-    RowNorm {
-        max,
-        inverse_sum,
-        log_sum: T::from_f64(sum.ln()),
-        entropy: T::from_f64(sum.ln() - weighted / sum),
-    }
+    norm
 }
 
 #[cfg(test)]
@@ -129,6 +170,14 @@ mod tests {
                 for (p, e) in p.iter().zip(&exps) {
                     assert!((p - e / sum).abs() < 1e-14);
                 }
+                let mut row = logits.clone();
+                row.resize(n.next_multiple_of(16), f64::NAN);
+                let row_norm = Arch::new().dispatch(SoftmaxInPlace {
+                    row: &mut row,
+                    n_voxels: n,
+                });
+                assert_eq!(row_norm.entropy, norm.entropy);
+                assert_eq!(row[..n], p[..n]);
             }
         }
     }

@@ -3,15 +3,16 @@
 use crate::adam::AdamStep;
 use crate::denormals::flush_denormals;
 use crate::lanes::Real;
-use crate::products::Products;
+use crate::products::{Layout, Products};
 use crate::state::{AdamState, Learned, Trained};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use ndarray::{Array2, Axis};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::time::Instant;
 use tangram_comm::{Communicator, Solo};
-use tangram_core::{DensityPrior, Loss, Measured, Objective, SparseRows};
+use tangram_core::{CellParts, DensityPrior, Loss, Measured, Objective, SparseRows};
 
 /// One line of the training history: the loss terms before the step of this epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub struct Epoch {
     pub density: Option<f64>,
     /// Entropy of P summed over cells in nats, where λ_r is not 0.
     pub entropy: Option<f64>,
+    /// Cells that took part: fewer than all in an early pass of the factored solver over a part of them.
+    pub n_cells: usize,
+    /// Step of the factored solver: how far the gradient by Z and b was followed.
+    pub step: Option<f64>,
+    /// Spread of the gradient over the voxels, mean over probe cells of its standard deviation (factored solver).
+    pub spread: Option<f64>,
     /// Seconds since training began.
     pub elapsed_s: f64,
 }
@@ -41,8 +48,8 @@ const PLATEAU: usize = 50;
 ///
 /// # Errors
 /// [`MapError`]: a setting out of range, logits that do not fit, a loss that is no number.
-pub fn train_adam(
-    problem: &Problem,
+pub fn train_adam<C: CellParts>(
+    problem: &Problem<C>,
     settings: &AdamSettings,
     initial: InitialLogits,
     watch: &mut (dyn FnMut(&Epoch) + Send),
@@ -54,36 +61,40 @@ pub fn train_adam(
 ///
 /// # Errors
 /// As [`train_adam`].
-pub fn train_adam_shard(
-    problem: &Problem,
+pub fn train_adam_shard<C: CellParts>(
+    problem: &Problem<C>,
     settings: &AdamSettings,
     initial: InitialLogits,
     comm: &impl Communicator,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Trained, MapError> {
     settings.check()?;
-    let threads = settings.threads;
-    let pool = rayon::ThreadPoolBuilder::new()
+    let pool = workers(settings.threads)?;
+    pool.install(|| match settings.precision {
+        Precision::F64 => train::<f64, C>(problem, settings, &initial, comm, watch, Learned::F64),
+        _ => train::<f32, C>(problem, settings, &initial, comm, watch, Learned::F32),
+    })
+}
+
+/// The threads of a training.
+pub(crate) fn workers(threads: usize) -> Result<ThreadPool, MapError> {
+    let pool = ThreadPoolBuilder::new()
         .num_threads(threads)
         .start_handler(|_| flush_denormals())
         .build();
-    let pool = pool.map_err(|e| MapError::Threads {
+    pool.map_err(|e| MapError::Threads {
         threads,
         cause: e.to_string(),
-    })?;
-    pool.install(|| match settings.precision {
-        Precision::F64 => train::<f64>(problem, settings, &initial, comm, watch, Learned::F64),
-        _ => train::<f32>(problem, settings, &initial, comm, watch, Learned::F32),
     })
 }
 
 /// The cells of a rank.
-fn shard(n_cells: usize, comm: &impl Communicator) -> Range<usize> {
+pub(crate) fn shard(n_cells: usize, comm: &impl Communicator) -> Range<usize> {
     n_cells * comm.rank() / comm.size()..n_cells * (comm.rank() + 1) / comm.size()
 }
 
-fn train<T: Real>(
-    problem: &Problem,
+fn train<T: Real, C: CellParts>(
+    problem: &Problem<C>,
     settings: &AdamSettings,
     initial: &InitialLogits,
     comm: &impl Communicator,
@@ -93,10 +104,11 @@ fn train<T: Real>(
     let (n_cells, n_voxels, objective) =
         (problem.n_cells(), problem.n_voxels(), &settings.objective);
     let cells = shard(n_cells, comm);
+    let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
     let logits = initial.rows::<T>(settings.seed, cells.clone(), n_cells, n_voxels)?;
     let measured = Measured::new(problem.voxels().transpose().to_dense());
     let mut state = AdamState::new(logits, n_voxels);
-    let mut pass = Pass::<T>::new(problem.cells(), cells, n_voxels, settings.precision);
+    let mut pass = Pass::<T>::new(expression, cells, n_voxels, settings.precision);
     let mut history: Vec<Epoch> = Vec::with_capacity(settings.epochs);
     let (start, mut stopped_early) = (Instant::now(), false);
 
@@ -105,14 +117,26 @@ fn train<T: Real>(
         comm.sum(pass.predicted.as_slice_mut().expect("standard layout"));
         comm.sum(&mut pass.entropy);
         let entropy = (objective.entropy != 0.0).then_some(pass.entropy[0]);
-        let loss = pass.evaluate(&measured, objective, problem.prior(), entropy);
+        let loss = evaluate(
+            &measured,
+            objective,
+            problem.prior(),
+            &mut pass.predicted,
+            n_cells,
+            entropy,
+        );
         if !loss.total.is_finite() {
             return Err(MapError::Diverged {
                 epoch,
                 loss: loss.total,
             });
         }
-        history.push(Epoch::new(epoch, &loss, start.elapsed().as_secs_f64()));
+        history.push(Epoch::new(
+            epoch,
+            &loss,
+            n_cells,
+            start.elapsed().as_secs_f64(),
+        ));
         watch(&history[epoch - 1]);
         pass.step(
             &mut state,
@@ -141,7 +165,7 @@ fn plateau(history: &[Epoch], tolerance: f64) -> bool {
 }
 
 impl Epoch {
-    fn new(epoch: usize, loss: &Loss, elapsed_s: f64) -> Self {
+    pub(crate) fn new(epoch: usize, loss: &Loss, n_cells: usize, elapsed_s: f64) -> Self {
         let Loss {
             total,
             gene,
@@ -156,17 +180,41 @@ impl Epoch {
             voxel,
             density,
             entropy,
+            n_cells,
+            step: None,
+            spread: None,
             elapsed_s,
         }
     }
 }
 
+/// The loss of what is predicted, and its gradient in place of that.
+///
+/// * `predicted`: A, (genes + 1, voxels), whose last row is the sum of P over `n_cells` cells; on return W, and by the
+///   last row the slope of the loss by every cell's probability, u_j / C
+pub(crate) fn evaluate(
+    measured: &Measured,
+    objective: &Objective,
+    prior: Option<&DensityPrior>,
+    predicted: &mut Array2<f64>,
+    n_cells: usize,
+    entropy: Option<f64>,
+) -> Loss {
+    let share = 1.0 / n_cells as f64;
+    let n_genes = predicted.nrows() - 1;
+    let (expression, mut density) = predicted.view_mut().split_at(Axis(0), n_genes);
+    // Density of the share of cells, q; and back, from the slope by q to that by P.
+    density *= share;
+    let slope = density.as_slice_mut().expect("one row in standard layout");
+    let loss = measured.evaluate(objective, prior, expression, slope, entropy);
+    density *= share;
+    loss
+}
+
 /// One pass over the logits: products, softmax and step by super-blocks of cells. Nothing in it grows with cells × voxels.
 struct Pass<T> {
     products: Products,
-    /// Cells of all ranks.
-    n_cells: usize,
-    /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`](Self::evaluate) W, likewise.
+    /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`] W, likewise.
     predicted: Array2<f64>,
     /// Sum of the rows' entropies, one number.
     entropy: [f64; 1],
@@ -181,17 +229,16 @@ struct Pass<T> {
 impl<T: Real> Pass<T> {
     /// A pass over the cells of `range`, (cells, genes).
     fn new(cells: &SparseRows, range: Range<usize>, n_voxels: usize, precision: Precision) -> Self {
-        let n_cells = cells.n_rows();
-        let products = Products::new::<T>(cells, range, n_voxels, precision);
-        let (tiles, n_genes) = (products.tiles(), products.n_genes());
+        let layout = Layout::new::<T>(range.len(), n_voxels, cells.density(), precision);
+        let products = Products::new::<T>(cells, range, layout);
+        let (tiles, n_genes) = (layout.tiles, products.n_genes());
         let zeros = |n: usize| vec![T::default(); n];
         Self {
-            n_cells,
             predicted: Array2::zeros((n_genes, n_voxels)),
             entropy: [0.0],
             weights: zeros(tiles.len(n_genes)),
             sums: zeros(tiles.len(n_genes)),
-            rows: zeros(products.cells_per_block() * tiles.row_stride::<T>()),
+            rows: zeros(layout.cells_per_block * layout.stride::<T>()),
             products,
         }
     }
@@ -209,28 +256,7 @@ impl<T: Real> Pass<T> {
         self.collect(state);
     }
 
-    /// The loss of what is predicted, and its gradient in place of that.
-    fn evaluate(
-        &mut self,
-        measured: &Measured,
-        objective: &Objective,
-        prior: Option<&DensityPrior>,
-        entropy: Option<f64>,
-    ) -> Loss {
-        let share = 1.0 / self.n_cells as f64;
-        let (expression, mut density) = self
-            .predicted
-            .view_mut()
-            .split_at(Axis(0), self.products.n_genes() - 1);
-        // Density of the share of cells, q; and back, from the slope by q to that by P.
-        density *= share;
-        let slope = density.as_slice_mut().expect("one row in standard layout");
-        let loss = measured.evaluate(objective, prior, expression, slope, entropy);
-        density *= share;
-        loss
-    }
-
-    /// One step of Adam down the gradients left by [`evaluate`](Self::evaluate), then A, q and entropy of the new logits:
+    /// One step of Adam down the gradients left by [`evaluate`], then A, q and entropy of the new logits:
     /// one pass does both.
     fn step(&mut self, state: &mut AdamState<T>, step: AdamStep<T>) {
         let tiles = self.products.tiles();

@@ -1,0 +1,541 @@
+//! The factored solver: mirror descent on the rows of P, whose logits always are S Zᵀ + 1 bᵀ.
+//!
+//! The loss sees P through A = Pᵀ S and the density q alone, so its gradient by P is `S_i·W_j + u_j / C` with `W = ∂L/∂A`
+//! and `u = ∂L/∂q`. Mirror descent on each row's simplex subtracts a step of that from the logits: `Z ← Z − η W`, `b ← b − η u / C`.
+//! Nothing that grows with cells × voxels exists outside the super-block in work, and there is no random start.
+
+use crate::factored_pass::FactoredPass;
+use crate::factors::Factors;
+use crate::iterates::Iterates;
+use crate::lanes::Real;
+use crate::probe::{Probe, Reach};
+use crate::products::{Layout, Products};
+use crate::train::{Epoch, evaluate, shard, workers};
+use crate::{MapError, MirrorSettings, Precision, Problem};
+use ndarray::{Array2, ArrayView1, Zip};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::ops::Range;
+use std::time::Instant;
+use tangram_comm::{Communicator, Solo};
+use tangram_core::{CellParts, Loss, Measured, SparseRows};
+
+/// A step changes a cell's logits by at most this, mean over the probe's cells.
+const REACH: f64 = 1.5;
+/// A voxel's share of the density may fall to this part of its prior before its pull grows no further.
+const LEAST_SHARE: f64 = 0.02;
+/// Passes over which progress is judged.
+const WINDOW: usize = 10;
+/// Fewer cells than this for every voxel tell too little of the whole.
+const LEAST_CELLS: usize = 4;
+/// Tolerance of the passes over a part of the cells.
+const PART_TOLERANCE: f64 = 5e-3;
+/// Mean relative change of the density that counts as none, in tolerances.
+const DENSITY_TOLERANCE: f64 = 20.0;
+/// A loss above the best by this share of it, or of the whole descent so far, is out of hand.
+const OUT_OF_HAND: f64 = 0.1;
+/// The reach of a step is multiplied by the first at a pass with the least loss so far, by the second at every other.
+const GROW: f64 = 1.05;
+const SHRINK: f64 = 0.95;
+/// A loss above the best by less than this share of it is the same.
+const ROUNDING: f64 = 1e-6;
+/// A step brings the factors by at most this share to where a temperature pulls them.
+const LARGEST_PULL: f64 = 0.1;
+/// After so many passes without a new best the solver goes back to the best.
+const PATIENCE: usize = 20;
+/// A prior weight of 0 counts as this share of the mean when logits begin at its logarithm.
+const LEAST_PRIOR: f64 = 1e-6;
+
+/// What the factored solver has learned.
+#[derive(Debug, Clone)]
+pub struct Mirrored {
+    factors: Factors,
+    history: Vec<Epoch>,
+    chosen: usize,
+    stopped_early: bool,
+}
+
+impl Mirrored {
+    /// Z and b.
+    #[must_use]
+    pub fn factors(&self) -> &Factors {
+        &self.factors
+    }
+
+    /// The loss terms of every pass, each of the factors before its step.
+    #[must_use]
+    pub fn history(&self) -> &[Epoch] {
+        &self.history
+    }
+
+    /// The pass whose factors these are: that of the least loss, or with a temperature the last.
+    #[must_use]
+    pub fn chosen(&self) -> &Epoch {
+        &self.history[self.chosen]
+    }
+
+    /// Whether loss and densities came to rest before the last pass.
+    #[must_use]
+    pub fn stopped_early(&self) -> bool {
+        self.stopped_early
+    }
+}
+
+/// Learns the mapping by mirror descent, without a cells × voxels state.
+///
+/// `start`: factors to begin from; without, Z = 0 and b = log d. `watch` is called once per pass.
+///
+/// # Errors
+/// [`MapError`]: a setting out of range, cells that cannot be read, a loss that is no number at the start.
+pub fn train_mirror<C: CellParts>(
+    problem: &Problem<C>,
+    settings: &MirrorSettings,
+    start: Option<&Factors>,
+    watch: &mut (dyn FnMut(&Epoch) + Send),
+) -> Result<Mirrored, MapError> {
+    train_mirror_shard(problem, settings, start, &Solo, watch)
+}
+
+/// [`train_mirror`] on one of several ranks: each takes an equal share of consecutive cells; all get the same factors.
+///
+/// # Errors
+/// As [`train_mirror`].
+pub fn train_mirror_shard<C: CellParts>(
+    problem: &Problem<C>,
+    settings: &MirrorSettings,
+    start: Option<&Factors>,
+    comm: &impl Communicator,
+    watch: &mut (dyn FnMut(&Epoch) + Send),
+) -> Result<Mirrored, MapError> {
+    settings.check()?;
+    let pool = workers(settings.threads)?;
+    pool.install(|| match settings.precision {
+        Precision::F64 => Mirror::<f64, _, _>::new(problem, settings, start, comm)?.train(watch),
+        _ => Mirror::<f32, _, _>::new(problem, settings, start, comm)?.train(watch),
+    })
+}
+
+/// The cells of the passes at a time: a part of them cut for products, or all.
+enum Cells {
+    Cut(Box<Products>),
+    /// Read and cut at every pass.
+    Streamed,
+}
+
+struct Mirror<'a, T, C, K> {
+    problem: &'a Problem<C>,
+    settings: &'a MirrorSettings,
+    comm: &'a K,
+    measured: Measured,
+    layout: Layout,
+    probe: Probe<T>,
+    pass: FactoredPass<T>,
+    iterates: Iterates,
+    /// log d, (voxels): with Z = 0 where logits begin, and where a temperature pulls to.
+    rest: Vec<f64>,
+    /// Cells of this rank.
+    range: Range<usize>,
+    history: Vec<Epoch>,
+    /// How far a step may change a logit; halved whenever the solver has to go back.
+    reach: f64,
+    /// A pass whose step is made far too long.
+    #[cfg(test)]
+    sabotage: Option<usize>,
+}
+
+/// What a stage of passes, over a part of the cells or all, ended with.
+struct Stage {
+    factors: Array2<f64>,
+    chosen: usize,
+    settled: bool,
+}
+
+impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
+    fn new(
+        problem: &'a Problem<C>,
+        settings: &'a MirrorSettings,
+        start: Option<&Factors>,
+        comm: &'a K,
+    ) -> Result<Self, MapError> {
+        let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
+        let range = shard(problem.n_cells(), comm);
+        let probe = Probe::<T>::new(problem.cells(), &range, n_voxels)?;
+        // All ranks and parts must agree on the layout, so it follows the probe of all ranks.
+        let mut density = [probe.density()];
+        comm.sum(&mut density);
+        let density = density[0] / comm.size() as f64;
+        let layout = Layout::new::<T>(range.len(), n_voxels, density, settings.precision);
+        let least = LEAST_PRIOR / n_voxels as f64;
+        let rest: Vec<f64> = match problem.prior() {
+            Some(prior) => prior.weights().iter().map(|d| d.max(least).ln()).collect(),
+            None => vec![0.0; n_voxels],
+        };
+        let begin = match start {
+            Some(factors) if factors.by_gene().dim() != (n_genes + 1, n_voxels) => {
+                return Err(MapError::Start {
+                    factor_voxels: factors.n_voxels(),
+                    factor_genes: factors.n_genes(),
+                    n_voxels,
+                    n_genes,
+                });
+            }
+            Some(factors) => factors.by_gene().to_owned(),
+            None => {
+                let mut begin = Array2::zeros((n_genes + 1, n_voxels));
+                begin.row_mut(n_genes).assign(&ArrayView1::from(&rest));
+                begin
+            }
+        };
+        Ok(Self {
+            measured: Measured::new(problem.voxels().transpose().to_dense()),
+            pass: FactoredPass::new(layout, n_genes + 1),
+            iterates: Iterates::new(begin),
+            problem,
+            settings,
+            comm,
+            layout,
+            probe,
+            rest,
+            range,
+            history: Vec::new(),
+            reach: REACH,
+            #[cfg(test)]
+            sabotage: None,
+        })
+    }
+
+    fn train(mut self, watch: &mut (dyn FnMut(&Epoch) + Send)) -> Result<Mirrored, MapError> {
+        let begun = Instant::now();
+        let mut watch = |epoch: &mut Epoch| {
+            epoch.elapsed_s = begun.elapsed().as_secs_f64();
+            watch(epoch);
+        };
+        let mut part = self.settings.first_part;
+        let enough = LEAST_CELLS * self.problem.n_voxels();
+        while part > 1 && self.problem.n_cells() / part < enough {
+            part /= 2;
+        }
+        while part > 1 && self.history.len() < self.settings.passes / 2 {
+            let sample = self.sample(part)?;
+            let n_cells = sample.n_cells();
+            let last = self.settings.passes / 2;
+            self.stage(
+                &mut Cells::Cut(Box::new(sample)),
+                n_cells,
+                last,
+                self.settings.tolerance.max(PART_TOLERANCE),
+                &mut watch,
+            )?;
+            self.iterates.restart();
+            self.reach = REACH;
+            part /= 2;
+        }
+        let mut cells = match self.problem.cells().whole() {
+            Some(cells) => {
+                let products = Products::new::<T>(cells, self.range.clone(), self.layout);
+                Cells::Cut(Box::new(products))
+            }
+            None => Cells::Streamed,
+        };
+        let (n_cells, last) = (self.range.len(), self.settings.passes);
+        let tolerance = self.settings.tolerance;
+        let stage = self.stage(&mut cells, n_cells, last, tolerance, &mut watch)?;
+        Ok(Mirrored {
+            factors: Factors::rounded(stage.factors, self.settings.precision),
+            chosen: stage.chosen,
+            stopped_early: stage.settled && self.history.len() < self.settings.passes,
+            history: self.history,
+        })
+    }
+
+    /// This rank's share of one cell of every `part` consecutive ones, by the seed: cells that lie together in a file are alike.
+    fn sample(&self, part: usize) -> Result<Products, MapError> {
+        let mut chance = ChaCha8Rng::seed_from_u64(self.settings.seed);
+        let n_cells = self.problem.n_cells();
+        let mut chosen = Vec::with_capacity(self.range.len() / part + 1);
+        // Groups are of all cells, whatever the ranks.
+        for first in (self.range.start / part * part..self.range.end).step_by(part) {
+            chance.set_word_pos(2 * first as u128);
+            let cell = first + (chance.next_u64() % part as u64) as usize;
+            if self.range.contains(&cell) && cell < n_cells {
+                chosen.push(cell);
+            }
+        }
+        let sample = self.problem.cells().select(&chosen);
+        let sample = sample.map_err(|e| MapError::Cells(e.into()))?;
+        Ok(Products::new::<T>(&sample, 0..sample.n_rows(), self.layout))
+    }
+
+    /// Passes over the same cells until loss and density are at rest, or `last` passes are done.
+    ///
+    /// * `n_cells`: cells of this rank in a pass
+    /// * `tolerance`: change of the loss that counts as rest
+    fn stage(
+        &mut self,
+        cells: &mut Cells,
+        n_cells: usize,
+        last: usize,
+        tolerance: f64,
+        watch: &mut dyn FnMut(&mut Epoch),
+    ) -> Result<Stage, MapError> {
+        let settings = self.settings;
+        let keeps_best = settings.temperature.is_none();
+        let mut total = [n_cells as f64];
+        self.comm.sum(&mut total);
+        let n_cells = total[0] as usize;
+        let mut progress = Progress::default();
+        let mut point = Array2::zeros((self.problem.n_genes() + 1, self.problem.n_voxels()));
+        let mut best = Best {
+            factors: point.clone(),
+            loss: f64::INFINITY,
+            pass: self.history.len(),
+            last_good: self.history.len(),
+        };
+        let mut settled = false;
+        while self.history.len() < last {
+            self.iterates.point(&mut point);
+            self.predict(cells, &mut point)?;
+            let mut entropy = [self.pass.entropy()];
+            self.comm
+                .sum(point.as_slice_mut().expect("standard layout"));
+            self.comm.sum(&mut entropy);
+            let entropy = (settings.objective.entropy != 0.0).then_some(entropy[0]);
+            let n_genes = point.nrows() - 1;
+            let density = point.row(n_genes).to_vec();
+            let silent = silent_genes(&point);
+            let loss = evaluate(
+                &self.measured,
+                &settings.objective,
+                self.problem.prior(),
+                &mut point,
+                n_cells,
+                entropy,
+            );
+            for k in silent {
+                point.row_mut(k).fill(0.0);
+            }
+            let stuck = keeps_best && self.history.len() >= best.last_good + PATIENCE;
+            let hold = stuck
+                || !loss.total.is_finite()
+                || loss.total > best.loss + OUT_OF_HAND * best.loss.abs().max(progress.descent());
+            let epoch = self.record(&loss, n_cells);
+            if hold {
+                if best.loss.is_infinite() {
+                    return Err(MapError::Diverged {
+                        epoch: self.history.len(),
+                        loss: loss.total,
+                    });
+                }
+                self.reach *= 0.5;
+                best.last_good = self.history.len();
+                self.iterates.restart_at(best.factors.view());
+                watch(&mut self.history[epoch]);
+                continue;
+            }
+            if loss.total < best.loss || !keeps_best {
+                best.loss = loss.total.min(best.loss);
+                (best.pass, best.last_good) = (epoch, epoch);
+                self.iterates.point(&mut best.factors);
+            }
+            // On its way to rest with a temperature the loss alone may rise.
+            let worse = keeps_best && loss.total > best.loss + ROUNDING * best.loss.abs();
+            let turn = if worse { SHRINK } else { GROW };
+            self.reach = (self.reach * turn).min(REACH);
+            self.step(&mut point, n_cells, epoch);
+            watch(&mut self.history[epoch]);
+            progress.push(loss.total, density);
+            settled = progress.rests(tolerance);
+            if settled {
+                break;
+            }
+        }
+        Ok(Stage {
+            factors: best.factors,
+            chosen: best.pass,
+            settled,
+        })
+    }
+
+    /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row.
+    fn predict(&mut self, cells: &mut Cells, factors: &mut Array2<f64>) -> Result<(), MapError> {
+        let pass = &mut self.pass;
+        pass.begin(factors.view());
+        match cells {
+            Cells::Cut(products) => pass.add(products),
+            Cells::Streamed => {
+                let layout = self.layout;
+                let parts = self.problem.cells();
+                let mut add = |_, part: &SparseRows| {
+                    pass.add(&mut Products::new::<T>(part, 0..part.n_rows(), layout));
+                    Ok(())
+                };
+                parts
+                    .for_each_part(self.range.clone(), &mut add)
+                    .map_err(|e| MapError::Cells(e.into()))?;
+            }
+        }
+        pass.finish(factors);
+        Ok(())
+    }
+
+    /// Follows the gradient left in `slope` by [`evaluate`], with the terms that act on the factors themselves.
+    fn step(&mut self, slope: &mut Array2<f64>, n_cells: usize, epoch: usize) {
+        let objective = &self.settings.objective;
+        let last = slope.nrows() - 1;
+        let steepest = -objective.density / (LEAST_SHARE * n_cells as f64);
+        slope.row_mut(last).mapv_inplace(|u| u.max(steepest));
+        let Reach {
+            spread,
+            mut largest,
+        } = self.probe.reach(slope.view(), self.comm);
+        let pull = self
+            .settings
+            .temperature
+            .map_or(0.0, |kappa| spread / kappa);
+        if pull != 0.0 || objective.entropy != 0.0 {
+            // ∂/∂P of τ KL(P ‖ rows ∝ d) is τ (logits − log d), of λ_r H it is −λ_r logits, up to constants of a row.
+            self.iterates.add_point(slope, pull - objective.entropy);
+            let weight = slope.row_mut(last);
+            Zip::from(weight)
+                .and(&ArrayView1::from(&self.rest))
+                .for_each(|slope, &rest| *slope -= pull * rest);
+            largest = self.probe.reach(slope.view(), self.comm).largest;
+        }
+        // A gradient that moves nothing (one voxel, say) needs no step.
+        let mut step = if largest > 0.0 {
+            self.reach / largest
+        } else {
+            0.0
+        };
+        if pull > 0.0 {
+            step = step.min(LARGEST_PULL / pull);
+        }
+        #[cfg(test)]
+        if self.sabotage == Some(epoch) {
+            step *= 1e4;
+        }
+        self.iterates.follow(slope, step);
+        let epoch = &mut self.history[epoch];
+        (epoch.step, epoch.spread) = (Some(step), Some(spread));
+    }
+
+    /// Adds a line to the history; returns its place.
+    fn record(&mut self, loss: &Loss, n_cells: usize) -> usize {
+        let number = self.history.len() + 1;
+        self.history.push(Epoch::new(number, loss, n_cells, 0.0));
+        number - 1
+    }
+}
+
+/// Genes that no cell of the pass expresses. The slope by a prediction of 0 is that of a clamped norm, 10⁸ times the usual: it says
+/// nothing of the gene, and its Z would say less of a cell that does express it.
+fn silent_genes(predicted: &Array2<f64>) -> Vec<usize> {
+    let genes = 0..predicted.nrows() - 1;
+    genes
+        .filter(|&k| predicted.row(k).iter().all(|&a| a == 0.0))
+        .collect()
+}
+
+/// The factors of the least loss so far, (genes + 1, voxels).
+struct Best {
+    factors: Array2<f64>,
+    loss: f64,
+    pass: usize,
+    /// When it was last found, or gone back to.
+    last_good: usize,
+}
+
+/// Losses and densities of a stage.
+#[derive(Debug, Default)]
+struct Progress {
+    losses: Vec<f64>,
+    densities: Vec<Vec<f64>>,
+}
+
+impl Progress {
+    fn push(&mut self, loss: f64, density: Vec<f64>) {
+        self.losses.push(loss);
+        self.densities.push(density);
+        if self.densities.len() > WINDOW + 1 {
+            self.densities.remove(0);
+        }
+    }
+
+    /// From the first loss to the last.
+    fn descent(&self) -> f64 {
+        match (self.losses.first(), self.losses.last()) {
+            (Some(first), Some(last)) => (first - last).abs(),
+            _ => 0.0,
+        }
+    }
+
+    /// Whether the last [`WINDOW`] passes changed loss and density less than `tolerance` allows.
+    fn rests(&self, tolerance: f64) -> bool {
+        if tolerance == 0.0 || self.losses.len() <= WINDOW {
+            return false;
+        }
+        let last = &self.losses[self.losses.len() - 1 - WINDOW..];
+        let highest = last.iter().copied().fold(f64::MIN, f64::max);
+        let lowest = last.iter().copied().fold(f64::MAX, f64::min);
+        let change: f64 = self.densities[0]
+            .iter()
+            .zip(&self.densities[WINDOW])
+            .map(|(a, b)| (a - b).abs())
+            .sum();
+        let cells: f64 = self.densities[WINDOW].iter().sum();
+        highest - lowest < tolerance * lowest.abs().max(self.descent())
+            && change < DENSITY_TOLERANCE * tolerance * cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tangram_core::Objective;
+
+    const SETTINGS: MirrorSettings = MirrorSettings {
+        objective: Objective {
+            gene: 1.0,
+            voxel: 0.0,
+            density: 1.0,
+            entropy: 0.0,
+        },
+        passes: 80,
+        temperature: None,
+        first_part: 1,
+        seed: 1,
+        threads: 1,
+        precision: Precision::F32,
+        tolerance: 0.0,
+    };
+
+    fn problem() -> Problem {
+        let matrix = |rows: u32, salt: u32| {
+            let mut out = SparseRows::empty(12);
+            for i in 0..rows {
+                let value = |k: u32| ((i * 7 + k * 13 + salt * 5) % 11) as f32;
+                out.push_row((0..12).map(|k| (k, (value(k) - 5.0).max(0.0))));
+            }
+            out
+        };
+        let prior = tangram_core::DensityPrior::uniform(9).ok();
+        Problem::new(matrix(40, 0), matrix(9, 3), prior).expect("fits")
+    }
+
+    #[test]
+    fn a_step_that_is_far_too_long_is_taken_back() {
+        let problem = problem();
+        let undisturbed = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, &Solo).unwrap();
+        let undisturbed = undisturbed.train(&mut |_| ()).unwrap();
+        let mut mirror = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, &Solo).unwrap();
+        mirror.sabotage = Some(30);
+        let mirrored = mirror.train(&mut |_| ()).unwrap();
+        let loss = |m: &Mirrored, pass: usize| m.history()[pass].total;
+        let before = mirrored.history()[..31].iter().map(|e| e.total);
+        let before = before.fold(f64::INFINITY, f64::min);
+        assert!(loss(&mirrored, 31) > before + 0.01, "the step did harm");
+        assert!(mirrored.chosen().total <= before, "the harm was undone");
+        let behind = mirrored.chosen().total - undisturbed.chosen().total;
+        assert!(behind < 5e-3, "{behind} behind the undisturbed run");
+    }
+}
