@@ -121,7 +121,7 @@ pub fn add_most_probable_cells(
     cells: &Dataset,
 ) -> Result<()> {
     let best = MostProbableCell::of_voxels(mapping)?;
-    let names = mapping.cells()?;
+    let names = cells.obs_names()?;
     let name = |b: &Option<MostProbableCell>| b.map(|b| names[b.cell].clone()).unwrap_or_default();
     obs.set(
         "most_probable_cell",

@@ -1,6 +1,6 @@
 //! The command line as a whole: global flags and the list of commands.
 
-use crate::commands::{InspectArgs, MapArgs, ProjectArgs, ScoreArgs, SimulateArgs};
+use crate::commands::{InspectArgs, MapArgs, PlaceArgs, ProjectArgs, ScoreArgs, SimulateArgs};
 use crate::{exit, versions};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -76,6 +76,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Learn where every cell sits
     Map(Box<MapArgs>),
+    /// Put cells that were not in the training where a mapping says
+    Place(PlaceArgs),
     /// Carry cell types, genes or other annotations of the cells into space
     Project(ProjectArgs),
     /// Compare predicted with measured genes

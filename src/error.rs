@@ -118,7 +118,7 @@ pub enum CliError {
     },
     /// Less memory than the mapping needs.
     #[error(
-        "mapping {n_cells} cells onto {n_voxels} voxels needs about {needed} of memory, and {available} are free; take fewer cells or voxels, or a machine with more memory"
+        "mapping {n_cells} cells onto {n_voxels} voxels needs about {needed} of memory, and {available} are free; {remedy}"
     )]
     Memory {
         /// Number of cells.
@@ -129,6 +129,8 @@ pub enum CliError {
         needed: String,
         /// Bytes available, for people.
         available: String,
+        /// What would help.
+        remedy: &'static str,
     },
 }
 

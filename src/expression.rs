@@ -3,6 +3,7 @@
 use crate::error::{CliError, examples};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 use tangram_core::{Normalize, SparseRows, library_factors, scale_rows};
 use tangram_store::{Dataset, Matrix, MatrixName, Names, StoreError};
@@ -114,6 +115,43 @@ impl ExpressionFile {
             counts.columns.append(&rows.select_columns(columns));
         })?;
         Ok(counts)
+    }
+
+    /// The columns asked for of some rows.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read_cells(
+        &self,
+        rows: Range<usize>,
+        columns: &[usize],
+    ) -> Result<SparseRows, StoreError> {
+        Ok(self.matrix()?.read_rows(rows)?.select_columns(columns))
+    }
+
+    /// The sums of all rows and columns; one pass over the file.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn sums(&self) -> Result<(Vec<f64>, Vec<f64>), StoreError> {
+        let (mut row_sums, mut column_sums) = (Vec::new(), vec![0.0; self.genes.len()]);
+        self.for_each_block(|rows| {
+            row_sums.extend(rows.row_sums());
+            let sums = rows.column_sums();
+            column_sums
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(sum, s)| *sum += s);
+        })?;
+        Ok((row_sums, column_sums))
+    }
+
+    /// Most entries that so many of its columns hold.
+    #[must_use]
+    pub fn most_entries(&self, n_columns: usize) -> u64 {
+        let all = (self.names.len() * n_columns) as u64;
+        let stored = self.matrix().ok().and_then(|m| m.stored_entries());
+        stored.map_or(all, |stored| all.min(stored as u64))
     }
 
     /// The total of every row.

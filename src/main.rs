@@ -4,14 +4,17 @@
 
 mod annotations;
 mod args;
+mod cell_expression;
 mod commands;
 mod config;
 mod error;
 mod exit;
 mod expression;
+mod factors_file;
 mod gene_list;
 mod gene_transfer;
 mod interrupt;
+mod learned;
 mod map_inputs;
 mod map_settings;
 mod mapping_file;

@@ -1,20 +1,22 @@
 //! What `tangram map` reads: both files, their training genes, the prior.
 
+use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::{CliError, examples};
-use crate::expression::{Counts, ExpressionFile, OfBoth};
-use crate::map_settings::MapSettings;
+use crate::expression::{ExpressionFile, OfBoth};
+use crate::map_settings::{MapSettings, Solver, Stream};
 use crate::report::{Report, count};
 use crate::values::PriorChoice;
 use crate::{gene_list, memory};
 use anyhow::{Result, bail};
 use ndarray::Array2;
 use std::path::Path;
+use std::sync::Arc;
 use tangram_core::normalize::transform;
 use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
-    align, drop_zero_genes, library_factors, scale_rows,
+    align, drop_zero_genes, library_factors, median_positive, scale_rows,
 };
-use tangram_mapper::{Problem, memory_needed};
+use tangram_mapper::{Problem, memory_needed, mirror_memory_needed};
 use tangram_store::{fingerprint, read_npy};
 
 /// Both files, and the training genes of both.
@@ -29,16 +31,18 @@ pub struct Inputs {
     /// Shared genes that are zero everywhere on one side.
     pub dropped: Vec<String>,
     /// What is trained on.
-    pub problem: Problem,
+    pub problem: Problem<CellExpression>,
     /// Values to score, if they are not those that are trained on.
-    pub untransformed: Option<(SparseRows, SparseRows)>,
+    pub untransformed: Option<(CellExpression, SparseRows)>,
+    /// Median total of the cells, where they were brought to it.
+    pub library_median: Option<f64>,
 }
 
 /// One of the two files.
 #[derive(Debug)]
 pub struct Side {
     /// Its matrix and names.
-    pub file: ExpressionFile,
+    pub file: Arc<ExpressionFile>,
     /// SHA-256 of its contents.
     pub sha256: String,
 }
@@ -61,34 +65,74 @@ pub fn read(settings: &MapSettings, report: Report) -> Result<Inputs> {
     };
     let shared =
         align(cells.genes(), voxels.genes(), &choice).of_both(&settings.cells, &settings.voxels)?;
-    check_memory(settings, &cells, &voxels, shared.names.len(), 0)?;
+    let cells = Arc::new(cells);
+    let voxels = Arc::new(voxels);
+    let streamed = streams(settings, &cells, &voxels, shared.names.len());
+    check_memory(
+        settings,
+        &cells,
+        &voxels,
+        shared.names.len(),
+        (!streamed).then_some(0),
+    )?;
 
-    let cell_counts = cells.read(&shared.in_cells)?;
     let voxel_counts = voxels.read(&shared.in_voxels)?;
     refuse_zero_voxels(&voxels, &voxel_counts.row_totals)?;
+    // Streamed cells are read for their sums now, and at every pass.
+    let (held, totals, sums) = if streamed {
+        let (totals, sums) = cells.sums()?;
+        (None, totals, sums)
+    } else {
+        let counts = cells.read(&shared.in_cells)?;
+        (Some(counts.columns), counts.row_totals, counts.column_sums)
+    };
     let all_names = shared.names.clone();
-    let (genes, dropped) =
-        drop_zero_genes(shared, &cell_counts.column_sums, &voxel_counts.column_sums)
-            .of_both(&settings.cells, &settings.voxels)?;
+    let (genes, dropped) = drop_zero_genes(shared, &sums, &voxel_counts.column_sums)
+        .of_both(&settings.cells, &settings.voxels)?;
     let left = places(&genes.names, &all_names);
-    let normalized = |counts: Counts, normalize| {
-        let mut values = if left.len() == counts.columns.n_cols() {
-            counts.columns
+    let normalized = |columns: SparseRows, factors: Option<&[f64]>| {
+        let mut values = if left.len() == columns.n_cols() {
+            columns
         } else {
-            counts.columns.select_columns(&left)
+            columns.select_columns(&left)
         };
-        if normalize == Normalize::Library {
-            scale_rows(&mut values, &library_factors(&counts.row_totals));
+        if let Some(factors) = factors {
+            scale_rows(&mut values, factors);
         }
         values
     };
+    let factors = |normalize, totals: &[f64]| match normalize {
+        Normalize::Library => Some(library_factors(totals)),
+        Normalize::None => None,
+    };
     let prior = prior(settings, &voxels, &voxel_counts.row_totals)?;
-    let mut cell_values = normalized(cell_counts, settings.normalize);
-    let mut voxel_values = normalized(voxel_counts, settings.normalize_voxels);
-    let untransformed = (settings.transform != Transform::None)
-        .then(|| (cell_values.clone(), voxel_values.clone()));
-    transform(&mut cell_values, settings.transform);
-    transform(&mut voxel_values, settings.transform);
+    let voxel_factors = factors(settings.normalize_voxels, &voxel_counts.row_totals);
+    let mut voxel_values = normalized(voxel_counts.columns, voxel_factors.as_deref());
+    let cell_factors = factors(settings.normalize, &totals);
+    let library_median = cell_factors.as_ref().and_then(|_| median_positive(&totals));
+    let how = settings.transform();
+    let (cell_values, plain_cells) = match held {
+        Some(columns) => {
+            let mut values = normalized(columns, cell_factors.as_deref());
+            let plain = (how != Transform::None).then(|| values.clone());
+            transform(&mut values, how);
+            (
+                CellExpression::Memory(values),
+                plain.map(CellExpression::Memory),
+            )
+        }
+        None => {
+            let columns = genes.in_cells.clone();
+            let values = StreamedCells::new(Arc::clone(&cells), columns, cell_factors, how);
+            let plain = (how != Transform::None).then(|| values.untransformed());
+            (
+                CellExpression::Streamed(values),
+                plain.map(CellExpression::Streamed),
+            )
+        }
+    };
+    let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
+    transform(&mut voxel_values, how);
     let inputs = Inputs {
         cells: Side {
             file: cells,
@@ -102,6 +146,7 @@ pub fn read(settings: &MapSettings, report: Report) -> Result<Inputs> {
         dropped,
         problem: Problem::new(cell_values, voxel_values, prior)?,
         untransformed,
+        library_median,
     };
     tell_inputs(&inputs, report)?;
     Ok(inputs)
@@ -226,7 +271,50 @@ fn prior(
     Ok(Some(prior))
 }
 
+/// Whether the cells are read at every pass.
+fn streams(
+    settings: &MapSettings,
+    cells: &ExpressionFile,
+    voxels: &ExpressionFile,
+    n_genes: usize,
+) -> bool {
+    match (settings.solver, settings.stream) {
+        (Solver::Adam, _) | (_, Stream::Off) => false,
+        (_, Stream::On) => true,
+        (_, Stream::Auto) => {
+            let entries = cells.most_entries(n_genes) as usize;
+            let needed = needed(settings, cells, voxels, n_genes, Some(entries));
+            memory::available().is_some_and(|free| needed > free / 2)
+        }
+    }
+}
+
+/// Bytes that the solver will need; `n_entries`: counts of the cells that are held, `None` if they are read at every pass.
+fn needed(
+    settings: &MapSettings,
+    cells: &ExpressionFile,
+    voxels: &ExpressionFile,
+    n_genes: usize,
+    n_entries: Option<usize>,
+) -> u64 {
+    let size = (cells.names().len(), voxels.names().len(), n_genes);
+    match settings.solver {
+        Solver::Adam => memory_needed(
+            size.0,
+            size.1,
+            size.2,
+            n_entries.unwrap_or(0),
+            &settings.adam(),
+        ),
+        Solver::Mirror => {
+            mirror_memory_needed(size.0, size.1, size.2, n_entries, settings.precision.into())
+        }
+    }
+}
+
 /// Whether memory will suffice, asked before anything large is read and again when the counts are known.
+///
+/// * `n_entries`: counts of the cells that are held, `None` if they are read at every pass
 ///
 /// # Errors
 /// [`CliError::Memory`] if not.
@@ -235,16 +323,19 @@ pub fn check_memory(
     cells: &ExpressionFile,
     voxels: &ExpressionFile,
     n_genes: usize,
-    n_entries: usize,
+    n_entries: Option<usize>,
 ) -> Result<(), CliError> {
-    let (n_cells, n_voxels) = (cells.names().len(), voxels.names().len());
-    let needed = memory_needed(n_cells, n_voxels, n_genes, n_entries, &settings.adam());
+    let needed = needed(settings, cells, voxels, n_genes, n_entries);
     match memory::available() {
         Some(available) if needed > available => Err(CliError::Memory {
-            n_cells,
-            n_voxels,
+            n_cells: cells.names().len(),
+            n_voxels: voxels.names().len(),
             needed: memory::for_people(needed),
             available: memory::for_people(available),
+            remedy: match settings.solver {
+                Solver::Adam => "take --solver mirror, which needs no cells × voxels state",
+                Solver::Mirror => "take fewer genes or voxels, or a machine with more memory",
+            },
         }),
         _ => Ok(()),
     }

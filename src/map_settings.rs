@@ -1,13 +1,16 @@
 //! What `tangram map` can be told.
 
 use crate::error::CliError;
-use crate::values::{PriorChoice, as_text, at_least_one, not_negative, positive, seed, threads};
+use crate::values::{
+    KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text, not_negative,
+    positive, seed, threads,
+};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 use tangram_core::{Keep, Normalize, Objective, Transform};
-use tangram_mapper::{AdamSettings, Precision};
+use tangram_mapper::{AdamSettings, MirrorSettings, Precision};
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
@@ -49,9 +52,17 @@ pub struct MapSettings {
     /// Likewise for voxels; by default their totals stay, since they tell how many cells are there
     #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_VOXELS, help_heading = GENES)]
     pub normalize_voxels: Normalize,
-    /// Transform both sides for training: none, sqrt or log1p; what is carried into space stays untransformed
-    #[arg(long, value_name = "HOW", default_value_t = Transform::None, help_heading = GENES)]
-    pub transform: Transform,
+    /// Transform both sides for training: none, sqrt or log1p; what is carried into space stays untransformed [default: by
+    /// --goal]
+    #[arg(long, value_name = "HOW", help_heading = GENES)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
+
+    /// What the mapping is for; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
+    /// with --solver adam package]
+    #[arg(long, value_enum, help_heading = OBJECTIVE)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
 
     /// Where cells are expected: rna (in proportion to each voxel's counts), uniform, obs:COLUMN of the voxels, or none
     #[arg(long, value_name = "WHICH", default_value_t = PriorChoice::Rna, help_heading = OBJECTIVE)]
@@ -60,9 +71,10 @@ pub struct MapSettings {
     /// Weight of every gene having the right pattern over the voxels
     #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = not_negative, help_heading = OBJECTIVE)]
     pub lambda_g1: f64,
-    /// Weight of every voxel having the right mix of genes
-    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = not_negative, help_heading = OBJECTIVE)]
-    pub lambda_g2: f64,
+    /// Weight of every voxel having the right mix of genes [default: by --goal]
+    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_g2: Option<f64>,
     /// Weight of the cells lying as densely as the prior expects [default: 1, or 0 with --prior none]
     #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,22 +82,37 @@ pub struct MapSettings {
     /// Weight of every cell sitting in few voxels (entropy)
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = not_negative, help_heading = OBJECTIVE)]
     pub lambda_r: f64,
+    /// How far a cell's logits may spread over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
+    /// held-out genes; less is smoother [default: by --goal]
+    #[arg(long, value_name = "KAPPA", help_heading = OBJECTIVE)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
 
-    /// Passes over the data
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, help_heading = TRAINING)]
-    pub epochs: usize,
-    /// Learning rate: the size of the optimiser's steps
-    #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = positive, help_heading = TRAINING)]
-    pub lr: f64,
+    /// How the mapping is found
+    #[arg(long, value_enum, default_value_t = Solver::Mirror, help_heading = TRAINING)]
+    pub solver: Solver,
+    /// Most passes over the data; mirror ends by itself, mostly within 100 [default: 500, with --solver adam 1000]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Learning rate of adam: the size of its steps; mirror finds its own [default: 0.1]
+    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
     /// Where chance begins; the same seed gives the same result
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed, help_heading = TRAINING)]
     pub seed: u64,
-    /// Stop early once 50 epochs improve the loss by less than this share of it (0: never)
-    #[arg(long, value_name = "CHANGE", default_value_t = 0.0, value_parser = not_negative, help_heading = TRAINING)]
-    pub tolerance: f64,
-    /// How the mapping is found
-    #[arg(long, value_enum, default_value_t = Solver::Adam, help_heading = TRAINING)]
-    pub solver: Solver,
+    /// Stop once the loss changes by less than this share of it, over 10 passes of mirror or 50 of adam (0: never)
+    /// [default: 0.0005, with --solver adam 0]
+    #[arg(long, value_name = "CHANGE", value_parser = not_negative, help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = TRAINING)]
+    pub batches: usize,
+    /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
+    #[arg(long, value_enum, default_value_t = Stream::Auto, help_heading = TRAINING)]
+    pub stream: Stream,
     /// Precision of the numbers: bf16 is faster and rougher, f64 is for checking
     #[arg(long, value_enum, default_value_t = PrecisionChoice::F32, help_heading = TRAINING)]
     pub precision: PrecisionChoice,
@@ -93,14 +120,16 @@ pub struct MapSettings {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Begin from these logits, a NumPy array of cells × voxels, instead of random ones
+    /// Begin from these logits, a NumPy array of cells × voxels, instead of random ones (adam only)
     #[arg(long, value_name = "FILE.npy", help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_logits: Option<PathBuf>,
 
-    /// What is stored of every cell's probabilities: all, mass:SHARE (few that hold at least this share) or top:N
-    #[arg(long, value_name = "WHAT", default_value_t = Keep::Mass(0.999), help_heading = OUTPUT)]
-    pub keep: Keep,
+    /// What is stored of every cell's probabilities: all, mass:SHARE (few that hold at least this share), top:N, or none,
+    /// since mirror's factors give them back [default: mass:0.999, with mirror none above 50 million cells × voxels]
+    #[arg(long, value_name = "WHAT", help_heading = OUTPUT)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<KeepChoice>,
     /// File format of the mapping
     #[arg(long, value_enum, default_value_t = MappingFormat::Zarr, help_heading = OUTPUT)]
     pub format: MappingFormat,
@@ -110,8 +139,34 @@ pub struct MapSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Solver {
-    /// Gradient steps on a logit per cell and voxel, as the original package does.
+    /// Mirror descent on weights of voxels and genes: no cells × voxels state, the same optimum in fewer passes
+    Mirror,
+    /// Gradient steps on a logit per cell and voxel, as the original package does
     Adam,
+}
+
+/// What a mapping is for: measured settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// Genes that the voxels lack: smoother, each voxel's mix counts
+    Impute,
+    /// Where each cell sits: sharper, each voxel's mix counts most
+    Place,
+    /// The loss of the original package
+    Package,
+}
+
+/// Whether cells are read at every pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// If memory is short
+    Auto,
+    /// Always
+    On,
+    /// Never
+    Off,
 }
 
 /// Precision of training.
@@ -137,6 +192,15 @@ pub enum MappingFormat {
 }
 
 impl MappingFormat {
+    /// Name of the factors' file in a run directory.
+    #[must_use]
+    pub fn factors_name(self) -> &'static str {
+        match self {
+            Self::Zarr => "factors.zarr",
+            Self::H5ad => "factors.h5ad",
+        }
+    }
+
     /// Name of the mapping's file in a run directory.
     #[must_use]
     pub fn file_name(self) -> &'static str {
@@ -161,10 +225,21 @@ impl MapSettings {
             (PriorChoice::None, _) => 0.0,
             (_, weight) => weight.unwrap_or(1.0),
         };
-        if self.lambda_g1 == 0.0 && self.lambda_g2 == 0.0 {
+        let goal = *self.goal.get_or_insert(match self.solver {
+            Solver::Mirror => Goal::Impute,
+            Solver::Adam => Goal::Package,
+        });
+        let goal = goal.settings();
+        self.transform.get_or_insert(goal.transform);
+        let lambda_g2 = *self.lambda_g2.get_or_insert(goal.lambda_g2);
+        if self.lambda_g1 == 0.0 && lambda_g2 == 0.0 {
             let text =
                 "--lambda-g1 and --lambda-g2 are both 0: nothing would be learned from the genes";
             return Err(CliError::Usage(text.to_owned()));
+        }
+        match self.solver {
+            Solver::Mirror => self.resolve_mirror(goal.temperature)?,
+            Solver::Adam => self.resolve_adam()?,
         }
         self.lambda_d = Some(density);
         self.threads = Some(threads(self.threads));
@@ -178,26 +253,165 @@ impl MapSettings {
         Ok(self)
     }
 
-    /// What the solver needs of resolved settings.
+    fn resolve_mirror(&mut self, temperature: Temperature) -> Result<(), CliError> {
+        let refuse = |flag: &str, why: &str| {
+            let text = format!("{flag}: {why}; leave it out, or add --solver adam");
+            Err(CliError::Usage(text))
+        };
+        if self.init_logits.is_some() {
+            return refuse(
+                "--init-logits",
+                "the mirror solver has no logit for every cell and voxel to begin from",
+            );
+        }
+        if self.lr.is_some() {
+            return refuse("--lr", "the mirror solver finds its own steps");
+        }
+        self.temperature.get_or_insert(temperature);
+        self.epochs.get_or_insert(500);
+        self.tolerance.get_or_insert(5e-4);
+        Ok(())
+    }
+
+    fn resolve_adam(&mut self) -> Result<(), CliError> {
+        let refuse = |flag: &str, why: &str| {
+            let text = format!("{flag}: {why}; leave it out, or take --solver mirror");
+            Err(CliError::Usage(text))
+        };
+        if self.temperature.is_some_and(|t| t != Temperature::Off) {
+            return refuse("--temperature", "the adam solver has none");
+        }
+        if self.batches > 1 {
+            return refuse(
+                "--batches",
+                "the adam solver needs every cell at every epoch",
+            );
+        }
+        if self.stream == Stream::On {
+            return refuse("--stream", "the adam solver holds the cells in memory");
+        }
+        if self.keep == Some(KeepChoice::None) {
+            return refuse(
+                "--keep none",
+                "adam's probabilities are stored nowhere else",
+            );
+        }
+        self.lr.get_or_insert(0.1);
+        self.epochs.get_or_insert(1000);
+        self.tolerance.get_or_insert(0.0);
+        Ok(())
+    }
+
+    /// What is stored of a mapping of this size; `None`: nothing but the factors.
+    #[must_use]
+    pub fn kept(&self, n_cells: usize, n_voxels: usize) -> Option<Keep> {
+        match self.keep {
+            Some(KeepChoice::None) => None,
+            Some(KeepChoice::Keep(keep)) => Some(keep),
+            None if self.solver == Solver::Mirror && n_cells * n_voxels > MOST_KEPT => None,
+            None => Some(Keep::Mass(0.999)),
+        }
+    }
+
+    /// The transform of both sides.
+    #[must_use]
+    pub fn transform(&self) -> Transform {
+        self.transform.unwrap_or_default()
+    }
+
+    /// Number of threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        threads(self.threads)
+    }
+
+    /// Most passes.
+    #[must_use]
+    pub fn passes(&self) -> usize {
+        self.epochs.unwrap_or(1)
+    }
+
+    fn objective(&self) -> Objective {
+        Objective {
+            gene: self.lambda_g1,
+            voxel: self.lambda_g2.unwrap_or(0.0),
+            density: self.lambda_d.unwrap_or(0.0),
+            entropy: self.lambda_r,
+        }
+    }
+
+    /// What adam needs of resolved settings.
     #[must_use]
     pub fn adam(&self) -> AdamSettings {
         AdamSettings {
-            objective: Objective {
-                gene: self.lambda_g1,
-                voxel: self.lambda_g2,
-                density: self.lambda_d.unwrap_or(0.0),
-                entropy: self.lambda_r,
-            },
-            epochs: self.epochs,
-            learning_rate: self.lr,
+            objective: self.objective(),
+            epochs: self.passes(),
+            learning_rate: self.lr.unwrap_or(0.1),
             seed: self.seed,
-            threads: threads(self.threads),
-            precision: match self.precision {
-                PrecisionChoice::F32 => Precision::F32,
-                PrecisionChoice::Bf16 => Precision::Bf16,
-                PrecisionChoice::F64 => Precision::F64,
+            threads: self.threads(),
+            precision: self.precision.into(),
+            tolerance: self.tolerance.unwrap_or(0.0),
+        }
+    }
+
+    /// What mirror needs of resolved settings; a temperature to be found is off.
+    #[must_use]
+    pub fn mirror(&self) -> MirrorSettings {
+        MirrorSettings {
+            objective: self.objective(),
+            passes: self.passes(),
+            temperature: match self.temperature {
+                Some(Temperature::Kappa(kappa)) => Some(kappa),
+                _ => None,
             },
-            tolerance: self.tolerance,
+            first_part: self.batches,
+            seed: self.seed,
+            threads: self.threads(),
+            precision: self.precision.into(),
+            tolerance: self.tolerance.unwrap_or(0.0),
+        }
+    }
+}
+
+/// Cells × voxels up to which mirror's probabilities are stored unless asked otherwise.
+const MOST_KEPT: usize = 50_000_000;
+
+impl From<PrecisionChoice> for Precision {
+    fn from(choice: PrecisionChoice) -> Self {
+        match choice {
+            PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Bf16 => Self::Bf16,
+            PrecisionChoice::F64 => Self::F64,
+        }
+    }
+}
+
+/// What a goal sets.
+struct GoalSettings {
+    transform: Transform,
+    lambda_g2: f64,
+    temperature: Temperature,
+}
+
+impl Goal {
+    /// Measured over real pairs of data sets: docs/factored-mapping.md.
+    fn settings(self) -> GoalSettings {
+        match self {
+            Self::Impute => GoalSettings {
+                transform: Transform::None,
+                lambda_g2: 1.0,
+                temperature: Temperature::Kappa(4.0),
+            },
+            Self::Place => GoalSettings {
+                transform: Transform::Sqrt,
+                lambda_g2: 20.0,
+                temperature: Temperature::Off,
+            },
+            Self::Package => GoalSettings {
+                transform: Transform::None,
+                lambda_g2: 0.0,
+                temperature: Temperature::Off,
+            },
         }
     }
 }

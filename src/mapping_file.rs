@@ -30,7 +30,7 @@ pub struct Contents<'a> {
 }
 
 /// What was stored of the mapping.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Stored {
     /// Number of probabilities.
     pub n_stored: usize,
@@ -44,11 +44,10 @@ pub struct Stored {
 ///
 /// # Errors
 /// If the mapping cannot be read or the file not written.
-pub fn write<M>(path: &Path, mapping: &M, contents: &Contents<'_>) -> Result<Stored>
+pub fn write<M>(path: &Path, mapping: &M, keep: Keep, contents: &Contents<'_>) -> Result<Stored>
 where
     M: MappingRows<Error: std::error::Error + Send + Sync + 'static>,
 {
-    let keep = contents.settings.keep;
     let (mut n_stored, mut dropped) = (0, Vec::with_capacity(mapping.n_cells()));
     mapping.for_each_block(&mut |block| {
         let (rows, masses) = kept(&block, keep);
@@ -105,7 +104,11 @@ where
     }
 }
 
-fn write_training(file: &mut AnnDataWriter, contents: &Contents<'_>) -> Result<()> {
+/// Settings, genes, history and scores.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn write_training(file: &mut AnnDataWriter, contents: &Contents<'_>) -> Result<()> {
     let Contents {
         settings,
         genes,
@@ -154,6 +157,8 @@ fn history_of(history: &[Epoch]) -> Uns {
     term("voxel", &|e| e.voxel);
     term("density", &|e| e.density);
     term("entropy", &|e| e.entropy);
+    term("step", &|e| e.step);
+    term("spread", &|e| e.spread);
     term("elapsed_s", &|e| Some(e.elapsed_s));
     Uns::Map(terms)
 }

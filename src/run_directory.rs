@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tangram_core::Summary;
-use tangram_mapper::Epoch;
+use tangram_mapper::{Epoch, TemperatureScore};
 use tangram_store::{Existing, fingerprint};
 
 /// The file that makes a directory a run.
@@ -28,8 +28,21 @@ pub struct RunFile {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
-    /// Name of the mapping's file in the directory.
-    pub mapping: String,
+    /// Name of the file of factors in the directory, where the mapping has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factors: Option<String>,
+    /// Name of the file of probabilities, where they are stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
+    /// Whether the cells were read from disk at every pass.
+    #[serde(default)]
+    pub streamed: bool,
+    /// SHA-256 of the cells' names in their order.
+    #[serde(default)]
+    pub cell_names_sha256: String,
+    /// The total that every cell was brought to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub library_median: Option<f64>,
     /// Number of cells.
     pub n_cells: usize,
     /// Number of voxels.
@@ -42,7 +55,9 @@ pub struct Record {
     pub mean_dropped_mass: f64,
     /// Epochs that were run.
     pub epochs_run: usize,
-    /// Whether the loss reached its plateau before the last epoch.
+    /// The same in passes over all cells.
+    pub full_passes: f64,
+    /// Whether the loss came to rest before the last epoch.
     pub stopped_early: bool,
     /// Median over epochs.
     pub seconds_per_epoch: f64,
@@ -50,10 +65,13 @@ pub struct Record {
     pub seconds_training: f64,
     /// The most memory the process held.
     pub peak_memory_bytes: u64,
-    /// Seconds of the last epoch, loss terms before its step.
+    /// Loss terms of the mapping; of adam's, before its last step.
     pub final_loss: FinalLoss,
     /// Cosine and other scores of the training genes, from the exact mapping.
     pub train_score: Option<TrainScore>,
+    /// What the temperatures were worth from which `auto` chose; the one chosen is in the settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub temperatures: Vec<TemperatureScore>,
     /// The cells' file.
     pub cells: InputRecord,
     /// The voxels' file.
@@ -180,10 +198,20 @@ impl RunDirectory {
         &self.file.record
     }
 
-    /// The mapping's file.
-    #[must_use]
-    pub fn mapping(&self) -> PathBuf {
-        self.path.join(&self.file.record.mapping)
+    /// The file that later commands read the mapping from: its factors, or where there are none its probabilities.
+    ///
+    /// # Errors
+    /// [`CliError::NotARun`] if the run names neither.
+    pub fn mapping(&self) -> Result<PathBuf, CliError> {
+        let Record {
+            factors, mapping, ..
+        } = self.record();
+        let name = factors.as_ref().or(mapping.as_ref());
+        name.map(|name| self.path.join(name))
+            .ok_or_else(|| CliError::NotARun {
+                path: self.path.clone(),
+                reason: format!("{RUN_FILE} names no factors and no mapping"),
+            })
     }
 
     /// The file to read cells or voxels from: another one if given, else the one of the run if it is unchanged.
@@ -284,13 +312,15 @@ pub fn write_run_file(directory: &Path, file: &RunFile) -> Result<()> {
 /// # Errors
 /// If it cannot be written.
 pub fn write_history(directory: &Path, history: &[Epoch]) -> Result<()> {
-    let mut text = "epoch\ttotal\tgene\tvoxel\tdensity\tentropy\telapsed_s\n".to_owned();
+    let mut text =
+        "epoch\ttotal\tgene\tvoxel\tdensity\tentropy\tcells\tstep\tspread\telapsed_s\n".to_owned();
     let term = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     for e in history {
         let terms = [e.voxel, e.density, e.entropy].map(term).join("\t");
+        let moved = [e.step, e.spread].map(term).join("\t");
         text.push_str(&format!(
-            "{}\t{}\t{}\t{terms}\t{}\n",
-            e.epoch, e.total, e.gene, e.elapsed_s
+            "{}\t{}\t{}\t{terms}\t{}\t{moved}\t{}\n",
+            e.epoch, e.total, e.gene, e.n_cells, e.elapsed_s
         ));
     }
     write(&directory.join(HISTORY_FILE), &text)

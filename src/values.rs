@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use tangram_core::{Keep, KeepError};
 
 /// Where the density prior comes from: written `rna`, `uniform`, `obs:COLUMN` or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,105 @@ impl FromStr for ObsColumn {
             Some(column) if !column.is_empty() => Ok(Self(column.to_owned())),
             _ => Err("write obs:COLUMN, such as obs:cell_type".to_owned()),
         }
+    }
+}
+
+/// How far logits may spread: written `off`, `auto` or a number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Temperature {
+    /// As far as the loss takes them.
+    Off,
+    /// To be chosen by held-out genes.
+    Auto,
+    /// κ, the standard deviation of a cell's logits over the voxels when at rest.
+    Kappa(f64),
+}
+
+impl Display for Temperature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Auto => f.write_str("auto"),
+            Self::Kappa(kappa) => write!(f, "{kappa}"),
+        }
+    }
+}
+
+impl FromStr for Temperature {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "auto" => Ok(Self::Auto),
+            number => positive(number)
+                .map(Self::Kappa)
+                .map_err(|_| "give off, auto or a number above 0".to_owned()),
+        }
+    }
+}
+
+/// What is stored of the probabilities: written `none`, or as [`Keep`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum KeepChoice {
+    /// Nothing: factors give them back.
+    None,
+    /// These.
+    Keep(Keep),
+}
+
+impl Display for KeepChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Keep(keep) => keep.fmt(f),
+        }
+    }
+}
+
+impl FromStr for KeepChoice {
+    type Err = KeepError;
+
+    fn from_str(text: &str) -> Result<Self, KeepError> {
+        match text {
+            "none" => Ok(Self::None),
+            other => other.parse().map(Self::Keep),
+        }
+    }
+}
+
+/// Serialises a value that may be absent the way it is typed.
+pub mod maybe_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    /// Writes the text form.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(
+        value: &Option<impl Display>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Parses the text form.
+    ///
+    /// # Errors
+    /// If the text does not parse.
+    pub fn deserialize<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: FromStr<Err: Display>,
+    {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
     }
 }
 
@@ -155,6 +255,15 @@ mod tests {
         }
         for text in ["", "RNA", "obs:", "density"] {
             assert!(text.parse::<PriorChoice>().is_err(), "{text}");
+        }
+        for text in ["off", "auto", "2", "0.5"] {
+            assert_eq!(text.parse::<Temperature>().unwrap().to_string(), text);
+        }
+        for text in ["", "0", "-1", "inf", "hot"] {
+            assert!(text.parse::<Temperature>().is_err(), "{text}");
+        }
+        for text in ["none", "all", "mass:0.99", "top:5"] {
+            assert_eq!(text.parse::<KeepChoice>().unwrap().to_string(), text);
         }
     }
 

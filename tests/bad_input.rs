@@ -41,7 +41,8 @@ fn message(spoil: impl FnOnce(&Path), arguments: &str, code: i32) -> String {
         .replace(folder.path().to_str().unwrap(), "DIR")
 }
 
-const MAP: &str = "map -q --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 2";
+const MAP: &str =
+    "map -q --solver adam --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 2";
 
 #[test]
 fn every_fault_of_an_input_has_its_message() {
@@ -301,7 +302,7 @@ fn memory_that_will_not_suffice_is_told_before_the_work() {
     }
     // The shell's limit stands for a machine of this size: 12 GB, where 40,000 × 40,000 needs 19 GB.
     let script = format!(
-        "ulimit -v 12000000; exec {} map --cells cells.h5ad --voxels voxels.h5ad --out run",
+        "ulimit -v 12000000; exec {} map --solver adam --cells cells.h5ad --voxels voxels.h5ad --out run",
         env!("CARGO_BIN_EXE_tangram")
     );
     let output = without_locks(Command::new("sh"))

@@ -26,7 +26,7 @@ fn folder(settings: &str) -> TempDir {
 #[test]
 fn settings_come_from_the_file_and_flags_win() {
     let folder = folder(
-        "[map]\ncells = 'cells.h5ad'\nvoxels = 'voxels.h5ad'\nepochs = 3\nlr = 0.5\nnormalize = 'none'\n\
+        "[map]\ncells = 'cells.h5ad'\nvoxels = 'voxels.h5ad'\nsolver = 'adam'\nepochs = 3\nlr = 0.5\nnormalize = 'none'\n\
          genes = 'genes.txt'\n[score]\nchunk = 7\n",
     );
     let run = summary(folder.path(), "map --config my.toml --out run --epochs 2");

@@ -19,7 +19,8 @@ const STORED_TOLERANCE: f32 = 1e-3;
 /// Largest difference of probabilities between one thread and two.
 const THREADS_TOLERANCE: f32 = 1e-6;
 
-const MAP: &str = "map --cells tissue/cells.h5ad --voxels tissue/voxels.h5ad --epochs 100";
+const MAP: &str =
+    "map --solver adam --cells tissue/cells.h5ad --voxels tissue/voxels.h5ad --epochs 100";
 
 /// A simulated tissue and a mapping of it, made once.
 fn tissue() -> &'static Path {

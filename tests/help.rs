@@ -14,7 +14,7 @@ fn here() -> &'static Path {
 #[test]
 fn help_texts() {
     insta::assert_snapshot!("help", succeed(here(), "--help"));
-    for command in ["simulate", "map", "project", "score", "inspect"] {
+    for command in ["simulate", "map", "place", "project", "score", "inspect"] {
         insta::assert_snapshot!(
             format!("help_{command}"),
             succeed(here(), &format!("{command} --help"))
@@ -66,7 +66,7 @@ fn a_command_line_that_is_wrong_is_told_so() {
         "map --cells a --voxels b --out run --prior obs:",
         "map --cells a --voxels b --out run --transform log",
         "map --cells a --voxels b --out run --prior none --lambda-d 1",
-        "map --cells a --voxels b --out run --lambda-g1 0",
+        "map --cells a --voxels b --out run --lambda-g1 0 --lambda-g2 0",
         "map --cells a --voxels b --out run --genes a --hold-out b",
         "map --cells a",
         "project --mapping run --out file.h5ad",

@@ -1,30 +1,33 @@
 //! `tangram map`: learns where every cell sits.
 
 use crate::expression::OfBoth;
-use crate::map_inputs::{self, Inputs, check_memory, initial_logits};
-use crate::map_settings::MapSettings;
-use crate::mapping_file::{self, Contents};
+use crate::learned::Learned;
+use crate::map_inputs::{self, Inputs, check_memory};
+use crate::map_settings::{MapSettings, Solver};
+use crate::mapping_file::{Contents, Stored};
 use crate::progress::Progress;
 use crate::report::{Report, count, thousands};
 use crate::run_directory::{
     FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, existing, write_history,
     write_run_file,
 };
+use crate::values::Temperature;
 use crate::versions::Versions;
-use crate::{interrupt, memory};
+use crate::{factors_file, interrupt, memory};
 use anyhow::{Context, Result};
 use clap::Args;
-use ndarray::ArrayView1;
+use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tangram_core::{GeneScore, SparseRows, Summary, score_gene, transfer};
-use tangram_mapper::{Epoch, InitialLogits, Trained, train_adam};
-use tangram_store::{StoreError, write_aside};
+use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_gene};
+use tangram_mapper::{Epoch, TemperatureScore, best_temperature, score_temperatures};
+use tangram_store::{StoreError, fingerprint_names, write_aside};
 
 const EXAMPLES: &str = "\
 Writes into RUN:
-  mapping.zarr  an AnnData of cells × voxels: probabilities in X, what is known of cells in obs, of voxels in var
+  factors.zarr  an AnnData of voxels × training genes, from which any row of the mapping is computed (not with --solver adam)
+  mapping.zarr  an AnnData of cells × voxels: probabilities in X, what is known of cells in obs, of voxels in var (--keep)
   history.tsv   the loss and its terms, epoch by epoch
   run.toml      all settings, hashes of the inputs, versions; `--config RUN/run.toml` repeats the run
 
@@ -60,8 +63,8 @@ struct MapSummary<'a> {
 /// # Errors
 /// If an input does not fit, memory will not suffice, or the output cannot be written.
 pub fn run(args: MapArgs, report: Report) -> Result<()> {
-    let settings = args.settings.resolved()?;
-    super::use_threads(settings.adam().threads);
+    let mut settings = args.settings.resolved()?;
+    super::use_threads(settings.threads());
     let may_replace = existing(&args.out, args.force, RUN_FILE)?;
     interrupt::clean_up(&args.out);
     let file = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
@@ -71,8 +74,15 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
             reason: e.to_string(),
         })?;
         let inputs = map_inputs::read(&settings, report)?;
-        let (trained, seconds) = train(&settings, &inputs, report)?;
-        write_run(directory, settings, inputs, &trained, seconds)
+        let begun = Instant::now();
+        let temperatures = choose_temperature(&mut settings, &inputs, report)?;
+        let learned = train(&settings, &inputs, report)?;
+        let outcome = Outcome {
+            learned: &learned,
+            temperatures,
+            seconds: begun.elapsed().as_secs_f64(),
+        };
+        write_run(directory, settings, inputs, &outcome)
     })?;
 
     let record = &file.record;
@@ -86,53 +96,99 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
         record.seconds_per_epoch,
         record.final_loss.total,
     ))?;
-    report.say(format_args!(
-        "wrote {} ({} probabilities, {:.2} % of the mass left out, peak memory {})",
-        args.out.join(&record.mapping).display(),
-        thousands(record.n_stored),
-        record.mean_dropped_mass * 100.0,
-        memory::for_people(record.peak_memory_bytes),
-    ))?;
+    let peak = memory::for_people(record.peak_memory_bytes);
+    if let Some(factors) = &record.factors {
+        report.say(format_args!(
+            "wrote {} ({} weights, peak memory {peak})",
+            args.out.join(factors).display(),
+            thousands(record.n_voxels * (record.n_genes + 1)),
+        ))?;
+    }
+    if let Some(mapping) = &record.mapping {
+        report.say(format_args!(
+            "wrote {} ({} probabilities, {:.2} % of the mass left out, peak memory {peak})",
+            args.out.join(mapping).display(),
+            thousands(record.n_stored),
+            record.mean_dropped_mass * 100.0,
+        ))?;
+    }
     report.summary(&MapSummary {
         run: &args.out,
         file: &file,
     })
 }
 
-fn train(settings: &MapSettings, inputs: &Inputs, report: Report) -> Result<(Trained, f64)> {
+/// What training gave.
+struct Outcome<'a> {
+    learned: &'a Learned,
+    /// What temperatures were worth, if one was to be chosen.
+    temperatures: Vec<TemperatureScore>,
+    seconds: f64,
+}
+
+/// Puts a chosen temperature in the place of `auto`.
+fn choose_temperature(
+    settings: &mut MapSettings,
+    inputs: &Inputs,
+    report: Report,
+) -> Result<Vec<TemperatureScore>> {
+    if settings.temperature != Some(Temperature::Auto) {
+        return Ok(Vec::new());
+    }
+    report.say("choosing the temperature by held-out training genes")?;
+    let scores = score_temperatures(&inputs.problem, &settings.mirror())
+        .of_both(&settings.cells, &settings.voxels)?;
+    let chosen = best_temperature(&scores).map_or(Temperature::Off, Temperature::Kappa);
+    for score in &scores {
+        let temperature = score
+            .temperature
+            .map_or(Temperature::Off, Temperature::Kappa);
+        report.explain(format_args!(
+            "temperature {temperature}: mean cosine of held-out training genes {:.4}",
+            score.held_out
+        ))?;
+    }
+    report.say(format_args!("temperature {chosen}"))?;
+    settings.temperature = Some(chosen);
+    Ok(scores)
+}
+
+fn train(settings: &MapSettings, inputs: &Inputs, report: Report) -> Result<Learned> {
     let Inputs {
         cells,
         voxels,
         problem,
         ..
     } = inputs;
+    let entries = problem.cells().whole().map(SparseRows::nnz);
     check_memory(
         settings,
         &cells.file,
         &voxels.file,
         problem.n_genes(),
-        problem.cells().nnz(),
+        entries,
     )?;
-    let initial = match &settings.init_logits {
-        None => InitialLogits::Random,
-        Some(path) => {
-            InitialLogits::Given(initial_logits(path, problem.n_cells(), problem.n_voxels())?)
-        }
-    };
-    let progress = Progress::begin(report, "epoch", settings.epochs);
-    let begun = Instant::now();
-    let trained = train_adam(problem, &settings.adam(), initial, &mut |epoch: &Epoch| {
+    if entries.is_none() {
+        report.say("the cells are read from disk at every pass")?;
+    }
+    let progress = Progress::begin(report, "epoch", settings.passes());
+    let learned = Learned::train(settings, inputs, &mut |epoch: &Epoch| {
         progress.step(epoch.epoch, || format!("loss {:.5}  ", epoch.total));
     });
     progress.finish();
-    let trained = trained.of_both(&settings.cells, &settings.voxels)?;
-    if trained.stopped_early() {
+    let learned = learned?;
+    if learned.stopped_early() {
         report.say(format_args!(
-            "the loss reached its plateau after {}",
-            count(trained.history().len(), "epoch")
+            "the loss came to rest after {}",
+            count(learned.history().len(), "epoch")
         ))?;
+    } else if settings.solver == Solver::Mirror && settings.mirror().tolerance > 0.0 {
+        report.warn(format_args!(
+            "the loss was not at rest after {}; more --epochs may lower it",
+            count(learned.history().len(), "epoch")
+        ));
     }
-    Ok((trained, begun.elapsed().as_secs_f64()))
+    Ok(learned)
 }
 
 /// Writes everything of the run, scoring the training genes by the exact mapping.
@@ -140,9 +196,9 @@ fn write_run(
     directory: &Path,
     settings: MapSettings,
     inputs: Inputs,
-    trained: &Trained,
-    seconds_training: f64,
+    outcome: &Outcome<'_>,
 ) -> Result<RunFile> {
+    let learned = outcome.learned;
     let Inputs {
         cells,
         voxels,
@@ -150,19 +206,20 @@ fn write_run(
         dropped,
         problem,
         untransformed,
+        library_median,
     } = inputs;
-    let history = trained.history();
-    let last = history.last().context("training ran no epoch")?;
-    let scores = match &untransformed {
-        Some((cells, voxels)) => train_scores(trained, cells, voxels)?,
-        None => train_scores(trained, problem.cells(), problem.voxels())?,
+    let history = learned.history();
+    let last = learned.chosen().context("training ran no epoch")?;
+    let (carried, measured) = match &untransformed {
+        Some((cells, voxels)) => (cells, voxels),
+        None => (problem.cells(), problem.voxels()),
     };
+    let scores = train_scores(&learned.training_genes(&problem, carried)?, measured);
     let genes = GeneRecord {
         training: genes.names,
         held_out: genes.held_out.names,
         dropped,
     };
-    let mapping = settings.format.file_name().to_owned();
     let contents = Contents {
         cells: cells.file.dataset(),
         voxels: voxels.file.dataset(),
@@ -171,19 +228,43 @@ fn write_run(
         history,
         scores: &scores,
     };
-    let stored = mapping_file::write(&directory.join(&mapping), trained, &contents)?;
+    let factors = match learned {
+        Learned::Mirror(mirrored) => {
+            let name = settings.format.factors_name().to_owned();
+            let familiar = Familiar::of(carried)?;
+            let path = directory.join(&name);
+            factors_file::write(&path, mirrored.factors(), &familiar, &contents)?;
+            Some(name)
+        }
+        Learned::Adam(_) => None,
+    };
+    let (mapping, stored) = match settings.kept(problem.n_cells(), problem.n_voxels()) {
+        Some(keep) => {
+            let name = settings.format.file_name().to_owned();
+            let path = directory.join(&name);
+            let stored = learned.write_probabilities(&path, &problem, keep, &contents)?;
+            (Some(name), stored)
+        }
+        None => (None, Stored::default()),
+    };
     write_history(directory, history)?;
+    let passes: usize = history.iter().map(|e| e.n_cells).sum();
     let record = Record {
+        factors,
         mapping,
+        streamed: problem.cells().whole().is_none(),
+        cell_names_sha256: fingerprint_names(cells.file.names()),
+        library_median,
         n_cells: problem.n_cells(),
         n_voxels: problem.n_voxels(),
         n_genes: problem.n_genes(),
         n_stored: stored.n_stored,
         mean_dropped_mass: stored.mean_dropped_mass,
         epochs_run: history.len(),
-        stopped_early: trained.stopped_early(),
+        full_passes: passes as f64 / problem.n_cells() as f64,
+        stopped_early: learned.stopped_early(),
         seconds_per_epoch: median_step(history),
-        seconds_training,
+        seconds_training: outcome.seconds,
         peak_memory_bytes: memory::peak().unwrap_or(0),
         final_loss: FinalLoss {
             total: last.total,
@@ -201,6 +282,7 @@ fn write_run(
             path: settings.voxels.clone(),
             sha256: voxels.sha256,
         },
+        temperatures: outcome.temperatures.clone(),
         versions: Versions::current(),
         genes,
     };
@@ -212,12 +294,8 @@ fn write_run(
     Ok(file)
 }
 
-fn train_scores(
-    trained: &Trained,
-    cells: &SparseRows,
-    voxels: &SparseRows,
-) -> Result<Vec<GeneScore>> {
-    let predicted = transfer(trained, cells)?;
+/// Scores of predicted genes, (voxels, genes), against measured ones.
+fn train_scores(predicted: &Array2<f32>, voxels: &SparseRows) -> Vec<GeneScore> {
     let measured = voxels.transpose();
     let mut column = vec![0.0; measured.n_cols()];
     let score = |(k, predicted): (usize, ArrayView1<'_, f32>)| {
@@ -229,12 +307,12 @@ fn train_scores(
             .for_each(|(&j, &v)| column[j as usize] = v);
         score_gene(&predicted.to_vec(), &column)
     };
-    Ok(predicted
+    predicted
         .columns()
         .into_iter()
         .enumerate()
         .map(score)
-        .collect())
+        .collect()
 }
 
 /// Median seconds from one epoch to the next; the first, which warms up, counts only if there is no other.

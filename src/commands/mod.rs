@@ -2,12 +2,14 @@
 
 mod inspect;
 mod map;
+mod place;
 mod project;
 mod score;
 mod simulate;
 
 pub use inspect::InspectArgs;
 pub use map::MapArgs;
+pub use place::PlaceArgs;
 pub use project::ProjectArgs;
 pub use score::ScoreArgs;
 pub use simulate::SimulateArgs;
@@ -27,6 +29,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Simulate(args) => simulate::run(&args, report),
         Command::Map(args) => map::run(*args, report),
+        Command::Place(args) => place::run(&args, report),
         Command::Project(args) => project::run(args, report),
         Command::Score(args) => score::run(&args, report),
         Command::Inspect(args) => inspect::run(&args, report),
@@ -43,5 +46,6 @@ fn use_threads(threads: usize) {
     // The pool can be made once; a second call would come from this process only, with the same number.
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
+        .start_handler(|_| tangram_mapper::flush_denormals())
         .build_global();
 }

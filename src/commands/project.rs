@@ -138,7 +138,7 @@ pub fn run(mut args: ProjectArgs, report: Report) -> Result<()> {
     interrupt::clean_up(&args.out);
     settings.cells = Some(path.clone());
     let source = Source {
-        mapping: StoredMapping::open(&run)?,
+        mapping: StoredMapping::open(&run, &path)?,
         cells: Dataset::open(&path)?,
         run,
     };
@@ -164,7 +164,7 @@ fn write_voxels(
         cells,
     } = source;
     let annotations = annotations::carry(&settings.types, &settings.obsm, mapping, cells)?;
-    let mut obs = mapping.dataset().var()?;
+    let mut obs = mapping.voxel_table()?;
     obs.set("expected_cells", Column::numbers(density(mapping)?));
     if settings.assign == Some(Assign::Voxels) {
         annotations::add_most_probable_cells(&mut obs, &settings.types, mapping, cells)?;
@@ -364,6 +364,6 @@ fn provenance(settings: &ProjectSettings, source: &Source) -> Result<Uns> {
             texts(toml::Table::try_from(Versions::current())?),
         ),
         ("cells_sha256".to_owned(), hash(source.cells.path())?),
-        ("mapping_sha256".to_owned(), hash(&source.run.mapping())?),
+        ("mapping_sha256".to_owned(), hash(&source.run.mapping()?)?),
     ])))
 }

@@ -118,7 +118,7 @@ pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
             ))
         }
     };
-    let mapping = StoredMapping::open(&run)?;
+    let mapping = StoredMapping::open(&run, &cells)?;
     let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix)?;
     let voxels = ExpressionFile::open(&voxels, &run.settings().voxels_matrix)?;
     mapping.check_cells(cells.dataset())?;
@@ -136,7 +136,7 @@ pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
             record: Record {
                 cells_sha256: fingerprint(cells)?,
                 voxels_sha256: fingerprint(voxels)?,
-                mapping_sha256: fingerprint(&run.mapping())?,
+                mapping_sha256: fingerprint(&run.mapping()?)?,
                 versions: Versions::current(),
             },
         };

@@ -1,0 +1,163 @@
+//! The cells' expression over the training genes: in memory, or read from disk part by part at every pass.
+
+use crate::expression::ExpressionFile;
+use crate::memory;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use tangram_core::normalize::transform;
+use tangram_core::{CellParts, SparseRows, Transform, VisitPart, scale_rows};
+use tangram_store::StoreError;
+
+/// S, (cells, genes), normalised and transformed.
+#[derive(Debug)]
+pub enum CellExpression {
+    /// All of it.
+    Memory(SparseRows),
+    /// To be read.
+    Streamed(StreamedCells),
+}
+
+/// Where the cells' expression is, and what is done to it as it is read.
+#[derive(Debug, Clone)]
+pub struct StreamedCells {
+    file: Arc<ExpressionFile>,
+    columns: Vec<usize>,
+    factors: Option<Vec<f64>>,
+    transform: Transform,
+    cells_per_part: usize,
+}
+
+/// Entries of a part as it is read, zeros counted: a few parts take less than 1 GB even if nothing is zero.
+const PART_ENTRIES: usize = 1 << 25;
+
+impl StreamedCells {
+    /// * `columns`: the training genes, in their order
+    /// * `factors`: what each cell is multiplied by
+    #[must_use]
+    pub fn new(
+        file: Arc<ExpressionFile>,
+        columns: Vec<usize>,
+        factors: Option<Vec<f64>>,
+        transform: Transform,
+    ) -> Self {
+        Self {
+            cells_per_part: (PART_ENTRIES / file.genes().len().max(1)).clamp(64, 1 << 16),
+            file,
+            columns,
+            factors,
+            transform,
+        }
+    }
+
+    /// The same cells without the transform.
+    #[must_use]
+    pub fn untransformed(&self) -> Self {
+        Self {
+            transform: Transform::None,
+            ..self.clone()
+        }
+    }
+
+    /// All of it, if it takes less than a quarter of the free memory.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn held_if_small(self) -> Result<CellExpression, StoreError> {
+        let bytes = self.file.most_entries(self.columns.len()) * ENTRY_BYTES;
+        if memory::available().is_some_and(|free| bytes > free / 4) {
+            return Ok(CellExpression::Streamed(self));
+        }
+        let mut all = SparseRows::empty(self.columns.len());
+        self.for_each_part(0..self.n_cells(), &mut |_, part| {
+            all.append(part);
+            Ok(())
+        })?;
+        Ok(CellExpression::Memory(all))
+    }
+
+    fn read(&self, cells: Range<usize>) -> Result<SparseRows, StoreError> {
+        let mut part = self.file.read_cells(cells.clone(), &self.columns)?;
+        if let Some(factors) = &self.factors {
+            scale_rows(&mut part, &factors[cells]);
+        }
+        transform(&mut part, self.transform);
+        Ok(part)
+    }
+}
+
+/// Bytes of an entry as it is held and cut for products.
+const ENTRY_BYTES: u64 = 26;
+
+impl CellParts for StreamedCells {
+    type Error = StoreError;
+
+    fn n_cells(&self) -> usize {
+        self.file.names().len()
+    }
+
+    fn n_genes(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Reads the next part while one is worked on.
+    fn for_each_part(
+        &self,
+        range: Range<usize>,
+        visit: &mut VisitPart<'_, StoreError>,
+    ) -> Result<(), StoreError> {
+        std::thread::scope(|scope| {
+            let (sender, parts) = sync_channel(1);
+            let last = range.end;
+            scope.spawn(move || {
+                for first in range.step_by(self.cells_per_part) {
+                    let part = self.read(first..last.min(first + self.cells_per_part));
+                    // Nobody takes it after an error of `visit`.
+                    if sender.send((first, part)).is_err() {
+                        return;
+                    }
+                }
+            });
+            parts
+                .into_iter()
+                .try_for_each(|(first, part)| visit(first, &part?))
+        })
+    }
+}
+
+impl CellParts for CellExpression {
+    type Error = StoreError;
+
+    fn n_cells(&self) -> usize {
+        match self {
+            Self::Memory(rows) => rows.n_rows(),
+            Self::Streamed(cells) => cells.n_cells(),
+        }
+    }
+
+    fn n_genes(&self) -> usize {
+        match self {
+            Self::Memory(rows) => rows.n_cols(),
+            Self::Streamed(cells) => cells.n_genes(),
+        }
+    }
+
+    fn whole(&self) -> Option<&SparseRows> {
+        match self {
+            Self::Memory(rows) => Some(rows),
+            Self::Streamed(_) => None,
+        }
+    }
+
+    fn for_each_part(
+        &self,
+        range: Range<usize>,
+        visit: &mut VisitPart<'_, StoreError>,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(rows) if range == (0..rows.n_rows()) => visit(0, rows),
+            Self::Memory(rows) => visit(range.start, &rows.rows(range)),
+            Self::Streamed(cells) => cells.for_each_part(range, visit),
+        }
+    }
+}

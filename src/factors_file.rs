@@ -1,0 +1,92 @@
+//! The factored mapping as an AnnData file of voxels × training genes: Z in X, b in obs.
+
+use crate::mapping_file::{Contents, write_training};
+use anyhow::{Context, Result};
+use ndarray::Array2;
+use std::path::Path;
+use tangram_core::{Column, Familiar, Table};
+use tangram_mapper::Factors;
+use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns};
+
+/// The column of obs that holds b.
+const BIAS: &str = "tangram_bias";
+/// The array of varm that holds exemplars of the training cells.
+const EXEMPLARS: &str = "training_cells";
+/// The entry of uns that holds how far training cells are from the exemplars.
+const DISTANCES: &str = "training_cell_distances";
+
+/// Writes factors, and what tells how unlike other cells are.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(
+    path: &Path,
+    factors: &Factors,
+    familiar: &Familiar,
+    contents: &Contents<'_>,
+) -> Result<()> {
+    let mut obs = contents.voxels.obs()?;
+    obs.set(BIAS, Column::numbers(factors.bias().to_vec()));
+    let var = Table::of_names(contents.genes.training.clone());
+    let mut file = AnnDataWriter::create(path, Existing::Refuse, &obs, &var)?;
+    if let Some(places) = contents.voxels.spatial()? {
+        file.obsm("spatial", places.view())?;
+    }
+    file.varm(EXEMPLARS, familiar.exemplars())?;
+    let mut matrix = file.dense(&MatrixName::X)?;
+    let weights = factors.weights().mapv(|z| z as f32);
+    matrix.write_columns(0, weights.view())?;
+    matrix.finish()?;
+    file.uns(DISTANCES, &Uns::Numbers(familiar.distances().to_vec()))?;
+    write_training(&mut file, contents)?;
+    file.finish()?;
+    Ok(())
+}
+
+/// The factors of a file.
+///
+/// # Errors
+/// If the file lacks them.
+pub fn read(file: &Dataset) -> Result<Factors> {
+    let rows = file
+        .matrix(&MatrixName::X)?
+        .read_rows_any(0..file.n_obs())?;
+    let weights: Array2<f64> = rows.to_dense().mapv(f64::from);
+    let bias = match file.obs_column(BIAS)? {
+        Column::Numeric(bias) => bias.into_iter().collect::<Option<Vec<f64>>>(),
+        _ => None,
+    };
+    let bias = bias.with_context(|| {
+        let path = file.path().display();
+        format!("{path}: obs column `{BIAS}` does not hold a number for every voxel; map again")
+    })?;
+    Ok(Factors::new(weights.view(), &bias))
+}
+
+/// What of a file tells how unlike other cells are.
+///
+/// # Errors
+/// If the file lacks it.
+pub fn read_familiar(file: &Dataset) -> Result<Familiar> {
+    let damaged = || {
+        format!(
+            "{}: holds no exemplars of the training cells; map again",
+            file.path().display()
+        )
+    };
+    let exemplars = file.varm(EXEMPLARS)?.with_context(damaged)?;
+    match file.uns_value(DISTANCES)? {
+        Some(Uns::Numbers(distances)) => Ok(Familiar::from_parts(exemplars, distances)),
+        _ => Err(anyhow::anyhow!(damaged())),
+    }
+}
+
+/// What is known of the voxels: their obs, without what belongs to the mapping.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read.
+pub fn voxels(file: &Dataset) -> Result<Table, StoreError> {
+    let mut obs = file.obs()?;
+    obs.remove(BIAS);
+    Ok(obs)
+}
