@@ -16,6 +16,8 @@ import scipy.sparse as sp
 
 SCRIPTS = Path(__file__).resolve().parent
 WARM_UP_EPOCHS = 3
+# What the package's tutorials train.
+PACKAGE_EPOCHS = 1_000
 # The simulated panel is never smaller than this: with 22 genes many voxels would hold no count at all.
 SMALLEST_PANEL = 150
 # glibc keeps freed memory instead of handing it back, which spares the package its page faults.
@@ -99,13 +101,11 @@ def measure_program(program: str, shape: Shape, folder: Path, tangram: Path, ref
         run_folder = folder / "run"
         cost = measured(
             folder,
-            [tangram, "map", "--quiet", "--force", "--cells", folder / "tissue/cells.h5ad"]
-            + ["--voxels", folder / "tissue/voxels.h5ad", "--genes", folder / "genes.txt", "--out", run_folder]
-            + ["--prior", "rna", "--epochs", shape.epochs, "--threads", threads, "--keep", "top:10"]
+            [tangram, "map", "--quiet", "--force", *inputs(folder), "--out", run_folder]
+            + ["--solver", "adam", "--prior", "rna", "--epochs", shape.epochs, "--threads", threads, "--keep", "top:10"]
             + ["--precision", program.split()[1]],
         )
-        elapsed = np.genfromtxt(run_folder / "history.tsv", names=True, delimiter="\t")["elapsed_s"]
-        epochs_s = np.diff(elapsed)
+        epochs_s = np.diff(history(run_folder)["elapsed_s"])
     else:
         out = folder / "reference"
         cost = measured(
@@ -120,6 +120,58 @@ def measure_program(program: str, shape: Shape, folder: Path, tangram: Path, ref
     if cost["others"] > 0.05:
         print(f"  warning: other processes took {cost['others']:.0%} of the machine meanwhile", file=sys.stderr)
     return {"seconds": seconds, "peak": cost["peak_bytes"]}
+
+
+def package_loss(shape: Shape, folder: Path, tangram: Path, threads: int) -> float:
+    """The loss after 1,000 epochs of Adam, by tangram's own, which follows the package's to 1e-5 (crates/mapper/tests/parity.rs).
+
+    The package itself would take hours. Done once per folder.
+    """
+    kept = folder / "adam-1000.json"
+    if not kept.exists():
+        print(f"bench: {PACKAGE_EPOCHS} epochs of Adam at {shape.name}, once", file=sys.stderr)
+        out = folder / "adam"
+        run(
+            [tangram, "map", "--quiet", "--force", *inputs(folder), "--out", out, "--threads", threads]
+            + ["--solver", "adam", "--epochs", PACKAGE_EPOCHS, "--keep", "top:1"]
+        )
+        kept.write_text(json.dumps({"loss": float(history(out)["total"][-1])}))
+    return json.loads(kept.read_text())["loss"]
+
+
+def inputs(folder: Path) -> list:
+    tissue = folder / "tissue"
+    return ["--cells", tissue / "cells.h5ad", "--voxels", tissue / "voxels.h5ad", "--genes", folder / "genes.txt"]
+
+
+def history(run_folder: Path):
+    return np.genfromtxt(run_folder / "history.tsv", names=True, delimiter="\t")
+
+
+def measure_mirror(precision: str, shape: Shape, folder: Path, tangram: Path, threads: int, target: float) -> dict:
+    """The factored solver until it ends by itself."""
+    out = folder / "mirror"
+    cost = measured(
+        folder,
+        [tangram, "map", "--quiet", "--force", *inputs(folder), "--out", out, "--threads", threads]
+        + ["--goal", "package", "--keep", "none", "--precision", precision],
+    )
+    passes = history(out)
+    reached = np.flatnonzero(passes["total"] <= target)
+    at = int(reached[0]) if len(reached) else None
+    result = {
+        "pass": float(np.median(np.diff(passes["elapsed_s"]))),
+        "passes": None if at is None else at + 1,
+        "seconds": None if at is None else float(passes["elapsed_s"][at]),
+        "loss": float(passes["total"].min()),
+        "all_passes": len(passes["total"]),
+        "all_seconds": float(passes["elapsed_s"][-1]),
+        "peak": cost["peak_bytes"],
+    }
+    print(f"  mirror {precision:7} {result['pass']:8.3f} s a pass, {result['seconds']} s to the loss", file=sys.stderr)
+    if cost["others"] > 0.05:
+        print(f"  warning: other processes took {cost['others']:.0%} of the machine meanwhile", file=sys.stderr)
+    return result
 
 
 def columns(rows: list[list[str]]) -> str:
@@ -149,6 +201,8 @@ def main() -> None:
     times[0] += ["package / f32", "package / bf16", "tuned / f32", "tuned / bf16"]
     memory = [["cells x voxels x genes", *(f"{program} GB" for program in PROGRAMS)]]
     memory[0] += ["f32 less inputs / (4 C V)", "and less an idle process", "package / (4 C V)"]
+    converged = [["cells x voxels x genes", "loss of 1,000 epochs", "precision", "s a pass", "passes to it", "s to it"]]
+    converged[0] += ["package s", "package / mirror", "passes in all", "s in all", "loss", "GB", "package GB", "GEMM rate"]
     reached = [["cells x voxels x genes", "GEMM f32", "GEMM bf16", "f32: GEMM rate", "bandwidth", "bf16: GEMM rate", "bandwidth"]]
 
     shapes = [SHAPES[row - 1] for row in chosen]
@@ -156,6 +210,7 @@ def main() -> None:
         shape.epochs = given.epochs or shape.epochs
         print(f"bench: preparing {shape.name}", file=sys.stderr)
         prepare(shape, given.tangram, given.work / shape.name)
+        package_loss(shape, given.work / shape.name, given.tangram, given.threads)
     print("bench: what the machine can do", file=sys.stderr)
     rates_command = [given.reference, str(SCRIPTS / "machine.py"), str(given.threads)]
     rates_command += [f"{shape.voxels}x{shape.genes}" for shape in shapes]
@@ -168,10 +223,17 @@ def main() -> None:
         about = prepare(shape, given.tangram, folder)
         name = f"{shape.cells:,} x {shape.voxels:,} x {about['genes']:,}"
         print(f"bench: {name}, {about['density']:.0%} dense", file=sys.stderr)
-        rounds = [
-            {program: measure_program(program, shape, folder, given.tangram, given.reference, given.threads) for program in PROGRAMS}
-            for _ in range(given.rounds)
-        ]
+        target = package_loss(shape, folder, given.tangram, given.threads)
+        rounds, mirror = [], {"f32": [], "bf16": []}
+        for _ in range(given.rounds):
+            for precision, results in mirror.items():
+                results.append(measure_mirror(precision, shape, folder, given.tangram, given.threads, target))
+            rounds.append(
+                {
+                    program: measure_program(program, shape, folder, given.tangram, given.reference, given.threads)
+                    for program in PROGRAMS
+                }
+            )
 
         def over_rounds(value):
             return statistics.median(value(results) for results in rounds)
@@ -192,6 +254,20 @@ def main() -> None:
         rates = machine["products"][f"{shape.voxels}x{shape.genes}"]
         operations = 4 * shape.cells * shape.voxels * about["genes"]
         reached.append([name, f"{rates['f32'] / 1e9:.0f} GFLOP/s", f"{rates['bf16'] / 1e9:.0f} GFLOP/s"])
+        for precision, results in mirror.items():
+            first = results[0]
+            each = statistics.median(result["pass"] for result in results)
+            converged.append([name, f"{target:.5f}", precision, f"{each:.3f}", str(first["passes"] or "not reached")])
+            package = PACKAGE_EPOCHS * seconds["package"]
+            if first["passes"] is None:
+                converged[-1] += ["", f"{package:.0f}", ""]
+            else:
+                spent = statistics.median(result["seconds"] for result in results)
+                converged[-1] += [f"{spent:.1f}", f"{package:.0f}", f"{package / spent:.0f}"]
+            whole = statistics.median(result["all_seconds"] for result in results)
+            converged[-1] += [str(first["all_passes"]), f"{whole:.1f}", f"{first['loss']:.5f}"]
+            most = max(result["peak"] for result in results)
+            converged[-1] += [f"{most / 1e9:.2f}", f"{peak['package'] / 1e9:.2f}", f"{operations / each / rates['f32']:.0%}"]
         for precision in ("f32", "bf16"):
             spent = seconds[f"tangram {precision}"]
             reached[-1] += [
@@ -199,7 +275,12 @@ def main() -> None:
                 f"{TRAFFIC * matrix / spent / machine['triad']:.0%}",
             ]
 
-    print(f"\nSeconds per epoch, median after {WARM_UP_EPOCHS}, {given.threads} threads, {given.rounds} rounds in turn")
+    print(
+        f"\nThe factored solver to the loss of {PACKAGE_EPOCHS:,} epochs of the package, and until it ends by itself; the package's seconds"
+        f"\nare {PACKAGE_EPOCHS:,} of its epochs as measured here; GEMM rate: 4 C V K operations a pass against libtorch's f32 product"
+    )
+    print(columns(converged))
+    print(f"\nSeconds per epoch of Adam, median after {WARM_UP_EPOCHS}, {given.threads} threads, {given.rounds} rounds in turn")
     print(columns(times))
     print(f"\nPeak memory of the whole process; an idle process with libtorch holds {idle / 1e9:.2f} GB")
     print(columns(memory))

@@ -63,7 +63,7 @@ for task in $tasks; do
     fi
     "$python" scripts/measure.py "$work/$task/measured.json" "$target/release/tangram" map --force \
         --cells "$data/$cells" --voxels "$data/$voxels" --out "$work/$task/run" --hold-out "$work/$task/hold-out.txt" \
-        --prior rna --lambda-d 1 --lr 0.1 --epochs "$epochs" --threads "$threads" --precision "$precision" \
+        --solver adam --prior rna --lambda-d 1 --lr 0.1 --epochs "$epochs" --threads "$threads" --precision "$precision" \
         --normalize library --normalize-voxels none "${begin[@]}" >&2
     rm -f "$work/$task/start.npy"
 done
