@@ -10,7 +10,7 @@ use tangram_core::{CellParts, SparseRows, Transform, VisitPart, scale_rows};
 use tangram_store::StoreError;
 
 /// S, (cells, genes), normalised and transformed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum CellExpression {
     /// All of it.
     Memory(SparseRows),
@@ -25,6 +25,8 @@ pub struct StreamedCells {
     columns: Vec<usize>,
     factors: Option<Vec<f64>>,
     transform: Transform,
+    /// Of the file's cells.
+    cells: Range<usize>,
     cells_per_part: usize,
 }
 
@@ -43,10 +45,31 @@ impl StreamedCells {
     ) -> Self {
         Self {
             cells_per_part: (PART_ENTRIES / file.genes().len().max(1)).clamp(64, 1 << 16),
+            cells: 0..file.names().len(),
             file,
             columns,
             factors,
             transform,
+        }
+    }
+
+    /// Some of these cells, and some of the genes.
+    #[must_use]
+    pub fn part(&self, cells: Range<usize>, genes: Range<usize>) -> Self {
+        let first = self.cells.start;
+        Self {
+            cells: first + cells.start..first + cells.end,
+            columns: self.columns[genes].to_vec(),
+            ..self.clone()
+        }
+    }
+
+    /// The same cells transformed.
+    #[must_use]
+    pub fn transformed(&self, how: Transform) -> Self {
+        Self {
+            transform: how,
+            ..self.clone()
         }
     }
 
@@ -68,20 +91,31 @@ impl StreamedCells {
         if memory::available().is_some_and(|free| bytes > free / 4) {
             return Ok(CellExpression::Streamed(self));
         }
-        let mut all = SparseRows::empty(self.columns.len());
-        self.for_each_part(0..self.n_cells(), &mut |_, part| {
-            all.append(part);
-            Ok(())
-        })?;
-        Ok(CellExpression::Memory(all))
+        Ok(CellExpression::Memory(self.held()?))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn held(&self) -> Result<SparseRows, StoreError> {
+        let mut all = self.file.read_part(self.cells.clone(), &self.columns)?;
+        self.finish(&mut all, self.cells.clone());
+        Ok(all)
+    }
+
+    fn finish(&self, part: &mut SparseRows, cells: Range<usize>) {
+        if let Some(factors) = &self.factors {
+            scale_rows(part, &factors[cells]);
+        }
+        transform(part, self.transform);
     }
 
     fn read(&self, cells: Range<usize>) -> Result<SparseRows, StoreError> {
+        let first = self.cells.start;
+        let cells = first + cells.start..first + cells.end;
         let mut part = self.file.read_cells(cells.clone(), &self.columns)?;
-        if let Some(factors) = &self.factors {
-            scale_rows(&mut part, &factors[cells]);
-        }
-        transform(&mut part, self.transform);
+        self.finish(&mut part, cells);
         Ok(part)
     }
 }
@@ -93,7 +127,7 @@ impl CellParts for StreamedCells {
     type Error = StoreError;
 
     fn n_cells(&self) -> usize {
-        self.file.names().len()
+        self.cells.len()
     }
 
     fn n_genes(&self) -> usize {

@@ -1,6 +1,7 @@
 //! What can be wrong that no library crate would notice, each with its remedy.
 
 use std::path::PathBuf;
+use tangram_comm::GridError;
 
 /// Why a command stops.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +116,18 @@ pub enum CliError {
         n_cells: usize,
         /// Columns needed.
         n_voxels: usize,
+    },
+    /// The ranks that a launcher started do not find each other.
+    #[error("{0}")]
+    Launcher(String),
+    /// The grid does not fit.
+    #[error("--grid: {0}")]
+    Grid(#[from] GridError),
+    /// Another rank has said what is wrong.
+    #[error("another rank stopped")]
+    OtherRank {
+        /// Its exit code.
+        code: u8,
     },
     /// Less memory than the mapping needs.
     #[error(

@@ -34,8 +34,11 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    // Nobody is left to tell if standard error is closed.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    // The rank that failed has told.
+    if !matches!(error.downcast_ref(), Some(CliError::OtherRank { .. })) {
+        // Nobody is left to tell if standard error is closed.
+        let _ = writeln!(io::stderr(), "error: {error:#}");
+    }
     ExitCode::from(code(error))
 }
 
@@ -52,7 +55,8 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// The exit code of an error: the first cause that decides it.
-fn code(error: &anyhow::Error) -> u8 {
+#[must_use]
+pub fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return match error {
@@ -65,7 +69,8 @@ fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<CliError>() {
             return match error {
-                CliError::Usage(_) => USAGE,
+                CliError::Usage(_) | CliError::Grid(_) | CliError::Launcher(_) => USAGE,
+                CliError::OtherRank { code } => *code,
                 CliError::NotOurs { .. } => OUTPUT,
                 CliError::Memory { .. } => MEMORY,
                 _ => INPUT,

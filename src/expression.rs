@@ -105,7 +105,7 @@ impl ExpressionFile {
             row_totals: Vec::with_capacity(self.names.len()),
             column_sums: vec![0.0; self.genes.len()],
         };
-        self.for_each_block(|rows| {
+        self.for_each_block(0..self.names.len(), |rows| {
             counts.row_totals.extend(rows.row_sums());
             counts
                 .column_sums
@@ -129,13 +129,27 @@ impl ExpressionFile {
         Ok(self.matrix()?.read_rows(rows)?.select_columns(columns))
     }
 
-    /// The sums of all rows and columns; one pass over the file.
+    /// The columns asked for of some rows, of which there may be many.
     ///
     /// # Errors
     /// [`StoreError`] if a value is no expression or the file cannot be read.
-    pub fn sums(&self) -> Result<(Vec<f64>, Vec<f64>), StoreError> {
+    pub fn read_part(
+        &self,
+        rows: Range<usize>,
+        columns: &[usize],
+    ) -> Result<SparseRows, StoreError> {
+        let mut part = SparseRows::empty(columns.len());
+        self.for_each_block(rows, |rows| part.append(&rows.select_columns(columns)))?;
+        Ok(part)
+    }
+
+    /// The sums of some rows, and over these rows of all columns; one pass over them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn sums(&self, rows: Range<usize>) -> Result<(Vec<f64>, Vec<f64>), StoreError> {
         let (mut row_sums, mut column_sums) = (Vec::new(), vec![0.0; self.genes.len()]);
-        self.for_each_block(|rows| {
+        self.for_each_block(rows, |rows| {
             row_sums.extend(rows.row_sums());
             let sums = rows.column_sums();
             column_sums
@@ -160,7 +174,7 @@ impl ExpressionFile {
     /// [`StoreError`] if a value is no expression or the file cannot be read.
     pub fn totals(&self) -> Result<Vec<f64>, StoreError> {
         let mut totals = Vec::with_capacity(self.names.len());
-        self.for_each_block(|rows| totals.extend(rows.row_sums()))?;
+        self.for_each_block(0..self.names.len(), |rows| totals.extend(rows.row_sums()))?;
         Ok(totals)
     }
 
@@ -203,12 +217,15 @@ impl ExpressionFile {
         self.dataset.matrix(&self.matrix)
     }
 
-    fn for_each_block(&self, mut visit: impl FnMut(SparseRows)) -> Result<(), StoreError> {
+    fn for_each_block(
+        &self,
+        rows: Range<usize>,
+        mut visit: impl FnMut(SparseRows),
+    ) -> Result<(), StoreError> {
         let matrix = self.matrix()?;
-        let (n_rows, n_columns) = matrix.shape();
-        let step = (BLOCK_ENTRIES / n_columns.max(1)).clamp(1, 1 << 16);
-        for first in (0..n_rows).step_by(step) {
-            visit(matrix.read_rows(first..n_rows.min(first + step))?);
+        let step = (BLOCK_ENTRIES / matrix.shape().1.max(1)).clamp(1, 1 << 16);
+        for first in rows.clone().step_by(step) {
+            visit(matrix.read_rows(first..rows.end.min(first + step))?);
         }
         Ok(())
     }

@@ -1,41 +1,55 @@
 //! What a training gave, by either solver.
 
-use crate::cell_expression::CellExpression;
+use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::expression::OfBoth;
 use crate::map_inputs::{Inputs, initial_logits};
 use crate::map_settings::{MapSettings, Solver};
 use crate::mapping_file::{self, Contents, Stored};
+use crate::ranks::{Gathered, Ranks, or_abort};
 use anyhow::Result;
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use std::path::Path;
+use tangram_comm::{Axis, Communicator, Cut, Reduce};
 use tangram_core::{CellParts, Keep, SparseRows, transfer};
-use tangram_mapper::{Epoch, InitialLogits, Mirrored, Problem, Trained, train_adam, train_mirror};
+use tangram_mapper::{
+    Epoch, Factors, InitialLogits, Mirrored, Trained, train_adam_part, train_mirror_part,
+};
 use tangram_store::StoreError;
 
 /// A mapping in memory.
 #[derive(Debug)]
 pub enum Learned {
-    /// Logits of every cell and voxel.
+    /// Logits of this rank's cells and voxels.
     Adam(Trained),
     /// Factors.
-    Mirror(Mirrored),
+    Mirror {
+        /// What this rank learned.
+        own: Mirrored,
+        /// Those of all voxels and genes.
+        factors: Factors,
+    },
 }
 
 impl Learned {
-    /// Trains by the solver of the settings.
+    /// Trains by the solver of the settings, all ranks together.
     ///
     /// # Errors
     /// If the initial logits do not fit, the cells cannot be read, or the loss leaves the numbers.
     pub fn train(
         settings: &MapSettings,
         inputs: &Inputs,
+        ranks: &Ranks,
         watch: &mut (dyn FnMut(&Epoch) + Send),
     ) -> Result<Self> {
         let problem = &inputs.problem;
         match settings.solver {
-            Solver::Mirror => train_mirror(problem, &settings.mirror(), None, watch)
-                .map(Self::Mirror)
-                .of_both(&settings.cells, &settings.voxels),
+            Solver::Mirror => {
+                let own = train_mirror_part(problem, &settings.mirror(), None, ranks, watch)
+                    .of_both(&settings.cells, &settings.voxels);
+                let own = or_abort(ranks, own)?;
+                let factors = own.factors().of_all(ranks, problem.shares())?;
+                Ok(Self::Mirror { own, factors })
+            }
             Solver::Adam => {
                 let initial = match &settings.init_logits {
                     None => InitialLogits::Random,
@@ -44,9 +58,9 @@ impl Learned {
                         InitialLogits::Given(initial_logits(path, cells, voxels)?)
                     }
                 };
-                train_adam(problem, &settings.adam(), initial, watch)
-                    .map(Self::Adam)
-                    .of_both(&settings.cells, &settings.voxels)
+                let trained = train_adam_part(problem, &settings.adam(), initial, ranks, watch)
+                    .of_both(&settings.cells, &settings.voxels);
+                or_abort(ranks, trained).map(Self::Adam)
             }
         }
     }
@@ -56,7 +70,7 @@ impl Learned {
     pub fn history(&self) -> &[Epoch] {
         match self {
             Self::Adam(trained) => trained.history(),
-            Self::Mirror(mirrored) => mirrored.history(),
+            Self::Mirror { own, .. } => own.history(),
         }
     }
 
@@ -65,7 +79,7 @@ impl Learned {
     pub fn chosen(&self) -> Option<&Epoch> {
         match self {
             Self::Adam(trained) => trained.history().last(),
-            Self::Mirror(mirrored) => Some(mirrored.chosen()),
+            Self::Mirror { own, .. } => Some(own.chosen()),
         }
     }
 
@@ -74,61 +88,131 @@ impl Learned {
     pub fn stopped_early(&self) -> bool {
         match self {
             Self::Adam(trained) => trained.stopped_early(),
-            Self::Mirror(mirrored) => mirrored.stopped_early(),
+            Self::Mirror { own, .. } => own.stopped_early(),
         }
     }
 
-    /// Writes the probabilities.
+    /// Writes the probabilities: the first rank, while the others hand it theirs.
     ///
     /// # Errors
     /// If they cannot be had or written.
     pub fn write_probabilities(
         &self,
         path: &Path,
-        problem: &Problem<CellExpression>,
+        inputs: &Inputs,
+        settings: &MapSettings,
+        ranks: &Ranks,
         keep: Keep,
         contents: &Contents<'_>,
     ) -> Result<Stored> {
+        let alone = ranks.shape().n_ranks() == 1;
         match self {
-            Self::Adam(trained) => mapping_file::write(path, trained, keep, contents),
-            Self::Mirror(mirrored) => {
-                let mapping = mirrored.factors().mapping(problem.cells());
+            Self::Adam(trained) if alone => mapping_file::write(path, trained, keep, contents),
+            Self::Adam(trained) => {
+                let gathered = Gathered::new(trained, ranks, inputs.problem.shares());
+                let stored = mapping_file::write(path, &gathered, keep, contents);
+                gathered.done();
+                stored
+            }
+            Self::Mirror { factors, .. } if alone => {
+                let mapping = factors.mapping(inputs.problem.cells());
                 mapping_file::write(path, &mapping, keep, contents)
+            }
+            Self::Mirror { factors, .. } => {
+                let cells = inputs.all_cells.transformed(settings.transform());
+                mapping_file::write(path, &factors.mapping(&cells), keep, contents)
             }
         }
     }
 
-    /// The training genes in space by the exact mapping, (voxels, genes).
-    ///
-    /// * `values`: what is carried, the training genes of the same cells
+    /// Lets the other ranks go where nobody asks for their probabilities.
+    pub fn release(&self, inputs: &Inputs, ranks: &Ranks) {
+        if let (Self::Adam(trained), true) = (self, ranks.shape().n_ranks() > 1) {
+            Gathered::new(trained, ranks, inputs.problem.shares()).done();
+        }
+    }
+
+    /// What the other ranks do while the first one writes the probabilities.
+    pub fn serve_probabilities(&self, inputs: &Inputs, ranks: &Ranks) {
+        if let Self::Adam(trained) = self {
+            Gathered::new(trained, ranks, inputs.problem.shares()).serve();
+        }
+    }
+
+    /// The training genes in space by the exact mapping, (all voxels, all genes), which all ranks get.
     ///
     /// # Errors
     /// If the cells cannot be read.
     pub fn training_genes(
         &self,
-        problem: &Problem<CellExpression>,
-        values: &CellExpression,
+        inputs: &Inputs,
+        settings: &MapSettings,
+        ranks: &Ranks,
     ) -> Result<Array2<f32>> {
-        let mapped = problem.cells();
-        if let (Some(cells), Some(values)) = (mapped.whole(), values.whole()) {
-            return Ok(match self {
-                Self::Adam(trained) => transfer(trained, values)?,
-                Self::Mirror(mirrored) => transfer(&mirrored.factors().mapping(cells), values)?,
-            });
-        }
-        let Self::Mirror(mirrored) = self else {
-            unreachable!("adam holds its cells");
+        let problem = &inputs.problem;
+        let shares = problem.shares();
+        let carried = inputs
+            .untransformed
+            .as_ref()
+            .map_or(problem.cells(), |(cells, _)| cells);
+        let alone = ranks.shape().n_ranks() == 1;
+        let part = match self {
+            Self::Adam(trained) => {
+                let values = carried.whole().expect("adam holds its cells");
+                transfer(trained, values)?
+            }
+            Self::Mirror { factors, .. } if alone => in_space(factors, problem.cells(), carried)?,
+            Self::Mirror { factors, .. } => {
+                // Every rank takes other cells, with all genes.
+                let own = Cut::new(
+                    Axis::Cells,
+                    problem.n_cells(),
+                    ranks.world().rank(),
+                    ranks.shape().n_ranks(),
+                    Reduce::Fast,
+                );
+                let values = inputs.all_cells.part(own.range(), 0..problem.n_genes());
+                let held = |cells: StreamedCells| cells.held_if_small();
+                let cells = held(values.transformed(settings.transform()));
+                let found = cells.and_then(|cells| in_space(factors, &cells, &held(values)?));
+                or_abort(ranks, found.map_err(Into::into))?
+            }
         };
-        // Part by part: what is mapped is what is carried, transformed.
-        let mut sums = Array2::<f32>::zeros((problem.n_voxels(), problem.n_genes()));
-        values.for_each_part(0..values.n_cells(), &mut |first, values| {
-            let last = first + values.n_rows();
-            mapped.for_each_part(first..last, &mut |_, cells: &SparseRows| {
-                let part = transfer(&mirrored.factors().mapping(cells), values);
-                sums += &part.map_err(|never| match never {})?;
-                Ok::<(), StoreError>(())
-            })
-        })?;
-        Ok(sums)
+        if alone {
+            return Ok(part);
+        }
+        let mut whole = Array2::<f64>::zeros((problem.n_voxels(), problem.n_genes()));
+        let place = match self {
+            Self::Adam(_) => s![shares.voxels.range(), shares.genes.range()],
+            Self::Mirror { .. } => s![0..problem.n_voxels(), 0..problem.n_genes()],
+        };
+        whole.slice_mut(place).assign(&part.mapv(f64::from));
+        ranks.sum_of_all(whole.as_slice_mut().expect("standard layout"));
+        Ok(whole.mapv(|x| x as f32))
     }
+}
+
+/// What cells carry into space, (voxels, genes).
+///
+/// * `mapped`: S of the mapping
+/// * `values`: what is carried, of the same cells
+fn in_space(
+    factors: &Factors,
+    mapped: &CellExpression,
+    values: &CellExpression,
+) -> Result<Array2<f32>, StoreError> {
+    if let (Some(cells), Some(values)) = (mapped.whole(), values.whole()) {
+        return transfer(&factors.mapping(cells), values).map_err(|never| match never {});
+    }
+    // Part by part: what is mapped is what is carried, transformed.
+    let mut sums = Array2::<f32>::zeros((factors.n_voxels(), factors.n_genes()));
+    values.for_each_part(0..values.n_cells(), &mut |first, values| {
+        let last = first + values.n_rows();
+        mapped.for_each_part(first..last, &mut |_, cells: &SparseRows| {
+            let part = transfer(&factors.mapping(cells), values);
+            sums += &part.map_err(|never| match never {})?;
+            Ok::<(), StoreError>(())
+        })
+    })?;
+    Ok(sums)
 }

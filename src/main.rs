@@ -20,6 +20,7 @@ mod map_settings;
 mod mapping_file;
 mod memory;
 mod progress;
+mod ranks;
 mod report;
 mod run_directory;
 mod stored_mapping;

@@ -4,13 +4,17 @@ use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::{CliError, examples};
 use crate::expression::{ExpressionFile, OfBoth};
 use crate::map_settings::{MapSettings, Solver, Stream};
+use crate::ranks::{Ranks, agreed};
 use crate::report::{Report, count};
 use crate::values::PriorChoice;
 use crate::{gene_list, memory};
 use anyhow::{Result, bail};
 use ndarray::Array2;
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use tangram_comm::{Axis, Communicator, Cut, Reduce, Shares};
 use tangram_core::normalize::transform;
 use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
@@ -34,6 +38,8 @@ pub struct Inputs {
     pub problem: Problem<CellExpression>,
     /// Values to score, if they are not those that are trained on.
     pub untransformed: Option<(CellExpression, SparseRows)>,
+    /// All cells and training genes, untransformed, to be read.
+    pub all_cells: StreamedCells,
     /// Median total of the cells, where they were brought to it.
     pub library_median: Option<f64>,
 }
@@ -47,109 +53,241 @@ pub struct Side {
     pub sha256: String,
 }
 
-/// Reads both files, aligns their genes and says what there is.
+impl Inputs {
+    /// All cells and training genes as they are carried into space.
+    #[must_use]
+    pub fn carried(&self, ranks: &Ranks) -> Cow<'_, CellExpression> {
+        let own = self.untransformed.as_ref().map(|(cells, _)| cells);
+        match ranks.shape().n_ranks() {
+            1 => Cow::Borrowed(own.unwrap_or(self.problem.cells())),
+            _ => Cow::Owned(CellExpression::Streamed(self.all_cells.clone())),
+        }
+    }
+
+    /// What was measured in all voxels of all training genes, untransformed.
+    ///
+    /// # Errors
+    /// If the voxels' file cannot be read.
+    pub fn measured(&self, ranks: &Ranks, settings: &MapSettings) -> Result<Cow<'_, SparseRows>> {
+        if ranks.shape().n_ranks() == 1 {
+            let own = self.untransformed.as_ref().map(|(_, voxels)| voxels);
+            return Ok(Cow::Borrowed(own.unwrap_or(self.problem.voxels())));
+        }
+        let file = &self.voxels.file;
+        let factors = file.factors(settings.normalize_voxels)?;
+        let read = file.read_scaled(&self.genes.in_voxels, factors.as_deref())?;
+        Ok(Cow::Owned(read))
+    }
+}
+
+/// Reads this rank's part of both files, aligns their genes and says what there is.
 ///
 /// # Errors
 /// If a file does not fit, or memory will not suffice.
-pub fn read(settings: &MapSettings, report: Report) -> Result<Inputs> {
-    let cells = ExpressionFile::open(&settings.cells, &settings.cells_matrix)?;
-    let voxels = ExpressionFile::open(&settings.voxels, &settings.voxels_matrix)?;
-    let choice = GeneChoice {
-        list: settings.genes.as_deref().map(gene_list::read).transpose()?,
-        held_out: settings
-            .hold_out
-            .as_deref()
-            .map(gene_list::read)
-            .transpose()?
-            .unwrap_or_default(),
-    };
-    let shared =
-        align(cells.genes(), voxels.genes(), &choice).of_both(&settings.cells, &settings.voxels)?;
-    let cells = Arc::new(cells);
-    let voxels = Arc::new(voxels);
-    let streamed = streams(settings, &cells, &voxels, shared.names.len());
-    check_memory(
-        settings,
-        &cells,
-        &voxels,
-        shared.names.len(),
-        (!streamed).then_some(0),
-    )?;
+pub fn read(settings: &MapSettings, ranks: &Ranks, report: Report) -> Result<Inputs> {
+    let opened = agreed(ranks, Files::open(settings))?;
+    let (sums, streamed) = opened.sums(settings, ranks)?;
+    let inputs = agreed(ranks, opened.inputs(sums, streamed, settings, ranks))?;
+    tell_inputs(&inputs, report)?;
+    Ok(inputs)
+}
 
-    let voxel_counts = voxels.read(&shared.in_voxels)?;
-    refuse_zero_voxels(&voxels, &voxel_counts.row_totals)?;
-    // Streamed cells are read for their sums now, and at every pass.
-    let (held, totals, sums) = if streamed {
-        let (totals, sums) = cells.sums()?;
-        (None, totals, sums)
-    } else {
-        let counts = cells.read(&shared.in_cells)?;
-        (Some(counts.columns), counts.row_totals, counts.column_sums)
-    };
-    let all_names = shared.names.clone();
-    let (genes, dropped) = drop_zero_genes(shared, &sums, &voxel_counts.column_sums)
-        .of_both(&settings.cells, &settings.voxels)?;
-    let left = places(&genes.names, &all_names);
-    let normalized = |columns: SparseRows, factors: Option<&[f64]>| {
-        let mut values = if left.len() == columns.n_cols() {
-            columns
-        } else {
-            columns.select_columns(&left)
-        };
-        if let Some(factors) = factors {
-            scale_rows(&mut values, factors);
+/// Both files, and what genes they share.
+struct Files {
+    cells: Arc<ExpressionFile>,
+    voxels: Arc<ExpressionFile>,
+    shared: SharedGenes,
+}
+
+/// Sums over all rows and columns of a file.
+struct Sums {
+    row_totals: Vec<f64>,
+    column_sums: Vec<f64>,
+    /// The shared genes of all rows, where one rank holds them.
+    held: Option<SparseRows>,
+}
+
+impl Sums {
+    /// Reads a file once, each rank an equal share of its rows.
+    ///
+    /// * `columns`: to be held, if one rank reads the file alone
+    fn read(file: &ExpressionFile, columns: Option<&[usize]>, ranks: &Ranks) -> Result<Self> {
+        if let Some(columns) = columns {
+            let counts = file.read(columns)?;
+            return Ok(Self {
+                row_totals: counts.row_totals,
+                column_sums: counts.column_sums,
+                held: Some(counts.columns),
+            });
         }
-        values
-    };
-    let factors = |normalize, totals: &[f64]| match normalize {
-        Normalize::Library => Some(library_factors(totals)),
-        Normalize::None => None,
-    };
-    let prior = prior(settings, &voxels, &voxel_counts.row_totals)?;
-    let voxel_factors = factors(settings.normalize_voxels, &voxel_counts.row_totals);
-    let mut voxel_values = normalized(voxel_counts.columns, voxel_factors.as_deref());
-    let cell_factors = factors(settings.normalize, &totals);
-    let library_median = cell_factors.as_ref().and_then(|_| median_positive(&totals));
-    let how = settings.transform();
-    let (cell_values, plain_cells) = match held {
-        Some(columns) => {
-            let mut values = normalized(columns, cell_factors.as_deref());
-            let plain = (how != Transform::None).then(|| values.clone());
+        let own = Cut::new(
+            Axis::Cells,
+            file.names().len(),
+            ranks.world().rank(),
+            ranks.shape().n_ranks(),
+            Reduce::Fast,
+        );
+        let sums = file.sums(own.range()).map_err(Into::into);
+        let (row_totals, mut column_sums) = agreed(ranks, sums)?;
+        let mut row_totals = match ranks.gather(&row_totals) {
+            all if all.is_empty() => row_totals,
+            all => all.concat(),
+        };
+        ranks.broadcast(&mut row_totals);
+        ranks.sum_of_all(&mut column_sums);
+        Ok(Self {
+            row_totals,
+            column_sums,
+            held: None,
+        })
+    }
+}
+
+impl Files {
+    fn open(settings: &MapSettings) -> Result<Self> {
+        let cells = ExpressionFile::open(&settings.cells, &settings.cells_matrix)?;
+        let voxels = ExpressionFile::open(&settings.voxels, &settings.voxels_matrix)?;
+        let choice = GeneChoice {
+            list: settings.genes.as_deref().map(gene_list::read).transpose()?,
+            held_out: settings
+                .hold_out
+                .as_deref()
+                .map(gene_list::read)
+                .transpose()?
+                .unwrap_or_default(),
+        };
+        let shared = align(cells.genes(), voxels.genes(), &choice)
+            .of_both(&settings.cells, &settings.voxels)?;
+        Ok(Self {
+            cells: Arc::new(cells),
+            voxels: Arc::new(voxels),
+            shared,
+        })
+    }
+
+    /// Sums of voxels and cells; and whether the cells are read at every pass.
+    fn sums(&self, settings: &MapSettings, ranks: &Ranks) -> Result<([Sums; 2], bool)> {
+        let alone = ranks.shape().n_ranks() == 1;
+        let n_genes = self.shared.names.len();
+        let shares = ranks
+            .shares(self.cells.names().len(), self.voxels.names().len(), n_genes)
+            .map_err(CliError::Grid)?;
+        // All or none: ranks with the same cells work on the same blocks of them.
+        let streamed = streams(settings, &self.cells, &shares);
+        let mut any = [f64::from(u8::from(streamed))];
+        ranks.max_of_all(&mut any);
+        let streamed = any[0] > 0.0;
+        let needed = check_memory(settings, &shares, (!streamed).then_some(0));
+        agreed(ranks, needed.map_err(Into::into))?;
+        let held = alone.then_some(&self.shared.in_voxels[..]);
+        let voxels = Sums::read(&self.voxels, held, ranks)?;
+        let zero = refuse_zero_voxels(&self.voxels, &voxels.row_totals);
+        agreed(ranks, zero.map_err(Into::into))?;
+        // Streamed cells are read for their sums now, and at every pass.
+        let held = (alone && !streamed).then_some(&self.shared.in_cells[..]);
+        let cells = Sums::read(&self.cells, held, ranks)?;
+        Ok(([voxels, cells], streamed))
+    }
+
+    fn inputs(
+        self,
+        [voxel_sums, cell_sums]: [Sums; 2],
+        streamed: bool,
+        settings: &MapSettings,
+        ranks: &Ranks,
+    ) -> Result<Inputs> {
+        let Self {
+            cells,
+            voxels,
+            shared,
+        } = self;
+        let all_names = shared.names.clone();
+        let (genes, dropped) =
+            drop_zero_genes(shared, &cell_sums.column_sums, &voxel_sums.column_sums)
+                .of_both(&settings.cells, &settings.voxels)?;
+        let left = places(&genes.names, &all_names);
+        let shares = ranks
+            .shares(cells.names().len(), voxels.names().len(), genes.names.len())
+            .map_err(CliError::Grid)?;
+        let factors = |normalize, totals: &[f64]| match normalize {
+            Normalize::Library => Some(library_factors(totals)),
+            Normalize::None => None,
+        };
+        // Of the columns that are held already, or of the file.
+        let own = |held: Option<SparseRows>,
+                   file: &ExpressionFile,
+                   rows: Range<usize>,
+                   columns: &[usize]| match held {
+            Some(all) if left.len() == all.n_cols() => Ok(all),
+            Some(all) => Ok(all.select_columns(&left)),
+            None => file.read_part(rows, &columns[shares.genes.range()]),
+        };
+        let prior = prior(settings, &voxels, &voxel_sums.row_totals)?;
+        let voxel_factors = factors(settings.normalize_voxels, &voxel_sums.row_totals);
+        let own_voxels = shares.voxels.range();
+        let mut voxel_values = own(
+            voxel_sums.held,
+            &voxels,
+            own_voxels.clone(),
+            &genes.in_voxels,
+        )?;
+        if let Some(factors) = &voxel_factors {
+            scale_rows(&mut voxel_values, &factors[own_voxels]);
+        }
+        let totals = &cell_sums.row_totals;
+        let cell_factors = factors(settings.normalize, totals);
+        let library_median = cell_factors.as_ref().and_then(|_| median_positive(totals));
+        let how = settings.transform();
+        let transforms = how != Transform::None;
+        let all_cells = StreamedCells::new(
+            Arc::clone(&cells),
+            genes.in_cells.clone(),
+            cell_factors.clone(),
+            Transform::None,
+        );
+        let own_cells = shares.cells.range();
+        let (cell_values, plain_cells) = if streamed {
+            let plain = all_cells.part(own_cells, shares.genes.range());
+            (
+                CellExpression::Streamed(plain.transformed(how)),
+                transforms.then_some(CellExpression::Streamed(plain)),
+            )
+        } else {
+            let mut values = own(cell_sums.held, &cells, own_cells.clone(), &genes.in_cells)?;
+            if let Some(factors) = &cell_factors {
+                scale_rows(&mut values, &factors[own_cells]);
+            }
+            let plain = transforms.then(|| values.clone());
             transform(&mut values, how);
             (
                 CellExpression::Memory(values),
                 plain.map(CellExpression::Memory),
             )
-        }
-        None => {
-            let columns = genes.in_cells.clone();
-            let values = StreamedCells::new(Arc::clone(&cells), columns, cell_factors, how);
-            let plain = (how != Transform::None).then(|| values.untransformed());
-            (
-                CellExpression::Streamed(values),
-                plain.map(CellExpression::Streamed),
-            )
-        }
-    };
-    let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
-    transform(&mut voxel_values, how);
-    let inputs = Inputs {
-        cells: Side {
-            file: cells,
-            sha256: fingerprint(&settings.cells)?,
-        },
-        voxels: Side {
-            file: voxels,
-            sha256: fingerprint(&settings.voxels)?,
-        },
-        genes,
-        dropped,
-        problem: Problem::new(cell_values, voxel_values, prior)?,
-        untransformed,
-        library_median,
-    };
-    tell_inputs(&inputs, report)?;
-    Ok(inputs)
+        };
+        let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
+        transform(&mut voxel_values, how);
+        // One rank writes the record.
+        let hash = |path: &Path| match ranks.is_first() {
+            true => fingerprint(path),
+            false => Ok(String::new()),
+        };
+        Ok(Inputs {
+            cells: Side {
+                file: cells,
+                sha256: hash(&settings.cells)?,
+            },
+            voxels: Side {
+                file: voxels,
+                sha256: hash(&settings.voxels)?,
+            },
+            genes,
+            dropped,
+            problem: Problem::part(cell_values, voxel_values, prior, shares)?,
+            untransformed,
+            all_cells,
+            library_median,
+        })
+    }
 }
 
 /// Where each of `names` stands in `all`; both sorted, the first a part of the second.
@@ -197,7 +335,11 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
             "held-out genes that only one of the files has cannot be scored: {names}"
         ));
     }
-    let silent: Vec<&str> = (0..problem.n_voxels())
+    // A rank with some of the genes cannot tell.
+    let whole = problem.voxels().n_rows() == problem.n_voxels()
+        && problem.voxels().n_cols() == problem.n_genes();
+    let silent: Vec<&str> = (0..problem.voxels().n_rows())
+        .filter(|_| whole)
         .filter(|&j| problem.voxels().row(j).0.is_empty())
         .map(|j| voxels.file.names()[j].as_str())
         .collect();
@@ -272,32 +414,23 @@ fn prior(
 }
 
 /// Whether the cells are read at every pass.
-fn streams(
-    settings: &MapSettings,
-    cells: &ExpressionFile,
-    voxels: &ExpressionFile,
-    n_genes: usize,
-) -> bool {
+fn streams(settings: &MapSettings, cells: &ExpressionFile, shares: &Shares) -> bool {
     match (settings.solver, settings.stream) {
         (Solver::Adam, _) | (_, Stream::Off) => false,
         (_, Stream::On) => true,
         (_, Stream::Auto) => {
-            let entries = cells.most_entries(n_genes) as usize;
-            let needed = needed(settings, cells, voxels, n_genes, Some(entries));
+            let entries = cells.most_entries(shares.genes.len()) as usize;
+            let own = entries as f64 * shares.cells.len() as f64 / shares.cells.whole_len() as f64;
+            let needed = needed(settings, shares, Some(own as usize));
             memory::available().is_some_and(|free| needed > free / 2)
         }
     }
 }
 
-/// Bytes that the solver will need; `n_entries`: counts of the cells that are held, `None` if they are read at every pass.
-fn needed(
-    settings: &MapSettings,
-    cells: &ExpressionFile,
-    voxels: &ExpressionFile,
-    n_genes: usize,
-    n_entries: Option<usize>,
-) -> u64 {
-    let size = (cells.names().len(), voxels.names().len(), n_genes);
+/// Bytes that the solver will need on this rank; `n_entries`: counts of the cells that are held, `None` if they are read at every
+/// pass.
+fn needed(settings: &MapSettings, shares: &Shares, n_entries: Option<usize>) -> u64 {
+    let size = (shares.cells.len(), shares.voxels.len(), shares.genes.len());
     match settings.solver {
         Solver::Adam => memory_needed(
             size.0,
@@ -320,16 +453,14 @@ fn needed(
 /// [`CliError::Memory`] if not.
 pub fn check_memory(
     settings: &MapSettings,
-    cells: &ExpressionFile,
-    voxels: &ExpressionFile,
-    n_genes: usize,
+    shares: &Shares,
     n_entries: Option<usize>,
 ) -> Result<(), CliError> {
-    let needed = needed(settings, cells, voxels, n_genes, n_entries);
+    let needed = needed(settings, shares, n_entries);
     match memory::available() {
         Some(available) if needed > available => Err(CliError::Memory {
-            n_cells: cells.names().len(),
-            n_voxels: voxels.names().len(),
+            n_cells: shares.cells.len(),
+            n_voxels: shares.voxels.len(),
             needed: memory::for_people(needed),
             available: memory::for_people(available),
             remedy: match settings.solver {

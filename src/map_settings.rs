@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+use tangram_comm::{GridShape, Reduce};
 use tangram_core::{Keep, Normalize, Objective, Transform};
 use tangram_mapper::{AdamSettings, MirrorSettings, Precision};
 use tangram_store::MatrixName;
@@ -120,6 +121,15 @@ pub struct MapSettings {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1 [default: all share the
+    /// cells]
+    #[arg(long, value_name = "GRID", help_heading = TRAINING)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridShape>,
+    /// How ranks add up: fast, or exact, which gives the same bits for any number of ranks and takes longer
+    #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = TRAINING)]
+    #[serde(with = "as_text", default)]
+    pub reduce: Reduce,
     /// Begin from these logits, a NumPy array of cells × voxels, instead of random ones (adam only)
     #[arg(long, value_name = "FILE.npy", help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]

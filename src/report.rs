@@ -40,6 +40,15 @@ impl Report {
         }
     }
 
+    /// A report that says nothing but errors.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self {
+            detail: Detail::Quiet,
+            json: false,
+        }
+    }
+
     /// How much to say.
     #[must_use]
     pub fn detail(self) -> Detail {

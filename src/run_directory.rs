@@ -76,6 +76,9 @@ pub struct Record {
     pub cells: InputRecord,
     /// The voxels' file.
     pub voxels: InputRecord,
+    /// The ranks that learned it, CELLSxVOXELSxGENES, where there were several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<String>,
     /// Versions of everything that matters.
     pub versions: Versions,
     /// Genes by their part in training.

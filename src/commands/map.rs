@@ -1,11 +1,13 @@
 //! `tangram map`: learns where every cell sits.
 
+use crate::error::CliError;
 use crate::expression::OfBoth;
 use crate::learned::Learned;
 use crate::map_inputs::{self, Inputs, check_memory};
 use crate::map_settings::{MapSettings, Solver};
 use crate::mapping_file::{Contents, Stored};
 use crate::progress::Progress;
+use crate::ranks::{self, Ranks, agreed, or_abort};
 use crate::report::{Report, count, thousands};
 use crate::run_directory::{
     FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, existing, write_history,
@@ -63,28 +65,69 @@ struct MapSummary<'a> {
 /// # Errors
 /// If an input does not fit, memory will not suffice, or the output cannot be written.
 pub fn run(args: MapArgs, report: Report) -> Result<()> {
-    let mut settings = args.settings.resolved()?;
+    let settings = args.settings.clone().resolved()?;
     super::use_threads(settings.threads());
-    let may_replace = existing(&args.out, args.force, RUN_FILE)?;
+    let ranks = ranks::join(settings.grid, settings.reduce)?;
+    let done = if ranks.is_first() {
+        first_rank(&args, settings, &ranks, report)
+    } else {
+        other_rank(settings, &ranks)
+    };
+    // MPI ends in order only if all ranks come here, which they do unless one has aborted.
+    ranks.leave();
+    done
+}
+
+/// The rank that writes, and speaks to the person.
+fn first_rank(args: &MapArgs, settings: MapSettings, ranks: &Ranks, report: Report) -> Result<()> {
+    let may_replace = existing(&args.out, args.force, RUN_FILE).map_err(Into::into);
+    let may_replace = agreed(ranks, may_replace)?;
     interrupt::clean_up(&args.out);
     let file = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
         // Made before the work, so that an output that cannot be written is known before, too.
-        std::fs::create_dir(directory).map_err(|e| StoreError::Write {
+        let made = std::fs::create_dir(directory).map_err(|e| StoreError::Write {
             path: args.out.clone(),
             reason: e.to_string(),
-        })?;
-        let inputs = map_inputs::read(&settings, report)?;
-        let begun = Instant::now();
-        let temperatures = choose_temperature(&mut settings, &inputs, report)?;
-        let learned = train(&settings, &inputs, report)?;
-        let outcome = Outcome {
-            learned: &learned,
-            temperatures,
-            seconds: begun.elapsed().as_secs_f64(),
-        };
-        write_run(directory, settings, inputs, &outcome)
+        });
+        agreed(ranks, made.map_err(Into::into))?;
+        let mut settings = settings;
+        let (inputs, outcome) = learn(&mut settings, ranks, report)?;
+        let written = write_run(directory, settings, inputs, &outcome, ranks);
+        or_abort(ranks, written)
     })?;
+    tell_outcome(args, &file, report)
+}
 
+/// Any other rank.
+fn other_rank(mut settings: MapSettings, ranks: &Ranks) -> Result<()> {
+    agreed(ranks, Ok(()))?;
+    agreed(ranks, Ok(()))?;
+    let (inputs, outcome) = learn(&mut settings, ranks, Report::silent())?;
+    if let Learned::Adam(_) = outcome.learned {
+        // Probabilities of adam are on all ranks.
+        outcome.learned.serve_probabilities(&inputs, ranks);
+    }
+    Ok(())
+}
+
+/// What all ranks do together.
+fn learn(settings: &mut MapSettings, ranks: &Ranks, report: Report) -> Result<(Inputs, Outcome)> {
+    let inputs = map_inputs::read(settings, ranks, report)?;
+    let begun = Instant::now();
+    let temperatures = choose_temperature(settings, &inputs, ranks, report)?;
+    let learned = train(settings, &inputs, ranks, report)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let predicted = learned.training_genes(&inputs, settings, ranks)?;
+    let outcome = Outcome {
+        learned,
+        temperatures,
+        seconds,
+        predicted,
+    };
+    Ok((inputs, outcome))
+}
+
+fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
     let record = &file.record;
     let score = record.train_score.map_or(String::new(), |s| {
         format!(", mean cosine of training genes {:.3}", s.mean_cosine)
@@ -114,26 +157,33 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     }
     report.summary(&MapSummary {
         run: &args.out,
-        file: &file,
+        file,
     })
 }
 
 /// What training gave.
-struct Outcome<'a> {
-    learned: &'a Learned,
+struct Outcome {
+    learned: Learned,
     /// What temperatures were worth, if one was to be chosen.
     temperatures: Vec<TemperatureScore>,
     seconds: f64,
+    /// The training genes in space, (voxels, genes).
+    predicted: Array2<f32>,
 }
 
 /// Puts a chosen temperature in the place of `auto`.
 fn choose_temperature(
     settings: &mut MapSettings,
     inputs: &Inputs,
+    ranks: &Ranks,
     report: Report,
 ) -> Result<Vec<TemperatureScore>> {
     if settings.temperature != Some(Temperature::Auto) {
         return Ok(Vec::new());
+    }
+    if ranks.shape().n_ranks() > 1 {
+        let text = "--temperature auto is for one rank; choose on one (a part of the cells will do), then give its number";
+        return agreed(ranks, Err(CliError::Usage(text.to_owned()).into()));
     }
     report.say("choosing the temperature by held-out training genes")?;
     let scores = score_temperatures(&inputs.problem, &settings.mirror())
@@ -153,26 +203,21 @@ fn choose_temperature(
     Ok(scores)
 }
 
-fn train(settings: &MapSettings, inputs: &Inputs, report: Report) -> Result<Learned> {
-    let Inputs {
-        cells,
-        voxels,
-        problem,
-        ..
-    } = inputs;
+fn train(
+    settings: &MapSettings,
+    inputs: &Inputs,
+    ranks: &Ranks,
+    report: Report,
+) -> Result<Learned> {
+    let problem = &inputs.problem;
     let entries = problem.cells().whole().map(SparseRows::nnz);
-    check_memory(
-        settings,
-        &cells.file,
-        &voxels.file,
-        problem.n_genes(),
-        entries,
-    )?;
+    let enough = check_memory(settings, problem.shares(), entries);
+    agreed(ranks, enough.map_err(Into::into))?;
     if entries.is_none() {
         report.say("the cells are read from disk at every pass")?;
     }
     let progress = Progress::begin(report, "epoch", settings.passes());
-    let learned = Learned::train(settings, inputs, &mut |epoch: &Epoch| {
+    let learned = Learned::train(settings, inputs, ranks, &mut |epoch: &Epoch| {
         progress.step(epoch.epoch, || format!("loss {:.5}  ", epoch.total));
     });
     progress.finish();
@@ -196,29 +241,23 @@ fn write_run(
     directory: &Path,
     settings: MapSettings,
     inputs: Inputs,
-    outcome: &Outcome<'_>,
+    outcome: &Outcome,
+    ranks: &Ranks,
 ) -> Result<RunFile> {
-    let learned = outcome.learned;
+    let learned = &outcome.learned;
     let Inputs {
         cells,
         voxels,
-        genes,
-        dropped,
         problem,
-        untransformed,
-        library_median,
-    } = inputs;
+        ..
+    } = &inputs;
     let history = learned.history();
     let last = learned.chosen().context("training ran no epoch")?;
-    let (carried, measured) = match &untransformed {
-        Some((cells, voxels)) => (cells, voxels),
-        None => (problem.cells(), problem.voxels()),
-    };
-    let scores = train_scores(&learned.training_genes(&problem, carried)?, measured);
+    let scores = train_scores(&outcome.predicted, &*inputs.measured(ranks, &settings)?);
     let genes = GeneRecord {
-        training: genes.names,
-        held_out: genes.held_out.names,
-        dropped,
+        training: inputs.genes.names.clone(),
+        held_out: inputs.genes.held_out.names.clone(),
+        dropped: inputs.dropped.clone(),
     };
     let contents = Contents {
         cells: cells.file.dataset(),
@@ -229,11 +268,11 @@ fn write_run(
         scores: &scores,
     };
     let factors = match learned {
-        Learned::Mirror(mirrored) => {
+        Learned::Mirror { factors, .. } => {
             let name = settings.format.factors_name().to_owned();
-            let familiar = Familiar::of(carried)?;
+            let familiar = Familiar::of(&*inputs.carried(ranks))?;
             let path = directory.join(&name);
-            factors_file::write(&path, mirrored.factors(), &familiar, &contents)?;
+            factors_file::write(&path, factors, &familiar, &contents)?;
             Some(name)
         }
         Learned::Adam(_) => None,
@@ -242,10 +281,14 @@ fn write_run(
         Some(keep) => {
             let name = settings.format.file_name().to_owned();
             let path = directory.join(&name);
-            let stored = learned.write_probabilities(&path, &problem, keep, &contents)?;
+            let stored =
+                learned.write_probabilities(&path, &inputs, &settings, ranks, keep, &contents)?;
             (Some(name), stored)
         }
-        None => (None, Stored::default()),
+        None => {
+            learned.release(&inputs, ranks);
+            (None, Stored::default())
+        }
     };
     write_history(directory, history)?;
     let passes: usize = history.iter().map(|e| e.n_cells).sum();
@@ -254,7 +297,7 @@ fn write_run(
         mapping,
         streamed: problem.cells().whole().is_none(),
         cell_names_sha256: fingerprint_names(cells.file.names()),
-        library_median,
+        library_median: inputs.library_median,
         n_cells: problem.n_cells(),
         n_voxels: problem.n_voxels(),
         n_genes: problem.n_genes(),
@@ -276,13 +319,14 @@ fn write_run(
         train_score: Summary::of(&scores).map(Into::into),
         cells: InputRecord {
             path: settings.cells.clone(),
-            sha256: cells.sha256,
+            sha256: cells.sha256.clone(),
         },
         voxels: InputRecord {
             path: settings.voxels.clone(),
-            sha256: voxels.sha256,
+            sha256: voxels.sha256.clone(),
         },
         temperatures: outcome.temperatures.clone(),
+        grid: (ranks.shape().n_ranks() > 1).then(|| ranks.shape().to_string()),
         versions: Versions::current(),
         genes,
     };

@@ -16,4 +16,20 @@ impl Communicator for Solo {
     }
 
     fn sum(&self, _values: &mut [f64]) {}
+
+    fn sum_single(&self, _values: &mut [f32], work: &mut dyn FnMut()) {
+        work();
+    }
+
+    fn max(&self, _values: &mut [f64]) {}
+
+    fn gather(&self, mine: &[f64]) -> Vec<Vec<f64>> {
+        vec![mine.to_vec()]
+    }
+
+    fn broadcast(&self, _values: &mut Vec<f64>) {}
+
+    fn split(&self, _color: usize) -> Self {
+        Self
+    }
 }

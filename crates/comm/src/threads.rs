@@ -1,7 +1,8 @@
 //! Ranks as threads of one process.
 
 use crate::Communicator;
-use std::sync::{Arc, Barrier, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Barrier, Mutex, MutexGuard};
 
 /// One of several ranks that are threads of this process.
 #[derive(Debug, Clone)]
@@ -13,17 +14,34 @@ pub struct Threads {
 #[derive(Debug)]
 struct Shared {
     barrier: Barrier,
-    contributions: Mutex<Vec<Vec<f64>>>,
+    board: Mutex<Board>,
+}
+
+/// What the ranks have put up for each other.
+#[derive(Debug)]
+struct Board {
+    contributions: Vec<Vec<f64>>,
+    /// The ranks of every colour, while they part.
+    parties: BTreeMap<usize, Arc<Shared>>,
+}
+
+impl Shared {
+    fn new(size: usize) -> Arc<Self> {
+        Arc::new(Self {
+            barrier: Barrier::new(size),
+            board: Mutex::new(Board {
+                contributions: vec![vec![]; size],
+                parties: BTreeMap::new(),
+            }),
+        })
+    }
 }
 
 impl Threads {
     /// `size` ranks, one for each thread to take.
     #[must_use]
     pub fn ranks(size: usize) -> Vec<Self> {
-        let shared = Arc::new(Shared {
-            barrier: Barrier::new(size),
-            contributions: Mutex::new(vec![vec![]; size]),
-        });
+        let shared = Shared::new(size);
         (0..size)
             .map(|rank| Self {
                 rank,
@@ -32,11 +50,21 @@ impl Threads {
             .collect()
     }
 
-    fn contributions(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f64>>> {
+    fn board(&self) -> MutexGuard<'_, Board> {
         self.shared
-            .contributions
+            .board
             .lock()
             .expect("no rank panics while it holds the lock")
+    }
+
+    /// Puts up `mine` and lets `read` look at what all have put up, in the order of the ranks.
+    fn exchange<R>(&self, mine: Vec<f64>, read: impl FnOnce(&[Vec<f64>]) -> R) -> R {
+        self.board().contributions[self.rank] = mine;
+        self.shared.barrier.wait();
+        let result = read(&self.board().contributions);
+        // Nobody may bring the next contribution before all have read this one.
+        self.shared.barrier.wait();
+        result
     }
 }
 
@@ -46,18 +74,66 @@ impl Communicator for Threads {
     }
 
     fn size(&self) -> usize {
-        self.contributions().len()
+        self.board().contributions.len()
     }
 
     fn sum(&self, values: &mut [f64]) {
-        self.contributions()[self.rank] = values.to_vec();
+        self.exchange(values.to_vec(), |all| {
+            values.fill(0.0);
+            for part in all {
+                values.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+            }
+        });
+    }
+
+    fn sum_single(&self, values: &mut [f32], work: &mut dyn FnMut()) {
+        let mut wide: Vec<f64> = values.iter().map(|&x| x.into()).collect();
+        work();
+        self.sum(&mut wide);
+        values
+            .iter_mut()
+            .zip(wide)
+            .for_each(|(x, sum)| *x = sum as f32);
+    }
+
+    fn max(&self, values: &mut [f64]) {
+        self.exchange(values.to_vec(), |all| {
+            for part in all {
+                values
+                    .iter_mut()
+                    .zip(part)
+                    .for_each(|(x, y)| *x = x.max(*y));
+            }
+        });
+    }
+
+    fn gather(&self, mine: &[f64]) -> Vec<Vec<f64>> {
+        self.exchange(mine.to_vec(), |all| match self.rank {
+            0 => all.to_vec(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn broadcast(&self, values: &mut Vec<f64>) {
+        let mine = values.clone();
+        self.exchange(mine, |all| values.clone_from(&all[0]));
+    }
+
+    fn split(&self, color: usize) -> Self {
+        let (rank, size) = self.exchange(vec![color as f64], |all| {
+            let alike = |ranks: &[Vec<f64>]| ranks.iter().filter(|c| c[0] == color as f64).count();
+            (alike(&all[..self.rank]), alike(all))
+        });
+        let shared = Arc::clone(
+            self.board()
+                .parties
+                .entry(color)
+                .or_insert_with(|| Shared::new(size)),
+        );
         self.shared.barrier.wait();
-        values.fill(0.0);
-        for part in self.contributions().iter() {
-            values.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
-        }
-        // Nobody may bring the next contribution before all have read this one.
+        self.board().parties.clear();
         self.shared.barrier.wait();
+        Self { rank, shared }
     }
 }
 
@@ -65,22 +141,55 @@ impl Communicator for Threads {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_rank_gets_the_sum_of_all() {
-        let sums: Vec<Vec<f64>> = std::thread::scope(|scope| {
-            let ranks: Vec<_> = Threads::ranks(3)
+    /// What every one of six ranks makes of it.
+    fn six<R: Send>(work: impl Fn(Threads) -> R + Sync) -> Vec<R> {
+        std::thread::scope(|scope| {
+            let started: Vec<_> = Threads::ranks(6)
                 .into_iter()
-                .map(|comm| {
-                    scope.spawn(move || {
-                        let mut values = vec![comm.rank() as f64, 1.0];
-                        comm.sum(&mut values);
-                        comm.sum(&mut values);
-                        values
-                    })
-                })
+                .map(|comm| scope.spawn(|| work(comm)))
                 .collect();
-            ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+            started.into_iter().map(|r| r.join().unwrap()).collect()
+        })
+    }
+
+    #[test]
+    fn every_rank_gets_the_sum_and_the_maximum_of_all() {
+        let found = six(|comm| {
+            let mut values = vec![comm.rank() as f64, 1.0];
+            comm.sum(&mut values);
+            comm.sum(&mut values);
+            let (mut single, mut worked) = ([comm.rank() as f32], false);
+            comm.sum_single(&mut single, &mut || worked = true);
+            let mut largest = [comm.rank() as f64, -1.0];
+            comm.max(&mut largest);
+            assert!(worked);
+            (values, single, largest)
         });
-        assert_eq!(sums, vec![vec![9.0, 9.0]; 3]);
+        assert_eq!(found, vec![(vec![90.0, 36.0], [15.0], [5.0, -1.0]); 6]);
+    }
+
+    #[test]
+    fn rank_0_gathers_and_all_hear_it() {
+        let found = six(|comm| {
+            let gathered = comm.gather(&vec![1.0; comm.rank()]);
+            let mut heard = vec![comm.rank() as f64 + 7.0];
+            comm.broadcast(&mut heard);
+            (gathered.iter().map(Vec::len).collect::<Vec<_>>(), heard)
+        });
+        assert_eq!(found[0], (vec![0, 1, 2, 3, 4, 5], vec![7.0]));
+        assert_eq!(found[5], (vec![], vec![7.0]));
+    }
+
+    #[test]
+    fn ranks_of_a_colour_are_among_themselves() {
+        let found = six(|comm| {
+            let party = comm.split(comm.rank() % 2);
+            let mut sum = [comm.rank() as f64];
+            party.sum(&mut sum);
+            let pair = party.split(usize::from(party.rank() == 2));
+            (party.rank(), party.size(), sum[0], pair.size())
+        });
+        assert_eq!(found[4], (2, 3, 6.0, 1));
+        assert_eq!(found[1], (0, 3, 9.0, 2));
     }
 }

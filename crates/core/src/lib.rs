@@ -29,7 +29,7 @@ pub use matrix::{SparseError, SparseRows};
 pub use normalize::{
     Normalize, Transform, factors_to, library_factors, median_positive, scale_rows,
 };
-pub use objective::{Loss, Measured, Objective};
+pub use objective::{Loss, Measured, Objective, Sums, Whole};
 pub use parts::{CellParts, VisitPart};
 pub use prior::{DensityPrior, PriorError};
 pub use score::{GeneScore, Summary, auc, score_gene};

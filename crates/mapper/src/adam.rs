@@ -47,36 +47,58 @@ pub(crate) struct RowStep<'a, T> {
     pub(crate) step: AdamStep<T>,
 }
 
-/// The constants of a row as vectors.
-#[derive(Clone, Copy)]
-struct Constants<V> {
-    beta_1: V,
-    rest_1: V,
-    beta_2: V,
-    rest_2: V,
-    second_scale: V,
-    epsilon: V,
-    minus_step: V,
+/// The first half of a [`RowStep`], of a part of a row: P of the old logits, and the part's share of `Σ_l P_il g_il`.
+pub(crate) struct RowDot<'a, T> {
+    pub(crate) logits: &'a [T],
+    /// On entry `S_i·W_j + u_j/C`, on return g; padded to whole vectors.
+    pub(crate) gradient: &'a mut [T],
+    /// Gets P; padded to whole vectors.
+    pub(crate) room: &'a mut [T],
+    /// Norm of the old logits.
+    pub(crate) norm: RowNorm<T>,
+    pub(crate) step: AdamStep<T>,
 }
 
-impl<T: Real> WithSimd for RowStep<'_, T> {
-    type Output = RowNorm<T>;
+impl<T: Real> WithSimd for RowDot<'_, T> {
+    type Output = T;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> RowNorm<T> {
+    fn with_simd<S: Simd>(self, simd: S) -> T {
+        if let Some(weight) = self.step.entropy {
+            add_entropy_gradient(simd, self.logits, &self.norm, weight, self.gradient);
+        }
+        probabilities(simd, self.logits, &self.norm, self.gradient, self.room)
+    }
+}
+
+/// The second half of a [`RowStep`], of a part of a row; gives the largest new logit.
+pub(crate) struct RowUpdate<'a, T> {
+    pub(crate) logits: &'a mut [T],
+    pub(crate) first_moment: &'a mut [T],
+    pub(crate) second_moment: &'a mut [T],
+    /// g; padded to whole vectors.
+    pub(crate) gradient: &'a [T],
+    /// P; padded to whole vectors.
+    pub(crate) room: &'a [T],
+    /// `Σ_l P_il g_il` of the whole row.
+    pub(crate) mean: T,
+    pub(crate) step: AdamStep<T>,
+}
+
+impl<T: Real> WithSimd for RowUpdate<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> T {
         let Self {
             logits,
             first_moment,
             second_moment,
             gradient,
             room,
-            norm,
+            mean,
             step,
         } = self;
-        if let Some(weight) = step.entropy {
-            add_entropy_gradient(simd, logits, &norm, weight, gradient);
-        }
-        let mean = probabilities(simd, logits, &norm, gradient, room);
         let c = |x: f64| T::splat(simd, T::from_f64(x));
         let constants = Constants {
             beta_1: c(BETA_1),
@@ -116,6 +138,54 @@ impl<T: Real> WithSimd for RowStep<'_, T> {
                 .iter()
                 .fold(max, |max, &x| if x > max { x } else { max });
         }
+        max
+    }
+}
+
+/// The constants of a row as vectors.
+#[derive(Clone, Copy)]
+struct Constants<V> {
+    beta_1: V,
+    rest_1: V,
+    beta_2: V,
+    rest_2: V,
+    second_scale: V,
+    epsilon: V,
+    minus_step: V,
+}
+
+impl<T: Real> WithSimd for RowStep<'_, T> {
+    type Output = RowNorm<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> RowNorm<T> {
+        let Self {
+            logits,
+            first_moment,
+            second_moment,
+            gradient,
+            room,
+            norm,
+            step,
+        } = self;
+        let dot = RowDot {
+            logits: &*logits,
+            gradient: &mut *gradient,
+            room: &mut *room,
+            norm,
+            step,
+        };
+        let mean = dot.with_simd(simd);
+        let update = RowUpdate {
+            logits: &mut *logits,
+            first_moment,
+            second_moment,
+            gradient: &*gradient,
+            room: &*room,
+            mean,
+            step,
+        };
+        let max = update.with_simd(simd);
         softmax_below(simd, logits, max, gradient)
     }
 }

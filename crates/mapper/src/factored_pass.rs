@@ -1,98 +1,114 @@
 //! One pass of the factored solver: what P = softmax(S Zᵀ + 1 bᵀ) predicts, P existing only one super-block at a time.
 
+use crate::all_genes::AllGenes;
 use crate::lanes::Real;
+use crate::predicted::Predicted;
 use crate::products::{Layout, Products};
+use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
 use crate::softmax::{RowNorm, SoftmaxInPlace};
 use ndarray::{Array2, ArrayView2};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
+use tangram_comm::Communicator;
 
-/// Rows worked on by one task: they stay in the second cache.
-const ROWS: usize = 8;
-
-/// The buffers of a pass. Nothing in it grows with cells × voxels, and nothing is allocated while it runs.
+/// The buffers of a pass. Nothing in it grows with cells × voxels, and on one rank nothing is allocated while it runs.
 pub(crate) struct FactoredPass<T> {
     layout: Layout,
     /// Z by gene, b as the row of the gene of ones, in tiles.
     factors: Vec<T>,
-    /// A by gene, the expected cells of every voxel as its last row, in tiles.
-    sums: Vec<T>,
-    /// A super-block of logits, then of P.
-    rows: Vec<T>,
-    /// Entropy of every row of a super-block.
-    entropies: Vec<T>,
-    /// Sum of the rows' entropies so far, in nats.
-    entropy: f64,
-    arch: Arch,
+    logits: AllGenes<T>,
+    predicted: Predicted<T>,
+    /// Every row of a super-block.
+    whole: Vec<WholeRow>,
 }
 
 impl<T: Real> FactoredPass<T> {
     /// Buffers for any products of this layout; `n_genes` with the gene of ones.
     pub(crate) fn new(layout: Layout, n_genes: usize) -> Self {
-        let (tiles, cells_per_block) = (layout.tiles, layout.cells_per_block);
-        let zeros = |n: usize| vec![T::default(); n];
         Self {
+            factors: vec![T::default(); layout.tiles.len(n_genes)],
+            logits: AllGenes::new(layout),
+            predicted: Predicted::new(layout, n_genes),
+            whole: vec![WholeRow::default(); layout.cells_per_block],
             layout,
-            factors: zeros(tiles.len(n_genes)),
-            sums: zeros(tiles.len(n_genes)),
-            rows: zeros(cells_per_block * layout.stride::<T>()),
-            entropies: zeros(cells_per_block),
-            entropy: 0.0,
-            arch: Arch::new(),
+        }
+    }
+
+    /// Makes all sums over ranks exact.
+    ///
+    /// * `largest`: the largest entry of S for every gene of this rank, of all cells
+    /// * `largest_of_all`: of all genes
+    pub(crate) fn exact(
+        self,
+        largest: &[f64],
+        largest_of_all: f64,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Self {
+        Self {
+            logits: self.logits.exact(largest_of_all, ranks),
+            predicted: self.predicted.exact(largest, ranks),
+            ..self
         }
     }
 
     /// Begins a pass with these factors, (genes + 1, voxels): Z, and b as its last row.
-    pub(crate) fn begin(&mut self, factors: ArrayView2<'_, f64>) {
-        self.layout.tiles.fill(factors, &mut self.factors);
-        self.sums.fill(T::default());
-        self.entropy = 0.0;
+    pub(crate) fn begin(
+        &mut self,
+        factors: ArrayView2<'_, f64>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        self.logits.take_weights(factors, &mut self.factors, ranks);
+        self.predicted.clear();
     }
 
     /// Adds what these cells predict.
-    pub(crate) fn add(&mut self, products: &mut Products) {
-        for block in products.blocks() {
-            let n_rows = block.len();
-            self.probabilities(products, block.clone());
-            let rows = &self.rows[..n_rows * self.layout.stride::<T>()];
-            products.accumulate(block, rows, &mut self.sums);
-            // In the order of the cells, whatever thread computed them.
-            self.entropy += self.entropies[..n_rows]
-                .iter()
-                .map(|h| h.to_f64())
-                .sum::<f64>();
-        }
+    pub(crate) fn add(&mut self, products: &mut Products, ranks: Ranks<'_, impl Communicator>) {
+        let (layout, whole, predicted) = (self.layout, &mut self.whole, &mut self.predicted);
+        let weights = &self.factors;
+        self.logits
+            .for_each_block(products, weights, ranks, &mut |products, block, rows| {
+                let whole = &mut whole[..block.len()];
+                if ranks.shares.voxels.n_blocks() == 1 {
+                    softmax(rows, layout, whole);
+                } else {
+                    shared_softmax(rows, layout.stride::<T>(), whole, ranks);
+                }
+                predicted.add(products, block, rows, whole.iter().map(|row| row.entropy));
+            });
     }
 
-    /// P of one super-block: (cells of the block, voxels), rows [`Tiles::row_stride`] apart.
+    /// P of one super-block, of all genes and voxels: (cells of the block, voxels), rows a stride apart.
     pub(crate) fn probabilities(&mut self, products: &mut Products, block: Range<usize>) -> &[T] {
-        let (stride, n_voxels, arch) = (
-            self.layout.stride::<T>(),
-            self.layout.tiles.n_voxels,
-            self.arch,
-        );
-        let rows = &mut self.rows[..block.len() * stride];
-        products.gradient(block.clone(), &self.factors, rows);
-        rows.par_chunks_mut(stride)
-            .zip(&mut self.entropies[..block.len()])
-            .with_min_len(ROWS)
-            .for_each(|(row, entropy)| {
-                let norm: RowNorm<T> = arch.dispatch(SoftmaxInPlace { row, n_voxels });
-                *entropy = norm.entropy;
-            });
+        let n_rows = block.len();
+        let rows = self.logits.block(products, block, &self.factors);
+        softmax(rows, self.layout, &mut self.whole[..n_rows]);
         rows
     }
 
-    /// Writes A with the expected cells of every voxel as its last row, (genes + 1, voxels).
-    pub(crate) fn finish(&self, predicted: &mut Array2<f64>) {
-        self.layout
-            .tiles
-            .copy_by_gene(&self.sums, predicted.view_mut());
+    /// Ends a block of this rank's cells.
+    pub(crate) fn end_block(&mut self) {
+        self.predicted.end_block();
     }
 
-    /// Sum of the rows' entropies, in nats.
-    pub(crate) fn entropy(&self) -> f64 {
-        self.entropy
+    /// Writes A of all cells with the expected cells of every voxel as its last row, (genes + 1, voxels); gives the entropy.
+    pub(crate) fn finish(
+        &mut self,
+        predicted: &mut Array2<f64>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> f64 {
+        self.predicted.finish(predicted, ranks)
     }
+}
+
+/// P of logits whose voxels are all here, in place.
+fn softmax<T: Real>(rows: &mut [T], layout: Layout, whole: &mut [WholeRow]) {
+    let (n_voxels, arch) = (layout.tiles.n_voxels, Arch::new());
+    rows.par_chunks_mut(layout.stride::<T>())
+        .zip(whole)
+        .with_min_len(ROWS)
+        .for_each(|(row, whole)| {
+            let norm: RowNorm<T> = arch.dispatch(SoftmaxInPlace { row, n_voxels });
+            whole.entropy = norm.entropy.to_f64();
+        });
 }

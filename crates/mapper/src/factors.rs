@@ -4,7 +4,10 @@ use crate::Precision;
 use crate::factored_pass::FactoredPass;
 use crate::lanes::Real;
 use crate::products::{Layout, Products};
+use crate::ranks::Ranks;
+use crate::train::one_rank;
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
+use tangram_comm::{Communicator, Grid, GridError, Shares};
 use tangram_core::{CellParts, MappingBlock, MappingRows, PBlock, SparseRows};
 
 /// What the factored solver learns: Z, one weight per voxel and gene, and b, one per voxel.
@@ -34,6 +37,61 @@ impl Factors {
             by_gene.par_mapv_inplace(|x| f64::from(x as f32));
         }
         Self { by_gene }
+    }
+
+    /// The factors of all voxels and genes from those of every rank, which all ranks get.
+    ///
+    /// # Errors
+    /// [`GridError`] if the grid does not fit; all ranks get it.
+    pub fn of_all(
+        &self,
+        grid: &Grid<impl Communicator>,
+        shares: &Shares,
+    ) -> Result<Self, GridError> {
+        let lens = [
+            shares.cells.whole_len(),
+            shares.voxels.whole_len(),
+            shares.genes.whole_len(),
+        ];
+        // Ranks that differ by cells only have the same.
+        let mine = match shares.cells.range().start {
+            0 => self.by_gene.iter().copied().collect(),
+            _ => Vec::new(),
+        };
+        let parts = grid.gather(&mine);
+        let mut whole = Array2::zeros((lens[2] + 1, lens[1]));
+        for (rank, part) in parts.iter().enumerate().filter(|(_, p)| !p.is_empty()) {
+            let of = Shares::at(grid.shape(), grid.how(), lens, rank)?;
+            let part = ArrayView2::from_shape((of.genes.len() + 1, of.voxels.len()), part);
+            let part = part.expect("the factors of its share");
+            let n_genes = of.genes.len();
+            let (genes, voxels) = (of.genes.range(), of.voxels.range());
+            whole
+                .slice_mut(s![genes, voxels.clone()])
+                .assign(&part.slice(s![..n_genes, ..]));
+            // The bias is the same on all ranks along the genes.
+            whole
+                .slice_mut(s![lens[2], voxels])
+                .assign(&part.row(n_genes));
+        }
+        let mut values = whole.into_raw_vec_and_offset().0;
+        grid.broadcast(&mut values);
+        let by_gene = Array2::from_shape_vec((lens[2] + 1, lens[1]), values);
+        Ok(Self {
+            by_gene: by_gene.expect("as rank 0 made it"),
+        })
+    }
+
+    /// The part of one rank.
+    #[must_use]
+    pub fn share(&self, shares: &Shares) -> Self {
+        let genes = shares.genes.range().chain([self.n_genes()]);
+        let rows: Vec<_> = genes
+            .map(|k| self.by_gene.slice(s![k, shares.voxels.range()]))
+            .collect();
+        Self {
+            by_gene: ndarray::stack(ndarray::Axis(0), &rows).expect("rows of the same voxels"),
+        }
     }
 
     pub(crate) fn by_gene(&self) -> ArrayView2<'_, f64> {
@@ -114,13 +172,19 @@ impl<T: Real> Reader<T> {
     fn new(factors: &Factors, n_cells: usize, density: f64, precision: Precision) -> Self {
         let layout = Layout::new::<T>(n_cells, factors.n_voxels(), density, precision);
         let mut pass = FactoredPass::new(layout, factors.n_genes() + 1);
-        pass.begin(factors.by_gene());
+        let shares = Shares::whole(n_cells, factors.n_voxels(), factors.n_genes());
+        let grid = one_rank();
+        let ranks = Ranks {
+            grid: &grid,
+            shares: &shares,
+        };
+        pass.begin(factors.by_gene(), ranks);
         Self { layout, pass }
     }
 
     /// Hands blocks of rows to `visit`: the index of the first cell, the distance between rows, the rows.
     fn for_each_block(&mut self, cells: &SparseRows, visit: &mut dyn FnMut(usize, usize, &[T])) {
-        let mut products = Products::for_logits::<T>(cells, self.layout);
+        let mut products = Products::for_logits::<T>(cells, self.layout, &[0]);
         for block in products.blocks() {
             let first = block.start;
             let rows = self.pass.probabilities(&mut products, block);

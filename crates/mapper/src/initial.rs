@@ -2,11 +2,11 @@
 
 use crate::MapError;
 use crate::lanes::Real;
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
-use std::ops::Range;
+use tangram_comm::Shares;
 
 /// Initial logits M̃, (cells, voxels).
 #[derive(Debug, Clone)]
@@ -18,14 +18,10 @@ pub enum InitialLogits {
 }
 
 impl InitialLogits {
-    /// The rows of `cells`, row after row.
-    pub(crate) fn rows<T: Real>(
-        &self,
-        seed: u64,
-        cells: Range<usize>,
-        n_cells: usize,
-        n_voxels: usize,
-    ) -> Result<Vec<T>, MapError> {
+    /// Those of a rank's cells and voxels, row after row.
+    pub(crate) fn part<T: Real>(&self, seed: u64, shares: &Shares) -> Result<Vec<T>, MapError> {
+        let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
+        let (cells, voxels) = (shares.cells.range(), shares.voxels.range());
         if let Self::Given(logits) = self {
             let (rows, columns) = logits.dim();
             if (rows, columns) != (n_cells, n_voxels) {
@@ -40,13 +36,13 @@ impl InitialLogits {
                 return Err(MapError::LogitNotFinite { cell, voxel });
             }
         }
-        let mut out = vec![T::default(); cells.len() * n_voxels];
-        out.par_chunks_mut(n_voxels)
+        let mut out = vec![T::default(); cells.len() * voxels.len()];
+        out.par_chunks_mut(voxels.len())
             .enumerate()
             .for_each(|(i, row)| match self {
-                Self::Random => normal_row(seed, cells.start + i, row),
+                Self::Random => normal_row(seed, cells.start + i, voxels.start, row),
                 Self::Given(logits) => {
-                    let given = logits.row(cells.start + i);
+                    let given = logits.slice(s![cells.start + i, voxels.clone()]);
                     row.iter_mut()
                         .zip(given)
                         .for_each(|(x, &g)| *x = T::from_f64(g));
@@ -56,16 +52,26 @@ impl InitialLogits {
     }
 }
 
-/// Standard normal numbers of one cell: stream `cell` of the generator of `seed`, two voxels to a counter value (Box and Muller 1958).
-fn normal_row<T: Real>(seed: u64, cell: usize, row: &mut [T]) {
+/// Standard normal numbers of one cell, from a voxel on: stream `cell` of the generator of `seed`, two voxels to a counter value (Box and
+/// Muller 1958).
+fn normal_row<T: Real>(seed: u64, cell: usize, first_voxel: usize, row: &mut [T]) {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(cell as u64);
-    for pair in row.chunks_mut(2) {
+    // A pair takes two numbers of 64 bits, four words.
+    generator.set_word_pos(4 * (first_voxel / 2) as u128);
+    let mut pair = || {
         // (0, 1], so that its logarithm is finite, and [0, 1).
         let radius = (-2.0 * (1.0 - unit(generator.next_u64())).ln()).sqrt();
         let (sin, cos) = (std::f64::consts::TAU * unit(generator.next_u64())).sin_cos();
-        for (x, direction) in pair.iter_mut().zip([cos, sin]) {
-            *x = T::from_f64(radius * direction);
+        [radius * cos, radius * sin]
+    };
+    let (odd, rest) = row.split_at_mut(first_voxel % 2);
+    if let [x] = odd {
+        *x = T::from_f64(pair()[1]);
+    }
+    for two in rest.chunks_mut(2) {
+        for (x, normal) in two.iter_mut().zip(pair()) {
+            *x = T::from_f64(normal);
         }
     }
 }
@@ -78,10 +84,12 @@ fn unit(bits: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tangram_comm::Reduce;
 
     #[test]
     fn logits_are_standard_normal_and_differ_by_seed_and_cell() {
-        let rows: Vec<f64> = InitialLogits::Random.rows(0, 0..100, 100, 501).unwrap();
+        let whole = Shares::whole(100, 501, 1);
+        let rows: Vec<f64> = InitialLogits::Random.part(0, &whole).unwrap();
         let n = rows.len() as f64;
         let mean = rows.iter().sum::<f64>() / n;
         let variance = rows.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
@@ -90,14 +98,18 @@ mod tests {
         assert!(
             mean.abs() < 0.023 && (variance - 1.0).abs() < 0.032 && (fourth - 3.0).abs() < 0.22
         );
-        let again: Vec<f64> = InitialLogits::Random.rows(0, 40..60, 100, 501).unwrap();
-        assert_eq!(again, rows[40 * 501..60 * 501]);
+        for rank in 0..6 {
+            let shape = "2x3x1".parse().unwrap();
+            let shares = Shares::at(shape, Reduce::Fast, [100, 501, 1], rank).unwrap();
+            let part: Vec<f64> = InitialLogits::Random.part(0, &shares).unwrap();
+            let voxels = shares.voxels.range();
+            for (cell, part) in shares.cells.range().zip(part.chunks(voxels.len())) {
+                let whole = &rows[cell * 501..][voxels.clone()];
+                assert_eq!(part, whole, "rank {rank}, cell {cell}");
+            }
+        }
+        let other: Vec<f64> = InitialLogits::Random.part(1, &whole).unwrap();
+        assert_ne!(other[..501], rows[..501]);
         assert_ne!(rows[..501], rows[501..1002]);
-        assert_ne!(
-            InitialLogits::Random
-                .rows::<f64>(1, 0..1, 100, 501)
-                .unwrap(),
-            rows[..501]
-        );
     }
 }

@@ -3,6 +3,7 @@
 //! `pulp` chooses the instruction set when the program runs; every kernel of this crate is written once, over [`Real`].
 
 use pulp::Simd;
+use tangram_comm::{Communicator, Grid};
 
 /// `f32` or `f64`, with the vector operations that the kernels need.
 pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
@@ -11,6 +12,10 @@ pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
     const KIND: tch::Kind;
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
+    /// Sums logits over the ranks along the genes while `work` is done.
+    fn sum_logits<K: Communicator>(grid: &Grid<K>, values: &mut [Self], work: &mut dyn FnMut());
+    /// Sums what the ranks along the cells predict.
+    fn sum_predicted<K: Communicator>(grid: &Grid<K>, values: &mut [Self]);
     fn lanes<S: Simd>() -> usize;
     /// Whole vectors, and what is left.
     fn vectors<S: Simd>(x: &[Self]) -> (&[Self::V<S>], &[Self]);
@@ -32,7 +37,7 @@ pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
 
 macro_rules! real {
     ($real:ty, $kind:expr, $lanes:ident, $vectors:ident, $vectors_mut:ident, $v:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $sqrt:ident, $max:ident, $mul_add:ident, $sum:ident, $reduce_max:ident, $exp:path) => {
+     $sqrt:ident, $max:ident, $mul_add:ident, $sum:ident, $reduce_max:ident, $exp:path, $sum_logits:ident, $sum_predicted:ident) => {
         impl Real for $real {
             type V<S: Simd> = S::$v;
             const KIND: tch::Kind = $kind;
@@ -43,6 +48,16 @@ macro_rules! real {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self.into()
+            }
+            fn sum_logits<K: Communicator>(
+                grid: &Grid<K>,
+                values: &mut [Self],
+                work: &mut dyn FnMut(),
+            ) {
+                grid.$sum_logits(values, work);
+            }
+            fn sum_predicted<K: Communicator>(grid: &Grid<K>, values: &mut [Self]) {
+                grid.$sum_predicted(values);
             }
             #[inline(always)]
             fn lanes<S: Simd>() -> usize {
@@ -121,7 +136,9 @@ real!(
     mul_add_e_f32s,
     reduce_sum_f32s,
     reduce_max_f32s,
-    exp_f32
+    exp_f32,
+    sum_logits_single,
+    sum_predicted_single
 );
 real!(
     f64,
@@ -140,7 +157,9 @@ real!(
     mul_add_e_f64s,
     reduce_sum_f64s,
     reduce_max_f64s,
-    exp_f64
+    exp_f64,
+    sum_logits,
+    sum_predicted
 );
 
 /// exp(x) for x ≤ 0 within 2 units of the last place; arguments below −87 count as −87, so that no probability is 0 or denormal.

@@ -4,6 +4,7 @@
 //! gradients in closed form, P never stored. The objective itself is `tangram_core::objective`.
 
 mod adam;
+mod all_genes;
 mod blocked;
 mod denormals;
 mod dense_product;
@@ -16,9 +17,11 @@ mod iterates;
 mod lanes;
 mod memory;
 mod mirror;
+mod predicted;
 mod probe;
 mod problem;
 mod products;
+mod ranks;
 mod settings;
 mod softmax;
 mod sparse_product;
@@ -32,12 +35,12 @@ pub use error::MapError;
 pub use factors::{FactoredMapping, Factors};
 pub use initial::InitialLogits;
 pub use memory::{memory_needed, mirror_memory_needed};
-pub use mirror::{Mirrored, train_mirror, train_mirror_shard};
+pub use mirror::{Mirrored, train_mirror, train_mirror_part};
 pub use problem::Problem;
 pub use settings::{AdamSettings, MirrorSettings, Precision};
 pub use state::Trained;
 pub use temperature::{TemperatureScore, best_temperature, score_temperatures};
-pub use train::{Epoch, train_adam, train_adam_shard};
+pub use train::{Epoch, train_adam, train_adam_part};
 
 /// Version of the libtorch in use, as it tells itself.
 #[must_use]

@@ -10,15 +10,16 @@ use crate::iterates::Iterates;
 use crate::lanes::Real;
 use crate::probe::{Probe, Reach};
 use crate::products::{Layout, Products};
-use crate::train::{Epoch, evaluate, shard, workers};
+use crate::ranks::Ranks;
+use crate::train::{Epoch, evaluate, largest_of_genes, one_rank, workers};
 use crate::{MapError, MirrorSettings, Precision, Problem};
-use ndarray::{Array2, ArrayView1, Zip};
+use ndarray::{Array2, ArrayView1, Zip, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::ops::Range;
 use std::time::Instant;
-use tangram_comm::{Communicator, Solo};
-use tangram_core::{CellParts, Loss, Measured, SparseRows};
+use tangram_comm::{Communicator, Grid};
+use tangram_core::{CellParts, Loss, Measured, SparseRows, Sums};
 
 /// A step changes a cell's logits by at most this, mean over the probe's cells.
 const REACH: f64 = 1.5;
@@ -93,31 +94,37 @@ pub fn train_mirror<C: CellParts>(
     start: Option<&Factors>,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Mirrored, MapError> {
-    train_mirror_shard(problem, settings, start, &Solo, watch)
+    train_mirror_part(problem, settings, start, &one_rank(), watch)
 }
 
-/// [`train_mirror`] on one of several ranks: each takes an equal share of consecutive cells; all get the same factors.
+/// [`train_mirror`] on one of several ranks, with its part of the problem; each gets the factors of its voxels and genes.
+///
+/// * `start`: as this rank's part
 ///
 /// # Errors
 /// As [`train_mirror`].
-pub fn train_mirror_shard<C: CellParts>(
+pub fn train_mirror_part<C: CellParts>(
     problem: &Problem<C>,
     settings: &MirrorSettings,
     start: Option<&Factors>,
-    comm: &impl Communicator,
+    grid: &Grid<impl Communicator>,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Mirrored, MapError> {
     settings.check()?;
     let pool = workers(settings.threads)?;
+    let ranks = Ranks {
+        grid,
+        shares: problem.shares(),
+    };
     pool.install(|| match settings.precision {
-        Precision::F64 => Mirror::<f64, _, _>::new(problem, settings, start, comm)?.train(watch),
-        _ => Mirror::<f32, _, _>::new(problem, settings, start, comm)?.train(watch),
+        Precision::F64 => Mirror::<f64, _, _>::new(problem, settings, start, ranks)?.train(watch),
+        _ => Mirror::<f32, _, _>::new(problem, settings, start, ranks)?.train(watch),
     })
 }
 
-/// The cells of the passes at a time: a part of them cut for products, or all.
+/// The cells of the passes at a time: a part of them cut for products, block by block, or all.
 enum Cells {
-    Cut(Box<Products>),
+    Cut(Vec<Products>),
     /// Read and cut at every pass.
     Streamed,
 }
@@ -125,7 +132,7 @@ enum Cells {
 struct Mirror<'a, T, C, K> {
     problem: &'a Problem<C>,
     settings: &'a MirrorSettings,
-    comm: &'a K,
+    ranks: Ranks<'a, K>,
     measured: Measured,
     layout: Layout,
     probe: Probe<T>,
@@ -133,8 +140,6 @@ struct Mirror<'a, T, C, K> {
     iterates: Iterates,
     /// log d, (voxels): with Z = 0 where logits begin, and where a temperature pulls to.
     rest: Vec<f64>,
-    /// Cells of this rank.
-    range: Range<usize>,
     history: Vec<Epoch>,
     /// How far a step may change a logit; halved whenever the solver has to go back.
     reach: f64,
@@ -155,19 +160,37 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         problem: &'a Problem<C>,
         settings: &'a MirrorSettings,
         start: Option<&Factors>,
-        comm: &'a K,
+        ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
-        let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
-        let range = shard(problem.n_cells(), comm);
-        let probe = Probe::<T>::new(problem.cells(), &range, n_voxels)?;
+        let (n_voxels, n_genes) = (ranks.shares.voxels.len(), ranks.shares.genes.len());
+        let n_cells = ranks.shares.cells.len();
+        let probe = Probe::<T>::new(problem.cells(), ranks)?;
         // All ranks and parts must agree on the layout, so it follows the probe of all ranks.
-        let mut density = [probe.density()];
-        comm.sum(&mut density);
-        let density = density[0] / comm.size() as f64;
-        let layout = Layout::new::<T>(range.len(), n_voxels, density, settings.precision);
-        let least = LEAST_PRIOR / n_voxels as f64;
-        let rest: Vec<f64> = match problem.prior() {
-            Some(prior) => prior.weights().iter().map(|d| d.max(least).ln()).collect(),
+        let mut density = [probe.density(), 1.0];
+        ranks.grid.sum_of_all(&mut density);
+        let density = if ranks.is_exact() {
+            // A dense product's sums depend on how many cells and genes it gets.
+            0.0
+        } else {
+            density[0] / density[1]
+        };
+        let precision = settings.precision;
+        let most = ranks.most_voxels();
+        let layout = Layout::shared::<T>(n_cells, n_voxels, most, density, precision);
+        let mut pass = FactoredPass::new(layout, n_genes + 1);
+        if ranks.is_exact() {
+            let mut by_gene = vec![0.0; n_genes];
+            let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
+                largest_of_genes(part, &mut by_gene);
+                Ok(())
+            });
+            read.map_err(|e| MapError::Cells(e.into()))?;
+            let largest = ranks.largest(&mut by_gene);
+            pass = pass.exact(&by_gene, largest, ranks);
+        }
+        let least = LEAST_PRIOR / problem.n_voxels() as f64;
+        let rest: Vec<f64> = match problem.own_prior() {
+            Some(prior) => prior.iter().map(|d| d.max(least).ln()).collect(),
             None => vec![0.0; n_voxels],
         };
         let begin = match start {
@@ -187,16 +210,15 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             }
         };
         Ok(Self {
-            measured: Measured::new(problem.voxels().transpose().to_dense()),
-            pass: FactoredPass::new(layout, n_genes + 1),
+            measured: Measured::part(problem.voxels().transpose().to_dense(), &ranks),
+            pass,
             iterates: Iterates::new(begin),
             problem,
             settings,
-            comm,
+            ranks,
             layout,
             probe,
             rest,
-            range,
             history: Vec::new(),
             reach: REACH,
             #[cfg(test)]
@@ -217,10 +239,10 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         }
         while part > 1 && self.history.len() < self.settings.passes / 2 {
             let sample = self.sample(part)?;
-            let n_cells = sample.n_cells();
+            let n_cells = sample.iter().map(Products::n_cells).sum();
             let last = self.settings.passes / 2;
             self.stage(
-                &mut Cells::Cut(Box::new(sample)),
+                &mut Cells::Cut(sample),
                 n_cells,
                 last,
                 self.settings.tolerance.max(PART_TOLERANCE),
@@ -232,12 +254,15 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         }
         let mut cells = match self.problem.cells().whole() {
             Some(cells) => {
-                let products = Products::new::<T>(cells, self.range.clone(), self.layout);
-                Cells::Cut(Box::new(products))
+                let blocks = self.ranks.shares.cells.blocks().into_iter();
+                let cut = |block| {
+                    Products::in_parts::<T>(cells, block, self.layout, &self.ranks.gene_parts())
+                };
+                Cells::Cut(blocks.map(cut).collect())
             }
             None => Cells::Streamed,
         };
-        let (n_cells, last) = (self.range.len(), self.settings.passes);
+        let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
         let tolerance = self.settings.tolerance;
         let stage = self.stage(&mut cells, n_cells, last, tolerance, &mut watch)?;
         Ok(Mirrored {
@@ -249,21 +274,28 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
     }
 
     /// This rank's share of one cell of every `part` consecutive ones, by the seed: cells that lie together in a file are alike.
-    fn sample(&self, part: usize) -> Result<Products, MapError> {
+    fn sample(&self, part: usize) -> Result<Vec<Products>, MapError> {
         let mut chance = ChaCha8Rng::seed_from_u64(self.settings.seed);
         let n_cells = self.problem.n_cells();
-        let mut chosen = Vec::with_capacity(self.range.len() / part + 1);
+        let cells = &self.ranks.shares.cells;
+        let range = cells.range();
+        let mut chosen = Vec::with_capacity(range.len() / part + 1);
         // Groups are of all cells, whatever the ranks.
-        for first in (self.range.start / part * part..self.range.end).step_by(part) {
+        for first in (range.start / part * part..range.end).step_by(part) {
             chance.set_word_pos(2 * first as u128);
             let cell = first + (chance.next_u64() % part as u64) as usize;
-            if self.range.contains(&cell) && cell < n_cells {
-                chosen.push(cell);
+            if range.contains(&cell) && cell < n_cells {
+                chosen.push(cell - range.start);
             }
         }
         let sample = self.problem.cells().select(&chosen);
         let sample = sample.map_err(|e| MapError::Cells(e.into()))?;
-        Ok(Products::new::<T>(&sample, 0..sample.n_rows(), self.layout))
+        let place = |cell| chosen.partition_point(|&c| c < cell);
+        let cut = |block: Range<usize>| {
+            let rows = place(block.start)..place(block.end);
+            Products::in_parts::<T>(&sample, rows, self.layout, &self.ranks.gene_parts())
+        };
+        Ok(cells.blocks().into_iter().map(cut).collect())
     }
 
     /// Passes over the same cells until loss and density are at rest, or `last` passes are done.
@@ -280,11 +312,10 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
     ) -> Result<Stage, MapError> {
         let settings = self.settings;
         let keeps_best = settings.temperature.is_none();
-        let mut total = [n_cells as f64];
-        self.comm.sum(&mut total);
-        let n_cells = total[0] as usize;
+        let ranks = self.ranks;
+        let n_cells = ranks.count_cells(n_cells);
         let mut progress = Progress::default();
-        let mut point = Array2::zeros((self.problem.n_genes() + 1, self.problem.n_voxels()));
+        let mut point = Array2::zeros((ranks.shares.genes.len() + 1, ranks.shares.voxels.len()));
         let mut best = Best {
             factors: point.clone(),
             loss: f64::INFINITY,
@@ -294,22 +325,19 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         let mut settled = false;
         while self.history.len() < last {
             self.iterates.point(&mut point);
-            self.predict(cells, &mut point)?;
-            let mut entropy = [self.pass.entropy()];
-            self.comm
-                .sum(point.as_slice_mut().expect("standard layout"));
-            self.comm.sum(&mut entropy);
-            let entropy = (settings.objective.entropy != 0.0).then_some(entropy[0]);
+            let entropy = self.predict(cells, &mut point)?;
+            let entropy = (settings.objective.entropy != 0.0).then_some(entropy);
             let n_genes = point.nrows() - 1;
             let density = point.row(n_genes).to_vec();
-            let silent = silent_genes(&point);
+            let silent = silent_genes(&point, ranks);
             let loss = evaluate(
                 &self.measured,
                 &settings.objective,
-                self.problem.prior(),
+                self.problem.own_prior(),
                 &mut point,
                 n_cells,
                 entropy,
+                ranks,
             );
             for k in silent {
                 point.row_mut(k).fill(0.0);
@@ -344,7 +372,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             self.step(&mut point, n_cells, epoch);
             watch(&mut self.history[epoch]);
             progress.push(loss.total, density);
-            settled = progress.rests(tolerance);
+            settled = progress.rests(tolerance, ranks);
             if settled {
                 break;
             }
@@ -356,26 +384,34 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         })
     }
 
-    /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row.
-    fn predict(&mut self, cells: &mut Cells, factors: &mut Array2<f64>) -> Result<(), MapError> {
-        let pass = &mut self.pass;
-        pass.begin(factors.view());
+    /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row; gives the entropy.
+    fn predict(&mut self, cells: &mut Cells, factors: &mut Array2<f64>) -> Result<f64, MapError> {
+        let (pass, ranks) = (&mut self.pass, self.ranks);
+        pass.begin(factors.view(), ranks);
         match cells {
-            Cells::Cut(products) => pass.add(products),
+            Cells::Cut(blocks) => {
+                for products in blocks {
+                    pass.add(products, ranks);
+                    pass.end_block();
+                }
+            }
             Cells::Streamed => {
                 let layout = self.layout;
                 let parts = self.problem.cells();
-                let mut add = |_, part: &SparseRows| {
-                    pass.add(&mut Products::new::<T>(part, 0..part.n_rows(), layout));
-                    Ok(())
-                };
-                parts
-                    .for_each_part(self.range.clone(), &mut add)
-                    .map_err(|e| MapError::Cells(e.into()))?;
+                let genes = ranks.gene_parts();
+                for block in ranks.shares.cells.blocks() {
+                    let read = parts.for_each_part(block, &mut |_, part: &SparseRows| {
+                        let rows = 0..part.n_rows();
+                        let mut products = Products::in_parts::<T>(part, rows, layout, &genes);
+                        pass.add(&mut products, ranks);
+                        Ok(())
+                    });
+                    read.map_err(|e| MapError::Cells(e.into()))?;
+                    pass.end_block();
+                }
             }
         }
-        pass.finish(factors);
-        Ok(())
+        Ok(pass.finish(factors, ranks))
     }
 
     /// Follows the gradient left in `slope` by [`evaluate`], with the terms that act on the factors themselves.
@@ -387,7 +423,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         let Reach {
             spread,
             mut largest,
-        } = self.probe.reach(slope.view(), self.comm);
+        } = self.probe.reach(slope.view(), self.ranks);
         let pull = self
             .settings
             .temperature
@@ -399,7 +435,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             Zip::from(weight)
                 .and(&ArrayView1::from(&self.rest))
                 .for_each(|slope, &rest| *slope -= pull * rest);
-            largest = self.probe.reach(slope.view(), self.comm).largest;
+            largest = self.probe.reach(slope.view(), self.ranks).largest;
         }
         // A gradient that moves nothing (one voxel, say) needs no step.
         let mut step = if largest > 0.0 {
@@ -429,11 +465,16 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
 
 /// Genes that no cell of the pass expresses. The slope by a prediction of 0 is that of a clamped norm, 10⁸ times the usual: it says
 /// nothing of the gene, and its Z would say less of a cell that does express it.
-fn silent_genes(predicted: &Array2<f64>) -> Vec<usize> {
-    let genes = 0..predicted.nrows() - 1;
-    genes
-        .filter(|&k| predicted.row(k).iter().all(|&a| a == 0.0))
-        .collect()
+fn silent_genes(predicted: &Array2<f64>, sums: impl Sums) -> Vec<usize> {
+    let n_genes = predicted.nrows() - 1;
+    let speaks = |voxels: Range<usize>| {
+        let rows = predicted.rows().into_iter().take(n_genes);
+        let any = rows.map(|row| row.slice(s![voxels.clone()]).iter().any(|&a| a != 0.0));
+        any.map(|any| f64::from(u8::from(any))).collect()
+    };
+    let blocks = sums.voxel_blocks().into_iter().map(speaks).collect();
+    let speaking = sums.over_voxels(blocks);
+    (0..n_genes).filter(|&k| speaking[k] == 0.0).collect()
 }
 
 /// The factors of the least loss so far, (genes + 1, voxels).
@@ -470,19 +511,21 @@ impl Progress {
     }
 
     /// Whether the last [`WINDOW`] passes changed loss and density less than `tolerance` allows.
-    fn rests(&self, tolerance: f64) -> bool {
+    fn rests(&self, tolerance: f64, sums: impl Sums) -> bool {
         if tolerance == 0.0 || self.losses.len() <= WINDOW {
             return false;
         }
         let last = &self.losses[self.losses.len() - 1 - WINDOW..];
         let highest = last.iter().copied().fold(f64::MIN, f64::max);
         let lowest = last.iter().copied().fold(f64::MAX, f64::min);
-        let change: f64 = self.densities[0]
-            .iter()
-            .zip(&self.densities[WINDOW])
-            .map(|(a, b)| (a - b).abs())
-            .sum();
-        let cells: f64 = self.densities[WINDOW].iter().sum();
+        let (before, now) = (&self.densities[0], &self.densities[WINDOW]);
+        let of_block = |voxels: Range<usize>| {
+            let pairs = before[voxels.clone()].iter().zip(&now[voxels.clone()]);
+            let change: f64 = pairs.map(|(a, b)| (a - b).abs()).sum();
+            vec![change, now[voxels].iter().sum()]
+        };
+        let found = sums.over_voxels(sums.voxel_blocks().into_iter().map(of_block).collect());
+        let (change, cells) = (found[0], found[1]);
         highest - lowest < tolerance * lowest.abs().max(self.descent())
             && change < DENSITY_TOLERANCE * tolerance * cells
     }
@@ -525,9 +568,14 @@ mod tests {
     #[test]
     fn a_step_that_is_far_too_long_is_taken_back() {
         let problem = problem();
-        let undisturbed = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, &Solo).unwrap();
+        let grid = one_rank();
+        let ranks = Ranks {
+            grid: &grid,
+            shares: problem.shares(),
+        };
+        let undisturbed = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, ranks).unwrap();
         let undisturbed = undisturbed.train(&mut |_| ()).unwrap();
-        let mut mirror = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, &Solo).unwrap();
+        let mut mirror = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, ranks).unwrap();
         mirror.sabotage = Some(30);
         let mirrored = mirror.train(&mut |_| ()).unwrap();
         let loss = |m: &Mirrored, pass: usize| m.history()[pass].total;

@@ -1,13 +1,14 @@
 //! A few cells that tell what a direction in (Z, b) does to logits.
 
+use crate::all_genes::AllGenes;
 use crate::lanes::Real;
 use crate::products::{Layout, Products};
+use crate::ranks::Ranks;
 use crate::{MapError, Precision};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
-use std::ops::Range;
 use tangram_comm::Communicator;
-use tangram_core::CellParts;
+use tangram_core::{CellParts, Sums};
 
 /// Cells of a probe: enough that its means are good to some percent, few enough that a probe costs next to nothing.
 const N_CELLS: usize = 128;
@@ -27,38 +28,60 @@ pub(crate) struct Probe<T> {
     density: f64,
     direction: Vec<T>,
     rows: Vec<T>,
+    logits: AllGenes<T>,
+    /// Place of this rank's cells among all of the probe.
+    first: usize,
+    /// Cells of all ranks.
+    n_probes: usize,
 }
 
 impl<T: Real> Probe<T> {
-    /// Takes the probe's cells that are in `range`, one rank's.
+    /// Takes the probe's cells that this rank has.
     pub(crate) fn new<C: CellParts>(
         cells: &C,
-        range: &Range<usize>,
-        n_voxels: usize,
+        ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
-        let n_cells = cells.n_cells();
+        let (n_cells, range) = (ranks.shares.cells.whole_len(), ranks.shares.cells.range());
         let n_probes = N_CELLS.min(n_cells);
-        let chosen: Vec<usize> = (0..n_probes)
-            .map(|i| i * n_cells / n_probes)
+        let all = (0..n_probes).map(|i| i * n_cells / n_probes);
+        let first = all.clone().filter(|&cell| cell < range.start).count();
+        let chosen: Vec<usize> = all
             .filter(|cell| range.contains(cell))
+            .map(|cell| cell - range.start)
             .collect();
         let chosen = cells
             .select(&chosen)
             .map_err(|e| MapError::Cells(e.into()))?;
+        let mut largest = [chosen
+            .parts()
+            .2
+            .iter()
+            .copied()
+            .fold(0.0f32, f32::max)
+            .into()];
+        ranks.grid.max_of_all(&mut largest);
         // A probe needs no 16-bit numbers: it is no work.
         let precision = if size_of::<T>() == 8 {
             Precision::F64
         } else {
             Precision::F32
         };
+        let n_voxels = ranks.shares.voxels.len();
         let layout = Layout::new::<T>(chosen.n_rows(), n_voxels, 0.0, precision);
-        let products = Products::for_logits::<T>(&chosen, layout);
+        let products = Products::for_logits::<T>(&chosen, layout, &ranks.gene_parts());
         let tiles = layout.tiles;
+        let mut logits = AllGenes::new(layout);
+        if ranks.is_exact() {
+            logits = logits.exact(largest[0], ranks);
+        }
         Ok(Self {
             direction: vec![T::default(); tiles.len(products.n_genes())],
             rows: vec![T::default(); products.n_cells() * tiles.row_stride::<T>()],
             density: chosen.density(),
             products,
+            logits,
+            first,
+            n_probes,
         })
     }
 
@@ -71,40 +94,61 @@ impl<T: Real> Probe<T> {
     pub(crate) fn reach(
         &mut self,
         direction: ArrayView2<'_, f64>,
-        comm: &impl Communicator,
+        ranks: Ranks<'_, impl Communicator>,
     ) -> Reach {
-        let tiles = self.products.tiles();
-        let (stride, n_voxels) = (tiles.row_stride::<T>(), tiles.n_voxels);
-        tiles.fill(direction, &mut self.direction);
-        for block in self.products.blocks() {
-            let rows = &mut self.rows[block.start * stride..block.end * stride];
-            self.products.gradient(block, &self.direction, rows);
-        }
-        let cells: Vec<[f64; 2]> = self
-            .rows
+        self.changes(direction, ranks);
+        let stride = self.products.tiles().row_stride::<T>();
+        let (rows, n_voxels) = (&self.rows, ranks.shares.voxels.whole_len() as f64);
+        let over_voxels = |of: &(dyn Fn(usize, &T) -> f64 + Sync)| {
+            let blocks = ranks.voxel_blocks().into_iter().map(|voxels| {
+                let rows = rows.par_chunks(stride).enumerate();
+                rows.map(|(i, row)| row[voxels.clone()].iter().map(|x| of(i, x)).sum())
+                    .collect()
+            });
+            ranks.over_voxels(blocks.collect())
+        };
+        let mut means = over_voxels(&|_, x| x.to_f64());
+        means.iter_mut().for_each(|mean| *mean /= n_voxels);
+        let squares = over_voxels(&|i, x| (x.to_f64() - means[i]).powi(2));
+        let mut largest: Vec<f64> = rows
             .par_chunks(stride)
-            .map(|row| {
-                let mean =
-                    row[..n_voxels].iter().map(|x| x.to_f64()).sum::<f64>() / n_voxels as f64;
-                let (mut squares, mut largest) = (0.0, 0.0f64);
-                for x in &row[..n_voxels] {
-                    let apart = x.to_f64() - mean;
-                    squares += apart * apart;
-                    largest = largest.max(apart.abs());
-                }
-                [(squares / n_voxels as f64).sqrt(), largest]
+            .zip(&means)
+            .map(|(row, mean)| {
+                let row = row[..ranks.shares.voxels.len()].iter();
+                row.fold(0.0f64, |m, x| m.max((x.to_f64() - mean).abs()))
             })
             .collect();
-        let mut sums = [0.0, 0.0, cells.len() as f64];
-        for [spread, largest] in cells {
-            sums[0] += spread;
-            sums[1] += largest;
+        ranks.grid.max_rows(&mut largest);
+        // Every cell in its place, so that sums run over all of them in order whatever the ranks.
+        let mut cells = vec![0.0; 2 * self.n_probes];
+        for (i, (squares, largest)) in squares.into_iter().zip(largest).enumerate() {
+            let cell = self.first + i;
+            cells[2 * cell] = (squares / n_voxels).sqrt();
+            cells[2 * cell + 1] = largest;
         }
-        comm.sum(&mut sums);
-        let [spread, largest, n] = sums;
+        ranks.grid.sum_over_cells(&mut cells);
+        let mean =
+            |which: usize| cells.iter().skip(which).step_by(2).sum::<f64>() / self.n_probes as f64;
         Reach {
-            spread: spread / n,
-            largest: largest / n,
+            spread: mean(0),
+            largest: mean(1),
         }
+    }
+
+    /// How the logits of the probe's cells change: into `rows`.
+    fn changes(&mut self, direction: ArrayView2<'_, f64>, ranks: Ranks<'_, impl Communicator>) {
+        let tiles = self.products.tiles();
+        let stride = tiles.row_stride::<T>();
+        let rows = &mut self.rows;
+        self.logits
+            .take_weights(direction, &mut self.direction, ranks);
+        self.logits.for_each_block(
+            &mut self.products,
+            &self.direction,
+            ranks,
+            &mut |_, block, found| {
+                rows[block.start * stride..block.end * stride].copy_from_slice(found);
+            },
+        );
     }
 }

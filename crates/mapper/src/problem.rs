@@ -1,6 +1,7 @@
 //! What is to be mapped.
 
 use crate::MapError;
+use tangram_comm::Shares;
 use tangram_core::{CellParts, DensityPrior, SparseRows};
 
 /// Cells, voxels and prior over the same training genes, checked.
@@ -11,6 +12,7 @@ pub struct Problem<C = SparseRows> {
     cells: C,
     voxels: SparseRows,
     prior: Option<DensityPrior>,
+    shares: Shares,
 }
 
 impl<C: CellParts> Problem<C> {
@@ -27,8 +29,30 @@ impl<C: CellParts> Problem<C> {
         voxels: SparseRows,
         prior: Option<DensityPrior>,
     ) -> Result<Self, MapError> {
+        let shares = Shares::whole(cells.n_cells(), voxels.n_rows(), cells.n_genes());
+        Self::part(cells, voxels, prior, shares)
+    }
+
+    /// Takes one rank's part of what is to be mapped.
+    ///
+    /// * `cells`: S, (cells of this rank, genes of this rank), normalised and transformed
+    /// * `voxels`: G, (voxels of this rank, genes of this rank)
+    /// * `prior`: d, (all voxels)
+    ///
+    /// # Errors
+    /// [`MapError::Shapes`] or [`MapError::Prior`] where they do not fit each other or the rank's share.
+    pub fn part(
+        cells: C,
+        voxels: SparseRows,
+        prior: Option<DensityPrior>,
+        shares: Shares,
+    ) -> Result<Self, MapError> {
         let (n_cells, n_voxels) = (cells.n_cells(), voxels.n_rows());
-        if cells.n_genes() != voxels.n_cols() || n_cells * n_voxels * cells.n_genes() == 0 {
+        let expected = (shares.cells.len(), shares.voxels.len(), shares.genes.len());
+        if cells.n_genes() != voxels.n_cols()
+            || (n_cells, n_voxels, cells.n_genes()) != expected
+            || n_cells * n_voxels * cells.n_genes() == 0
+        {
             return Err(MapError::Shapes {
                 n_cells,
                 cell_genes: cells.n_genes(),
@@ -39,50 +63,84 @@ impl<C: CellParts> Problem<C> {
         if let Some(found) = prior
             .as_ref()
             .map(|d| d.weights().len())
-            .filter(|&n| n != n_voxels)
+            .filter(|&n| n != shares.voxels.whole_len())
         {
+            let n_voxels = shares.voxels.whole_len();
             return Err(MapError::Prior { found, n_voxels });
         }
         Ok(Self {
             cells,
             voxels,
             prior,
+            shares,
         })
     }
 
-    /// S, (cells, genes).
+    /// What of the cells, voxels and genes this rank has.
+    #[must_use]
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// d of this rank's voxels.
+    #[must_use]
+    pub fn own_prior(&self) -> Option<&[f64]> {
+        self.prior
+            .as_ref()
+            .map(|d| &d.weights()[self.shares.voxels.range()])
+    }
+
+    /// S, (cells, genes), of this rank.
     #[must_use]
     pub fn cells(&self) -> &C {
         &self.cells
     }
 
-    /// G, (voxels, genes).
+    /// G, (voxels, genes), of this rank.
     #[must_use]
     pub fn voxels(&self) -> &SparseRows {
         &self.voxels
     }
 
-    /// d, (voxels).
+    /// d, (all voxels).
     #[must_use]
     pub fn prior(&self) -> Option<&DensityPrior> {
         self.prior.as_ref()
     }
 
-    /// Number of cells C.
+    /// Number of all cells C.
     #[must_use]
     pub fn n_cells(&self) -> usize {
-        self.cells.n_cells()
+        self.shares.cells.whole_len()
     }
 
-    /// Number of voxels V.
+    /// Number of all voxels V.
     #[must_use]
     pub fn n_voxels(&self) -> usize {
-        self.voxels.n_rows()
+        self.shares.voxels.whole_len()
     }
 
-    /// Number of training genes K.
+    /// Number of all training genes K.
     #[must_use]
     pub fn n_genes(&self) -> usize {
-        self.cells.n_genes()
+        self.shares.genes.whole_len()
+    }
+}
+
+impl Problem<SparseRows> {
+    /// One rank's part of a whole problem.
+    ///
+    /// # Errors
+    /// [`MapError::Shapes`] if the share is of another problem.
+    pub fn share(&self, shares: Shares) -> Result<Self, MapError> {
+        let genes: Vec<usize> = shares.genes.range().collect();
+        Self::part(
+            self.cells.rows(shares.cells.range()).select_columns(&genes),
+            self.voxels
+                .rows(shares.voxels.range())
+                .select_columns(&genes),
+            self.prior.clone(),
+            shares,
+        )
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct Products {
 
 enum Way {
     Sparse {
-        by_cell: Blocked,
+        /// S by blocks of genes, each with its first gene.
+        by_cell: Vec<(usize, Blocked)>,
         /// For the second product, where it is asked for.
         by_gene: Option<Blocked>,
     },
@@ -68,6 +69,17 @@ impl Layout {
         density: f64,
         precision: Precision,
     ) -> Self {
+        Self::shared::<T>(n_cells, n_voxels, n_voxels, density, precision)
+    }
+
+    /// Layout of a rank that has `n_voxels` where some rank has `most_voxels`: all work on as many cells at a time.
+    pub(crate) fn shared<T>(
+        n_cells: usize,
+        n_voxels: usize,
+        most_voxels: usize,
+        density: f64,
+        precision: Precision,
+    ) -> Self {
         let dense = match precision {
             Precision::F32 => density > DENSE_ABOVE,
             Precision::Bf16 => density > DENSE_ABOVE_BF16,
@@ -78,7 +90,8 @@ impl Layout {
         } else {
             Tiles::new(n_voxels, WIDEST)
         };
-        let fitting = SCRATCH_BYTES / (tiles.row_stride::<T>() * size_of::<T>());
+        let widest = Tiles::new(most_voxels, WIDEST);
+        let fitting = SCRATCH_BYTES / (widest.row_stride::<T>() * size_of::<T>());
         let chunks = (fitting / CHUNK).clamp(1, 4096 / CHUNK);
         Self {
             tiles,
@@ -95,17 +108,30 @@ impl Layout {
 }
 
 impl Products {
-    /// Takes the cells of `range`, (cells, genes).
-    pub(crate) fn new<T: Real>(cells: &SparseRows, range: Range<usize>, layout: Layout) -> Self {
-        Self::cut::<T>(cells, range, layout, true)
+    /// Takes the cells of `range`, (cells, genes); logits of blocks of genes can be had by themselves.
+    ///
+    /// * `genes`: first gene of every block, 0 first
+    pub(crate) fn in_parts<T: Real>(
+        cells: &SparseRows,
+        range: Range<usize>,
+        layout: Layout,
+        genes: &[usize],
+    ) -> Self {
+        Self::cut::<T>(cells, range, layout, true, genes)
     }
 
     /// Takes cells, (cells, genes), for [`gradient`](Self::gradient) alone.
-    pub(crate) fn for_logits<T: Real>(cells: &SparseRows, layout: Layout) -> Self {
-        Self::cut::<T>(cells, 0..cells.n_rows(), layout, false)
+    pub(crate) fn for_logits<T: Real>(cells: &SparseRows, layout: Layout, genes: &[usize]) -> Self {
+        Self::cut::<T>(cells, 0..cells.n_rows(), layout, false, genes)
     }
 
-    fn cut<T: Real>(cells: &SparseRows, range: Range<usize>, layout: Layout, both: bool) -> Self {
+    fn cut<T: Real>(
+        cells: &SparseRows,
+        range: Range<usize>,
+        layout: Layout,
+        both: bool,
+        genes: &[usize],
+    ) -> Self {
         let cells = with_a_gene_of_ones(cells, range);
         let (n_cells, n_genes) = (cells.n_rows(), cells.n_cols());
         let way = if layout.dense {
@@ -113,8 +139,18 @@ impl Products {
                 DenseProducts::new::<T>(n_genes, layout.tiles, layout.cells_per_block, layout.bf16);
             Way::Dense { cells, products }
         } else {
+            let ends = genes[1..].iter().copied().chain([n_genes]);
+            let part = |(&first, end): (&usize, usize)| {
+                let part = match end - first == n_genes {
+                    true => Blocked::by_rows(&cells),
+                    false => {
+                        Blocked::by_rows(&cells.select_columns(&(first..end).collect::<Vec<_>>()))
+                    }
+                };
+                (first, part)
+            };
             Way::Sparse {
-                by_cell: Blocked::by_rows(&cells),
+                by_cell: genes.iter().zip(ends).map(part).collect(),
                 by_gene: both.then(|| Blocked::by_columns(&cells)),
             }
         };
@@ -148,6 +184,14 @@ impl Products {
             .map(move |first| first..n_cells.min(first + step))
     }
 
+    /// Blocks of genes whose logits can be had by themselves.
+    pub(crate) fn n_parts(&self) -> usize {
+        match &self.way {
+            Way::Sparse { by_cell, .. } => by_cell.len(),
+            Way::Dense { .. } => 1,
+        }
+    }
+
     /// `gradient[i] = S_i · W` for the cells of a super-block.
     ///
     /// * `weights`: W, (genes, voxels) in tiles
@@ -158,12 +202,24 @@ impl Products {
         weights: &[T],
         gradient: &mut [T],
     ) {
+        debug_assert_eq!(self.n_parts(), 1, "all genes at once");
+        self.gradient_of(0, block, weights, gradient);
+    }
+
+    /// The same over the genes of one part.
+    pub(crate) fn gradient_of<T: Real>(
+        &mut self,
+        part: usize,
+        block: Range<usize>,
+        weights: &[T],
+        gradient: &mut [T],
+    ) {
         let (tiles, arch, n_genes) = (self.layout.tiles, self.arch, self.n_genes());
-        let by_cell = match &mut self.way {
+        let (first_gene, by_cell) = match &mut self.way {
             Way::Dense { cells, products } => {
                 return products.gradient(cells, block, weights, gradient);
             }
-            Way::Sparse { by_cell, .. } => by_cell,
+            Way::Sparse { by_cell, .. } => (by_cell[part].0, &by_cell[part].1),
         };
         let stride = tiles.row_stride::<T>();
         let gradient = Disjoint::new(gradient);
@@ -174,12 +230,12 @@ impl Products {
             let at = cells.start * stride + tile * tiles.width;
             let result = gradient.address(at, (cells.len() - 1) * stride + tiles.width);
             for chunk in 0..by_cell.n_chunks() {
-                let first_gene = tile * n_genes + chunk * CHUNK;
+                let first = tile * n_genes + first_gene + chunk * CHUNK;
                 let product = TileProduct {
                     sparse: by_cell,
                     chunk,
                     rows: block.start + cells.start..block.start + cells.end,
-                    dense: &weights[first_gene * tiles.width..],
+                    dense: &weights[first * tiles.width..],
                     dense_stride: tiles.width,
                     result,
                     result_stride: stride,

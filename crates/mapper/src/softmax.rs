@@ -85,6 +85,103 @@ impl<T: Real> WithSimd for SoftmaxInPlace<'_, T> {
     }
 }
 
+/// P of a row, or of a part of one, whose norm is known.
+pub(crate) struct SoftmaxOf<'a, T> {
+    pub(crate) logits: &'a [T],
+    pub(crate) norm: RowNorm<T>,
+    /// At least as long as the logits, padded to whole vectors.
+    pub(crate) probabilities: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for SoftmaxOf<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            logits,
+            norm,
+            probabilities,
+        } = self;
+        let (max, scale) = (T::splat(simd, norm.max), T::splat(simd, norm.inverse_sum));
+        let of = |x| T::mul(simd, T::exp(simd, T::sub(simd, x, max)), scale);
+        let (vectors, rest) = T::vectors::<S>(logits);
+        let out = T::vectors_mut::<S>(probabilities).0;
+        for (out, &x) in out.iter_mut().zip(vectors) {
+            *out = of(x);
+        }
+        if !rest.is_empty() {
+            out[vectors.len()] = of(tail::<T, S>(
+                rest,
+                T::from_f64(norm.max.to_f64() - FAR_BELOW),
+            ));
+        }
+    }
+}
+
+/// Replaces a part of a row by `exp(x_j − max)`, max being its largest; gives max, `Σ_j exp(x_j − max)` and `Σ_j exp(x_j − max) (x_j − max)`.
+pub(crate) struct ExpBelowMax<'a, T> {
+    pub(crate) values: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for ExpBelowMax<'_, T> {
+    type Output = [f64; 3];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [f64; 3] {
+        let max = row_max(simd, self.values);
+        let (vectors, rest) = T::vectors_mut::<S>(self.values);
+        let (max_v, zero) = (T::splat(simd, max), T::splat(simd, T::default()));
+        let (mut sum, mut weighted) = (zero, zero);
+        for x in vectors {
+            let below = T::sub(simd, *x, max_v);
+            *x = T::exp(simd, below);
+            sum = T::add(simd, sum, *x);
+            weighted = T::mul_add(simd, *x, below, weighted);
+        }
+        if !rest.is_empty() {
+            let x = tail::<T, S>(rest, T::from_f64(max.to_f64() - FAR_BELOW));
+            let below = T::sub(simd, x, max_v);
+            let e = T::exp(simd, below);
+            sum = T::add(simd, sum, e);
+            weighted = T::mul_add(simd, e, below, weighted);
+            let mut lanes = [T::default(); MOST_LANES];
+            T::vectors_mut::<S>(&mut lanes).0[0] = e;
+            rest.copy_from_slice(&lanes[..rest.len()]);
+        }
+        [
+            max.to_f64(),
+            T::reduce_sum(simd, sum).to_f64(),
+            T::reduce_sum(simd, weighted).to_f64(),
+        ]
+    }
+}
+
+/// Multiplies every value.
+pub(crate) struct Scale<'a, T> {
+    pub(crate) values: &'a mut [T],
+    pub(crate) by: T,
+}
+
+impl<T: Real> WithSimd for Scale<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let by = T::splat(simd, self.by);
+        let (vectors, rest) = T::vectors_mut::<S>(self.values);
+        for x in vectors {
+            *x = T::mul(simd, *x, by);
+        }
+        if !rest.is_empty() {
+            let scaled = T::mul(simd, tail::<T, S>(rest, T::default()), by);
+            let mut lanes = [T::default(); MOST_LANES];
+            T::vectors_mut::<S>(&mut lanes).0[0] = scaled;
+            rest.copy_from_slice(&lanes[..rest.len()]);
+        }
+    }
+}
+
 /// Largest of a row that is not empty.
 #[inline(always)]
 pub(crate) fn row_max<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
@@ -177,6 +274,15 @@ mod tests {
                     n_voxels: n,
                 });
                 assert_eq!(row_norm.entropy, norm.entropy);
+                let mut part = logits.clone();
+                let [max, sum, weighted] = Arch::new().dispatch(ExpBelowMax { values: &mut part });
+                assert_eq!(max, norm.max);
+                assert!((sum.ln() - weighted / sum - entropy).abs() < 1e-12);
+                Arch::new().dispatch(Scale {
+                    values: &mut part,
+                    by: 1.0 / sum,
+                });
+                assert!(part.iter().zip(&p).all(|(x, p)| (x - p).abs() < 1e-14));
                 assert_eq!(row[..n], p[..n]);
             }
         }

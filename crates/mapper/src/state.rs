@@ -1,14 +1,16 @@
 //! What Adam has learned, and P read from it.
 
-use crate::adam::{AdamStep, RowStep};
+use crate::adam::{AdamStep, RowDot, RowStep, RowUpdate};
 use crate::lanes::Real;
-use crate::softmax::{MOST_LANES, RowNorm, Softmax};
+use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
+use crate::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
 use crate::train::Epoch;
 use ndarray::Array2;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
-use tangram_core::{MappingBlock, MappingRows, PBlock};
+use tangram_comm::Communicator;
+use tangram_core::{MappingBlock, MappingRows, PBlock, Sums};
 
 /// Free logits with Adam's moments, (cells, voxels) each.
 #[derive(Debug, Clone)]
@@ -19,9 +21,6 @@ pub(crate) struct AdamState<T> {
     second_moment: Vec<T>,
     pub(crate) norms: Vec<RowNorm<T>>,
 }
-
-/// Rows worked on by one task: their scratch stays in the second cache.
-const ROWS: usize = 8;
 
 impl<T: Real> AdamState<T> {
     pub(crate) fn new(logits: Vec<T>, n_voxels: usize) -> Self {
@@ -36,8 +35,22 @@ impl<T: Real> AdamState<T> {
         }
     }
 
+    /// Entropies of the rows of some cells, in nats.
+    pub(crate) fn entropies(&self, cells: Range<usize>) -> impl Iterator<Item = f64> {
+        self.norms[cells].iter().map(|norm| norm.entropy.to_f64())
+    }
+
     /// P of a block of cells, rows `stride` apart; keeps the rows' norms.
-    pub(crate) fn softmax(&mut self, block: Range<usize>, stride: usize, rows: &mut [T]) {
+    pub(crate) fn softmax(
+        &mut self,
+        block: Range<usize>,
+        stride: usize,
+        rows: &mut [T],
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        if ranks.shares.voxels.n_blocks() > 1 {
+            return self.shared_softmax(block, stride, rows, ranks);
+        }
         let arch = Arch::new();
         let entries = block.start * self.n_voxels..block.end * self.n_voxels;
         let logits = self.logits[entries].par_chunks(self.n_voxels);
@@ -63,7 +76,11 @@ impl<T: Real> AdamState<T> {
         stride: usize,
         gradient: &mut [T],
         step: AdamStep<T>,
+        ranks: Ranks<'_, impl Communicator>,
     ) {
+        if ranks.shares.voxels.n_blocks() > 1 {
+            return self.shared_step(block, stride, gradient, step, ranks);
+        }
         let arch = Arch::new();
         let n_voxels = self.n_voxels;
         let entries = block.start * n_voxels..block.end * n_voxels;
@@ -94,6 +111,104 @@ impl<T: Real> AdamState<T> {
     }
 }
 
+/// Where the voxels of a row are in blocks, mostly on several ranks.
+impl<T: Real> AdamState<T> {
+    fn shared_softmax(
+        &mut self,
+        block: Range<usize>,
+        stride: usize,
+        rows: &mut [T],
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        let n_voxels = self.n_voxels;
+        let entries = block.start * n_voxels..block.end * n_voxels;
+        rows.par_chunks_mut(stride)
+            .zip(self.logits[entries].par_chunks(n_voxels))
+            .for_each(|(row, logits)| row[..n_voxels].copy_from_slice(logits));
+        let mut whole = vec![WholeRow::default(); block.len()];
+        shared_softmax(rows, stride, &mut whole, ranks);
+        for (norm, row) in self.norms[block].iter_mut().zip(whole) {
+            *norm = RowNorm {
+                max: T::from_f64(row.max),
+                inverse_sum: T::from_f64(1.0 / row.sum),
+                log_sum: T::from_f64(row.sum.ln()),
+                entropy: T::from_f64(row.entropy),
+            };
+        }
+    }
+
+    /// The mean of every row's gradient is known only when all voxels' parts of it are: so the step takes two passes over a row.
+    fn shared_step(
+        &mut self,
+        cells: Range<usize>,
+        stride: usize,
+        rows: &mut [T],
+        step: AdamStep<T>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        let (arch, n_voxels) = (Arch::new(), self.n_voxels);
+        let entries = cells.start * n_voxels..cells.end * n_voxels;
+        let room = || [0, 1].map(|_| vec![T::default(); stride]);
+        let blocks = ranks.voxel_blocks();
+        let of_block = |voxels: Range<usize>| -> Vec<f64> {
+            let logits = self.logits[entries.clone()].par_chunks(n_voxels);
+            let norms = self.norms[cells.clone()].par_iter();
+            rows.par_chunks(stride)
+                .zip(logits)
+                .zip(norms)
+                .with_min_len(ROWS)
+                .map_init(room, |[gradient, room], ((row, logits), &norm)| {
+                    let part = &row[voxels.clone()];
+                    gradient[..part.len()].copy_from_slice(part);
+                    let dot = RowDot {
+                        logits: &logits[voxels.clone()],
+                        gradient,
+                        room,
+                        norm,
+                        step,
+                    };
+                    arch.dispatch(dot).to_f64()
+                })
+                .collect()
+        };
+        let means = ranks.rows_over_voxels(blocks.iter().cloned().map(of_block).collect());
+
+        let logits = self.logits[entries.clone()].par_chunks_mut(n_voxels);
+        let first = self.first_moment[entries.clone()].par_chunks_mut(n_voxels);
+        let second = self.second_moment[entries].par_chunks_mut(n_voxels);
+        let norms = self.norms[cells.clone()].par_iter();
+        rows.par_chunks_mut(stride)
+            .zip(logits)
+            .zip(first.zip(second))
+            .zip(norms.zip(&means))
+            .with_min_len(ROWS)
+            .for_each_init(room, |[gradient, room], rows| {
+                let (((row, logits), (first, second)), (&norm, &mean)) = rows;
+                for voxels in &blocks {
+                    let part = &row[voxels.clone()];
+                    gradient[..part.len()].copy_from_slice(part);
+                    let _ = arch.dispatch(RowDot {
+                        logits: &logits[voxels.clone()],
+                        gradient,
+                        room,
+                        norm,
+                        step,
+                    });
+                    let _ = arch.dispatch(RowUpdate {
+                        logits: &mut logits[voxels.clone()],
+                        first_moment: &mut first[voxels.clone()],
+                        second_moment: &mut second[voxels.clone()],
+                        gradient,
+                        room,
+                        mean: T::from_f64(mean),
+                        step,
+                    });
+                }
+            });
+        self.shared_softmax(cells, stride, rows, ranks);
+    }
+}
+
 impl<T: Real> AdamState<T> {
     /// P of some cells, (cells, voxels).
     fn probabilities<N: Send + Default + Copy>(
@@ -104,18 +219,22 @@ impl<T: Real> AdamState<T> {
         let (arch, n_voxels) = (Arch::new(), self.n_voxels);
         let mut out = vec![N::default(); cells.len() * n_voxels];
         let logits = self.logits[cells.start * n_voxels..cells.end * n_voxels].par_chunks(n_voxels);
-        out.par_chunks_mut(n_voxels).zip(logits).for_each_init(
-            || vec![T::default(); n_voxels.next_multiple_of(MOST_LANES)],
-            |probabilities, (out, logits)| {
-                let _ = arch.dispatch(Softmax {
-                    logits,
-                    probabilities,
-                });
-                out.iter_mut()
-                    .zip(probabilities.iter())
-                    .for_each(|(to, &p)| *to = number(p));
-            },
-        );
+        let norms = self.norms[cells.clone()].par_iter();
+        out.par_chunks_mut(n_voxels)
+            .zip(logits.zip(norms))
+            .for_each_init(
+                || vec![T::default(); n_voxels.next_multiple_of(MOST_LANES)],
+                |probabilities, (out, (logits, &norm))| {
+                    arch.dispatch(SoftmaxOf {
+                        logits,
+                        norm,
+                        probabilities,
+                    });
+                    out.iter_mut()
+                        .zip(probabilities.iter())
+                        .for_each(|(to, &p)| *to = number(p));
+                },
+            );
         Array2::from_shape_vec((cells.len(), n_voxels), out).expect("whole rows")
     }
 }

@@ -83,6 +83,13 @@ impl Tiles {
             });
     }
 
+    /// Sets a gene to 0 in all voxels.
+    pub(crate) fn clear_gene<T: Real>(&self, k: usize, n_genes: usize, tiles: &mut [T]) {
+        for tile in 0..self.n_tiles {
+            tiles[(tile * n_genes + k) * self.width..][..self.width].fill(T::default());
+        }
+    }
+
     /// Copies (genes, voxels) into tiles; padding stays as it is.
     pub(crate) fn fill<T: Real>(&self, genes: ArrayView2<'_, f64>, tiles: &mut [T]) {
         let n_genes = genes.nrows();

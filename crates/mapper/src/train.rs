@@ -1,9 +1,12 @@
 //! The training loop of Adam on free logits.
 
 use crate::adam::AdamStep;
+use crate::all_genes::AllGenes;
 use crate::denormals::flush_denormals;
 use crate::lanes::Real;
+use crate::predicted::Predicted;
 use crate::products::{Layout, Products};
+use crate::ranks::Ranks;
 use crate::state::{AdamState, Learned, Trained};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use ndarray::{Array2, Axis};
@@ -11,8 +14,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::time::Instant;
-use tangram_comm::{Communicator, Solo};
-use tangram_core::{CellParts, DensityPrior, Loss, Measured, Objective, SparseRows};
+use tangram_comm::{Communicator, Grid, GridShape, Reduce, Solo};
+use tangram_core::{CellParts, Loss, Measured, Objective, SparseRows, Sums};
 
 /// One line of the training history: the loss terms before the step of this epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,25 +57,27 @@ pub fn train_adam<C: CellParts>(
     initial: InitialLogits,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Trained, MapError> {
-    train_adam_shard(problem, settings, initial, &Solo, watch)
+    train_adam_part(problem, settings, initial, &one_rank(), watch)
 }
 
-/// [`train_adam`] on one of several ranks: each keeps an equal share of consecutive cells, and gets the mapping of these.
+/// [`train_adam`] on one of several ranks, with its part of the problem; each gets the mapping of its cells and voxels.
+///
+/// * `initial`: of all cells and voxels
 ///
 /// # Errors
 /// As [`train_adam`].
-pub fn train_adam_shard<C: CellParts>(
+pub fn train_adam_part<C: CellParts>(
     problem: &Problem<C>,
     settings: &AdamSettings,
     initial: InitialLogits,
-    comm: &impl Communicator,
+    grid: &Grid<impl Communicator>,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Trained, MapError> {
     settings.check()?;
     let pool = workers(settings.threads)?;
     pool.install(|| match settings.precision {
-        Precision::F64 => train::<f64, C>(problem, settings, &initial, comm, watch, Learned::F64),
-        _ => train::<f32, C>(problem, settings, &initial, comm, watch, Learned::F32),
+        Precision::F64 => train::<f64, C>(problem, settings, &initial, grid, watch, Learned::F64),
+        _ => train::<f32, C>(problem, settings, &initial, grid, watch, Learned::F32),
     })
 }
 
@@ -88,42 +93,40 @@ pub(crate) fn workers(threads: usize) -> Result<ThreadPool, MapError> {
     })
 }
 
-/// The cells of a rank.
-pub(crate) fn shard(n_cells: usize, comm: &impl Communicator) -> Range<usize> {
-    n_cells * comm.rank() / comm.size()..n_cells * (comm.rank() + 1) / comm.size()
+/// A process alone.
+pub(crate) fn one_rank() -> Grid<Solo> {
+    Grid::new(Solo, GridShape::ONE, Reduce::Fast).expect("one rank")
 }
 
 fn train<T: Real, C: CellParts>(
     problem: &Problem<C>,
     settings: &AdamSettings,
     initial: &InitialLogits,
-    comm: &impl Communicator,
+    grid: &Grid<impl Communicator>,
     watch: &mut (dyn FnMut(&Epoch) + Send),
     keep: impl Fn(AdamState<T>) -> Learned,
 ) -> Result<Trained, MapError> {
-    let (n_cells, n_voxels, objective) =
-        (problem.n_cells(), problem.n_voxels(), &settings.objective);
-    let cells = shard(n_cells, comm);
+    let (n_cells, objective) = (problem.n_cells(), &settings.objective);
+    let shares = problem.shares();
+    let ranks = Ranks { grid, shares };
     let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
-    let logits = initial.rows::<T>(settings.seed, cells.clone(), n_cells, n_voxels)?;
-    let measured = Measured::new(problem.voxels().transpose().to_dense());
-    let mut state = AdamState::new(logits, n_voxels);
-    let mut pass = Pass::<T>::new(expression, cells, n_voxels, settings.precision);
+    let logits = initial.part::<T>(settings.seed, shares)?;
+    let measured = Measured::part(problem.voxels().transpose().to_dense(), &ranks);
+    let mut state = AdamState::new(logits, shares.voxels.len());
+    let mut pass = Pass::<T>::new(expression, settings.precision, ranks);
     let mut history: Vec<Epoch> = Vec::with_capacity(settings.epochs);
     let (start, mut stopped_early) = (Instant::now(), false);
 
-    pass.predict(&mut state);
+    let mut entropy = pass.predict(&mut state, ranks);
     for epoch in 1..=settings.epochs {
-        comm.sum(pass.predicted.as_slice_mut().expect("standard layout"));
-        comm.sum(&mut pass.entropy);
-        let entropy = (objective.entropy != 0.0).then_some(pass.entropy[0]);
         let loss = evaluate(
             &measured,
             objective,
-            problem.prior(),
+            problem.own_prior(),
             &mut pass.predicted,
             n_cells,
-            entropy,
+            (objective.entropy != 0.0).then_some(entropy),
+            ranks,
         );
         if !loss.total.is_finite() {
             return Err(MapError::Diverged {
@@ -138,10 +141,8 @@ fn train<T: Real, C: CellParts>(
             start.elapsed().as_secs_f64(),
         ));
         watch(&history[epoch - 1]);
-        pass.step(
-            &mut state,
-            AdamStep::new(epoch, settings.learning_rate, objective.entropy),
-        );
+        let step = AdamStep::new(epoch, settings.learning_rate, objective.entropy);
+        entropy = pass.step(&mut state, step, ranks);
         if plateau(&history, settings.tolerance) {
             stopped_early = epoch < settings.epochs;
             break;
@@ -195,10 +196,11 @@ impl Epoch {
 pub(crate) fn evaluate(
     measured: &Measured,
     objective: &Objective,
-    prior: Option<&DensityPrior>,
+    prior: Option<&[f64]>,
     predicted: &mut Array2<f64>,
     n_cells: usize,
     entropy: Option<f64>,
+    sums: impl Sums,
 ) -> Loss {
     let share = 1.0 / n_cells as f64;
     let n_genes = predicted.nrows() - 1;
@@ -206,75 +208,118 @@ pub(crate) fn evaluate(
     // Density of the share of cells, q; and back, from the slope by q to that by P.
     density *= share;
     let slope = density.as_slice_mut().expect("one row in standard layout");
-    let loss = measured.evaluate(objective, prior, expression, slope, entropy);
+    let loss = measured.evaluate_part(objective, prior, expression, slope, entropy, &sums);
     density *= share;
     loss
 }
 
 /// One pass over the logits: products, softmax and step by super-blocks of cells. Nothing in it grows with cells × voxels.
 struct Pass<T> {
-    products: Products,
+    /// Every block of this rank's cells, with its first cell.
+    blocks: Vec<(usize, Products)>,
+    layout: Layout,
     /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`] W, likewise.
     predicted: Array2<f64>,
-    /// Sum of the rows' entropies, one number.
-    entropy: [f64; 1],
     /// W, (genes + 1, voxels) in tiles.
     weights: Vec<T>,
-    /// A, likewise.
-    sums: Vec<T>,
-    /// A super-block of gradients, then of P.
+    gradients: AllGenes<T>,
+    sums: Predicted<T>,
+    /// A super-block of P, where there is no gradient before it.
     rows: Vec<T>,
 }
 
 impl<T: Real> Pass<T> {
-    /// A pass over the cells of `range`, (cells, genes).
-    fn new(cells: &SparseRows, range: Range<usize>, n_voxels: usize, precision: Precision) -> Self {
-        let layout = Layout::new::<T>(range.len(), n_voxels, cells.density(), precision);
-        let products = Products::new::<T>(cells, range, layout);
-        let (tiles, n_genes) = (layout.tiles, products.n_genes());
-        let zeros = |n: usize| vec![T::default(); n];
+    /// A pass over this rank's cells, (cells, genes).
+    fn new(cells: &SparseRows, precision: Precision, ranks: Ranks<'_, impl Communicator>) -> Self {
+        let shares = ranks.shares;
+        let n_genes = shares.genes.len() + 1;
+        let mut density = [cells.density(), 1.0];
+        ranks.grid.sum_of_all(&mut density);
+        let density = match ranks.is_exact() {
+            // A dense product's sums depend on how many cells and genes it gets.
+            true => 0.0,
+            false => density[0] / density[1],
+        };
+        let (n_voxels, most) = (shares.voxels.len(), ranks.most_voxels());
+        let layout = Layout::shared::<T>(cells.n_rows(), n_voxels, most, density, precision);
+        let (mut gradients, mut sums) = (AllGenes::new(layout), Predicted::new(layout, n_genes));
+        if ranks.is_exact() {
+            let mut by_gene = vec![0.0; cells.n_cols()];
+            largest_of_genes(cells, &mut by_gene);
+            let largest = ranks.largest(&mut by_gene);
+            gradients = gradients.exact(largest, ranks);
+            sums = sums.exact(&by_gene, ranks);
+        }
+        let genes = ranks.gene_parts();
+        let cut = |block: Range<usize>| {
+            let first = block.start;
+            (first, Products::in_parts::<T>(cells, block, layout, &genes))
+        };
         Self {
+            blocks: shares.cells.blocks().into_iter().map(cut).collect(),
             predicted: Array2::zeros((n_genes, n_voxels)),
-            entropy: [0.0],
-            weights: zeros(tiles.len(n_genes)),
-            sums: zeros(tiles.len(n_genes)),
-            rows: zeros(layout.cells_per_block * layout.stride::<T>()),
-            products,
+            weights: vec![T::default(); layout.tiles.len(n_genes)],
+            gradients,
+            sums,
+            rows: vec![T::default(); layout.cells_per_block * layout.stride::<T>()],
+            layout,
         }
     }
 
-    /// A, q and entropy of the logits as they are.
-    fn predict(&mut self, state: &mut AdamState<T>) {
-        self.sums.fill(T::default());
-        let stride = self.products.tiles().row_stride::<T>();
-        for block in self.products.blocks() {
-            let rows = &mut self.rows[..block.len() * stride];
-            state.softmax(block.clone(), stride, rows);
-            self.products.take::<T>(&block);
-            self.products.accumulate(block, rows, &mut self.sums);
+    /// A and q of the logits as they are; gives the entropy.
+    fn predict(&mut self, state: &mut AdamState<T>, ranks: Ranks<'_, impl Communicator>) -> f64 {
+        self.sums.clear();
+        let stride = self.layout.stride::<T>();
+        for (first, products) in &mut self.blocks {
+            for block in products.blocks() {
+                let rows = &mut self.rows[..block.len() * stride];
+                let cells = *first + block.start..*first + block.end;
+                state.softmax(cells.clone(), stride, rows, ranks);
+                products.take::<T>(&block);
+                self.sums.add(products, block, rows, state.entropies(cells));
+            }
+            self.sums.end_block();
         }
-        self.collect(state);
+        self.sums.finish(&mut self.predicted, ranks)
     }
 
-    /// One step of Adam down the gradients left by [`evaluate`], then A, q and entropy of the new logits:
-    /// one pass does both.
-    fn step(&mut self, state: &mut AdamState<T>, step: AdamStep<T>) {
-        let tiles = self.products.tiles();
-        tiles.fill(self.predicted.view(), &mut self.weights);
-        self.sums.fill(T::default());
-        let stride = tiles.row_stride::<T>();
-        for block in self.products.blocks() {
-            let rows = &mut self.rows[..block.len() * stride];
-            self.products.gradient(block.clone(), &self.weights, rows);
-            state.step(block.clone(), stride, rows, step);
-            self.products.accumulate(block, rows, &mut self.sums);
+    /// One step of Adam down the gradients left by [`evaluate`], then A and q of the new logits: one pass does both.
+    /// Gives the entropy.
+    fn step(
+        &mut self,
+        state: &mut AdamState<T>,
+        step: AdamStep<T>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> f64 {
+        let weights = self.predicted.view();
+        self.gradients
+            .take_weights(weights, &mut self.weights, ranks);
+        self.sums.clear();
+        let (stride, sums) = (self.layout.stride::<T>(), &mut self.sums);
+        for (first, products) in &mut self.blocks {
+            let weights = &self.weights;
+            self.gradients.for_each_block(
+                products,
+                weights,
+                ranks,
+                &mut |products, block, rows| {
+                    let cells = *first + block.start..*first + block.end;
+                    state.step(cells.clone(), stride, rows, step, ranks);
+                    sums.add(products, block, rows, state.entropies(cells));
+                },
+            );
+            sums.end_block();
         }
-        self.collect(state);
+        self.sums.finish(&mut self.predicted, ranks)
     }
+}
 
-    fn collect(&mut self, state: &AdamState<T>) {
-        let tiles = self.products.tiles();
-        tiles.copy_by_gene(&self.sums, self.predicted.view_mut());
-        self.entropy[0] = state.norms.iter().map(|norm| norm.entropy.to_f64()).sum();
+/// Raises `largest` to the largest entry of S for every gene.
+pub(crate) fn largest_of_genes(cells: &SparseRows, largest: &mut [f64]) {
+    for i in 0..cells.n_rows() {
+        let (genes, values) = cells.row(i);
+        for (&k, &x) in genes.iter().zip(values) {
+            largest[k as usize] = largest[k as usize].max(x.into());
+        }
     }
 }

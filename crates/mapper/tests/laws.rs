@@ -7,7 +7,6 @@ use tangram_comm::Threads;
 use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows};
 use tangram_mapper::{
     AdamSettings, InitialLogits, MapError, Precision, Problem, Trained, memory_needed, train_adam,
-    train_adam_shard,
 };
 
 /// Pseudo-random numbers in [0, 1) by a fixed rule of the place.
@@ -170,34 +169,6 @@ fn threads_change_no_bit() {
         for (a, b) in one.history().iter().zip(two.history()) {
             assert_eq!(a.total.to_bits(), b.total.to_bits());
         }
-    }
-}
-
-#[test]
-fn shards_of_cells_equal_the_whole() {
-    let problem = problem(300, 40, 25, 0.3);
-    let settings = settings(Precision::F64, 30);
-    let whole = probabilities(&train(&problem, &settings));
-    for ranks in [2, 3] {
-        let parts: Vec<Array2<f64>> = std::thread::scope(|scope| {
-            let (problem, settings) = (&problem, &settings);
-            let spawn = |comm: Threads| {
-                scope.spawn(move || {
-                    let initial = InitialLogits::Random;
-                    let part = train_adam_shard(problem, settings, initial, &comm, &mut |_| ());
-                    probabilities(&part.unwrap())
-                })
-            };
-            let running: Vec<_> = Threads::ranks(ranks).into_iter().map(spawn).collect();
-            running
-                .into_iter()
-                .map(|rank| rank.join().unwrap())
-                .collect()
-        });
-        let views: Vec<_> = parts.iter().map(|p| p.view()).collect();
-        let together = ndarray::concatenate(Axis(0), &views).unwrap();
-        // Sums over ranks are taken in another order.
-        assert!(largest_difference(&whole, &together) < 1e-9);
     }
 }
 

@@ -12,7 +12,7 @@ use tangram_core::{
 };
 use tangram_mapper::{
     AdamSettings, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision, Problem,
-    train_adam, train_mirror, train_mirror_shard,
+    train_adam, train_mirror,
 };
 
 /// Pseudo-random numbers in [0, 1) by a fixed rule of the place.
@@ -358,7 +358,7 @@ fn the_slope_by_the_factors_is_its_finite_differences() {
         let (a, q) = plain.predicted(&p);
         let mut w = a.t().as_standard_layout().into_owned();
         let mut u = q.to_vec();
-        measured.evaluate(&objective, problem.prior(), w.view_mut(), &mut u, None);
+        measured.evaluate(&objective, problem.own_prior(), w.view_mut(), &mut u, None);
         let u = Array1::from(u) / n_cells as f64;
         let w = concatenate![Axis(1), w.t(), u.insert_axis(Axis(1))];
         // By P, by logits, by the factors.
@@ -446,44 +446,6 @@ fn threads_and_repetition_change_no_bit() {
             let other = run(threads);
             assert_eq!(totals(&one), totals(&other), "{precision:?}, {threads}");
             assert_eq!(one.factors(), other.factors(), "{precision:?}, {threads}");
-        }
-    }
-}
-
-/// Runs on several ranks, from the first to the last.
-fn on_ranks(problem: &Problem, settings: &MirrorSettings, ranks: usize) -> Vec<Mirrored> {
-    let run = |comm| train_mirror_shard(problem, settings, None, &comm, &mut |_| ()).unwrap();
-    std::thread::scope(|scope| {
-        let spawn = |comm: Threads| scope.spawn(move || run(comm));
-        let running: Vec<_> = Threads::ranks(ranks).into_iter().map(spawn).collect();
-        running.into_iter().map(|r| r.join().unwrap()).collect()
-    })
-}
-
-#[test]
-fn ranks_learn_together_what_one_learns_alone() {
-    // Sums over ranks are taken in another order; 30 passes.
-    const ROUNDING: f64 = 1e-9;
-    // Of two cells, a rank of three has none; only of the most cells a part comes first.
-    for (n_cells, temperature) in [(301, None), (301, Some(2.0)), (2, None), (1_003, None)] {
-        let problem = problem(n_cells, 40, 25, 0.3);
-        let settings = with(settings(Precision::F64, 30, temperature), |s| {
-            (s.threads, s.first_part) = (1, 4);
-        });
-        let alone = train(&problem, &settings);
-        let p = alone.factors().probabilities(problem.cells());
-        for ranks in [2, 3] {
-            let together = on_ranks(&problem, &settings, ranks);
-            for rank in &together {
-                assert_eq!(rank.factors(), together[0].factors(), "all get the same");
-                let cells = |m: &Mirrored| m.history().iter().map(|e| e.n_cells).collect();
-                let (cells, expected): (Vec<usize>, Vec<usize>) = (cells(rank), cells(&alone));
-                assert_eq!(cells, expected);
-                assert_eq!(cells[0] < n_cells, n_cells == 1_003);
-                assert!(largest_relative(&totals(rank), &totals(&alone)) < ROUNDING);
-            }
-            let q = together[0].factors().probabilities(problem.cells());
-            assert!(largest_difference(&p, &q) < ROUNDING);
         }
     }
 }

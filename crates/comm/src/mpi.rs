@@ -1,0 +1,198 @@
+//! The processes that an MPI launcher started.
+
+use crate::Communicator;
+use ::mpi::Threading;
+use ::mpi::collective::{CommunicatorCollectives, Root, SystemOperation};
+use ::mpi::datatype::PartitionMut;
+use ::mpi::topology::{Color, Communicator as _, SimpleCommunicator};
+use ::mpi::traits::Equivalence;
+use std::fmt::{self, Debug};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+/// Ranks as processes.
+///
+/// Collectives may be called from any thread, one at a time.
+pub struct Mpi {
+    comm: SimpleCommunicator,
+}
+
+// SAFETY: a communicator is a handle that every thread may use. MPI runs with `Threading::Serialized`, which asks that no two threads
+// call it at a time: all calls are made under `one_at_a_time`.
+unsafe impl Send for Mpi {}
+// SAFETY: as above.
+unsafe impl Sync for Mpi {}
+
+static CALLS: Mutex<()> = Mutex::new(());
+
+/// Lets no other thread call MPI meanwhile.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    CALLS.lock().expect("a panic ends the process")
+}
+
+/// Exit code of all ranks when one panics.
+const PANICKED: i32 = 70;
+
+/// Most values of one call: MPI counts are of 32 bits, and some libraries fail well below.
+const MOST_VALUES: usize = 1 << 27;
+
+/// Kept until the process ends: dropping it ends MPI.
+static UNIVERSE: OnceLock<Mutex<Option<::mpi::environment::Universe>>> = OnceLock::new();
+
+impl Mpi {
+    /// Starts MPI and makes a panic of one rank the end of all: a rank that unwinds would leave the others waiting for ever.
+    ///
+    /// # Errors
+    /// If MPI cannot be started, or only for one thread.
+    pub fn start() -> Result<Self, String> {
+        let started = ::mpi::initialize_with_threading(Threading::Serialized);
+        let (universe, threading) = started.ok_or("MPI was started before in this process")?;
+        if threading < Threading::Serialized {
+            return Err(format!(
+                "this MPI allows threads only as {threading:?}; Serialized is needed"
+            ));
+        }
+        let comm = universe.world().duplicate();
+        let rank = comm.rank();
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            tell(panic);
+            eprintln!("tangram: rank {rank} panicked; ending all ranks");
+            abort(PANICKED);
+        }));
+        let kept = UNIVERSE.set(Mutex::new(Some(universe)));
+        assert!(kept.is_ok(), "MPI starts once");
+        Ok(Self { comm })
+    }
+
+    /// This rank among those on the same machine, and their number.
+    #[must_use]
+    pub fn on_this_node(&self) -> (usize, usize) {
+        let _turn = one_at_a_time();
+        let node = self.comm.split_shared(self.comm.rank());
+        (node.rank() as usize, node.size() as usize)
+    }
+
+    /// Ends MPI; every rank must come here.
+    pub fn finish(self) {
+        drop(self);
+        if let Some(universe) = UNIVERSE.get() {
+            drop(universe.lock().ok().and_then(|mut u| u.take()));
+        }
+    }
+
+    /// Sums or the like, in calls of at most [`MOST_VALUES`].
+    fn reduce<T: Equivalence + Copy>(&self, values: &mut [T], operation: SystemOperation) {
+        if self.size() == 1 {
+            return;
+        }
+        let _turn = one_at_a_time();
+        for part in values.chunks_mut(MOST_VALUES) {
+            let mine = part.to_vec();
+            self.comm.all_reduce_into(&mine[..], part, operation);
+        }
+    }
+}
+
+/// Ends all ranks at once.
+pub fn abort(code: i32) -> ! {
+    // SAFETY: aborting needs no more than that MPI was started, which `start` did before it set the hook.
+    unsafe {
+        ::mpi::ffi::MPI_Abort(::mpi::ffi::RSMPI_COMM_WORLD, code);
+    }
+    std::process::abort();
+}
+
+impl Debug for Mpi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mpi {{ rank: {}, size: {} }}", self.rank(), self.size())
+    }
+}
+
+impl Communicator for Mpi {
+    fn rank(&self) -> usize {
+        self.comm.rank() as usize
+    }
+
+    fn size(&self) -> usize {
+        self.comm.size() as usize
+    }
+
+    fn sum(&self, values: &mut [f64]) {
+        self.reduce(values, SystemOperation::sum());
+    }
+
+    fn sum_single(&self, values: &mut [f32], work: &mut dyn FnMut()) {
+        if self.size() == 1 || values.len() > MOST_VALUES {
+            work();
+            return self.reduce(values, SystemOperation::sum());
+        }
+        let _turn = one_at_a_time();
+        let mine = values.to_vec();
+        let operation = SystemOperation::sum();
+        ::mpi::request::scope(|scope| {
+            let request = self
+                .comm
+                .immediate_all_reduce_into(scope, &mine[..], values, &operation);
+            work();
+            request.wait();
+        });
+    }
+
+    fn max(&self, values: &mut [f64]) {
+        self.reduce(values, SystemOperation::max());
+    }
+
+    fn gather(&self, mine: &[f64]) -> Vec<Vec<f64>> {
+        let _turn = one_at_a_time();
+        let mut lengths = vec![0u64; self.size()];
+        self.comm
+            .all_gather_into(&(mine.len() as u64), &mut lengths[..]);
+        let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
+        let root = self.comm.process_at_rank(0);
+        let mut all: Vec<Vec<f64>> = lengths.iter().map(|_| Vec::new()).collect();
+        let step = MOST_VALUES / self.size();
+        for first in (0..longest).step_by(step) {
+            let part = &mine[first.min(mine.len())..mine.len().min(first + step)];
+            if self.rank() != 0 {
+                root.gather_varcount_into(part);
+                continue;
+            }
+            let counts: Vec<i32> = lengths
+                .iter()
+                .map(|&n| (n as usize).saturating_sub(first).min(step) as i32)
+                .collect();
+            let starts: Vec<i32> = counts
+                .iter()
+                .scan(0, |next, &n| Some(std::mem::replace(next, *next + n)))
+                .collect();
+            let mut room = vec![0.0; counts.iter().map(|&n| n as usize).sum()];
+            let mut parts = PartitionMut::new(&mut room[..], counts.clone(), &starts[..]);
+            root.gather_varcount_into_root(part, &mut parts);
+            for ((all, &start), &n) in all.iter_mut().zip(&starts).zip(&counts) {
+                all.extend_from_slice(&room[start as usize..(start + n) as usize]);
+            }
+        }
+        if self.rank() == 0 { all } else { Vec::new() }
+    }
+
+    fn broadcast(&self, values: &mut Vec<f64>) {
+        let _turn = one_at_a_time();
+        let root = self.comm.process_at_rank(0);
+        let mut length = values.len() as u64;
+        root.broadcast_into(&mut length);
+        values.resize(length as usize, 0.0);
+        for part in values.chunks_mut(MOST_VALUES) {
+            root.broadcast_into(part);
+        }
+    }
+
+    fn split(&self, color: usize) -> Self {
+        let _turn = one_at_a_time();
+        let color = Color::with_value(i32::try_from(color).expect("fewer ranks than that"));
+        let comm = self
+            .comm
+            .split_by_color(color)
+            .expect("a colour of its own");
+        Self { comm }
+    }
+}

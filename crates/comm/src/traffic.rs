@@ -1,0 +1,60 @@
+//! What goes between ranks, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a collective is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Logits, or gradients by them, of a super-block of cells: summed over genes.
+    Logits,
+    /// Maxima and sums of rows of P: over voxels.
+    Rows,
+    /// Predicted expression and density: summed over cells.
+    Predicted,
+    /// The sums of the loss and of the step rule.
+    Loss,
+    /// Beginning, end and agreement.
+    Once,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Logits,
+        Self::Rows,
+        Self::Predicted,
+        Self::Loss,
+        Self::Once,
+    ];
+
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logits => "logits over genes",
+            Self::Rows => "row sums over voxels",
+            Self::Predicted => "predicted expression over cells",
+            Self::Loss => "sums of the loss",
+            Self::Once => "agreement",
+        }
+    }
+}
+
+/// Bytes that a rank brought to collectives of more than one rank, by kind.
+pub type Bytes = [(Kind, u64); 5];
+
+/// A rank's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    bytes: [AtomicU64; 5],
+}
+
+impl Traffic {
+    pub(crate) fn add(&self, kind: Kind, bytes: usize) {
+        self.bytes[kind as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> Bytes {
+        Kind::ALL.map(|kind| (kind, self.bytes[kind as usize].load(Ordering::Relaxed)))
+    }
+}

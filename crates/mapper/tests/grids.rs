@@ -1,0 +1,308 @@
+//! Any grid of ranks learns what one rank learns: within rounding, or with exact sums to the bit.
+
+use ndarray::Array2;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::convert::Infallible;
+use std::ops::Range;
+use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Threads};
+use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, VisitPart};
+use tangram_mapper::{
+    AdamSettings, Factors, InitialLogits, MirrorSettings, Precision, Problem, train_adam_part,
+    train_mirror_part,
+};
+
+const GRIDS: [&str; 8] = [
+    "1x1x1", "2x1x1", "1x2x1", "1x1x2", "2x2x1", "2x1x2", "2x2x2", "3x1x1",
+];
+
+const OBJECTIVE: Objective = Objective {
+    gene: 1.0,
+    voxel: 0.6,
+    density: 1.0,
+    entropy: 0.0,
+};
+
+/// Cells 100 to 100 from some file.
+struct Streamed(SparseRows);
+
+impl CellParts for Streamed {
+    type Error = Infallible;
+    fn n_cells(&self) -> usize {
+        self.0.n_rows()
+    }
+    fn n_genes(&self) -> usize {
+        self.0.n_cols()
+    }
+    fn for_each_part(
+        &self,
+        range: Range<usize>,
+        visit: &mut VisitPart<'_, Infallible>,
+    ) -> Result<(), Infallible> {
+        for first in range.clone().step_by(100) {
+            visit(first, &self.0.rows(first..range.end.min(first + 100)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Random counts; the second gene is silent in all cells, the last cell has no count.
+fn problem(n_cells: usize, n_voxels: usize, n_genes: usize) -> Problem {
+    let mut chance = ChaCha8Rng::seed_from_u64(7);
+    let mut matrix = |n_rows: usize, cells: bool| {
+        let mut out = SparseRows::empty(n_genes);
+        for i in 0..n_rows {
+            let row: Vec<(u32, f32)> = (0..n_genes as u32)
+                .map(|k| (k, (chance.next_u32() % 8) as f32))
+                .filter(|&(k, x)| x > 3.0 && !(cells && (k == 1 || i == n_rows - 1)))
+                .collect();
+            out.push_row(row);
+        }
+        out
+    };
+    let (cells, voxels) = (matrix(n_cells, true), matrix(n_voxels, false));
+    let prior = DensityPrior::new((0..n_voxels).map(|j| 1.0 + (j % 5) as f64).collect());
+    Problem::new(cells, voxels, prior.ok()).expect("fits")
+}
+
+/// Runs `work` on every rank of a grid.
+fn on_grid<R: Send>(
+    shape: GridShape,
+    how: Reduce,
+    work: impl Fn(&Grid<Threads>) -> R + Sync,
+) -> Vec<R> {
+    std::thread::scope(|scope| {
+        let ranks = Threads::ranks(shape.n_ranks()).into_iter();
+        let started: Vec<_> = ranks
+            .map(|world| {
+                let work = &work;
+                scope.spawn(move || work(&Grid::new(world, shape, how).expect("fits")))
+            })
+            .collect();
+        started.into_iter().map(|r| r.join().unwrap()).collect()
+    })
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Learned {
+    /// Factors, or for Adam P, of all ranks.
+    factors: Option<Factors>,
+    p: Option<Array2<f64>>,
+    losses: Vec<f64>,
+}
+
+/// What rank 0 knows after mirror descent, all having learned the same.
+fn mirror(
+    problem: &Problem,
+    settings: &MirrorSettings,
+    shape: &str,
+    how: Reduce,
+    streamed: bool,
+) -> (Learned, Vec<Bytes>) {
+    let shape: GridShape = shape.parse().unwrap();
+    let size = (problem.n_cells(), problem.n_voxels(), problem.n_genes());
+    let all = on_grid(shape, how, |grid| {
+        let shares = grid.shares(size.0, size.1, size.2).unwrap();
+        let part = problem.share(shares.clone()).unwrap();
+        let mirrored = if streamed {
+            let cells = Streamed(part.cells().clone());
+            let (voxels, prior) = (part.voxels().clone(), part.prior().cloned());
+            let part = Problem::part(cells, voxels, prior, shares.clone()).unwrap();
+            train_mirror_part(&part, settings, None, grid, &mut |_| ()).unwrap()
+        } else {
+            train_mirror_part(&part, settings, None, grid, &mut |_| ()).unwrap()
+        };
+        let bytes = grid.bytes();
+        let learned = Learned {
+            factors: Some(mirrored.factors().of_all(grid, &shares).unwrap()),
+            p: None,
+            losses: mirrored.history().iter().map(|e| e.total).collect(),
+        };
+        (learned, bytes)
+    });
+    assert!(
+        all.iter().all(|one| one.0 == all[0].0),
+        "all ranks know the same"
+    );
+    let bytes = all.iter().map(|one| one.1).collect();
+    (all.into_iter().next().unwrap().0, bytes)
+}
+
+fn adam(problem: &Problem, settings: &AdamSettings, shape: &str, how: Reduce) -> Learned {
+    let shape: GridShape = shape.parse().unwrap();
+    let (n_cells, n_voxels) = (problem.n_cells(), problem.n_voxels());
+    let all = on_grid(shape, how, |grid| {
+        let shares = grid.shares(n_cells, n_voxels, problem.n_genes()).unwrap();
+        let part = problem.share(shares.clone()).unwrap();
+        let initial = InitialLogits::Random;
+        let trained = train_adam_part(&part, settings, initial, grid, &mut |_| ()).unwrap();
+        let p = trained.probabilities(0..shares.cells.len());
+        let losses: Vec<f64> = trained.history().iter().map(|e| e.total).collect();
+        (shares, p, losses)
+    });
+    let mut p = Array2::from_elem((n_cells, n_voxels), f64::NAN);
+    for (shares, part, losses) in &all {
+        assert_eq!(losses, &all[0].2, "all ranks know the same");
+        for (i, row) in shares.cells.range().zip(part.rows()) {
+            for (j, &x) in shares.voxels.range().zip(row) {
+                // Ranks along the genes are copies of each other.
+                assert!(p[[i, j]].is_nan() || p[[i, j]] == x);
+                p[[i, j]] = x;
+            }
+        }
+    }
+    Learned {
+        factors: None,
+        p: Some(p),
+        losses: all[0].2.clone(),
+    }
+}
+
+fn mirror_settings(
+    precision: Precision,
+    passes: usize,
+    temperature: Option<f64>,
+) -> MirrorSettings {
+    MirrorSettings {
+        objective: OBJECTIVE,
+        passes,
+        temperature,
+        first_part: 1,
+        seed: 3,
+        threads: 1,
+        precision,
+        tolerance: 5e-4,
+    }
+}
+
+fn adam_settings(precision: Precision, entropy: f64) -> AdamSettings {
+    AdamSettings {
+        objective: Objective {
+            entropy,
+            ..OBJECTIVE
+        },
+        learning_rate: 0.1,
+        epochs: 12,
+        seed: 5,
+        threads: 1,
+        precision,
+        tolerance: 0.0,
+    }
+}
+
+fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |m, (a, b)| (a - b).abs().max(m))
+}
+
+#[test]
+fn every_grid_follows_one_rank_within_rounding() {
+    // Sums are taken in another order; 40 passes carry a rounding of 1e-16 no further than this.
+    const ROUNDING: f64 = 1e-9;
+    let problem = problem(331, 37, 26);
+    for temperature in [None, Some(2.0)] {
+        for first_part in [1, 2] {
+            let mut settings = mirror_settings(Precision::F64, 40, temperature);
+            settings.first_part = first_part;
+            let (alone, _) = mirror(&problem, &settings, "1x1x1", Reduce::Fast, false);
+            for shape in GRIDS {
+                for streamed in [false, true] {
+                    let (found, _) = mirror(&problem, &settings, shape, Reduce::Fast, streamed);
+                    let apart = largest_difference(&alone.losses, &found.losses);
+                    assert!(apart < ROUNDING, "{shape}, {temperature:?}: {apart}");
+                    let p =
+                        |l: &Learned| l.factors.as_ref().unwrap().probabilities(problem.cells());
+                    let apart = (p(&alone) - p(&found))
+                        .iter()
+                        .fold(0.0f64, |m, x| m.max(x.abs()));
+                    assert!(apart < 1e-7, "{shape}, {temperature:?}: P by {apart}");
+                }
+            }
+        }
+    }
+    for entropy in [0.0, 1e-4] {
+        let settings = adam_settings(Precision::F64, entropy);
+        let alone = adam(&problem, &settings, "1x1x1", Reduce::Fast);
+        for shape in GRIDS {
+            let found = adam(&problem, &settings, shape, Reduce::Fast);
+            let apart = largest_difference(&alone.losses, &found.losses);
+            assert!(apart < ROUNDING, "{shape}: {apart}");
+            let apart = alone.p.as_ref().unwrap() - found.p.as_ref().unwrap();
+            let apart = apart.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            assert!(apart < 1e-7, "{shape}: P by {apart}");
+        }
+    }
+}
+
+#[test]
+fn exact_sums_give_every_grid_the_same_bits() {
+    let problem = problem(331, 37, 26);
+    for precision in [Precision::F32, Precision::F64] {
+        for temperature in [None, Some(2.0)] {
+            let mut settings = mirror_settings(precision, 25, temperature);
+            settings.first_part = 2;
+            let (alone, _) = mirror(&problem, &settings, "1x1x1", Reduce::Exact, false);
+            let (fast, _) = mirror(&problem, &settings, "1x1x1", Reduce::Fast, false);
+            assert!(largest_difference(&alone.losses, &fast.losses) < 1e-3);
+            for shape in GRIDS {
+                for streamed in [false, true] {
+                    let (found, _) = mirror(&problem, &settings, shape, Reduce::Exact, streamed);
+                    assert_eq!(
+                        alone, found,
+                        "{shape} {precision:?} {temperature:?} {streamed}"
+                    );
+                }
+            }
+        }
+        let settings = adam_settings(precision, 1e-4);
+        let alone = adam(&problem, &settings, "1x1x1", Reduce::Exact);
+        for shape in GRIDS {
+            let found = adam(&problem, &settings, shape, Reduce::Exact);
+            assert_eq!(alone, found, "{shape} {precision:?}");
+        }
+    }
+}
+
+#[test]
+fn dense_products_shard_too() {
+    let mut problem = problem(700, 90, 70);
+    let full = |n_rows: usize, salt: usize| {
+        let mut out = SparseRows::empty(70);
+        for i in 0..n_rows {
+            out.push_row(
+                (0..70).map(|k| (k, 1.0 + ((i * 7 + k as usize * 13 + salt) % 11) as f32)),
+            );
+        }
+        out
+    };
+    problem = Problem::new(full(700, 0), full(90, 4), problem.prior().cloned()).unwrap();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let settings = mirror_settings(precision, 8, None);
+        let (alone, _) = mirror(&problem, &settings, "1x1x1", Reduce::Fast, false);
+        for shape in ["2x1x1", "1x2x1", "1x1x2", "2x2x2"] {
+            let (found, _) = mirror(&problem, &settings, shape, Reduce::Fast, false);
+            let apart = largest_difference(&alone.losses, &found.losses);
+            let rounding = if precision == Precision::F32 {
+                1e-4
+            } else {
+                2e-2
+            };
+            assert!(apart < rounding, "{shape}: {apart}");
+        }
+    }
+}
+
+#[test]
+fn a_share_that_is_another_problems_is_refused() {
+    let problem = problem(40, 10, 12);
+    let grid = Grid::new(tangram_comm::Solo, GridShape::ONE, Reduce::Fast).unwrap();
+    let shares = grid.shares(41, 10, 12).unwrap();
+    let part = Problem::part(
+        problem.cells().clone(),
+        problem.voxels().clone(),
+        None,
+        shares,
+    );
+    assert!(part.unwrap_err().to_string().contains("40"));
+    assert_eq!(grid.world().size(), 1);
+}
