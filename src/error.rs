@@ -129,6 +129,26 @@ pub enum CliError {
         /// Its exit code.
         code: u8,
     },
+    /// A run that was stopped is there.
+    #[error(
+        "{path}: holds the state of a run that was stopped after {passes} passes; add --resume to go on from it, or --force to begin anew"
+    )]
+    Checkpoint {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// Passes done.
+        passes: usize,
+    },
+    /// A checkpoint of another run.
+    #[error(
+        "{path}: the checkpoint is of another run: {difference}; give the command it was begun with, or --force to begin anew"
+    )]
+    OtherCheckpoint {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// What differs.
+        difference: String,
+    },
     /// Less memory than the mapping needs.
     #[error(
         "mapping {n_cells} cells onto {n_voxels} voxels needs about {needed} of memory, and {available} are free; {remedy}"

@@ -20,6 +20,7 @@ Exit codes:
   3    an input is missing, damaged or does not fit
   4    the output exists already, or cannot be written (permissions, full disk)
   5    not enough memory
+  75   stopped by SIGTERM or SIGUSR2 with its state kept: the same command with --resume goes on
   130  stopped by Ctrl-C; nothing half-written stays behind";
 
 const UNEXPECTED: u8 = 1;
@@ -27,6 +28,7 @@ const USAGE: u8 = 2;
 const INPUT: u8 = 3;
 const OUTPUT: u8 = 4;
 const MEMORY: u8 = 5;
+const STOPPED: u8 = 75;
 
 /// Prints why the command stopped and says so by the exit code.
 #[must_use]
@@ -71,16 +73,17 @@ pub fn code(error: &anyhow::Error) -> u8 {
             return match error {
                 CliError::Usage(_) | CliError::Grid(_) | CliError::Launcher(_) => USAGE,
                 CliError::OtherRank { code } => *code,
-                CliError::NotOurs { .. } => OUTPUT,
+                CliError::NotOurs { .. } | CliError::Checkpoint { .. } => OUTPUT,
                 CliError::Memory { .. } => MEMORY,
                 _ => INPUT,
             };
         }
         if let Some(error) = cause.downcast_ref::<MapError>() {
-            return if matches!(error, MapError::Threads { .. }) {
-                UNEXPECTED
-            } else {
-                INPUT
+            return match error {
+                MapError::Threads { .. } => UNEXPECTED,
+                MapError::Keep(_) => OUTPUT,
+                MapError::Stopped { .. } => STOPPED,
+                _ => INPUT,
             };
         }
         if cause.is::<ConfigError>() || cause.is::<TissueError>() {

@@ -1,29 +1,66 @@
 //! Ctrl-C and other requests to stop: nothing half-written stays behind.
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once};
 
 static OUTPUTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static KEEPS: AtomicBool = AtomicBool::new(false);
+static STOP: AtomicBool = AtomicBool::new(false);
+static HANDLER: Once = Once::new();
 
 /// Removes what is being written for `output` (its hidden sibling `.NAME.PID.partial`) if the process is asked to stop.
 pub fn clean_up(output: &Path) {
     if let Ok(mut outputs) = OUTPUTS.lock() {
         outputs.push(partial(output));
     }
-    // A handler that cannot be set (one is set already) leaves the sibling to the next command's `--force`.
-    let _ = ctrlc::set_handler(|| {
-        for partial in OUTPUTS
-            .lock()
-            .into_iter()
-            .flat_map(|outputs| outputs.clone())
-        {
-            remove(&partial);
-        }
-        // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose
-        // threads are still at work.
-        unsafe { libc::_exit(i32::from(crate::exit::INTERRUPTED)) }
+    handle();
+}
+
+/// From now on, or no longer, SIGTERM and SIGUSR2 do not end the process: [`stop_asked`] says that they came, and what is at work keeps
+/// its state and stops.
+pub fn keeps_state(yes: bool) {
+    KEEPS.store(yes, Ordering::SeqCst);
+    handle();
+}
+
+/// Whether SIGTERM or SIGUSR2 came while [`keeps_state`] held.
+#[must_use]
+pub fn stop_asked() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
+fn handle() {
+    HANDLER.call_once(|| {
+        // A handler that cannot be set leaves the sibling to the next command's `--force`.
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]) else {
+            return;
+        };
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                let keeps = KEEPS.load(Ordering::SeqCst) && [SIGTERM, SIGUSR2].contains(&signal);
+                if keeps {
+                    STOP.store(true, Ordering::SeqCst);
+                } else {
+                    end();
+                }
+            }
+        });
     });
+}
+
+/// Removes what is half-written and ends the process.
+fn end() -> ! {
+    let outputs = OUTPUTS.lock();
+    for partial in outputs.into_iter().flat_map(|outputs| outputs.clone()) {
+        remove(&partial);
+    }
+    // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose
+    // threads are still at work.
+    unsafe { libc::_exit(i32::from(crate::exit::INTERRUPTED)) }
 }
 
 /// The sibling in which `tangram_store` writes `output` until it is complete.
@@ -32,6 +69,23 @@ fn partial(output: &Path) -> PathBuf {
     name.push(output.file_name().unwrap_or_default());
     name.push(format!(".{}.partial", std::process::id()));
     output.with_file_name(name)
+}
+
+/// Removes siblings of an output that processes left which were killed; no other process may be writing it.
+pub fn remove_leftovers(output: &Path) {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let (begin, parent) = (format!(".{name}."), output.parent());
+    let parent = parent.filter(|p| !p.as_os_str().is_empty());
+    let entries = std::fs::read_dir(parent.unwrap_or(Path::new(".")));
+    for entry in entries.into_iter().flatten().flatten() {
+        let found = entry.file_name().to_string_lossy().into_owned();
+        let pid = found
+            .strip_prefix(&begin)
+            .and_then(|rest| rest.strip_suffix(".partial"));
+        if pid.is_some_and(|pid| pid.bytes().all(|b| b.is_ascii_digit())) {
+            remove(&entry.path());
+        }
+    }
 }
 
 fn remove(path: &Path) {

@@ -5,14 +5,15 @@ use crate::expression::OfBoth;
 use crate::map_inputs::{Inputs, initial_logits};
 use crate::map_settings::{MapSettings, Solver};
 use crate::mapping_file::{self, Contents, Stored};
-use crate::ranks::{Gathered, Ranks, or_abort};
+use crate::ranks::{Gathered, Ranks, agreed, or_abort};
 use anyhow::Result;
 use ndarray::{Array2, s};
 use std::path::Path;
 use tangram_comm::{Axis, Communicator, Cut, Reduce};
 use tangram_core::{CellParts, Keep, SparseRows, transfer};
 use tangram_mapper::{
-    Epoch, Factors, InitialLogits, Mirrored, Trained, train_adam_part, train_mirror_part,
+    AdamBegin, Begin, Epoch, Factors, InitialLogits, Keeper, MapError, Mirrored, Snapshot, Trained,
+    train_adam_part, train_mirror_part,
 };
 use tangram_store::StoreError;
 
@@ -39,28 +40,32 @@ impl Learned {
         settings: &MapSettings,
         inputs: &Inputs,
         ranks: &Ranks,
+        (resumed, keeper): (Option<&Snapshot>, &mut dyn Keeper),
         watch: &mut (dyn FnMut(&Epoch) + Send),
     ) -> Result<Self> {
         let problem = &inputs.problem;
         match settings.solver {
             Solver::Mirror => {
-                let own = train_mirror_part(problem, &settings.mirror(), None, ranks, watch)
-                    .of_both(&settings.cells, &settings.voxels);
-                let own = or_abort(ranks, own)?;
+                let begin = resumed.map_or(Begin::At(None), Begin::Resume);
+                let mirror = settings.mirror();
+                let own = train_mirror_part(problem, &mirror, begin, ranks, keeper, watch);
+                let own = ended(ranks, own, settings)?;
                 let factors = own.factors().of_all(ranks, problem.shares())?;
                 Ok(Self::Mirror { own, factors })
             }
             Solver::Adam => {
-                let initial = match &settings.init_logits {
-                    None => InitialLogits::Random,
-                    Some(path) => {
+                let begin = match (resumed, &settings.init_logits) {
+                    (Some(snapshot), _) => AdamBegin::Resume(snapshot),
+                    (None, None) => AdamBegin::At(InitialLogits::Random),
+                    (None, Some(path)) => {
                         let (cells, voxels) = (problem.n_cells(), problem.n_voxels());
-                        InitialLogits::Given(initial_logits(path, cells, voxels)?)
+                        let given = initial_logits(path, cells, voxels);
+                        AdamBegin::At(InitialLogits::Given(agreed(ranks, given)?))
                     }
                 };
-                let trained = train_adam_part(problem, &settings.adam(), initial, ranks, watch)
-                    .of_both(&settings.cells, &settings.voxels);
-                or_abort(ranks, trained).map(Self::Adam)
+                let adam = settings.adam();
+                let trained = train_adam_part(problem, &adam, begin, ranks, keeper, watch);
+                ended(ranks, trained, settings).map(Self::Adam)
             }
         }
     }
@@ -190,6 +195,16 @@ impl Learned {
         ranks.sum_of_all(whole.as_slice_mut().expect("standard layout"));
         Ok(whole.mapv(|x| x as f32))
     }
+}
+
+/// What training ended with: all ranks alike, unless one could not read its cells.
+fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) -> Result<T> {
+    let alone_with_it = matches!(result, Err(MapError::Cells(_)));
+    let result = result.of_both(&settings.cells, &settings.voxels);
+    if alone_with_it {
+        return or_abort(ranks, result);
+    }
+    agreed(ranks, result)
 }
 
 /// What cells carry into space, (voxels, genes).

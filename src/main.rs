@@ -5,6 +5,7 @@
 mod annotations;
 mod args;
 mod cell_expression;
+mod checkpoint;
 mod commands;
 mod config;
 mod error;

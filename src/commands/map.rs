@@ -1,5 +1,6 @@
 //! `tangram map`: learns where every cell sits.
 
+use crate::checkpoint::{self, Checkpoints, Identity};
 use crate::error::CliError;
 use crate::expression::OfBoth;
 use crate::learned::Learned;
@@ -13,7 +14,7 @@ use crate::run_directory::{
     FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, existing, write_history,
     write_run_file,
 };
-use crate::values::Temperature;
+use crate::values::{Temperature, not_negative};
 use crate::versions::Versions;
 use crate::{factors_file, interrupt, memory};
 use anyhow::{Context, Result};
@@ -21,10 +22,10 @@ use clap::Args;
 use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_gene};
-use tangram_mapper::{Epoch, TemperatureScore, best_temperature, score_temperatures};
-use tangram_store::{StoreError, fingerprint_names, write_aside};
+use tangram_mapper::{Epoch, Keeper, TemperatureScore, best_temperature, score_temperatures};
+use tangram_store::{Existing, StoreError, fingerprint_names, write_aside};
 
 const EXAMPLES: &str = "\
 Writes into RUN:
@@ -50,6 +51,12 @@ pub struct MapArgs {
     /// Replace RUN if an earlier `tangram map` wrote it
     #[arg(long, help_heading = "Output")]
     force: bool,
+    /// Go on from RUN.checkpoint if it is there; a RUN that is complete is left as it is. Safe to add to every job
+    #[arg(long, conflicts_with = "force", help_heading = "Output")]
+    resume: bool,
+    /// Minutes between checkpoints (0: none but on SIGTERM and SIGUSR2)
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = not_negative, help_heading = "Output")]
+    checkpoint_minutes: f64,
 }
 
 /// What `--json` prints.
@@ -67,21 +74,38 @@ struct MapSummary<'a> {
 pub fn run(args: MapArgs, report: Report) -> Result<()> {
     let settings = args.settings.clone().resolved()?;
     super::use_threads(settings.threads());
+    if args.resume && args.out.join(RUN_FILE).is_file() {
+        return Ok(report.say(format_args!("{} is complete", args.out.display()))?);
+    }
     let ranks = ranks::join(settings.grid, settings.reduce)?;
     let done = if ranks.is_first() {
         first_rank(&args, settings, &ranks, report)
     } else {
-        other_rank(settings, &ranks)
+        other_rank(&args, settings, &ranks)
     };
     // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
     done
 }
 
+/// Checks where the run is to go, and puts away what an earlier one left there.
+fn place(args: &MapArgs) -> Result<Existing> {
+    let may_replace = existing(&args.out, args.force, RUN_FILE)?;
+    if args.force {
+        checkpoint::remove(&args.out)?;
+    }
+    if args.resume {
+        interrupt::remove_leftovers(&args.out);
+    } else if let Some(passes) = checkpoint::latest(&args.out) {
+        let path = checkpoint::folder(&args.out);
+        return Err(CliError::Checkpoint { path, passes }.into());
+    }
+    Ok(may_replace)
+}
+
 /// The rank that writes, and speaks to the person.
 fn first_rank(args: &MapArgs, settings: MapSettings, ranks: &Ranks, report: Report) -> Result<()> {
-    let may_replace = existing(&args.out, args.force, RUN_FILE).map_err(Into::into);
-    let may_replace = agreed(ranks, may_replace)?;
+    let may_replace = agreed(ranks, place(args))?;
     interrupt::clean_up(&args.out);
     let file = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
         // Made before the work, so that an output that cannot be written is known before, too.
@@ -91,18 +115,19 @@ fn first_rank(args: &MapArgs, settings: MapSettings, ranks: &Ranks, report: Repo
         });
         agreed(ranks, made.map_err(Into::into))?;
         let mut settings = settings;
-        let (inputs, outcome) = learn(&mut settings, ranks, report)?;
+        let (inputs, outcome) = learn(args, &mut settings, ranks, report)?;
         let written = write_run(directory, settings, inputs, &outcome, ranks);
         or_abort(ranks, written)
     })?;
+    checkpoint::remove(&args.out)?;
     tell_outcome(args, &file, report)
 }
 
 /// Any other rank.
-fn other_rank(mut settings: MapSettings, ranks: &Ranks) -> Result<()> {
+fn other_rank(args: &MapArgs, mut settings: MapSettings, ranks: &Ranks) -> Result<()> {
     agreed(ranks, Ok(()))?;
     agreed(ranks, Ok(()))?;
-    let (inputs, outcome) = learn(&mut settings, ranks, Report::silent())?;
+    let (inputs, outcome) = learn(args, &mut settings, ranks, Report::silent())?;
     if let Learned::Adam(_) = outcome.learned {
         // Probabilities of adam are on all ranks.
         outcome.learned.serve_probabilities(&inputs, ranks);
@@ -111,11 +136,16 @@ fn other_rank(mut settings: MapSettings, ranks: &Ranks) -> Result<()> {
 }
 
 /// What all ranks do together.
-fn learn(settings: &mut MapSettings, ranks: &Ranks, report: Report) -> Result<(Inputs, Outcome)> {
+fn learn(
+    args: &MapArgs,
+    settings: &mut MapSettings,
+    ranks: &Ranks,
+    report: Report,
+) -> Result<(Inputs, Outcome)> {
     let inputs = map_inputs::read(settings, ranks, report)?;
     let begun = Instant::now();
     let temperatures = choose_temperature(settings, &inputs, ranks, report)?;
-    let learned = train(settings, &inputs, ranks, report)?;
+    let learned = train(args, settings, &inputs, ranks, report)?;
     let seconds = begun.elapsed().as_secs_f64();
     let predicted = learned.training_genes(&inputs, settings, ranks)?;
     let outcome = Outcome {
@@ -204,6 +234,7 @@ fn choose_temperature(
 }
 
 fn train(
+    args: &MapArgs,
     settings: &MapSettings,
     inputs: &Inputs,
     ranks: &Ranks,
@@ -216,10 +247,22 @@ fn train(
     if entries.is_none() {
         report.say("the cells are read from disk at every pass")?;
     }
+    let identity = Identity::new(settings, &inputs.cells.sha256, &inputs.voxels.sha256)?;
+    let every = (args.checkpoint_minutes > 0.0)
+        .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
+    let shares = problem.shares();
+    let mut checkpoints = Checkpoints::new(&args.out, identity, ranks, shares, every, report);
+    let resumed = match args.resume {
+        true => checkpoints.resume()?,
+        false => None,
+    };
     let progress = Progress::begin(report, "epoch", settings.passes());
-    let learned = Learned::train(settings, inputs, ranks, &mut |epoch: &Epoch| {
+    let kept = (resumed.as_ref(), &mut checkpoints as &mut dyn Keeper);
+    interrupt::keeps_state(true);
+    let learned = Learned::train(settings, inputs, ranks, kept, &mut |epoch: &Epoch| {
         progress.step(epoch.epoch, || format!("loss {:.5}  ", epoch.total));
     });
+    interrupt::keeps_state(false);
     progress.finish();
     let learned = learned?;
     if learned.stopped_early() {

@@ -28,13 +28,12 @@ impl Familiar {
     /// That of reading the cells.
     pub fn of<C: CellParts>(cells: &C) -> Result<Self, C::Error> {
         let n_cells = cells.n_cells();
-        // Every second cell may be an exemplar, those between may judge.
-        let spread = |n: usize, most: usize, offset: usize| -> Vec<usize> {
-            let chosen = n.min(most);
-            (0..chosen).map(|i| i * n / chosen * 2 + offset).collect()
-        };
-        let mut exemplars = cells.select(&spread(n_cells.div_ceil(2), EXEMPLARS, 0))?;
-        let mut judges = cells.select(&spread(n_cells / 2, JUDGES, 1))?;
+        let chosen = spread(n_cells, EXEMPLARS.min(n_cells.div_ceil(2)), 0);
+        let judging = spread(n_cells, JUDGES.min(n_cells), 1)
+            .into_iter()
+            .filter(|cell| chosen.binary_search(cell).is_err());
+        let mut judges = cells.select(&judging.collect::<Vec<_>>())?;
+        let mut exemplars = cells.select(&chosen)?;
         to_directions(&mut exemplars);
         to_directions(&mut judges);
         let mut familiar = Self {
@@ -104,6 +103,19 @@ impl Familiar {
             )
             .collect()
     }
+}
+
+/// One of each of `chosen` equal groups of consecutive cells, by a rule of no period: files have their cells in all kinds of order.
+fn spread(n_cells: usize, chosen: usize, salt: u64) -> Vec<usize> {
+    let of_group = |i: usize| {
+        let (first, end) = (i * n_cells / chosen, (i + 1) * n_cells / chosen);
+        // The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+        let mut x = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt;
+        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        first + ((x ^ x >> 31) % (end - first) as u64) as usize
+    };
+    (0..chosen).map(of_group).collect()
 }
 
 /// `ln(1 + x)`, then unit length; a cell without counts stays 0.

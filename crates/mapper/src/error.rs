@@ -50,6 +50,21 @@ pub enum MapError {
         /// Index of the voxel.
         voxel: usize,
     },
+    /// A snapshot that does not fit.
+    #[error("the state to go on from does not fit: {reason}")]
+    Snapshot {
+        /// Why.
+        reason: String,
+    },
+    /// A snapshot that cannot be kept.
+    #[error("the state of the training cannot be kept")]
+    Keep(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Asked to stop; the state was kept.
+    #[error("stopped as asked after {passes} passes; the state was kept")]
+    Stopped {
+        /// Passes done.
+        passes: usize,
+    },
     /// Factors to begin from are voxels × genes.
     #[error(
         "the factors to begin from are of {factor_voxels} voxels × {factor_genes} genes; this mapping has {n_voxels} × {n_genes}"

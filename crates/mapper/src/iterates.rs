@@ -28,6 +28,21 @@ impl Iterates {
         }
     }
 
+    /// Goes on from what [`parts`](Self::parts) gave.
+    pub(crate) fn of_parts(moving: Array2<f64>, average: Array2<f64>, counts: [f64; 2]) -> Self {
+        Self {
+            moving,
+            average,
+            steps: counts[0],
+            total_weight: counts[1],
+        }
+    }
+
+    /// The factors that move, their average, and how many steps of what weight are behind it.
+    pub(crate) fn parts(&self) -> (&Array2<f64>, &Array2<f64>, [f64; 2]) {
+        (&self.moving, &self.average, [self.steps, self.total_weight])
+    }
+
     /// Writes the point where the gradient is to be taken.
     pub(crate) fn point(&self, into: &mut Array2<f64>) {
         Zip::from(into)

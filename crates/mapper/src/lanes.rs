@@ -2,6 +2,8 @@
 //!
 //! `pulp` chooses the instruction set when the program runs; every kernel of this crate is written once, over [`Real`].
 
+use crate::snapshot::Numbers;
+use ndarray::Array2;
 use pulp::Simd;
 use tangram_comm::{Communicator, Grid};
 
@@ -12,6 +14,8 @@ pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
     const KIND: tch::Kind;
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
+    /// In a snapshot.
+    fn numbers(values: Array2<Self>) -> Numbers;
     /// Sums logits over the ranks along the genes while `work` is done.
     fn sum_logits<K: Communicator>(grid: &Grid<K>, values: &mut [Self], work: &mut dyn FnMut());
     /// Sums what the ranks along the cells predict.
@@ -37,7 +41,7 @@ pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
 
 macro_rules! real {
     ($real:ty, $kind:expr, $lanes:ident, $vectors:ident, $vectors_mut:ident, $v:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $sqrt:ident, $max:ident, $mul_add:ident, $sum:ident, $reduce_max:ident, $exp:path, $sum_logits:ident, $sum_predicted:ident) => {
+     $sqrt:ident, $max:ident, $mul_add:ident, $sum:ident, $reduce_max:ident, $exp:path, $sum_logits:ident, $sum_predicted:ident, $numbers:path) => {
         impl Real for $real {
             type V<S: Simd> = S::$v;
             const KIND: tch::Kind = $kind;
@@ -48,6 +52,9 @@ macro_rules! real {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self.into()
+            }
+            fn numbers(values: Array2<Self>) -> Numbers {
+                $numbers(values)
             }
             fn sum_logits<K: Communicator>(
                 grid: &Grid<K>,
@@ -138,7 +145,8 @@ real!(
     reduce_max_f32s,
     exp_f32,
     sum_logits_single,
-    sum_predicted_single
+    sum_predicted_single,
+    Numbers::Single
 );
 real!(
     f64,
@@ -159,7 +167,8 @@ real!(
     reduce_max_f64s,
     exp_f64,
     sum_logits,
-    sum_predicted
+    sum_predicted,
+    Numbers::Double
 );
 
 /// exp(x) for x ≤ 0 within 2 units of the last place; arguments below −87 count as −87, so that no probability is 0 or denormal.

@@ -23,6 +23,7 @@ mod problem;
 mod products;
 mod ranks;
 mod settings;
+mod snapshot;
 mod softmax;
 mod sparse_product;
 mod state;
@@ -35,12 +36,13 @@ pub use error::MapError;
 pub use factors::{FactoredMapping, Factors};
 pub use initial::InitialLogits;
 pub use memory::{memory_needed, mirror_memory_needed};
-pub use mirror::{Mirrored, train_mirror, train_mirror_part};
+pub use mirror::{Begin, Mirrored, train_mirror, train_mirror_part};
 pub use problem::Problem;
 pub use settings::{AdamSettings, MirrorSettings, Precision};
+pub use snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};
 pub use state::Trained;
 pub use temperature::{TemperatureScore, best_temperature, score_temperatures};
-pub use train::{Epoch, train_adam, train_adam_part};
+pub use train::{AdamBegin, Epoch, train_adam, train_adam_part};
 
 /// Version of the libtorch in use, as it tells itself.
 #[must_use]

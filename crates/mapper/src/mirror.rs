@@ -11,11 +11,13 @@ use crate::lanes::Real;
 use crate::probe::{Probe, Reach};
 use crate::products::{Layout, Products};
 use crate::ranks::Ranks;
+use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep};
 use crate::train::{Epoch, evaluate, largest_of_genes, one_rank, workers};
 use crate::{MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
@@ -29,7 +31,7 @@ const LEAST_SHARE: f64 = 0.02;
 const WINDOW: usize = 10;
 /// Fewer cells than this for every voxel tell too little of the whole.
 const LEAST_CELLS: usize = 4;
-/// Tolerance of the passes over a part of the cells.
+/// Least tolerance of the passes over a part of the cells.
 const PART_TOLERANCE: f64 = 5e-3;
 /// Mean relative change of the density that counts as none, in tolerances.
 const DENSITY_TOLERANCE: f64 = 20.0;
@@ -94,20 +96,32 @@ pub fn train_mirror<C: CellParts>(
     start: Option<&Factors>,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Mirrored, MapError> {
-    train_mirror_part(problem, settings, start, &one_rank(), watch)
+    let begin = Begin::At(start);
+    train_mirror_part(problem, settings, begin, &one_rank(), &mut NoKeeper, watch)
+}
+
+/// Where a training begins.
+#[derive(Debug, Clone, Copy)]
+pub enum Begin<'a> {
+    /// At these factors, of this rank's voxels and genes; without, at Z = 0 and b = log d.
+    At(Option<&'a Factors>),
+    /// Where another training was.
+    Resume(&'a Snapshot),
 }
 
 /// [`train_mirror`] on one of several ranks, with its part of the problem; each gets the factors of its voxels and genes.
 ///
-/// * `start`: as this rank's part
+/// `keeper` is asked after every pass whether the state is to be kept.
 ///
 /// # Errors
-/// As [`train_mirror`].
+/// As [`train_mirror`]; [`MapError::Keep`] and [`MapError::Stopped`] by the keeper, [`MapError::Snapshot`] if that to go on from is
+/// of another training.
 pub fn train_mirror_part<C: CellParts>(
     problem: &Problem<C>,
     settings: &MirrorSettings,
-    start: Option<&Factors>,
+    begin: Begin<'_>,
     grid: &Grid<impl Communicator>,
+    keeper: &mut dyn Keeper,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Mirrored, MapError> {
     settings.check()?;
@@ -117,8 +131,10 @@ pub fn train_mirror_part<C: CellParts>(
         shares: problem.shares(),
     };
     pool.install(|| match settings.precision {
-        Precision::F64 => Mirror::<f64, _, _>::new(problem, settings, start, ranks)?.train(watch),
-        _ => Mirror::<f32, _, _>::new(problem, settings, start, ranks)?.train(watch),
+        Precision::F64 => {
+            Mirror::<f64, _, _>::new(problem, settings, begin, ranks)?.train(keeper, watch)
+        }
+        _ => Mirror::<f32, _, _>::new(problem, settings, begin, ranks)?.train(keeper, watch),
     })
 }
 
@@ -143,23 +159,41 @@ struct Mirror<'a, T, C, K> {
     history: Vec<Epoch>,
     /// How far a step may change a logit; halved whenever the solver has to go back.
     reach: f64,
+    /// Where a stage is to go on.
+    resumed: Option<StageState>,
     /// A pass whose step is made far too long.
     #[cfg(test)]
     sabotage: Option<usize>,
 }
 
-/// What a stage of passes, over a part of the cells or all, ended with.
-struct Stage {
-    factors: Array2<f64>,
-    chosen: usize,
+/// A stage of passes over the same cells.
+struct StageState {
+    /// One of so many cells takes part.
+    part: usize,
+    best: Best,
+    progress: Progress,
     settled: bool,
+}
+
+/// What all ranks know alike of a training, in a [`Snapshot`].
+#[derive(Debug, Serialize, Deserialize)]
+struct Common {
+    part: usize,
+    reach: f64,
+    steps: [f64; 2],
+    /// `None`: nothing was finite yet.
+    best_loss: Option<f64>,
+    best_pass: usize,
+    last_good: usize,
+    losses: Vec<f64>,
+    history: Vec<Epoch>,
 }
 
 impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
     fn new(
         problem: &'a Problem<C>,
         settings: &'a MirrorSettings,
-        start: Option<&Factors>,
+        begin: Begin<'_>,
         ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
         let (n_voxels, n_genes) = (ranks.shares.voxels.len(), ranks.shares.genes.len());
@@ -193,8 +227,9 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             Some(prior) => prior.iter().map(|d| d.max(least).ln()).collect(),
             None => vec![0.0; n_voxels],
         };
-        let begin = match start {
-            Some(factors) if factors.by_gene().dim() != (n_genes + 1, n_voxels) => {
+        let size = (n_genes + 1, n_voxels);
+        let start = match begin {
+            Begin::At(Some(factors)) if factors.by_gene().dim() != size => {
                 return Err(MapError::Start {
                     factor_voxels: factors.n_voxels(),
                     factor_genes: factors.n_genes(),
@@ -202,17 +237,17 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                     n_genes,
                 });
             }
-            Some(factors) => factors.by_gene().to_owned(),
-            None => {
-                let mut begin = Array2::zeros((n_genes + 1, n_voxels));
-                begin.row_mut(n_genes).assign(&ArrayView1::from(&rest));
-                begin
+            Begin::At(Some(factors)) => factors.by_gene().to_owned(),
+            _ => {
+                let mut start = Array2::zeros(size);
+                start.row_mut(n_genes).assign(&ArrayView1::from(&rest));
+                start
             }
         };
-        Ok(Self {
+        let mut mirror = Self {
             measured: Measured::part(problem.voxels().transpose().to_dense(), &ranks),
             pass,
-            iterates: Iterates::new(begin),
+            iterates: Iterates::new(start),
             problem,
             settings,
             ranks,
@@ -221,15 +256,25 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             rest,
             history: Vec::new(),
             reach: REACH,
+            resumed: None,
             #[cfg(test)]
             sabotage: None,
-        })
+        };
+        if let Begin::Resume(snapshot) = begin {
+            mirror.resume(snapshot)?;
+        }
+        Ok(mirror)
     }
 
-    fn train(mut self, watch: &mut (dyn FnMut(&Epoch) + Send)) -> Result<Mirrored, MapError> {
+    fn train(
+        mut self,
+        keeper: &mut dyn Keeper,
+        watch: &mut (dyn FnMut(&Epoch) + Send),
+    ) -> Result<Mirrored, MapError> {
         let begun = Instant::now();
+        let before = self.history.last().map_or(0.0, |epoch| epoch.elapsed_s);
         let mut watch = |epoch: &mut Epoch| {
-            epoch.elapsed_s = begun.elapsed().as_secs_f64();
+            epoch.elapsed_s = before + begun.elapsed().as_secs_f64();
             watch(epoch);
         };
         let mut part = self.settings.first_part;
@@ -237,15 +282,20 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         while part > 1 && self.problem.n_cells() / part < enough {
             part /= 2;
         }
-        while part > 1 && self.history.len() < self.settings.passes / 2 {
+        if let Some(stage) = &self.resumed {
+            part = stage.part;
+        }
+        while part > 1 && (self.resumed.is_some() || self.history.len() < self.settings.passes / 2)
+        {
             let sample = self.sample(part)?;
             let n_cells = sample.iter().map(Products::n_cells).sum();
             let last = self.settings.passes / 2;
             self.stage(
                 &mut Cells::Cut(sample),
+                part,
                 n_cells,
                 last,
-                self.settings.tolerance.max(PART_TOLERANCE),
+                keeper,
                 &mut watch,
             )?;
             self.iterates.restart();
@@ -263,11 +313,10 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             None => Cells::Streamed,
         };
         let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
-        let tolerance = self.settings.tolerance;
-        let stage = self.stage(&mut cells, n_cells, last, tolerance, &mut watch)?;
+        let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
         Ok(Mirrored {
-            factors: Factors::rounded(stage.factors, self.settings.precision),
-            chosen: stage.chosen,
+            factors: Factors::rounded(stage.best.factors, self.settings.precision),
+            chosen: stage.best.pass,
             stopped_early: stage.settled && self.history.len() < self.settings.passes,
             history: self.history,
         })
@@ -298,32 +347,105 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         Ok(cells.blocks().into_iter().map(cut).collect())
     }
 
+    /// Goes on where another training was.
+    fn resume(&mut self, snapshot: &Snapshot) -> Result<(), MapError> {
+        let shares = self.ranks.shares;
+        let n_voxels = shares.voxels.len();
+        let size = (Some(shares.genes.len() + 1), n_voxels);
+        let common: Common = snapshot.common()?;
+        let moving = snapshot.array("moving", size)?;
+        let average = snapshot.array("average", size)?;
+        let factors = snapshot.array("best", size)?;
+        let densities = snapshot.array("densities", (None, n_voxels))?;
+        self.iterates = Iterates::of_parts(moving, average, common.steps);
+        self.history = common.history;
+        self.reach = common.reach;
+        self.resumed = Some(StageState {
+            part: common.part,
+            best: Best {
+                factors,
+                loss: common.best_loss.unwrap_or(f64::INFINITY),
+                pass: common.best_pass,
+                last_good: common.last_good,
+            },
+            progress: Progress {
+                losses: common.losses,
+                densities: densities.rows().into_iter().map(|r| r.to_vec()).collect(),
+            },
+            settled: false,
+        });
+        Ok(())
+    }
+
+    /// What [`resume`](Self::resume) needs.
+    fn snapshot(&self, stage: &StageState) -> Snapshot {
+        let (moving, average, steps) = self.iterates.parts();
+        let StageState {
+            part,
+            best,
+            progress,
+            ..
+        } = stage;
+        let common = Common {
+            part: *part,
+            reach: self.reach,
+            steps,
+            best_loss: best.loss.is_finite().then_some(best.loss),
+            best_pass: best.pass,
+            last_good: best.last_good,
+            losses: progress.losses.clone(),
+            history: self.history.clone(),
+        };
+        let n_voxels = moving.ncols();
+        let densities = progress.densities.concat();
+        let densities = Array2::from_shape_vec((progress.densities.len(), n_voxels), densities);
+        let double = |values: &Array2<f64>| Numbers::Double(values.clone());
+        Snapshot::new(self.history.len(), &common)
+            .with("moving", Axes::GenesVoxels, double(moving))
+            .with("average", Axes::GenesVoxels, double(average))
+            .with("best", Axes::GenesVoxels, double(&best.factors))
+            .with(
+                "densities",
+                Axes::AnyVoxels,
+                Numbers::Double(densities.expect("one density per voxel")),
+            )
+    }
+
     /// Passes over the same cells until loss and density are at rest, or `last` passes are done.
     ///
+    /// * `part`: one of so many cells takes part
     /// * `n_cells`: cells of this rank in a pass
-    /// * `tolerance`: change of the loss that counts as rest
     fn stage(
         &mut self,
         cells: &mut Cells,
+        part: usize,
         n_cells: usize,
         last: usize,
-        tolerance: f64,
+        keeper: &mut dyn Keeper,
         watch: &mut dyn FnMut(&mut Epoch),
-    ) -> Result<Stage, MapError> {
+    ) -> Result<StageState, MapError> {
         let settings = self.settings;
         let keeps_best = settings.temperature.is_none();
+        let tolerance = match part {
+            1 => settings.tolerance,
+            _ => settings.tolerance.max(PART_TOLERANCE),
+        };
         let ranks = self.ranks;
         let n_cells = ranks.count_cells(n_cells);
-        let mut progress = Progress::default();
         let mut point = Array2::zeros((ranks.shares.genes.len() + 1, ranks.shares.voxels.len()));
-        let mut best = Best {
-            factors: point.clone(),
-            loss: f64::INFINITY,
-            pass: self.history.len(),
-            last_good: self.history.len(),
-        };
-        let mut settled = false;
+        let mut stage = self.resumed.take().unwrap_or_else(|| StageState {
+            part,
+            best: Best {
+                factors: point.clone(),
+                loss: f64::INFINITY,
+                pass: self.history.len(),
+                last_good: self.history.len(),
+            },
+            progress: Progress::default(),
+            settled: false,
+        });
         while self.history.len() < last {
+            let StageState { best, progress, .. } = &mut stage;
             self.iterates.point(&mut point);
             let entropy = self.predict(cells, &mut point)?;
             let entropy = (settings.objective.entropy != 0.0).then_some(entropy);
@@ -372,16 +494,13 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             self.step(&mut point, n_cells, epoch);
             watch(&mut self.history[epoch]);
             progress.push(loss.total, density);
-            settled = progress.rests(tolerance, ranks);
-            if settled {
+            stage.settled = progress.rests(tolerance, ranks);
+            if stage.settled {
                 break;
             }
+            keep(keeper, ranks, self.history.len(), || self.snapshot(&stage))?;
         }
-        Ok(Stage {
-            factors: best.factors,
-            chosen: best.pass,
-            settled,
-        })
+        Ok(stage)
     }
 
     /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row; gives the entropy.
@@ -573,11 +692,13 @@ mod tests {
             grid: &grid,
             shares: problem.shares(),
         };
-        let undisturbed = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, ranks).unwrap();
-        let undisturbed = undisturbed.train(&mut |_| ()).unwrap();
-        let mut mirror = Mirror::<f32, _, _>::new(&problem, &SETTINGS, None, ranks).unwrap();
+        let undisturbed =
+            Mirror::<f32, _, _>::new(&problem, &SETTINGS, Begin::At(None), ranks).unwrap();
+        let undisturbed = undisturbed.train(&mut NoKeeper, &mut |_| ()).unwrap();
+        let mut mirror =
+            Mirror::<f32, _, _>::new(&problem, &SETTINGS, Begin::At(None), ranks).unwrap();
         mirror.sabotage = Some(30);
-        let mirrored = mirror.train(&mut |_| ()).unwrap();
+        let mirrored = mirror.train(&mut NoKeeper, &mut |_| ()).unwrap();
         let loss = |m: &Mirrored, pass: usize| m.history()[pass].total;
         let before = mirrored.history()[..31].iter().map(|e| e.total);
         let before = before.fold(f64::INFINITY, f64::min);

@@ -1,8 +1,10 @@
 //! What Adam has learned, and P read from it.
 
+use crate::MapError;
 use crate::adam::{AdamStep, RowDot, RowStep, RowUpdate};
 use crate::lanes::Real;
 use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
+use crate::snapshot::{Axes, Snapshot};
 use crate::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
 use crate::train::Epoch;
 use ndarray::Array2;
@@ -33,6 +35,34 @@ impl<T: Real> AdamState<T> {
             norms,
             logits,
         }
+    }
+
+    /// The state of a snapshot, (cells, voxels).
+    pub(crate) fn resumed(snapshot: &Snapshot, size: (usize, usize)) -> Result<Self, MapError> {
+        let array = |name| -> Result<Vec<T>, MapError> {
+            let values = snapshot.array(name, (Some(size.0), size.1))?;
+            Ok(values.iter().map(|&x| T::from_f64(x)).collect())
+        };
+        let mut state = Self::new(array("logits")?, size.1);
+        state.first_moment = array("first_moment")?;
+        state.second_moment = array("second_moment")?;
+        Ok(state)
+    }
+
+    /// Adds what [`resumed`](Self::resumed) needs.
+    pub(crate) fn snapshot(&self, snapshot: Snapshot) -> Snapshot {
+        let array = |values: &[T]| {
+            let size = (self.norms.len(), self.n_voxels);
+            T::numbers(Array2::from_shape_vec(size, values.to_vec()).expect("whole rows"))
+        };
+        snapshot
+            .with("logits", Axes::CellsVoxels, array(&self.logits))
+            .with("first_moment", Axes::CellsVoxels, array(&self.first_moment))
+            .with(
+                "second_moment",
+                Axes::CellsVoxels,
+                array(&self.second_moment),
+            )
     }
 
     /// Entropies of the rows of some cells, in nats.

@@ -7,6 +7,7 @@ use crate::lanes::Real;
 use crate::predicted::Predicted;
 use crate::products::{Layout, Products};
 use crate::ranks::Ranks;
+use crate::snapshot::{Keeper, NoKeeper, Snapshot, keep};
 use crate::state::{AdamState, Learned, Trained};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use ndarray::{Array2, Axis};
@@ -57,28 +58,42 @@ pub fn train_adam<C: CellParts>(
     initial: InitialLogits,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Trained, MapError> {
-    train_adam_part(problem, settings, initial, &one_rank(), watch)
+    let begin = AdamBegin::At(initial);
+    train_adam_part(problem, settings, begin, &one_rank(), &mut NoKeeper, watch)
 }
 
 /// [`train_adam`] on one of several ranks, with its part of the problem; each gets the mapping of its cells and voxels.
 ///
-/// * `initial`: of all cells and voxels
+/// `keeper` is asked after every epoch whether the state is to be kept.
 ///
 /// # Errors
-/// As [`train_adam`].
+/// As [`train_adam`]; [`MapError::Keep`] and [`MapError::Stopped`] by the keeper, [`MapError::Snapshot`] if that to go on from is
+/// of another training.
 pub fn train_adam_part<C: CellParts>(
     problem: &Problem<C>,
     settings: &AdamSettings,
-    initial: InitialLogits,
+    begin: AdamBegin<'_>,
     grid: &Grid<impl Communicator>,
+    keeper: &mut dyn Keeper,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Trained, MapError> {
     settings.check()?;
     let pool = workers(settings.threads)?;
     pool.install(|| match settings.precision {
-        Precision::F64 => train::<f64, C>(problem, settings, &initial, grid, watch, Learned::F64),
-        _ => train::<f32, C>(problem, settings, &initial, grid, watch, Learned::F32),
+        Precision::F64 => {
+            train::<f64, C>(problem, settings, &begin, grid, keeper, watch, Learned::F64)
+        }
+        _ => train::<f32, C>(problem, settings, &begin, grid, keeper, watch, Learned::F32),
     })
+}
+
+/// Where a training by Adam begins.
+#[derive(Debug)]
+pub enum AdamBegin<'a> {
+    /// At these logits, of all cells and voxels.
+    At(InitialLogits),
+    /// Where another training was.
+    Resume(&'a Snapshot),
 }
 
 /// The threads of a training.
@@ -101,24 +116,33 @@ pub(crate) fn one_rank() -> Grid<Solo> {
 fn train<T: Real, C: CellParts>(
     problem: &Problem<C>,
     settings: &AdamSettings,
-    initial: &InitialLogits,
+    begin: &AdamBegin<'_>,
     grid: &Grid<impl Communicator>,
+    keeper: &mut dyn Keeper,
     watch: &mut (dyn FnMut(&Epoch) + Send),
-    keep: impl Fn(AdamState<T>) -> Learned,
+    learned: impl Fn(AdamState<T>) -> Learned,
 ) -> Result<Trained, MapError> {
     let (n_cells, objective) = (problem.n_cells(), &settings.objective);
     let shares = problem.shares();
     let ranks = Ranks { grid, shares };
     let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
-    let logits = initial.part::<T>(settings.seed, shares)?;
     let measured = Measured::part(problem.voxels().transpose().to_dense(), &ranks);
-    let mut state = AdamState::new(logits, shares.voxels.len());
+    let (mut state, mut history) = match begin {
+        AdamBegin::At(initial) => {
+            let logits = initial.part::<T>(settings.seed, shares)?;
+            (AdamState::new(logits, shares.voxels.len()), Vec::new())
+        }
+        AdamBegin::Resume(snapshot) => {
+            let size = (shares.cells.len(), shares.voxels.len());
+            (AdamState::resumed(snapshot, size)?, snapshot.common()?)
+        }
+    };
     let mut pass = Pass::<T>::new(expression, settings.precision, ranks);
-    let mut history: Vec<Epoch> = Vec::with_capacity(settings.epochs);
+    let before = history.last().map_or(0.0, |epoch: &Epoch| epoch.elapsed_s);
     let (start, mut stopped_early) = (Instant::now(), false);
 
     let mut entropy = pass.predict(&mut state, ranks);
-    for epoch in 1..=settings.epochs {
+    for epoch in history.len() + 1..=settings.epochs {
         let loss = evaluate(
             &measured,
             objective,
@@ -138,7 +162,7 @@ fn train<T: Real, C: CellParts>(
             epoch,
             &loss,
             n_cells,
-            start.elapsed().as_secs_f64(),
+            before + start.elapsed().as_secs_f64(),
         ));
         watch(&history[epoch - 1]);
         let step = AdamStep::new(epoch, settings.learning_rate, objective.entropy);
@@ -147,9 +171,14 @@ fn train<T: Real, C: CellParts>(
             stopped_early = epoch < settings.epochs;
             break;
         }
+        if epoch < settings.epochs {
+            keep(keeper, ranks, epoch, || {
+                state.snapshot(Snapshot::new(epoch, &history))
+            })?;
+        }
     }
     Ok(Trained {
-        learned: keep(state),
+        learned: learned(state),
         history,
         stopped_early,
     })

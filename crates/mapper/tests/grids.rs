@@ -1,4 +1,7 @@
-//! Any grid of ranks learns what one rank learns: within rounding, or with exact sums to the bit.
+//! Any grid of ranks learns what one rank learns: within rounding, or with exact sums to the bit; and what was stopped goes on to the
+//! same end.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
@@ -8,8 +11,8 @@ use std::ops::Range;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Threads};
 use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, VisitPart};
 use tangram_mapper::{
-    AdamSettings, Factors, InitialLogits, MirrorSettings, Precision, Problem, train_adam_part,
-    train_mirror_part,
+    AdamBegin, AdamSettings, Begin, Factors, InitialLogits, Keeper, MapError, MirrorSettings,
+    NoKeeper, Precision, Problem, Snapshot, Wish, train_adam_part, train_mirror_part,
 };
 
 const GRIDS: [&str; 8] = [
@@ -108,9 +111,25 @@ fn mirror(
             let cells = Streamed(part.cells().clone());
             let (voxels, prior) = (part.voxels().clone(), part.prior().cloned());
             let part = Problem::part(cells, voxels, prior, shares.clone()).unwrap();
-            train_mirror_part(&part, settings, None, grid, &mut |_| ()).unwrap()
+            train_mirror_part(
+                &part,
+                settings,
+                Begin::At(None),
+                grid,
+                &mut NoKeeper,
+                &mut |_| (),
+            )
+            .unwrap()
         } else {
-            train_mirror_part(&part, settings, None, grid, &mut |_| ()).unwrap()
+            train_mirror_part(
+                &part,
+                settings,
+                Begin::At(None),
+                grid,
+                &mut NoKeeper,
+                &mut |_| (),
+            )
+            .unwrap()
         };
         let bytes = grid.bytes();
         let learned = Learned {
@@ -134,8 +153,9 @@ fn adam(problem: &Problem, settings: &AdamSettings, shape: &str, how: Reduce) ->
     let all = on_grid(shape, how, |grid| {
         let shares = grid.shares(n_cells, n_voxels, problem.n_genes()).unwrap();
         let part = problem.share(shares.clone()).unwrap();
-        let initial = InitialLogits::Random;
-        let trained = train_adam_part(&part, settings, initial, grid, &mut |_| ()).unwrap();
+        let begin = AdamBegin::At(InitialLogits::Random);
+        let trained =
+            train_adam_part(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ()).unwrap();
         let p = trained.probabilities(0..shares.cells.len());
         let losses: Vec<f64> = trained.history().iter().map(|e| e.total).collect();
         (shares, p, losses)
@@ -305,4 +325,109 @@ fn a_share_that_is_another_problems_is_refused() {
     );
     assert!(part.unwrap_err().to_string().contains("40"));
     assert_eq!(grid.world().size(), 1);
+}
+
+/// Stops after some passes and keeps what there was.
+struct StopsAfter {
+    left: usize,
+    kept: Option<Snapshot>,
+}
+
+impl StopsAfter {
+    fn new(passes: usize) -> Self {
+        Self {
+            left: passes,
+            kept: None,
+        }
+    }
+}
+
+impl Keeper for StopsAfter {
+    fn wish(&mut self) -> Wish {
+        self.left -= 1;
+        match self.left {
+            0 => Wish::SaveAndStop,
+            n if n % 3 == 0 => Wish::Save,
+            _ => Wish::GoOn,
+        }
+    }
+
+    fn save(
+        &mut self,
+        snapshot: &Snapshot,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.kept = Some(snapshot.clone());
+        Ok(())
+    }
+
+    fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
+}
+
+#[test]
+fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
+    let problem = problem(331, 37, 26);
+    let shape: GridShape = "2x2x1".parse().unwrap();
+    let shares_of = |grid: &Grid<Threads>| grid.shares(331, 37, 26).unwrap();
+    for stop in [1, 2, 7, 13, 24] {
+        for temperature in [None, Some(2.0)] {
+            let mut settings = mirror_settings(Precision::F32, 25, temperature);
+            settings.first_part = 2;
+            let (whole, _) = mirror(&problem, &settings, "2x2x1", Reduce::Fast, false);
+            let resumed = on_grid(shape, Reduce::Fast, |grid| {
+                let shares = shares_of(grid);
+                let part = problem.share(shares.clone()).unwrap();
+                let mut keeper = StopsAfter::new(stop);
+                let begin = Begin::At(None);
+                let stopped =
+                    train_mirror_part(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
+                assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes == stop));
+                let kept = keeper.kept.unwrap();
+                let begin = Begin::Resume(&kept);
+                let ended =
+                    train_mirror_part(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
+                let ended = ended.unwrap();
+                Learned {
+                    factors: Some(ended.factors().of_all(grid, &shares).unwrap()),
+                    p: None,
+                    losses: ended.history().iter().map(|e| e.total).collect(),
+                }
+            });
+            assert_eq!(whole, resumed[0], "after {stop} passes, {temperature:?}");
+        }
+        if stop < 12 {
+            let settings = adam_settings(Precision::F32, 0.0);
+            let whole = adam(&problem, &settings, "2x2x1", Reduce::Fast);
+            let resumed = on_grid(shape, Reduce::Fast, |grid| {
+                let part = problem.share(shares_of(grid)).unwrap();
+                let mut keeper = StopsAfter::new(stop);
+                let begin = AdamBegin::At(InitialLogits::Random);
+                let stopped =
+                    train_adam_part(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
+                assert!(stopped.is_err());
+                let kept = keeper.kept.unwrap();
+                let begin = AdamBegin::Resume(&kept);
+                let ended =
+                    train_adam_part(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
+                let history = ended.unwrap().history().to_vec();
+                history.iter().map(|e| e.total).collect::<Vec<f64>>()
+            });
+            assert_eq!(whole.losses, resumed[0], "adam after {stop} epochs");
+        }
+    }
+}
+
+#[test]
+fn a_state_of_another_problem_is_refused() {
+    let settings = mirror_settings(Precision::F32, 10, None);
+    let grid = Grid::new(tangram_comm::Solo, GridShape::ONE, Reduce::Fast).unwrap();
+    let mut keeper = StopsAfter::new(4);
+    let begin = Begin::At(None);
+    let one = problem(60, 12, 14);
+    let stopped = train_mirror_part(&one, &settings, begin, &grid, &mut keeper, &mut |_| ());
+    assert!(stopped.is_err());
+    let kept = keeper.kept.unwrap();
+    let other = problem(60, 13, 14);
+    let begin = Begin::Resume(&kept);
+    let refused = train_mirror_part(&other, &settings, begin, &grid, &mut NoKeeper, &mut |_| ());
+    assert!(matches!(refused, Err(MapError::Snapshot { .. })));
 }

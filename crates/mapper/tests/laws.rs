@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use ndarray::{Array2, Axis};
-use tangram_comm::Threads;
 use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows};
 use tangram_mapper::{
     AdamSettings, InitialLogits, MapError, Precision, Problem, Trained, memory_needed, train_adam,

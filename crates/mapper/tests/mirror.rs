@@ -6,7 +6,6 @@ use ndarray::{Array1, Array2, Axis, concatenate, s};
 use std::error::Error;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tangram_comm::Threads;
 use tangram_core::{
     CellParts, DensityPrior, MappingRows, Measured, Objective, PBlock, SparseRows, VisitPart,
 };

@@ -3,6 +3,7 @@
 //! HDF5 and Zarr meet the rest of the program here only. [`Dataset`] opens an input of any kind and gives its
 //! tables, matrices and coordinates; [`AnnDataWriter`] writes an AnnData file aside and renames it into place.
 
+mod arrays;
 mod aside;
 mod compressed;
 mod dataset;
@@ -20,6 +21,7 @@ mod tree;
 mod uns;
 mod writer;
 
+pub use arrays::{array_size, read_array, write_arrays};
 pub use aside::{Existing, write_aside};
 pub use dataset::{Dataset, Kind, Names};
 pub use error::StoreError;
