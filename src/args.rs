@@ -1,6 +1,8 @@
 //! The command line as a whole: global flags and the list of commands.
 
-use crate::commands::{InspectArgs, MapArgs, PlaceArgs, ProjectArgs, ScoreArgs, SimulateArgs};
+use crate::commands::{
+    DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
+};
 use crate::{exit, versions};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -84,6 +86,10 @@ pub enum Command {
     Score(ScoreArgs),
     /// Show what a data file holds
     Inspect(InspectArgs),
+    /// Tell the memory, traffic and time of a mapping on so many ranks, and the best way to share it
+    Plan(PlanArgs),
+    /// Look whether this machine, and the ranks that were started, can do what a mapping needs
+    Doctor(DoctorArgs),
     /// Print the script that lets a shell complete tangram's commands and flags
     ///
     /// For bash: tangram completions bash > ~/.local/share/bash-completion/completions/tangram

@@ -409,11 +409,12 @@ fn has(shares: &Shares, axes: Axes) -> bool {
 /// Which rows, in pieces, and columns of the whole array a share has; `n_rows`: of an array whose rows are counted alike.
 fn places(shares: &Shares, axes: Axes, n_rows: usize) -> (Vec<Range<usize>>, Range<usize>) {
     let n_genes = shares.genes.whole_len();
-    let rows = match axes {
-        Axes::GenesVoxels => vec![shares.genes.range(), n_genes..n_genes + 1],
-        Axes::AnyVoxels => vec![0..n_rows],
-        Axes::CellsVoxels => vec![shares.cells.range()],
+    let (rows, last) = match axes {
+        Axes::GenesVoxels => (shares.genes.range(), Some(n_genes..n_genes + 1)),
+        Axes::AnyVoxels => (0..n_rows, None),
+        Axes::CellsVoxels => (shares.cells.range(), None),
     };
+    let rows = std::iter::once(rows).chain(last).collect();
     (rows, shares.voxels.range())
 }
 

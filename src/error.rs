@@ -129,6 +129,12 @@ pub enum CliError {
         /// Its exit code.
         code: u8,
     },
+    /// The doctor found something.
+    #[error("{n} of the findings above must be mended before a mapping can run")]
+    Unwell {
+        /// How many.
+        n: usize,
+    },
     /// A run that was stopped is there.
     #[error(
         "{path}: holds the state of a run that was stopped after {passes} passes; add --resume to go on from it, or --force to begin anew"

@@ -251,7 +251,8 @@ fn cells_that_were_not_trained_on_are_placed() {
         "place --mapping run --cells other/cells.h5ad --out other.zarr",
     );
     let mean = other["mean_unlikeness"].as_f64().unwrap();
-    assert!(mean > 0.9, "{mean}");
+    // Of a usual cell it would be 0.5.
+    assert!(mean > 0.8, "{mean}");
     let out = Dataset::open(&folder.join("other.zarr")).unwrap();
     assert_eq!((out.n_obs(), out.n_vars()), (60, 110));
     let voxels = Dataset::open(&folder.join("tissue/voxels.h5ad")).unwrap();

@@ -107,7 +107,9 @@ fn place(args: &MapArgs) -> Result<Existing> {
 fn first_rank(args: &MapArgs, settings: MapSettings, ranks: &Ranks, report: Report) -> Result<()> {
     let may_replace = agreed(ranks, place(args))?;
     interrupt::clean_up(&args.out);
-    let file = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
+    let mut begun = false;
+    let written = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
+        begun = true;
         // Made before the work, so that an output that cannot be written is known before, too.
         let made = std::fs::create_dir(directory).map_err(|e| StoreError::Write {
             path: args.out.clone(),
@@ -118,7 +120,12 @@ fn first_rank(args: &MapArgs, settings: MapSettings, ranks: &Ranks, report: Repo
         let (inputs, outcome) = learn(args, &mut settings, ranks, report)?;
         let written = write_run(directory, settings, inputs, &outcome, ranks);
         or_abort(ranks, written)
-    })?;
+    });
+    let file = match (begun, written) {
+        (true, written) => written?,
+        // The others wait to hear whether the folder could be made.
+        (false, written) => agreed(ranks, written)?,
+    };
     checkpoint::remove(&args.out)?;
     tell_outcome(args, &file, report)
 }

@@ -1,15 +1,19 @@
 //! The commands, one file each: its flags, and what it does with them.
 
+mod doctor;
 mod inspect;
 mod map;
 mod place;
+mod plan;
 mod project;
 mod score;
 mod simulate;
 
+pub use doctor::DoctorArgs;
 pub use inspect::InspectArgs;
 pub use map::MapArgs;
 pub use place::PlaceArgs;
+pub use plan::PlanArgs;
 pub use project::ProjectArgs;
 pub use score::ScoreArgs;
 pub use simulate::SimulateArgs;
@@ -33,6 +37,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Project(args) => project::run(args, report),
         Command::Score(args) => score::run(&args, report),
         Command::Inspect(args) => inspect::run(&args, report),
+        Command::Plan(args) => plan::run(&args, report),
+        Command::Doctor(args) => doctor::run(&args, report),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tangram", &mut script);

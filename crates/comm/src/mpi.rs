@@ -132,7 +132,7 @@ impl Communicator for Mpi {
         ::mpi::request::scope(|scope| {
             let request = self
                 .comm
-                .immediate_all_reduce_into(scope, &mine[..], values, &operation);
+                .immediate_all_reduce_into(scope, &mine[..], values, operation);
             work();
             request.wait();
         });

@@ -56,6 +56,22 @@ impl World {
         ))
     }
 
+    /// This process, whoever else there may be.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self::Solo(Solo)
+    }
+
+    /// This rank among those on the same machine, and their number.
+    #[must_use]
+    pub fn on_this_node(&self) -> (usize, usize) {
+        match self {
+            Self::Solo(_) => (0, 1),
+            #[cfg(feature = "mpi")]
+            Self::Mpi(mpi) => mpi.on_this_node(),
+        }
+    }
+
     /// Ends all ranks at once with an exit code.
     pub fn abort(&self, code: u8) -> ! {
         match self {

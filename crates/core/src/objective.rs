@@ -74,11 +74,11 @@ pub struct Whole {
 
 impl Sums for Whole {
     fn voxel_blocks(&self) -> Vec<Range<usize>> {
-        vec![0..self.n_voxels]
+        std::iter::once(0..self.n_voxels).collect()
     }
 
     fn gene_blocks(&self) -> Vec<Range<usize>> {
-        vec![0..self.n_genes]
+        std::iter::once(0..self.n_genes).collect()
     }
 
     fn over_voxels(&self, mut blocks: Vec<Vec<f64>>) -> Vec<f64> {

@@ -15,6 +15,9 @@ pub(crate) struct AllGenes<T> {
     exact: Option<Wide>,
 }
 
+/// What is done with a super-block: its cells, and the (cells, voxels) rows.
+pub(crate) type Visit<'a, T> = dyn FnMut(&mut Products, Range<usize>, &mut [T]) + 'a;
+
 /// Sums over parts of the genes on a grid.
 struct Wide {
     sums: Vec<f64>,
@@ -75,7 +78,7 @@ impl<T: Real> AllGenes<T> {
         products: &mut Products,
         weights: &[T],
         ranks: Ranks<'_, impl Communicator>,
-        visit: &mut dyn FnMut(&mut Products, Range<usize>, &mut [T]),
+        visit: &mut Visit<'_, T>,
     ) {
         let stride = self.layout.stride::<T>();
         let blocks: Vec<_> = products.blocks().collect();

@@ -29,6 +29,7 @@ mod sparse_product;
 mod state;
 mod temperature;
 mod tiles;
+mod traffic;
 mod train;
 
 pub use denormals::flush_denormals;
@@ -42,6 +43,7 @@ pub use settings::{AdamSettings, MirrorSettings, Precision};
 pub use snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};
 pub use state::Trained;
 pub use temperature::{TemperatureScore, best_temperature, score_temperatures};
+pub use traffic::{PassPlan, bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks};
 pub use train::{AdamBegin, Epoch, train_adam, train_adam_part};
 
 /// Version of the libtorch in use, as it tells itself.

@@ -11,7 +11,7 @@ use tangram_comm::Communicator;
 use tangram_core::{CellParts, Sums};
 
 /// Cells of a probe: enough that its means are good to some percent, few enough that a probe costs next to nothing.
-const N_CELLS: usize = 128;
+pub(crate) const N_CELLS: usize = 128;
 
 /// What a direction does to the logits of a cell, mean over the probe's cells.
 #[derive(Debug, Clone, Copy)]

@@ -8,11 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::convert::Infallible;
 use std::ops::Range;
-use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Threads};
+use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, VisitPart};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Factors, InitialLogits, Keeper, MapError, MirrorSettings,
-    NoKeeper, Precision, Problem, Snapshot, Wish, train_adam_part, train_mirror_part,
+    NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass, train_adam_part,
+    train_mirror_part,
 };
 
 const GRIDS: [&str; 8] = [
@@ -279,6 +280,69 @@ fn exact_sums_give_every_grid_the_same_bits() {
         for shape in GRIDS {
             let found = adam(&problem, &settings, shape, Reduce::Exact);
             assert_eq!(alone, found, "{shape} {precision:?}");
+        }
+    }
+}
+
+/// Bytes that every rank brings to the collectives of one pass more.
+fn counted(problem: &Problem, plan: &PassPlan, shape: GridShape, epochs: usize) -> Vec<Bytes> {
+    let once = |epochs: usize| {
+        on_grid(shape, plan.reduce, |grid| {
+            let shares = grid.shares(331, 37, 26).unwrap();
+            let part = problem.share(shares).unwrap();
+            let keeper = &mut NoKeeper;
+            if plan.mirror {
+                let mut settings = mirror_settings(plan.precision, epochs, None);
+                settings.objective = plan.objective;
+                settings.temperature = plan.temperature.then_some(2.0);
+                settings.tolerance = if plan.asks_for_rest { 1e-12 } else { 0.0 };
+                train_mirror_part(&part, &settings, Begin::At(None), grid, keeper, &mut |_| ())
+                    .unwrap();
+            } else {
+                let mut settings = adam_settings(plan.precision, 0.0);
+                (settings.objective, settings.epochs) = (plan.objective, epochs);
+                let begin = AdamBegin::At(InitialLogits::Random);
+                train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
+            }
+            grid.bytes()
+        })
+    };
+    let (before, after) = (once(epochs), once(epochs + 1));
+    let pairs = after.iter().zip(&before);
+    pairs
+        .map(|(a, b)| std::array::from_fn(|i| (a[i].0, a[i].1 - b[i].1)))
+        .collect()
+}
+
+#[test]
+fn a_pass_exchanges_what_was_predicted() {
+    let problem = problem(331, 37, 26);
+    for shape in GRIDS {
+        let shape: GridShape = shape.parse().unwrap();
+        for reduce in [Reduce::Fast, Reduce::Exact] {
+            for (mirror, temperature, voxel) in [
+                (true, false, 0.0),
+                (true, true, 0.6),
+                (false, false, 0.0),
+                (false, false, 0.6),
+            ] {
+                let plan = PassPlan {
+                    mirror,
+                    objective: Objective { voxel, ..OBJECTIVE },
+                    prior: true,
+                    temperature,
+                    asks_for_rest: mirror && temperature,
+                    precision: Precision::F32,
+                    reduce,
+                };
+                // Whether the loss is at rest is asked from the eleventh pass on.
+                let found = counted(&problem, &plan, shape, 12);
+                for (rank, found) in found.into_iter().enumerate() {
+                    let shares = Shares::at(shape, reduce, [331, 37, 26], rank).unwrap();
+                    let predicted = bytes_of_pass(shape, &shares, &plan);
+                    assert_eq!(predicted, found, "{shape} {reduce} rank {rank} {plan:?}");
+                }
+            }
         }
     }
 }

@@ -1,0 +1,209 @@
+//! What a pass exchanges, before it is tried: the same sums that [`Grid::bytes`](tangram_comm::Grid::bytes) counts.
+
+use crate::blocked::CHUNK;
+use crate::probe::N_CELLS;
+use crate::products::Layout;
+use crate::tiles::Tiles;
+use crate::{AdamSettings, memory_needed};
+use crate::{Precision, mirror_memory_needed};
+use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
+use tangram_core::Objective;
+
+/// What decides over the bytes of a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct PassPlan {
+    /// Whether it is the factored solver.
+    pub mirror: bool,
+    /// The loss.
+    pub objective: Objective,
+    /// Whether there is a density prior.
+    pub prior: bool,
+    /// Whether there is a temperature.
+    pub temperature: bool,
+    /// Whether it is asked if the loss is at rest (mirror, from its 11th pass on).
+    pub asks_for_rest: bool,
+    /// Numbers of the products.
+    pub precision: Precision,
+    /// How sums are made.
+    pub reduce: Reduce,
+}
+
+/// Bytes that one rank brings to the collectives of a pass, by kind.
+///
+/// * `shares`: of the rank
+#[must_use]
+pub fn bytes_of_pass(shape: GridShape, shares: &Shares, plan: &PassPlan) -> [(Kind, u64); 5] {
+    let mut counter = Counter {
+        shape,
+        exact: plan.reduce == Reduce::Exact,
+        bytes: [0; 5],
+    };
+    counter.pass(shares, plan);
+    Kind::ALL.map(|kind| (kind, counter.bytes[kind as usize]))
+}
+
+struct Counter {
+    shape: GridShape,
+    exact: bool,
+    bytes: [u64; 5],
+}
+
+impl Counter {
+    fn add(&mut self, kind: Kind, ranks: usize, values: usize, bytes_each: usize) {
+        if ranks > 1 {
+            self.bytes[kind as usize] += (values * bytes_each) as u64;
+        }
+    }
+
+    /// Sums of blocks, whose largest are exchanged first if sums are exact.
+    fn over(&mut self, kind: Kind, ranks: usize, cut: &Cut, values: usize) {
+        let twice = self.exact && cut.n_blocks() > 1;
+        self.add(kind, ranks, values, if twice { 16 } else { 8 });
+    }
+
+    /// One number of all ranks.
+    fn of_all(&mut self) {
+        self.add(Kind::Loss, self.shape.n_ranks(), 1, 8);
+    }
+
+    fn pass(&mut self, shares: &Shares, plan: &PassPlan) {
+        let GridShape {
+            cells,
+            voxels,
+            genes,
+        } = self.shape;
+        let (n_cells, n_voxels, n_genes) =
+            (shares.cells.len(), shares.voxels.len(), shares.genes.len());
+        let number = if plan.precision == Precision::F64 {
+            8
+        } else {
+            4
+        };
+        let summed = if self.exact { 8 } else { number };
+        let tiles = |dense| match dense {
+            true => Tiles::one(n_voxels),
+            false => Tiles::new(n_voxels, crate::sparse_product::WIDEST),
+        };
+        let stride = |tiles: Tiles| match number {
+            8 => tiles.row_stride::<f64>(),
+            _ => tiles.row_stride::<f32>(),
+        };
+        // Logits, or gradients by them, and the softmax of the rows.
+        if self.exact {
+            self.of_all();
+        }
+        self.add(Kind::Logits, genes, n_cells * stride(tiles(false)), summed);
+        if !plan.mirror {
+            self.over(Kind::Rows, voxels, &shares.voxels, n_cells);
+        }
+        self.add(Kind::Rows, voxels, 3 * n_cells, 8);
+        let predicted = match self.exact {
+            true => (n_genes + 1) * n_voxels,
+            false => tiles(false).len(n_genes + 1),
+        };
+        self.add(Kind::Predicted, cells, predicted, summed);
+        self.over(Kind::Loss, cells, &shares.cells, 1);
+        self.loss(shares, plan);
+        if plan.mirror {
+            self.over(Kind::Loss, voxels, &shares.voxels, n_genes);
+            for _ in 0..1 + usize::from(plan.temperature || plan.objective.entropy != 0.0) {
+                self.probe(shares, stride(tiles(false)), summed);
+            }
+            if plan.asks_for_rest {
+                self.over(Kind::Loss, voxels, &shares.voxels, 2);
+            }
+        }
+        // Whether the state is to be kept.
+        self.of_all();
+    }
+
+    fn loss(&mut self, shares: &Shares, plan: &PassPlan) {
+        let GridShape { voxels, genes, .. } = self.shape;
+        let (by_voxels, by_genes) = (&shares.voxels, &shares.genes);
+        if plan.objective.gene != 0.0 {
+            self.over(Kind::Loss, voxels, by_voxels, 2 * shares.genes.len());
+            self.over(Kind::Loss, genes, by_genes, 1);
+        }
+        if plan.objective.voxel != 0.0 {
+            self.over(Kind::Loss, genes, by_genes, 2 * shares.voxels.len());
+            self.over(Kind::Loss, voxels, by_voxels, 1);
+        }
+        if plan.prior && plan.objective.density != 0.0 {
+            self.over(Kind::Loss, voxels, by_voxels, 1);
+        }
+    }
+
+    fn probe(&mut self, shares: &Shares, stride: usize, summed: usize) {
+        let GridShape {
+            cells,
+            voxels,
+            genes,
+        } = self.shape;
+        let (all, range) = (shares.cells.whole_len(), shares.cells.range());
+        let n_probes = N_CELLS.min(all);
+        let places = (0..n_probes).map(|i| i * all / n_probes);
+        let own = places.filter(|cell| range.contains(cell)).count();
+        if self.exact {
+            self.of_all();
+        }
+        self.add(Kind::Logits, genes, own * stride, summed);
+        self.over(Kind::Loss, voxels, &shares.voxels, own);
+        self.over(Kind::Loss, voxels, &shares.voxels, own);
+        self.add(Kind::Rows, voxels, own, 8);
+        self.add(Kind::Loss, cells, 2 * n_probes, 8);
+    }
+}
+
+/// Bytes that a rank will hold at once, the problem included.
+///
+/// * `density`: share of the cells' counts that are not zero
+/// * `held`: whether the cells are in memory
+#[must_use]
+pub fn memory_of_rank(shares: &Shares, plan: &PassPlan, density: f64, held: bool) -> u64 {
+    let (n_cells, n_voxels, n_genes) =
+        (shares.cells.len(), shares.voxels.len(), shares.genes.len());
+    let nnz = (n_cells as f64 * n_genes as f64 * density) as usize;
+    let solver = match plan.mirror {
+        true => {
+            let nnz = held.then_some(nnz);
+            mirror_memory_needed(n_cells, n_voxels, n_genes, nnz, plan.precision)
+        }
+        false => memory_needed(
+            n_cells,
+            n_voxels,
+            n_genes,
+            nnz,
+            &AdamSettings {
+                objective: plan.objective,
+                learning_rate: 0.1,
+                epochs: 1,
+                seed: 0,
+                threads: 1,
+                precision: plan.precision,
+                tolerance: 0.0,
+            },
+        ),
+    };
+    // Factors of all voxels and genes are gathered by all ranks in the end.
+    let gathered = match plan.mirror {
+        true => 8 * (shares.voxels.whole_len() * (shares.genes.whole_len() + 1)) as u64,
+        false => 0,
+    };
+    solver + gathered
+}
+
+/// Operations of a pass on a rank: 4 · cells · voxels · genes, of which only counts that are not zero cost any.
+#[must_use]
+pub fn operations_of_pass(shares: &Shares, density: f64) -> f64 {
+    4.0 * shares.cells.len() as f64
+        * shares.voxels.len() as f64
+        * (shares.genes.len() as f64 * density + 1.0)
+}
+
+/// Super-blocks of a pass: every one of them takes some exchanges where voxels or genes are shared.
+#[must_use]
+pub fn super_blocks(shares: &Shares, precision: Precision) -> usize {
+    let (n_cells, n_voxels) = (shares.cells.len(), shares.voxels.len());
+    let layout = Layout::new::<f32>(n_cells, n_voxels, 0.0, precision);
+    n_cells.div_ceil(layout.cells_per_block.max(CHUNK))
+}

@@ -1,0 +1,74 @@
+//! `tangram plan` and `tangram doctor`.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
+mod program;
+
+use program::{fail, listing, succeed, summary};
+
+const ATLAS: &str = "plan --cells 1000000 --voxels 100000 --genes 2000 --threads 8";
+
+#[test]
+fn a_plan_compares_every_grid_and_recommends_the_fastest_that_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let grids = summary(folder.path(), &format!("{ATLAS} --ranks 8 --memory 60"));
+    let grids = grids.as_array().unwrap();
+    // 8 = 2³ over three axes.
+    assert_eq!(grids.len(), 10);
+    let seconds = |i: usize| grids[i]["seconds-in-all"].as_f64().unwrap();
+    let fits = |i: usize| grids[i]["fits"].as_bool().unwrap();
+    assert!(fits(0));
+    assert!(
+        (1..10)
+            .filter(|&i| fits(i))
+            .all(|i| seconds(i) >= seconds(0))
+    );
+    let text = succeed(
+        folder.path(),
+        &format!("{ATLAS} --ranks 8 --ranks-per-node 4"),
+    );
+    assert!(
+        text.contains("recommended") && text.contains("--nodes=2"),
+        "{text}"
+    );
+    let grid = grids[0]["grid"].as_str().unwrap();
+    assert!(text.contains(&format!("--grid {grid}")), "{text}");
+}
+
+#[test]
+fn what_cannot_fit_is_refused_and_what_would_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let adam = format!("{ATLAS} --solver adam --ranks 8 --memory 60");
+    let told = fail(folder.path(), &adam, 2);
+    assert!(told.contains("ranks would do"), "{told}");
+    let told = fail(
+        folder.path(),
+        "plan --cells 3 --voxels 2 --genes 1 --ranks 13",
+        2,
+    );
+    assert!(told.contains("take fewer"), "{told}");
+    let told = fail(folder.path(), "plan --cells 3", 2);
+    assert!(told.contains("--voxels"), "{told}");
+}
+
+#[test]
+fn rates_are_measured_and_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(folder.path(), "plan --measure rates.toml");
+    let text = succeed(folder.path(), &format!("{ATLAS} --rates rates.toml"));
+    assert!(text.contains("rates of rates.toml"), "{text}");
+    std::fs::write(folder.path().join("bad.toml"), "speed = 1").unwrap();
+    let told = fail(folder.path(), &format!("{ATLAS} --rates bad.toml"), 2);
+    assert!(told.contains("bad.toml"), "{told}");
+}
+
+#[test]
+fn the_doctor_leaves_nothing_and_finds_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(".run.7.partial")).unwrap();
+    let text = succeed(folder.path(), "doctor");
+    assert!(text.contains(".run.7.partial"), "{text}");
+    assert_eq!(listing(folder.path()).len(), 1);
+    let told = fail(folder.path(), "doctor --scratch not/there", 3);
+    assert!(told.contains("must be mended"), "{told}");
+}

@@ -1,0 +1,366 @@
+//! Several processes of one mapping under mpirun, and runs that are stopped, killed and damaged on the way.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+#![cfg(feature = "mpi")]
+
+mod program;
+
+use program::{fail, listing, run, succeed, tangram, without_locks};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const GRIDS: [&str; 7] = [
+    "2x1x1", "1x2x1", "1x1x2", "2x2x1", "2x1x2", "2x2x2", "3x1x1",
+];
+
+const MAP: &str = "map --cells tissue/cells.h5ad --voxels tissue/voxels.h5ad --threads 1 --quiet";
+/// Long enough to be stopped on the way.
+const LONG: &str = "--solver adam --epochs 1500 --keep top:3";
+
+fn tissue() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let sizes = "--cells 700 --voxels 90 --spots 10 --genes 80 --panel 60";
+            succeed(folder.path(), &format!("simulate --out tissue {sizes}"));
+            folder
+        })
+        .path()
+}
+
+fn n_ranks(grid: &str) -> usize {
+    grid.split('x')
+        .map(|n| n.parse::<usize>().unwrap())
+        .product()
+}
+
+/// The program on as many ranks as the grid has.
+fn mpirun(arguments: &str, grid: &str) -> Command {
+    let mut command = without_locks(Command::new("mpirun"));
+    command
+        .current_dir(tissue())
+        .args(["--oversubscribe", "--bind-to", "none", "-n"])
+        .arg(n_ranks(grid).to_string())
+        .env("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
+        .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
+        .arg(env!("CARGO_BIN_EXE_tangram"))
+        .args(arguments.split_whitespace())
+        .args(["--grid", grid]);
+    command
+}
+
+fn on_ranks(arguments: &str, grid: &str) -> Output {
+    let output = mpirun(arguments, grid).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{grid}: tangram {arguments}\n{errors}"
+    );
+    output
+}
+
+/// History without the seconds.
+fn history(run: &Path) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(run.join("history.tsv")).unwrap();
+    let cut = |line: &str| -> Vec<String> {
+        let mut fields: Vec<_> = line.split('\t').map(str::to_owned).collect();
+        fields.pop();
+        fields
+    };
+    text.lines().skip(1).map(cut).collect()
+}
+
+fn losses(run: &Path) -> Vec<f64> {
+    let loss = |fields: &Vec<String>| fields[1].parse().unwrap();
+    history(run).iter().map(loss).collect()
+}
+
+/// The stored numbers of a run.
+fn matrix(run: &Path, name: &str) -> Vec<f32> {
+    let dataset = tangram_store::Dataset::open(&run.join(name)).unwrap();
+    let matrix = dataset.matrix(&tangram_store::MatrixName::X).unwrap();
+    let rows = matrix.read_rows_any(0..dataset.n_obs()).unwrap();
+    rows.to_dense().into_raw_vec_and_offset().0
+}
+
+fn check_every_grid(flags: &str, stored: &str, rounding: f64) {
+    let folder = tissue();
+    let name = flags.replace([' ', '-', '.'], "");
+    let alone = folder.join(format!("{name}-alone"));
+    for reduce in ["fast", "exact"] {
+        let line = format!("{MAP} {flags} --reduce {reduce}");
+        succeed(folder, &format!("{line} --force --out {}", alone.display()));
+        for grid in GRIDS {
+            let out = folder.join(format!("{name}-{reduce}-{grid}"));
+            on_ranks(&format!("{line} --out {}", out.display()), grid);
+            if reduce == "exact" {
+                assert_eq!(history(&alone), history(&out), "{grid}: {flags}");
+                assert!(
+                    matrix(&alone, stored) == matrix(&out, stored),
+                    "{grid}: {flags}"
+                );
+                continue;
+            }
+            let (one, many) = (losses(&alone), losses(&out));
+            assert_eq!(one.len(), many.len(), "{grid}: {flags}");
+            let apart = one.iter().zip(&many).map(|(a, b)| (a - b).abs());
+            let apart = apart.fold(0.0, f64::max);
+            assert!(apart < rounding, "{grid}: {flags}: {apart}");
+        }
+    }
+}
+
+#[test]
+fn mirror_on_every_grid_is_what_one_process_learns() {
+    // 30 passes in single precision, sums in another order.
+    check_every_grid("--epochs 30 --tolerance 0", "factors.zarr", 2e-4);
+}
+
+#[test]
+fn adam_on_every_grid_is_what_one_process_learns() {
+    check_every_grid("--solver adam --epochs 30 --keep all", "mapping.zarr", 2e-4);
+}
+
+#[test]
+fn streamed_cells_and_parts_of_them_are_shared_too() {
+    let folder = tissue();
+    let flags = "--epochs 30 --tolerance 0 --batches 2 --stream on --transform sqrt --reduce exact";
+    succeed(folder, &format!("{MAP} {flags} --out streamed"));
+    for grid in ["2x1x1", "2x1x2"] {
+        on_ranks(&format!("{MAP} {flags} --out streamed-{grid}"), grid);
+        let out = folder.join(format!("streamed-{grid}"));
+        assert_eq!(history(&folder.join("streamed")), history(&out));
+        // Scores of the training genes are of all cells.
+        let score = |run: &Path| -> f64 {
+            let text = fs::read_to_string(run.join("run.toml")).unwrap();
+            let file: toml::Table = text.parse().unwrap();
+            file["record"]["train-score"]["mean-cosine"]
+                .as_float()
+                .unwrap()
+        };
+        let apart = score(&folder.join("streamed")) - score(&out);
+        assert!(apart.abs() < 1e-5, "{apart}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_once_and_nothing_hangs() {
+    let folder = tissue();
+    let say = |arguments: &str, grid: &str| {
+        let output = mpirun(arguments, grid).output().unwrap();
+        assert!(!output.status.success(), "{arguments}");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (errors.matches("error:").count(), errors)
+    };
+    fs::create_dir(folder.join("taken")).unwrap();
+    let (times, errors) = say(&format!("{MAP} --out taken"), "2x1x1");
+    assert!(times == 1 && errors.contains("exists already"), "{errors}");
+    let cells = "map --cells no.h5ad --voxels tissue/voxels.h5ad --out nothing";
+    let (times, errors) = say(cells, "2x1x1");
+    assert!(times == 1 && errors.contains("no.h5ad"), "{errors}");
+    let (times, errors) = say(&format!("{MAP} --out nothing --temperature auto"), "2x1x1");
+    assert!(
+        times == 1 && errors.contains("--temperature auto"),
+        "{errors}"
+    );
+    assert!(!folder.join("nothing").exists());
+
+    let told = fail(folder, &format!("{MAP} --out nothing --grid 2x1x1"), 2);
+    assert!(told.contains("2 ranks") && told.contains("1 "), "{told}");
+    // Plain srun starts processes that do not see each other.
+    let alone = tangram()
+        .current_dir(folder)
+        .args(format!("{MAP} --out nothing").split_whitespace())
+        .env("SLURM_STEP_NUM_TASKS", "4")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&alone.stderr);
+    assert_eq!(alone.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("--mpi=pmix"), "{errors}");
+}
+
+// --- stopped on the way ----------------------------------------------------------------------------------
+
+fn step_folders(out: &Path) -> Vec<PathBuf> {
+    let folder = out.with_file_name(format!("{}.checkpoint", out.file_name().unwrap().display()));
+    let steps = if folder.is_dir() {
+        listing(&folder)
+    } else {
+        vec![]
+    };
+    let whole = |step: &PathBuf| step.join("checkpoint.json").is_file();
+    steps.into_iter().filter(whole).collect()
+}
+
+/// Waits until the run has written a checkpoint.
+fn wait_for_checkpoints(out: &Path, n: usize) {
+    let begun = Instant::now();
+    while step_folders(out).len() < n {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// Processes whose parent is `pid`.
+fn children(pid: u32) -> Vec<u32> {
+    let of = |entry: fs::DirEntry| -> Option<u32> {
+        let child: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:"))?;
+        (parent.trim().parse() == Ok(pid)).then_some(child)
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(of).collect()
+}
+
+/// The same run left alone.
+fn undisturbed() -> &'static Path {
+    static OUT: OnceLock<PathBuf> = OnceLock::new();
+    OUT.get_or_init(|| {
+        on_ranks(&format!("{MAP} {LONG} --out undisturbed"), "2x1x1");
+        tissue().join("undisturbed")
+    })
+}
+
+fn begin(line: &str, grid: &str) -> Child {
+    mpirun(line, grid)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_rank_that_is_killed_leaves_a_run_that_goes_on() {
+    let folder = tissue();
+    for victim in 0..2 {
+        let out = folder.join(format!("killed-{victim}"));
+        let line = format!(
+            "{MAP} {LONG} --resume --checkpoint-minutes 0.0005 --out {}",
+            out.display()
+        );
+        for wait in [1, 2] {
+            let mut running = begin(&line, "2x1x1");
+            wait_for_checkpoints(&out, wait);
+            std::thread::sleep(Duration::from_millis(40));
+            let ranks = children(running.id());
+            if let Some(&rank) = ranks.get(victim) {
+                signal(rank, "-9");
+            }
+            running.wait().unwrap();
+        }
+        on_ranks(&line, "2x1x1");
+        assert_eq!(history(undisturbed()), history(&out));
+        assert!(matrix(undisturbed(), "mapping.zarr") == matrix(&out, "mapping.zarr"));
+        assert!(
+            step_folders(&out).is_empty(),
+            "a run that is complete needs none"
+        );
+        let left = listing(folder).into_iter().filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with(&format!(".killed-{victim}."))
+        });
+        assert_eq!(left.count(), 0, "nothing half-written stays");
+        // Once more: it is complete.
+        on_ranks(&line, "2x1x1");
+    }
+}
+
+#[test]
+fn asked_to_stop_a_run_keeps_its_state_and_goes_on_on_any_grid() {
+    let folder = tissue();
+    for (solver, stored) in [
+        ("--solver adam --epochs 1500 --keep top:3", "mapping.zarr"),
+        ("--epochs 1500 --tolerance 0 --keep none", "factors.zarr"),
+    ] {
+        let line = format!("{MAP} {solver} --reduce exact --checkpoint-minutes 0.001");
+        let name = stored.trim_end_matches(".zarr");
+        let whole = folder.join(format!("whole-{name}"));
+        succeed(folder, &format!("{line} --out {}", whole.display()));
+        let out = folder.join(format!("stopped-{name}"));
+        let line = format!("{line} --out {}", out.display());
+        let mut alone = tangram();
+        alone.current_dir(folder).args(line.split_whitespace());
+        let mut running = alone.stderr(Stdio::null()).spawn().unwrap();
+        wait_for_checkpoints(&out, 1);
+        let asked = Instant::now();
+        signal(running.id(), "-TERM");
+        assert_eq!(running.wait().unwrap().code(), Some(75));
+        assert!(asked.elapsed() < Duration::from_secs(10));
+        assert!(!out.exists() && !step_folders(&out).is_empty());
+
+        let told = fail(folder, &line, 4);
+        assert!(told.contains("--resume"), "{told}");
+        let told = fail(folder, &format!("{line} --resume --lambda-g1 2"), 3);
+        assert!(told.contains("lambda-g1"), "{told}");
+        // On another grid, stopped again, and on a third.
+        let line = format!("{line} --resume");
+        let mut running = begin(&line, "1x2x1");
+        std::thread::sleep(Duration::from_millis(700));
+        for rank in children(running.id()) {
+            signal(rank, "-USR2");
+        }
+        running.wait().unwrap();
+        on_ranks(&line, "1x1x2");
+        assert_eq!(history(&whole), history(&out));
+        assert!(matrix(&whole, stored) == matrix(&out, stored));
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_noticed_and_the_one_before_it_used() {
+    let folder = tissue();
+    let damages: [fn(&Path); 3] = [
+        |step| {
+            let chunk = step.join("rank-1.zarr/logits/c/0/0");
+            let bytes = fs::read(&chunk).unwrap();
+            fs::write(&chunk, &bytes[..bytes.len() / 2]).unwrap();
+        },
+        |step| fs::remove_dir_all(step.join("rank-0.zarr")).unwrap(),
+        |step| {
+            let path = step.join("checkpoint.json");
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(&path, &text[..text.len() / 2]).unwrap();
+        },
+    ];
+    for (i, damage) in damages.into_iter().enumerate() {
+        let out = folder.join(format!("damaged-{i}"));
+        let line = format!(
+            "{MAP} {LONG} --checkpoint-minutes 0.0005 --out {}",
+            out.display()
+        );
+        let mut running = begin(&line, "2x1x1");
+        wait_for_checkpoints(&out, 2);
+        for rank in children(running.id()) {
+            signal(rank, "-TERM");
+        }
+        running.wait().unwrap();
+        let steps = step_folders(&out);
+        assert_eq!(steps.len(), 2);
+        damage(&steps[1]);
+        let output = on_ranks(&format!("{line} --resume").replace("--quiet", ""), "2x1x1");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("damaged"), "{told}");
+        assert_eq!(history(undisturbed()), history(&out));
+    }
+    // Nothing whole is left: a run begins anew.
+    let out = folder.join("torn");
+    let step = folder.join("torn.checkpoint/00000003");
+    fs::create_dir_all(&step).unwrap();
+    fs::write(step.join("checkpoint.json"), "{").unwrap();
+    let output = run(
+        folder,
+        &format!("{MAP} --epochs 3 --resume --out {}", out.display()),
+    );
+    assert!(output.status.success());
+}
