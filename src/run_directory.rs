@@ -79,6 +79,12 @@ pub struct Record {
     /// The ranks that learned it, CELLSxVOXELSxGENES, where there were several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<String>,
+    /// Seconds of the first rank in sums over ranks, waiting for the slowest included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_exchanging: Option<f64>,
+    /// Bytes that the first rank brought to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_exchanged: Option<u64>,
     /// Versions of everything that matters.
     pub versions: Versions,
     /// Genes by their part in training.

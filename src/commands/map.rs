@@ -342,6 +342,7 @@ fn write_run(
     };
     write_history(directory, history)?;
     let passes: usize = history.iter().map(|e| e.n_cells).sum();
+    let shared = ranks.shape().n_ranks() > 1;
     let record = Record {
         factors,
         mapping,
@@ -376,7 +377,9 @@ fn write_run(
             sha256: voxels.sha256.clone(),
         },
         temperatures: outcome.temperatures.clone(),
-        grid: (ranks.shape().n_ranks() > 1).then(|| ranks.shape().to_string()),
+        grid: shared.then(|| ranks.shape().to_string()),
+        seconds_exchanging: shared.then(|| ranks.time().as_secs_f64()),
+        bytes_exchanged: shared.then(|| ranks.bytes().iter().map(|(_, bytes)| bytes).sum()),
         versions: Versions::current(),
         genes,
     };

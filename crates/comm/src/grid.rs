@@ -6,7 +6,7 @@ use crate::watchdog::Watchdog;
 use crate::{Axis, Communicator, Cut, Reduce};
 use std::fmt::{self, Display};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Number of ranks along every axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -333,6 +333,12 @@ impl<K: Communicator> Grid<K> {
         self.traffic.bytes()
     }
 
+    /// Time spent so far in collectives of more than one rank, waiting for the slowest included; work that went on meanwhile as well.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.traffic.time()
+    }
+
     fn counted<R>(&self, kind: Kind, comm: &K, bytes: usize, work: impl FnOnce() -> R) -> R {
         if comm.size() == 1 {
             return work();
@@ -341,7 +347,9 @@ impl<K: Communicator> Grid<K> {
         if let Some(watchdog) = &self.watchdog {
             watchdog.enter(kind);
         }
+        let begun = Instant::now();
         let result = work();
+        self.traffic.add_time(begun.elapsed());
         if let Some(watchdog) = &self.watchdog {
             watchdog.leave();
         }

@@ -1,6 +1,7 @@
 //! What goes between ranks, counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What a collective is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,11 +48,21 @@ pub type Bytes = [(Kind, u64); 5];
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     bytes: [AtomicU64; 5],
+    nanoseconds: AtomicU64,
 }
 
 impl Traffic {
     pub(crate) fn add(&self, kind: Kind, bytes: usize) {
         self.bytes[kind as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_time(&self, spent: Duration) {
+        let nanoseconds = spent.as_nanos() as u64;
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }
 
     pub(crate) fn bytes(&self) -> Bytes {
