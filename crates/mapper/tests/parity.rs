@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, s};
 use ndarray_npy::{ReadableElement, read_npy};
 use std::path::PathBuf;
+use tangram_comm::{Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{DensityPrior, Objective, SparseRows};
-use tangram_mapper::{AdamSettings, InitialLogits, Precision, Problem, Trained, train_adam};
+use tangram_mapper::{
+    AdamBegin, AdamSettings, InitialLogits, NoKeeper, Precision, Problem, Trained, train_adam,
+    train_adam_part,
+};
 
 struct Fixture {
     folder: PathBuf,
@@ -56,8 +60,41 @@ impl Fixture {
     }
 
     fn train(&self, epochs: usize, precision: Precision) -> Trained {
+        let initial = InitialLogits::Given(self.run2("M0.npy"));
+        let settings = self.settings(epochs, precision);
+        train_adam(&self.problem(), &settings, initial, &mut |_| ()).unwrap()
+    }
+
+    /// Losses and P of the ranks of a grid.
+    fn train_on(&self, shape: GridShape, how: Reduce) -> (Vec<f64>, Array2<f64>) {
+        let (problem, settings) = (self.problem(), self.settings(100, Precision::F64));
+        let (n_cells, n_voxels) = (problem.n_cells(), problem.n_voxels());
+        let one = |world: Threads| {
+            let grid = Grid::new(world, shape, how).unwrap();
+            let shares = grid.shares(n_cells, n_voxels, problem.n_genes()).unwrap();
+            let part = problem.share(shares.clone()).unwrap();
+            let begin = AdamBegin::At(InitialLogits::Given(self.run2("M0.npy")));
+            let keeper = &mut NoKeeper;
+            let trained = train_adam_part(&part, &settings, begin, &grid, keeper, &mut |_| ());
+            (shares, trained.unwrap())
+        };
+        let all: Vec<(Shares, Trained)> = std::thread::scope(|scope| {
+            let ranks = Threads::ranks(shape.n_ranks()).into_iter();
+            let started: Vec<_> = ranks.map(|world| scope.spawn(|| one(world))).collect();
+            started.into_iter().map(|r| r.join().unwrap()).collect()
+        });
+        let mut p = Array2::zeros((n_cells, n_voxels));
+        for (shares, trained) in &all {
+            p.slice_mut(s![shares.cells.range(), shares.voxels.range()])
+                .assign(&trained.probabilities(0..shares.cells.len()));
+        }
+        let losses = all[0].1.history().iter().map(|e| e.total).collect();
+        (losses, p)
+    }
+
+    fn settings(&self, epochs: usize, precision: Precision) -> AdamSettings {
         let number = |name: &str| self.meta[name].as_f64().unwrap();
-        let settings = AdamSettings {
+        AdamSettings {
             objective: Objective {
                 gene: number("lg1"),
                 voxel: number("lg2"),
@@ -70,9 +107,7 @@ impl Fixture {
             threads: 2,
             precision,
             tolerance: 0.0,
-        };
-        let initial = InitialLogits::Given(self.run2("M0.npy"));
-        train_adam(&self.problem(), &settings, initial, &mut |_| ()).unwrap()
+        }
     }
 }
 
@@ -149,4 +184,26 @@ fn cells_mode_with_the_default_terms_in_double_precision() {
 #[test]
 fn cells_mode_with_every_term_in_single_precision() {
     check("cells_f32", Precision::F32, &F32);
+}
+
+#[test]
+fn every_grid_gives_the_numbers_of_the_package() {
+    let fixture = Fixture::open("cells_f64");
+    let losses = fixture.array2::<f64>("losses.npy");
+    let expected = fixture.run2("P_final.npy");
+    for shape in [
+        "2x1x1", "1x2x1", "1x1x2", "2x2x1", "2x1x2", "2x2x2", "3x1x1",
+    ] {
+        for how in [Reduce::Fast, Reduce::Exact] {
+            let (found, p) = fixture.train_on(shape.parse().unwrap(), how);
+            let off = found.iter().zip(losses.column(0));
+            let worst = off.map(|(f, l)| (f / l - 1.0).abs()).fold(0.0, f64::max);
+            assert!(worst < F64.loss, "{shape} {how}: loss off by {worst:e}");
+            let worst = (&p - &expected).iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            assert!(
+                worst < F64.probabilities,
+                "{shape} {how}: P off by {worst:e}"
+            );
+        }
+    }
 }
