@@ -14,7 +14,7 @@
 # auto impute place and others, see factored.py. --also='--lambda-g2 3' adds a setting (can be repeated). Every run's
 # scores are kept in DIR (default target/factored), so that only what is missing is run; what counts is tangram's
 # command line and version, so after a change of the program name what it touches and say --fresh. Tables in Markdown
-# go to standard output. From scratch TIME. Ends with 0 if no run failed and every row of `optimum` holds.
+# go to standard output. From scratch about two hours. Ends with 0 if no run failed and every row of `optimum` holds.
 set -euo pipefail
 
 usage() {

@@ -173,11 +173,12 @@ impl Files {
             .shares(self.cells.names().len(), self.voxels.names().len(), n_genes)
             .map_err(CliError::Grid)?;
         // All or none: ranks with the same cells work on the same blocks of them.
-        let streamed = streams(settings, &self.cells, &shares);
+        let (_, on_node) = ranks.world().on_this_node();
+        let streamed = streams(settings, &self.cells, &shares, on_node);
         let mut any = [f64::from(u8::from(streamed))];
         ranks.max_of_all(&mut any);
         let streamed = any[0] > 0.0;
-        let needed = check_memory(settings, &shares, (!streamed).then_some(0));
+        let needed = check_memory(settings, &shares, ranks, (!streamed).then_some(0));
         agreed(ranks, needed.map_err(Into::into))?;
         let held = alone.then_some(&self.shared.in_voxels[..]);
         let voxels = Sums::read(&self.voxels, held, ranks)?;
@@ -413,15 +414,20 @@ fn prior(
     Ok(Some(prior))
 }
 
-/// Whether the cells are read at every pass.
-fn streams(settings: &MapSettings, cells: &ExpressionFile, shares: &Shares) -> bool {
+/// Whether the cells are read at every pass; `on_node`: ranks that share the memory of this machine.
+fn streams(
+    settings: &MapSettings,
+    cells: &ExpressionFile,
+    shares: &Shares,
+    on_node: usize,
+) -> bool {
     match (settings.solver, settings.stream) {
         (Solver::Adam, _) | (_, Stream::Off) => false,
         (_, Stream::On) => true,
         (_, Stream::Auto) => {
             let entries = cells.most_entries(shares.genes.len()) as usize;
             let own = entries as f64 * shares.cells.len() as f64 / shares.cells.whole_len() as f64;
-            let needed = needed(settings, shares, Some(own as usize));
+            let needed = needed(settings, shares, Some(own as usize)) * on_node as u64;
             memory::available().is_some_and(|free| needed > free / 2)
         }
     }
@@ -454,9 +460,12 @@ fn needed(settings: &MapSettings, shares: &Shares, n_entries: Option<usize>) -> 
 pub fn check_memory(
     settings: &MapSettings,
     shares: &Shares,
+    ranks: &Ranks,
     n_entries: Option<usize>,
 ) -> Result<(), CliError> {
-    let needed = needed(settings, shares, n_entries);
+    // Ranks of a node have its memory together.
+    let (_, on_node) = ranks.world().on_this_node();
+    let needed = needed(settings, shares, n_entries) * on_node as u64;
     match memory::available() {
         Some(available) if needed > available => Err(CliError::Memory {
             n_cells: shares.cells.len(),

@@ -249,7 +249,7 @@ fn train(
 ) -> Result<Learned> {
     let problem = &inputs.problem;
     let entries = problem.cells().whole().map(SparseRows::nnz);
-    let enough = check_memory(settings, problem.shares(), entries);
+    let enough = check_memory(settings, problem.shares(), ranks, entries);
     agreed(ranks, enough.map_err(Into::into))?;
     if entries.is_none() {
         report.say("the cells are read from disk at every pass")?;
