@@ -487,8 +487,11 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                 (best.pass, best.last_good) = (epoch, epoch);
                 self.iterates.point(&mut best.factors);
             }
-            // On its way to rest with a temperature the loss alone may rise.
-            let worse = keeps_best && loss.total > best.loss + ROUNDING * best.loss.abs();
+            let worse = match keeps_best {
+                true => loss.total > best.loss + ROUNDING * best.loss.abs(),
+                // On its way to rest with a temperature the loss alone may rise, but not swing.
+                false => progress.turns(loss.total),
+            };
             let turn = if worse { SHRINK } else { GROW };
             self.reach = (self.reach * turn).min(REACH);
             self.step(&mut point, n_cells, epoch);
@@ -563,7 +566,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             0.0
         };
         if pull > 0.0 {
-            step = step.min(LARGEST_PULL / pull);
+            step = step.min(LARGEST_PULL * self.reach / REACH / pull);
         }
         #[cfg(test)]
         if self.sabotage == Some(epoch) {
@@ -618,6 +621,14 @@ impl Progress {
         self.densities.push(density);
         if self.densities.len() > WINDOW + 1 {
             self.densities.remove(0);
+        }
+    }
+
+    /// Whether with one more loss the last two changes are of opposite sign.
+    fn turns(&self, next: f64) -> bool {
+        match self.losses[..] {
+            [.., before, last] => (last - before) * (next - last) < 0.0,
+            _ => false,
         }
     }
 

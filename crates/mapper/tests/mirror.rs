@@ -257,7 +257,8 @@ impl Plain {
         let (n_cells, n_genes) = (self.cells.nrows(), self.measured.ncols());
         let (mut moving, mut average) = (start.clone(), start.clone());
         let (mut steps, mut weights, mut reach) = (0.0, 0.0, 1.5);
-        let (mut best, mut history, mut chosen) = (f64::INFINITY, vec![], Array2::zeros((0, 0)));
+        let (mut best, mut chosen) = (f64::INFINITY, Array2::zeros((0, 0)));
+        let mut history: Vec<[f64; 2]> = vec![];
         for _ in 0..passes {
             let point = &moving * 0.02 + &average * 0.98;
             let p = self.probabilities(&point);
@@ -268,7 +269,11 @@ impl Plain {
                 chosen = p;
             }
             best = best.min(loss);
-            let worse = temperature.is_none() && loss > best;
+            let worse = match (temperature, &history[..]) {
+                (None, _) => loss > best,
+                (Some(_), [.., [before, _], [last, _]]) => (last - before) * (loss - last) < 0.0,
+                _ => false,
+            };
             reach = f64::min(1.5, reach * if worse { 0.95 } else { 1.05 });
 
             let steepest = -self.objective.density / (0.02 * n_cells as f64);
@@ -277,7 +282,11 @@ impl Plain {
             let pull = temperature.map_or(0.0, |kappa| self.reach(&slope).0 / kappa);
             slope.scaled_add(pull - self.objective.entropy, &point);
             slope.scaled_add(-pull, &self.at_rest());
-            let longest = if pull > 0.0 { 0.1 / pull } else { f64::MAX };
+            let longest = if pull > 0.0 {
+                0.1 * reach / 1.5 / pull
+            } else {
+                f64::MAX
+            };
             let step = f64::min(reach / self.reach(&slope).1, longest);
             steps += 1.0;
             weights += steps;
