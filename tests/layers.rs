@@ -8,8 +8,9 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The crates from the top down; a crate depends on crates below it only.
-const LAYERS: [&str; 5] = [
+const LAYERS: [&str; 6] = [
     "tangram",
+    "tangram-sweep",
     "tangram-mapper",
     "tangram-store",
     "tangram-comm",
@@ -17,11 +18,12 @@ const LAYERS: [&str; 5] = [
 ];
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
-const HOMES: [(&str, &str); 6] = [
+const HOMES: [(&str, &str); 7] = [
     ("tch", "tangram-mapper"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
     ("mpi", "tangram-comm"),
+    ("tera", "tangram-sweep"),
     ("clap", "tangram"),
     ("anyhow", "tangram"),
 ];
