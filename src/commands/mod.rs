@@ -8,6 +8,7 @@ mod plan;
 mod project;
 mod score;
 mod simulate;
+mod sweep;
 
 pub use doctor::DoctorArgs;
 pub use inspect::InspectArgs;
@@ -17,6 +18,7 @@ pub use plan::PlanArgs;
 pub use project::ProjectArgs;
 pub use score::ScoreArgs;
 pub use simulate::SimulateArgs;
+pub use sweep::SweepArgs;
 
 use crate::args::{Cli, Command};
 use crate::report::Report;
@@ -36,6 +38,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Place(args) => place::run(&args, report),
         Command::Project(args) => project::run(args, report),
         Command::Score(args) => score::run(&args, report),
+        Command::Sweep(args) => sweep::run(*args, report),
         Command::Inspect(args) => inspect::run(&args, report),
         Command::Plan(args) => plan::run(&args, report),
         Command::Doctor(args) => doctor::run(&args, report),
