@@ -67,13 +67,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 pub fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
-            return match error {
-                StoreError::Exists { .. }
-                | StoreError::Ending { .. }
-                | StoreError::Write { .. } => OUTPUT,
-                StoreError::Unwritable { .. } => UNEXPECTED,
-                _ => INPUT,
-            };
+            return code_of_store(error);
         }
         if let Some(error) = cause.downcast_ref::<CliError>() {
             return match error {
@@ -87,7 +81,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<SweepError>() {
             return match error {
-                SweepError::Store(_) => continue,
+                SweepError::Store(error) => code_of_store(error),
                 SweepError::Folds(_) | SweepError::NoTask { .. } => USAGE,
                 SweepError::Write { .. }
                 | SweepError::Superseded { .. }
@@ -111,6 +105,14 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
     }
     UNEXPECTED
+}
+
+fn code_of_store(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => OUTPUT,
+        StoreError::Unwritable { .. } => UNEXPECTED,
+        _ => INPUT,
+    }
 }
 
 /// Whether the reader of standard output went away, as `head` does: no reason to complain.

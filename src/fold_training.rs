@@ -13,6 +13,10 @@ use tangram_mapper::{
 };
 use tangram_sweep::{FoldOutcome, GeneOutcome};
 
+/// A fold that begins near its end stops when the loss changes by so many times less than otherwise: there it changes little in any case,
+/// while the genes that were dropped are still being forgotten.
+const WARM_TOLERANCE: f64 = 0.05;
+
 /// What all folds share: the inputs, read once.
 #[derive(Debug)]
 pub struct FoldTraining<'a> {
@@ -91,6 +95,10 @@ impl<'a> FoldTraining<'a> {
             Solver::Mirror => {
                 let mut settings = self.settings.mirror();
                 settings.threads = threads;
+                if self.all_genes.is_some() {
+                    settings.first_part = 1;
+                    settings.tolerance *= WARM_TOLERANCE;
+                }
                 let start = self.all_genes.as_ref().map(|f| f.without_genes(held_out));
                 let begin = start.as_ref().map_or(Begin::At(None), Begin::Near);
                 let trained =

@@ -26,7 +26,7 @@ use tangram_core::{CellParts, Loss, Measured, SparseRows, Sums};
 /// A step changes a cell's logits by at most this, mean over the probe's cells.
 const REACH: f64 = 1.5;
 /// The same for the first step of a training that begins near its end.
-const NEAR_REACH: f64 = 0.15;
+const NEAR_REACH: f64 = 0.5;
 /// A voxel's share of the density may fall to this part of its prior before its pull grows no further.
 const LEAST_SHARE: f64 = 0.02;
 /// Passes over which progress is judged.
@@ -107,8 +107,7 @@ pub fn train_mirror<C: CellParts>(
 pub enum Begin<'a> {
     /// At these factors, of this rank's voxels and genes; without, at Z = 0 and b = log d.
     At(Option<&'a Factors>),
-    /// At these factors, of this rank's voxels and genes, which are near where it will end: the first steps are short, all passes see
-    /// all cells.
+    /// At these factors, of this rank's voxels and genes, which are near where it will end: the first steps are short.
     Near(&'a Factors),
     /// Where another training was.
     Resume(&'a Snapshot),

@@ -122,7 +122,7 @@ struct SeedsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("voxels", |voxels| voxels.required(false).default_value("").hide(true)))]
+#[command(mut_arg("voxels", |voxels| voxels.required(false).default_value("-").hide(true)))]
 struct SectionsArgs {
     #[command(flatten)]
     shared: Shared,
