@@ -15,6 +15,7 @@ mod factors_file;
 mod gene_list;
 mod gene_transfer;
 mod interrupt;
+mod job_flags;
 mod learned;
 mod map_inputs;
 mod map_settings;

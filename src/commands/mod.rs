@@ -8,6 +8,7 @@ mod plan;
 mod project;
 mod score;
 mod simulate;
+mod submit;
 
 pub use doctor::DoctorArgs;
 pub use inspect::InspectArgs;
@@ -17,6 +18,7 @@ pub use plan::PlanArgs;
 pub use project::ProjectArgs;
 pub use score::ScoreArgs;
 pub use simulate::SimulateArgs;
+pub use submit::SubmitArgs;
 
 use crate::args::{Cli, Command};
 use crate::report::Report;
@@ -38,6 +40,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Score(args) => score::run(&args, report),
         Command::Inspect(args) => inspect::run(&args, report),
         Command::Plan(args) => plan::run(&args, report),
+        Command::Submit(args) => submit::run(args, report),
         Command::Doctor(args) => doctor::run(&args, report),
         Command::Completions { shell } => {
             let mut script = Vec::new();
