@@ -2,7 +2,7 @@
 
 use crate::commands::{
     DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
-    SubmitArgs,
+    SubmitArgs, SweepArgs,
 };
 use crate::{exit, versions};
 use clap::{Args, Parser, Subcommand};
@@ -85,6 +85,8 @@ pub enum Command {
     Project(ProjectArgs),
     /// Compare predicted with measured genes
     Score(ScoreArgs),
+    /// Do many mappings: leave-one-out and other folds, ablations, seeds, sections
+    Sweep(Box<SweepArgs>),
     /// Show what a data file holds
     Inspect(InspectArgs),
     /// Tell the memory, traffic and time of a mapping on so many ranks, and the best way to share it

@@ -64,6 +64,17 @@ impl StreamedCells {
         }
     }
 
+    /// The same cells with some of their genes.
+    ///
+    /// * `genes`: places among those there are
+    #[must_use]
+    pub fn genes(&self, genes: &[usize]) -> Self {
+        Self {
+            columns: genes.iter().map(|&k| self.columns[k]).collect(),
+            ..self.clone()
+        }
+    }
+
     /// The same cells transformed.
     #[must_use]
     pub fn transformed(&self, how: Transform) -> Self {
@@ -117,6 +128,19 @@ impl StreamedCells {
         let mut part = self.file.read_cells(cells.clone(), &self.columns)?;
         self.finish(&mut part, cells);
         Ok(part)
+    }
+}
+
+impl CellExpression {
+    /// The same cells with some of their genes.
+    ///
+    /// * `genes`: places among those there are
+    #[must_use]
+    pub fn genes(&self, genes: &[usize]) -> Self {
+        match self {
+            Self::Memory(rows) => Self::Memory(rows.select_columns(genes)),
+            Self::Streamed(cells) => Self::Streamed(cells.genes(genes)),
+        }
     }
 }
 

@@ -41,6 +41,24 @@ pub enum CliError {
         /// The flag that names another file.
         flag: &'static str,
     },
+    /// An input of a sweep that is no longer what it was.
+    #[error(
+        "{path}: changed since the sweep {sweep} was made from it; put the original back, or make a new sweep"
+    )]
+    ChangedInput {
+        /// The input.
+        path: PathBuf,
+        /// The sweep.
+        sweep: PathBuf,
+    },
+    /// A mapping of a sweep that failed.
+    #[error("run {name} ended with code {code}; its message stands above, or in the job's log")]
+    Run {
+        /// Name of the run.
+        name: String,
+        /// Exit code of `tangram map`.
+        code: i32,
+    },
     /// An input that does not have the names of the mapping.
     #[error(
         "{path}: its {what} are not those of the mapping ({reason}); give the file that was mapped"

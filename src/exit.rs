@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
 use tangram_mapper::MapError;
 use tangram_store::StoreError;
+use tangram_sweep::SweepError;
 use tangram_sweep::slurm::SlurmError;
 
 /// Asked to stop (Ctrl-C), as shells number it.
@@ -26,12 +27,18 @@ Exit codes:
   130  stopped by Ctrl-C; nothing half-written stays behind";
 
 const UNEXPECTED: u8 = 1;
-const USAGE: u8 = 2;
-const INPUT: u8 = 3;
-const OUTPUT: u8 = 4;
-const MEMORY: u8 = 5;
-const SLURM: u8 = 6;
-const STOPPED: u8 = 75;
+/// See [`TABLE`].
+pub const USAGE: u8 = 2;
+/// See [`TABLE`].
+pub const INPUT: u8 = 3;
+/// See [`TABLE`].
+pub const OUTPUT: u8 = 4;
+/// See [`TABLE`].
+pub const MEMORY: u8 = 5;
+/// See [`TABLE`].
+pub const SLURM: u8 = 6;
+/// See [`TABLE`].
+pub const STOPPED: u8 = 75;
 
 /// Prints why the command stopped and says so by the exit code.
 #[must_use]
@@ -78,6 +85,17 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 CliError::OtherRank { code } => *code,
                 CliError::NotOurs { .. } | CliError::Checkpoint { .. } => OUTPUT,
                 CliError::Memory { .. } => MEMORY,
+                CliError::Run { code, .. } => u8::try_from(*code).unwrap_or(UNEXPECTED),
+                _ => INPUT,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<SweepError>() {
+            return match error {
+                SweepError::Store(_) => continue,
+                SweepError::Folds(_) | SweepError::NoTask { .. } => USAGE,
+                SweepError::Write { .. }
+                | SweepError::Superseded { .. }
+                | SweepError::AtWork { .. } => OUTPUT,
                 _ => INPUT,
             };
         }

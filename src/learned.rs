@@ -207,11 +207,14 @@ fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) 
     agreed(ranks, result)
 }
 
-/// What cells carry into space, (voxels, genes).
+/// What cells carry into space, (voxels, genes carried).
 ///
 /// * `mapped`: S of the mapping
 /// * `values`: what is carried, of the same cells
-fn in_space(
+///
+/// # Errors
+/// If the cells cannot be read.
+pub fn in_space(
     factors: &Factors,
     mapped: &CellExpression,
     values: &CellExpression,
@@ -220,7 +223,7 @@ fn in_space(
         return transfer(&factors.mapping(cells), values).map_err(|never| match never {});
     }
     // Part by part: what is mapped is what is carried, transformed.
-    let mut sums = Array2::<f32>::zeros((factors.n_voxels(), factors.n_genes()));
+    let mut sums = Array2::<f32>::zeros((factors.n_voxels(), values.n_genes()));
     values.for_each_part(0..values.n_cells(), &mut |first, values| {
         let last = first + values.n_rows();
         mapped.for_each_part(first..last, &mut |_, cells: &SparseRows| {

@@ -12,6 +12,7 @@ mod error;
 mod exit;
 mod expression;
 mod factors_file;
+mod fold_training;
 mod gene_list;
 mod gene_transfer;
 mod interrupt;
@@ -25,7 +26,9 @@ mod progress;
 mod ranks;
 mod report;
 mod run_directory;
+mod run_tasks;
 mod stored_mapping;
+mod task_queue;
 mod values;
 mod versions;
 

@@ -435,7 +435,8 @@ fn streams(
 
 /// Bytes that the solver will need on this rank; `n_entries`: counts of the cells that are held, `None` if they are read at every
 /// pass.
-fn needed(settings: &MapSettings, shares: &Shares, n_entries: Option<usize>) -> u64 {
+#[must_use]
+pub fn needed(settings: &MapSettings, shares: &Shares, n_entries: Option<usize>) -> u64 {
     let size = (shares.cells.len(), shares.voxels.len(), shares.genes.len());
     match settings.solver {
         Solver::Adam => memory_needed(

@@ -119,6 +119,16 @@ pub fn thousands(n: usize) -> String {
     out
 }
 
+/// A time as people say it: `8 s`, `12 min`, `3.5 h`.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 100.0 => format!("{s:.0} s"),
+        s if s < 6000.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +138,9 @@ mod tests {
         let texts = [0, 12, 999, 1_000, 58_022, 1_000_000].map(thousands);
         assert_eq!(texts, ["0", "12", "999", "1,000", "58,022", "1,000,000"]);
         assert_eq!(count(1, "gene"), "1 gene");
+        assert_eq!(
+            [8.2, 700.0, 12_600.0].map(duration),
+            ["8 s", "12 min", "3.5 h"]
+        );
     }
 }

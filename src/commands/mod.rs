@@ -9,6 +9,7 @@ mod project;
 mod score;
 mod simulate;
 mod submit;
+mod sweep;
 
 pub use doctor::DoctorArgs;
 pub use inspect::InspectArgs;
@@ -19,6 +20,7 @@ pub use project::ProjectArgs;
 pub use score::ScoreArgs;
 pub use simulate::SimulateArgs;
 pub use submit::SubmitArgs;
+pub use sweep::SweepArgs;
 
 use crate::args::{Cli, Command};
 use crate::report::Report;
@@ -38,6 +40,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Place(args) => place::run(&args, report),
         Command::Project(args) => project::run(args, report),
         Command::Score(args) => score::run(&args, report),
+        Command::Sweep(args) => sweep::run(*args, report),
         Command::Inspect(args) => inspect::run(&args, report),
         Command::Plan(args) => plan::run(&args, report),
         Command::Submit(args) => submit::run(args, report),

@@ -1,6 +1,6 @@
 //! How well predicted genes agree with measured ones.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Norms are clamped from below here, each on its own, as in the loss.
 const SMALLEST_NORM: f64 = 1e-8;
@@ -12,7 +12,7 @@ pub const WELL_PREDICTED: f64 = 0.4;
 pub const QUANTILES: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 
 /// Agreement of one gene, predicted against measured, over voxels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GeneScore {
     /// Cosine similarity: the package's `score`.
     pub cosine: f64,

@@ -94,6 +94,19 @@ impl Factors {
         }
     }
 
+    /// The same without some genes.
+    ///
+    /// * `genes`: their places, sorted
+    #[must_use]
+    pub fn without_genes(&self, genes: &[usize]) -> Self {
+        let kept: Vec<usize> = (0..self.by_gene.nrows())
+            .filter(|k| genes.binary_search(k).is_err())
+            .collect();
+        Self {
+            by_gene: self.by_gene.select(ndarray::Axis(0), &kept),
+        }
+    }
+
     pub(crate) fn by_gene(&self) -> ArrayView2<'_, f64> {
         self.by_gene.view()
     }

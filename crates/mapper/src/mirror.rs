@@ -25,6 +25,8 @@ use tangram_core::{CellParts, Loss, Measured, SparseRows, Sums};
 
 /// A step changes a cell's logits by at most this, mean over the probe's cells.
 const REACH: f64 = 1.5;
+/// The same for the first step of a training that begins near its end.
+const NEAR_REACH: f64 = 0.15;
 /// A voxel's share of the density may fall to this part of its prior before its pull grows no further.
 const LEAST_SHARE: f64 = 0.02;
 /// Passes over which progress is judged.
@@ -105,6 +107,9 @@ pub fn train_mirror<C: CellParts>(
 pub enum Begin<'a> {
     /// At these factors, of this rank's voxels and genes; without, at Z = 0 and b = log d.
     At(Option<&'a Factors>),
+    /// At these factors, of this rank's voxels and genes, which are near where it will end: the first steps are short, all passes see
+    /// all cells.
+    Near(&'a Factors),
     /// Where another training was.
     Resume(&'a Snapshot),
 }
@@ -229,7 +234,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         };
         let size = (n_genes + 1, n_voxels);
         let start = match begin {
-            Begin::At(Some(factors)) if factors.by_gene().dim() != size => {
+            Begin::At(Some(factors)) | Begin::Near(factors) if factors.by_gene().dim() != size => {
                 return Err(MapError::Start {
                     factor_voxels: factors.n_voxels(),
                     factor_genes: factors.n_genes(),
@@ -237,7 +242,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                     n_genes,
                 });
             }
-            Begin::At(Some(factors)) => factors.by_gene().to_owned(),
+            Begin::At(Some(factors)) | Begin::Near(factors) => factors.by_gene().to_owned(),
             _ => {
                 let mut start = Array2::zeros(size);
                 start.row_mut(n_genes).assign(&ArrayView1::from(&rest));
@@ -255,7 +260,10 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             probe,
             rest,
             history: Vec::new(),
-            reach: REACH,
+            reach: match begin {
+                Begin::Near(_) => NEAR_REACH,
+                _ => REACH,
+            },
             resumed: None,
             #[cfg(test)]
             sabotage: None,

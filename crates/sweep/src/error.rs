@@ -1,0 +1,109 @@
+//! What can be wrong with a sweep.
+
+use std::path::{Path, PathBuf};
+use tangram_store::StoreError;
+
+/// Why a sweep cannot be made, read or gone on with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// A folder that is no sweep.
+    #[error("{path}: not a sweep ({reason}); give the folder that `tangram sweep new --out` wrote")]
+    NotASweep {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing or unreadable.
+        reason: String,
+    },
+    /// Folds that cannot be made of these genes.
+    #[error("{0}")]
+    Folds(String),
+    /// A task that the sweep does not have.
+    #[error("{path}: has {n_tasks} tasks, numbered from 0; there is no task {task}")]
+    NoTask {
+        /// The sweep.
+        path: PathBuf,
+        /// The number asked for.
+        task: usize,
+        /// How many there are.
+        n_tasks: usize,
+    },
+    /// A record that cannot be read.
+    #[error(
+        "{path}: cannot be read as a record of an attempt ({reason}); remove it to have the task done again"
+    )]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A newer attempt took the task over.
+    #[error(
+        "task {task}: attempt {number} was superseded by a newer one, which goes on; nothing was written"
+    )]
+    Superseded {
+        /// The task.
+        task: usize,
+        /// The attempt that ends.
+        number: u32,
+    },
+    /// A process of this machine is at work on the task.
+    #[error(
+        "task {task}: process {pid} of this machine is at work on it since {seconds:.0} s; wait for it, or end it first"
+    )]
+    AtWork {
+        /// The task.
+        task: usize,
+        /// The process.
+        pid: u32,
+        /// How long.
+        seconds: f64,
+    },
+    /// Results that are missing.
+    #[error(
+        "{path}: {missing} of {n_tasks} tasks are not done ({examples}); `tangram sweep status` tells why, `tangram sweep resume` or `run --all` does them, and --allow-missing collects without them"
+    )]
+    Incomplete {
+        /// The sweep.
+        path: PathBuf,
+        /// How many are missing.
+        missing: usize,
+        /// Of how many.
+        n_tasks: usize,
+        /// The first few.
+        examples: String,
+    },
+    /// A shard that is not what was written.
+    #[error(
+        "{path}: damaged: its SHA-256 is not that of its record; `tangram sweep run` does the task again"
+    )]
+    Damaged {
+        /// The shard.
+        path: PathBuf,
+    },
+    /// Writing failed.
+    #[error("{path}: cannot write: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// A file of the sweep that the store cannot read or write.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SweepError {
+    pub(crate) fn write(path: &Path, error: &std::io::Error) -> Self {
+        let reason = match error.kind() {
+            std::io::ErrorKind::StorageFull => "the disk is full".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::Write {
+            path: path.to_owned(),
+            reason,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Folds: what is left out of each training.
+
+use crate::SweepError;
+use serde::{Deserialize, Serialize};
+use tangram_store::fingerprint_names;
+
+/// A training and the genes it does without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Fold {
+    /// What tells it from the others, such as `0.5-3` for the third half of an ablation; empty for folds by genes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// Genes held out, sorted.
+    pub held_out: Vec<String>,
+}
+
+impl Fold {
+    fn new(label: String, mut held_out: Vec<String>) -> Self {
+        held_out.sort_unstable();
+        Self { label, held_out }
+    }
+}
+
+/// One fold a gene.
+///
+/// # Errors
+/// [`SweepError::Folds`] if fewer than two genes train.
+pub fn leave_one_out(genes: &[String]) -> Result<Vec<Fold>, SweepError> {
+    if genes.len() < 2 {
+        return refuse("leave-one-out needs two training genes or more");
+    }
+    let fold = |gene: &String| Fold::new(String::new(), vec![gene.clone()]);
+    Ok(genes.iter().map(fold).collect())
+}
+
+/// `n` folds of as equal size as can be; every gene is held out once, chosen by the seed and the gene's name alone.
+///
+/// # Errors
+/// [`SweepError::Folds`] if there are fewer genes than folds, or less than two folds.
+pub fn k_fold(genes: &[String], n: usize, seed: u64) -> Result<Vec<Fold>, SweepError> {
+    if n < 2 || n > genes.len() {
+        return refuse(&format!(
+            "{n} folds of {} training genes; give a number of folds from 2 to the number of genes",
+            genes.len()
+        ));
+    }
+    let order = shuffled(genes, &format!("{seed}"));
+    let fold = |first| {
+        Fold::new(
+            String::new(),
+            order.iter().skip(first).step_by(n).cloned().collect(),
+        )
+    };
+    Ok((0..n).map(fold).collect())
+}
+
+/// For each fraction, `repeats` trainings on that share of the genes, drawn anew each time (the paper's ablation).
+///
+/// # Errors
+/// [`SweepError::Folds`] for a fraction that leaves no gene on one side.
+pub fn ablation(
+    genes: &[String],
+    fractions: &[f64],
+    repeats: usize,
+    seed: u64,
+) -> Result<Vec<Fold>, SweepError> {
+    let mut folds = Vec::with_capacity(fractions.len() * repeats);
+    for &fraction in fractions {
+        let n_kept = (fraction * genes.len() as f64).round() as usize;
+        if !(fraction > 0.0 && fraction < 1.0) || n_kept == 0 || n_kept == genes.len() {
+            return refuse(&format!(
+                "a fraction of {fraction} trains on {n_kept} of {} genes; give fractions that train on some and hold out some",
+                genes.len()
+            ));
+        }
+        for repeat in 1..=repeats {
+            let label = format!("{fraction}-{repeat}");
+            let order = shuffled(genes, &format!("{seed} {label}"));
+            folds.push(Fold::new(label, order[n_kept..].to_vec()));
+        }
+    }
+    Ok(folds)
+}
+
+fn refuse<T>(reason: &str) -> Result<T, SweepError> {
+    Err(SweepError::Folds(reason.to_owned()))
+}
+
+/// The genes by the hash of salt and name: an order of chance that does not depend on the other genes.
+fn shuffled(genes: &[String], salt: &str) -> Vec<String> {
+    let mut keyed: Vec<_> = genes
+        .iter()
+        .map(|gene| {
+            (
+                fingerprint_names(&[salt.to_owned(), gene.clone()]),
+                gene.clone(),
+            )
+        })
+        .collect();
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, gene)| gene).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn genes(n: usize) -> Vec<String> {
+        (0..n).map(|i| format!("gene{i:03}")).collect()
+    }
+
+    #[test]
+    fn every_gene_is_held_out_once_in_folds_of_equal_size() {
+        for (n_genes, n) in [(23, 5), (10, 10), (7, 2)] {
+            let genes = genes(n_genes);
+            let folds = k_fold(&genes, n, 42).unwrap();
+            let mut all: Vec<String> = folds.iter().flat_map(|f| f.held_out.clone()).collect();
+            all.sort_unstable();
+            assert_eq!(all, genes);
+            let sizes: BTreeSet<usize> = folds.iter().map(|f| f.held_out.len()).collect();
+            assert!(sizes.len() <= 2 && sizes.last().unwrap() - sizes.first().unwrap() <= 1);
+            assert_eq!(folds, k_fold(&genes, n, 42).unwrap());
+        }
+        assert_ne!(
+            k_fold(&genes(23), 5, 1).unwrap(),
+            k_fold(&genes(23), 5, 2).unwrap()
+        );
+        assert_eq!(leave_one_out(&genes(4)).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn an_ablation_trains_on_the_share_it_names_and_draws_anew() {
+        let genes = genes(40);
+        let folds = ablation(&genes, &[0.25, 0.5], 3, 7).unwrap();
+        let sizes: Vec<usize> = folds.iter().map(|f| f.held_out.len()).collect();
+        assert_eq!(sizes, [30, 30, 30, 20, 20, 20]);
+        assert_eq!(folds[1].label, "0.25-2");
+        assert_ne!(folds[0].held_out, folds[1].held_out);
+    }
+
+    #[test]
+    fn what_leaves_nothing_is_refused() {
+        assert!(leave_one_out(&genes(1)).is_err());
+        assert!(k_fold(&genes(5), 1, 0).is_err() && k_fold(&genes(5), 6, 0).is_err());
+        for fraction in [0.0, 1.0, -0.1, 0.01, f64::NAN] {
+            assert!(
+                ablation(&genes(5), &[fraction], 1, 0).is_err(),
+                "{fraction}"
+            );
+        }
+    }
+}

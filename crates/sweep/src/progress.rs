@@ -1,0 +1,136 @@
+//! How the tasks of a sweep stand, by their records alone.
+
+use crate::{Attempt, Attempts, Cause, Manifest, Results, State, SweepError};
+use std::path::Path;
+
+/// How a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Its result is in place.
+    Done,
+    /// Its newest attempt was at work when it last told; whether it still is, its record cannot say.
+    Running,
+    /// Its newest attempt stopped with its state kept.
+    Stopped,
+    /// Its newest attempt ended by an error.
+    Failed(Cause),
+    /// Nobody has begun it.
+    Waiting,
+}
+
+/// A task and its attempts.
+#[derive(Debug, Clone)]
+pub struct TaskProgress {
+    /// Number of the task.
+    pub task: usize,
+    /// How it stands.
+    pub standing: Standing,
+    /// Attempts so far, by number.
+    pub attempts: Vec<Attempt>,
+}
+
+impl TaskProgress {
+    /// The attempt whose result is in place, else the newest.
+    #[must_use]
+    pub fn decisive(&self) -> Option<&Attempt> {
+        let done = self.attempts.iter().find(|a| a.state == State::Done);
+        match self.standing {
+            Standing::Done => done,
+            _ => self.attempts.last(),
+        }
+    }
+
+    /// Most folds that any attempt has done or kept.
+    #[must_use]
+    pub fn folds_done(&self) -> usize {
+        self.attempts
+            .iter()
+            .map(|a| a.folds.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Seconds of every fold that is done.
+    #[must_use]
+    pub fn seconds_of_folds(&self) -> Vec<f64> {
+        let most = self.attempts.iter().max_by_key(|a| a.folds.len());
+        most.map(|a| a.folds.iter().map(|f| f.seconds).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// How all tasks stand.
+///
+/// # Errors
+/// [`SweepError::Record`] if a record cannot be read.
+pub fn progress_of(folder: &Path, manifest: &Manifest) -> Result<Vec<TaskProgress>, SweepError> {
+    let results = Results::of(folder, manifest);
+    let mut tasks: Vec<TaskProgress> = (0..manifest.n_tasks())
+        .map(|task| TaskProgress {
+            task,
+            standing: Standing::Waiting,
+            attempts: Vec::new(),
+        })
+        .collect();
+    for attempt in Attempts::of(folder).all()? {
+        // A task that the manifest does not have is of no sweep.
+        if let Some(task) = tasks.get_mut(attempt.task) {
+            task.attempts.push(attempt);
+        }
+    }
+    for task in &mut tasks {
+        let in_place = results
+            .as_ref()
+            .is_none_or(|r| r.place(task.task).is_file());
+        let done = task.attempts.iter().any(|a| a.state == State::Done);
+        let Some(newest) = task.attempts.last() else {
+            continue;
+        };
+        task.standing = match newest.state {
+            _ if done && in_place => Standing::Done,
+            State::Running => Standing::Running,
+            State::Stopped => Standing::Stopped,
+            State::Failed => Standing::Failed(newest.cause.unwrap_or(Cause::Unexpected)),
+            // Its shard is gone.
+            State::Done => Standing::Waiting,
+        };
+    }
+    Ok(tasks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::tests::manifest;
+
+    #[test]
+    fn a_task_is_done_only_while_its_shard_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(5, 2);
+        let results = Results::of(folder.path(), &manifest).unwrap();
+        let standing = || -> Vec<Standing> {
+            let tasks = progress_of(folder.path(), &manifest).unwrap();
+            tasks.iter().map(|t| t.standing).collect()
+        };
+        assert_eq!(standing(), [Standing::Waiting; 3]);
+        let mut claim = Attempts::of(folder.path()).claim(2, &manifest).unwrap();
+        assert_eq!(standing()[2], Standing::Running);
+        let values = ndarray::Array3::<f32>::zeros((1, 1, 3));
+        let digest = results.commit(&claim, values.view()).unwrap();
+        let done = claim.tell(|a| {
+            a.state = State::Done;
+            a.shard_sha256 = Some(digest);
+        });
+        done.unwrap();
+        assert_eq!(standing()[2], Standing::Done);
+        std::fs::remove_file(results.place(2)).unwrap();
+        assert_eq!(standing()[2], Standing::Waiting);
+        let mut failed = Attempts::of(folder.path()).claim(0, &manifest).unwrap();
+        let told = failed.tell(|a| {
+            a.state = State::Failed;
+            a.cause = Some(Cause::Memory);
+        });
+        told.unwrap();
+        assert_eq!(standing()[0], Standing::Failed(Cause::Memory));
+    }
+}

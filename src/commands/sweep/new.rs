@@ -1,0 +1,475 @@
+//! `tangram sweep new`: what is to be done, written down once.
+
+use crate::error::CliError;
+use crate::map_inputs::{self, Inputs};
+use crate::map_settings::{MapSettings, Solver};
+use crate::report::{Report, count};
+use crate::values::{at_least_one, positive};
+use crate::{gene_list, interrupt, ranks};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use tangram_core::CellParts;
+use tangram_mapper::operations_of_pass;
+use tangram_store::{Existing, StoreError, fingerprint, write_aside};
+use tangram_sweep::{
+    Fold, Kind, Manifest, Results, RunSpec, Start, SweepError, Work, ablation, k_fold,
+    leave_one_out,
+};
+use toml::Table;
+
+/// Operations on counts that are not zero that a core is taken to do in a second.
+const RATE: f64 = 15e9;
+/// Passes that a training is taken to need: from nothing, from the mapping of all genes, by adam an epoch each.
+const COLD_PASSES: f64 = 70.0;
+const WARM_PASSES: f64 = 25.0;
+
+/// Flags of `tangram sweep new`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct NewArgs {
+    #[command(subcommand)]
+    kind: NewKind,
+}
+
+/// The sweeps there are.
+#[derive(Debug, Subcommand)]
+enum NewKind {
+    /// Leave-one-out: every training gene held out in turn, predicted and scored
+    Loo(LooArgs),
+    /// The training genes in so many parts, each held out in turn
+    Kfold(KfoldArgs),
+    /// Train on a fraction of the genes and score the others, several times
+    Ablation(AblationArgs),
+    /// The same mapping from several seeds, a run each
+    Seeds(SeedsArgs),
+    /// The same cells onto several sections, a run each
+    Sections(SectionsArgs),
+    /// Mappings with settings of their own, a run each
+    List(ListArgs),
+}
+
+/// What every sweep is told.
+#[derive(Debug, Args)]
+struct Shared {
+    #[command(flatten)]
+    settings: MapSettings,
+    /// The folder to write
+    #[arg(long, value_name = "DIR", help_heading = "Sweep")]
+    out: PathBuf,
+    /// A task gets so many folds that it takes at least this long, by an estimate
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = positive, help_heading = "Sweep")]
+    target_minutes: f64,
+    /// Folds of a task [default: by --target-minutes]
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "target_minutes", help_heading = "Sweep")]
+    folds_per_task: Option<usize>,
+}
+
+/// Where folds begin, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum StartChoice {
+    /// From nothing, as `tangram map --hold-out` does: the same bits
+    Cold,
+    /// From the mapping of all genes without the genes held out: faster, the same within the tolerance (mirror only)
+    Warm,
+}
+
+#[derive(Debug, Args)]
+struct LooArgs {
+    #[command(flatten)]
+    shared: Shared,
+    /// Leave out the genes of this list only (one name a line), one at a time
+    #[arg(long, value_name = "FILE", help_heading = "Sweep")]
+    only: Option<PathBuf>,
+    /// Where folds begin
+    #[arg(long, value_enum, default_value_t = StartChoice::Cold, help_heading = "Sweep")]
+    start: StartChoice,
+}
+
+#[derive(Debug, Args)]
+struct KfoldArgs {
+    #[command(flatten)]
+    shared: Shared,
+    /// Number of folds; which genes each holds out follows from --seed
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one, help_heading = "Sweep")]
+    folds: usize,
+    /// Where folds begin
+    #[arg(long, value_enum, default_value_t = StartChoice::Cold, help_heading = "Sweep")]
+    start: StartChoice,
+}
+
+#[derive(Debug, Args)]
+struct AblationArgs {
+    #[command(flatten)]
+    shared: Shared,
+    /// Shares of the genes to train on
+    #[arg(long, value_name = "SHARES", value_delimiter = ',', default_values_t = [0.1, 0.25, 0.5, 0.75, 0.9], help_heading = "Sweep")]
+    fractions: Vec<f64>,
+    /// Trainings for each, on other genes each time
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one, help_heading = "Sweep")]
+    repeats: usize,
+}
+
+#[derive(Debug, Args)]
+struct SeedsArgs {
+    #[command(flatten)]
+    shared: Shared,
+    /// The seeds
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', required = true, value_parser = crate::values::seed, help_heading = "Sweep")]
+    seeds: Vec<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(mut_arg("voxels", |voxels| voxels.required(false).default_value("").hide(true)))]
+struct SectionsArgs {
+    #[command(flatten)]
+    shared: Shared,
+    /// The voxels' file of every section
+    #[arg(value_name = "VOXELS", required = true)]
+    sections: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    shared: Shared,
+    /// A file with a table [NAME] for every mapping: the settings, named like the flags of `map`, in which it differs
+    #[arg(value_name = "FILE.toml")]
+    list: PathBuf,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct NewSummary<'a> {
+    sweep: &'a Path,
+    n_folds: usize,
+    n_tasks: usize,
+    folds_per_task: usize,
+    seconds_per_fold: f64,
+}
+
+/// Writes the folder of a sweep.
+///
+/// # Errors
+/// If an input does not fit, folds cannot be made of its genes, or the folder cannot be written.
+pub fn run(args: NewArgs, report: Report) -> Result<()> {
+    match args.kind {
+        NewKind::Loo(LooArgs {
+            shared,
+            only,
+            start,
+        }) => folds(
+            shared,
+            Kind::LeaveOneOut,
+            start,
+            report,
+            |genes, _| match &only {
+                None => Ok(leave_one_out(genes)?),
+                Some(list) => only_of(list, genes),
+            },
+        ),
+        NewKind::Kfold(KfoldArgs {
+            shared,
+            folds: n,
+            start,
+        }) => folds(shared, Kind::KFold, start, report, |genes, settings| {
+            Ok(k_fold(genes, n, settings.seed)?)
+        }),
+        NewKind::Ablation(AblationArgs {
+            shared,
+            fractions,
+            repeats,
+        }) => {
+            let start = StartChoice::Cold;
+            folds(shared, Kind::Ablation, start, report, |genes, settings| {
+                Ok(ablation(genes, &fractions, repeats, settings.seed)?)
+            })
+        }
+        NewKind::Seeds(SeedsArgs { shared, seeds }) => {
+            let of = |&seed: &u64| {
+                (
+                    format!("seed-{seed}"),
+                    MapSettings {
+                        seed,
+                        ..shared.settings.clone()
+                    },
+                )
+            };
+            let all = seeds.iter().map(of).collect();
+            runs(&shared, Kind::Seeds, all, report)
+        }
+        NewKind::Sections(SectionsArgs { shared, sections }) => {
+            let of = |voxels: &PathBuf| {
+                let name = voxels
+                    .file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                (
+                    name,
+                    MapSettings {
+                        voxels: voxels.clone(),
+                        ..shared.settings.clone()
+                    },
+                )
+            };
+            let all = sections.iter().map(of).collect();
+            runs(&shared, Kind::Sections, all, report)
+        }
+        NewKind::List(ListArgs { shared, list }) => {
+            let all = listed(&list, &shared.settings)?;
+            runs(&shared, Kind::List, all, report)
+        }
+    }
+}
+
+fn usage<T>(text: String) -> Result<T> {
+    Err(CliError::Usage(text).into())
+}
+
+/// A sweep over parts of the genes.
+fn folds(
+    shared: Shared,
+    kind: Kind,
+    start: StartChoice,
+    report: Report,
+    make: impl Fn(&[String], &MapSettings) -> Result<Vec<Fold>>,
+) -> Result<()> {
+    free(&shared.out)?;
+    let settings = shared.settings.clone().resolved()?;
+    if settings.grid.is_some() || settings.init_logits.is_some() {
+        let text = "--grid and --init-logits are for single mappings; a fold is trained by one process, from its own start";
+        return usage(text.to_owned());
+    }
+    if settings.temperature == Some(crate::values::Temperature::Auto) {
+        let text = "--temperature auto would be chosen anew in every fold; choose it with one `tangram map`, then give its number";
+        return usage(text.to_owned());
+    }
+    let start = match (start, settings.solver) {
+        (StartChoice::Warm, Solver::Adam) => {
+            return usage("--start warm: adam has no mapping of all genes to begin from; leave it out, or take --solver mirror".to_owned());
+        }
+        (StartChoice::Warm, _) => Start::Warm,
+        (StartChoice::Cold, _) => Start::Cold,
+    };
+    crate::commands::use_threads(settings.threads());
+    let one = ranks::join(None, settings.reduce)?;
+    let inputs = map_inputs::read(&settings, &one, report)?;
+    let folds = make(&inputs.genes.names, &settings)?;
+    if let Some(fold) = folds
+        .iter()
+        .find(|f| f.held_out.len() >= inputs.genes.names.len())
+    {
+        return usage(format!(
+            "a fold would hold out all {} training genes",
+            fold.held_out.len()
+        ));
+    }
+    let seconds = seconds_of_fold(&inputs, &settings, start);
+    let manifest = Manifest {
+        format: Manifest::FORMAT,
+        kind,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        folds_per_task: shared.pack(seconds, folds.len()),
+        seconds_per_fold: seconds,
+        cells_sha256: inputs.cells.sha256.clone(),
+        voxels_sha256: inputs.voxels.sha256.clone(),
+        n_voxels: inputs.problem.n_voxels(),
+        start,
+        genes: inputs.genes.names.clone(),
+        map: table(&settings)?,
+        work: Work::Folds(folds),
+    };
+    write(&shared.out, &manifest, report)
+}
+
+/// A sweep over settings.
+fn runs(
+    shared: &Shared,
+    kind: Kind,
+    all: Vec<(String, MapSettings)>,
+    report: Report,
+) -> Result<()> {
+    free(&shared.out)?;
+    let mut names = BTreeSet::new();
+    let mut specs = Vec::with_capacity(all.len());
+    for (name, settings) in all {
+        let plain = |c: char| c.is_alphanumeric() || "-_.+=".contains(c);
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return usage(format!(
+                "`{name}` cannot name a run: use letters, digits, - _ . + and ="
+            ));
+        }
+        if !names.insert(name.clone()) {
+            return usage(format!(
+                "two runs would be named `{name}`; give them different names"
+            ));
+        }
+        let settings = settings.resolved().with_context(|| format!("run {name}"))?;
+        for file in [&settings.cells, &settings.voxels] {
+            if !file.exists() {
+                return Err(StoreError::Missing { path: file.clone() })
+                    .context(format!("run {name}"));
+            }
+        }
+        specs.push(RunSpec {
+            name,
+            map: table(&settings)?,
+        });
+    }
+    let (cells, voxels) = (&shared.settings.cells, &shared.settings.voxels);
+    let hash = |path: &Path| match path.exists() {
+        true => fingerprint(path),
+        // Every run has its own.
+        false => Ok(String::new()),
+    };
+    let manifest = Manifest {
+        format: Manifest::FORMAT,
+        kind,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        folds_per_task: shared.folds_per_task.unwrap_or(1),
+        seconds_per_fold: 60.0 * shared.target_minutes,
+        cells_sha256: hash(cells)?,
+        voxels_sha256: hash(voxels)?,
+        n_voxels: 0,
+        start: Start::Cold,
+        genes: Vec::new(),
+        map: table(&shared.settings)?,
+        work: Work::Runs(specs),
+    };
+    write(&shared.out, &manifest, report)
+}
+
+impl Shared {
+    /// Folds of a task.
+    fn pack(&self, seconds: f64, n_folds: usize) -> usize {
+        let by_time = (60.0 * self.target_minutes / seconds).ceil() as usize;
+        self.folds_per_task
+            .unwrap_or(by_time)
+            .clamp(1, n_folds.max(1))
+    }
+}
+
+/// Refuses a folder that is there, before anything is read.
+fn free(out: &Path) -> Result<(), StoreError> {
+    match out.symlink_metadata() {
+        Ok(_) => Err(StoreError::Exists {
+            path: out.to_owned(),
+        }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Leave-one-out over some of the genes.
+fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
+    let wanted = gene_list::read(list)?;
+    let missing = wanted.iter().filter(|g| genes.binary_search(g).is_err());
+    let missing: Vec<&str> = missing.map(String::as_str).collect();
+    if !missing.is_empty() {
+        return Err(CliError::GeneList {
+            path: list.to_owned(),
+            reason: format!(
+                "{} of its genes do not train: {}; take them off the list",
+                missing.len(),
+                crate::error::examples(missing)
+            ),
+        }
+        .into());
+    }
+    let wanted: BTreeSet<String> = wanted.into_iter().collect();
+    let all = leave_one_out(genes)?;
+    Ok(all
+        .into_iter()
+        .filter(|f| wanted.contains(&f.held_out[0]))
+        .collect())
+}
+
+/// The mappings of a list.
+fn listed(path: &Path, base: &MapSettings) -> Result<Vec<(String, MapSettings)>> {
+    let text = std::fs::read_to_string(path).map_err(|e| StoreError::Read {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })?;
+    let wrong = |reason: &str| CliError::Usage(format!("{}: {reason}", path.display()));
+    let list: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| wrong(e.message()))?;
+    if list.is_empty() {
+        return Err(wrong("names no mapping; write a table [NAME] for each").into());
+    }
+    let base = table(base)?;
+    let mut all = Vec::new();
+    for (name, differs) in list {
+        let Some(differs) = differs.as_table() else {
+            return Err(wrong(&format!(
+                "`{name}` stands outside the tables; put it under [NAME]"
+            ))
+            .into());
+        };
+        let mut settings = base.clone();
+        settings.extend(differs.clone());
+        let settings = settings
+            .try_into()
+            .map_err(|e: toml::de::Error| wrong(&format!("[{name}]: {}", e.message())))?;
+        all.push((name, settings));
+    }
+    Ok(all)
+}
+
+fn table(settings: &MapSettings) -> Result<Table> {
+    Ok(Table::try_from(settings)?)
+}
+
+/// Seconds that one fold will take with all threads of the settings, by an estimate.
+fn seconds_of_fold(inputs: &Inputs, settings: &MapSettings, start: Start) -> f64 {
+    let problem = &inputs.problem;
+    let density = problem
+        .cells()
+        .whole()
+        .map_or(0.15, |cells| cells.density());
+    let passes = match (settings.solver, start) {
+        (Solver::Adam, _) => settings.passes() as f64,
+        (_, Start::Cold) => COLD_PASSES,
+        (_, Start::Warm) => WARM_PASSES,
+    };
+    let cores = settings.threads() as f64;
+    passes * operations_of_pass(problem.shares(), density) / (RATE * cores)
+}
+
+fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {
+    interrupt::clean_up(out);
+    write_aside(out, Existing::Refuse, |folder| -> Result<()> {
+        std::fs::create_dir(folder).map_err(|e| StoreError::Write {
+            path: out.to_owned(),
+            reason: e.to_string(),
+        })?;
+        manifest.write(folder)?;
+        match Results::of(folder, manifest) {
+            Some(results) => Ok(results.create()?),
+            None => Ok::<(), SweepError>(()),
+        }?;
+        Ok(())
+    })?;
+    let (n_folds, n_tasks) = (manifest.n_folds(), manifest.n_tasks());
+    let noun = match manifest.work {
+        Work::Folds(_) => "fold",
+        Work::Runs(_) => "run",
+    };
+    report.say(format_args!(
+        "wrote {}: {} in {}, up to {} each, about {} in all on this machine",
+        out.display(),
+        count(n_folds, noun),
+        count(n_tasks, "task"),
+        count(manifest.folds_per_task, noun),
+        crate::report::duration(manifest.seconds_per_fold * n_folds as f64),
+    ))?;
+    report.summary(&NewSummary {
+        sweep: out,
+        n_folds,
+        n_tasks,
+        folds_per_task: manifest.folds_per_task,
+        seconds_per_fold: manifest.seconds_per_fold,
+    })
+}

@@ -1,0 +1,253 @@
+//! `tangram sweep run`: the tasks of a sweep, in this process.
+
+use crate::error::CliError;
+use crate::fold_training::FoldTraining;
+use crate::map_inputs::{self, Inputs};
+use crate::map_settings::MapSettings;
+use crate::progress::Progress;
+use crate::report::{Report, count};
+use crate::task_queue::{Ended, Queue};
+use crate::values::{at_least_one, not_negative, threads};
+use crate::{interrupt, memory, ranks, run_tasks};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tangram_core::CellParts;
+use tangram_mapper::{Keeper, MapError, Snapshot, Wish};
+use tangram_store::fingerprint;
+use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, progress_of};
+
+const LONG_HELP: &str = "\
+A task that is done is left as it is, so the same command can be given again after anything: it goes on with what is missing. SIGTERM and SIGUSR2
+end it with code 75, the folds that are done kept for the next attempt.
+
+Examples:
+  tangram sweep run loo --all
+  tangram sweep run loo --task 3          as the elements of a job array do";
+
+/// Flags of `tangram sweep run`.
+#[derive(Debug, Args)]
+#[command(after_help = LONG_HELP)]
+pub struct RunArgs {
+    /// The folder that `tangram sweep new` wrote
+    #[arg(value_name = "DIR")]
+    sweep: PathBuf,
+    /// Do this task, numbered from 0; may be given several times
+    #[arg(
+        long,
+        value_name = "N",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    task: Vec<usize>,
+    /// Do all tasks
+    #[arg(long)]
+    all: bool,
+    /// Folds that are trained at the same time, each with its share of the threads [default: as many as threads and memory allow]
+    #[arg(long, value_name = "J", value_parser = at_least_one)]
+    jobs: Option<usize>,
+    /// Threads to use [default: one for every core]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Minutes after which the folds that are done are kept, in case the process is killed (0: only when it is asked to stop)
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = not_negative)]
+    checkpoint_minutes: f64,
+    /// What starts each mapping of a sweep over seeds, sections or a list, such as "srun --mpi=pmix" or "mpirun -n 4"
+    #[arg(long, value_name = "COMMAND")]
+    launcher: Option<String>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct RunSummary<'a> {
+    sweep: &'a Path,
+    tasks_asked: usize,
+    tasks_done_before: usize,
+    tasks_done_now: usize,
+    folds_done_now: usize,
+}
+
+/// Does tasks.
+///
+/// # Errors
+/// If an input is not what it was, a fold fails, or results cannot be written; [`MapError::Stopped`] if asked to stop.
+pub fn run(args: &RunArgs, report: Report) -> Result<()> {
+    let manifest = Manifest::read(&args.sweep)?;
+    let n_tasks = manifest.n_tasks();
+    if let Some(&task) = args.task.iter().find(|t| **t >= n_tasks) {
+        let path = args.sweep.clone();
+        return Err(SweepError::NoTask {
+            path,
+            task,
+            n_tasks,
+        }
+        .into());
+    }
+    let asked = |task: usize| args.all || args.task.contains(&task);
+    let progress = progress_of(&args.sweep, &manifest)?;
+    let asked: Vec<_> = progress.into_iter().filter(|t| asked(t.task)).collect();
+    let todo: Vec<usize> = asked
+        .iter()
+        .filter(|t| t.standing != Standing::Done || !is_whole(&args.sweep, &manifest, t))
+        .map(|t| t.task)
+        .collect();
+    let mut summary = RunSummary {
+        sweep: &args.sweep,
+        tasks_asked: asked.len(),
+        tasks_done_before: asked.len() - todo.len(),
+        tasks_done_now: 0,
+        folds_done_now: 0,
+    };
+    if todo.is_empty() {
+        report.say(format_args!("{} done before", count(asked.len(), "task")))?;
+        return report.summary(&summary);
+    }
+    let ended = match &manifest.work {
+        Work::Folds(all) => folds(args, &manifest, all, &todo, report)?,
+        Work::Runs(runs) => run_tasks::run(
+            &args.sweep,
+            &manifest,
+            runs,
+            &todo,
+            args.launcher.as_deref(),
+            report,
+        )?,
+    };
+    (summary.tasks_done_now, summary.folds_done_now) = (ended.tasks, ended.folds);
+    report.say(format_args!(
+        "{} done, {} in all{}",
+        count(ended.tasks, "task"),
+        count(ended.folds, "fold"),
+        match summary.tasks_done_before {
+            0 => String::new(),
+            n => format!("; {} done before", count(n, "task")),
+        },
+    ))?;
+    report.summary(&summary)?;
+    match ended.failure {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+/// Whether the result of a task that is done is what was written.
+fn is_whole(sweep: &Path, manifest: &Manifest, task: &tangram_sweep::TaskProgress) -> bool {
+    let Some(results) = tangram_sweep::Results::of(sweep, manifest) else {
+        return true;
+    };
+    let digest = task.decisive().and_then(|a| a.shard_sha256.as_deref());
+    digest.is_some_and(|digest| tangram_sweep::is_whole(&results.place(task.task), digest))
+}
+
+/// Trains folds of the tasks, several at a time.
+fn folds(
+    args: &RunArgs,
+    manifest: &Manifest,
+    all: &[Fold],
+    todo: &[usize],
+    report: Report,
+) -> Result<Ended> {
+    if args.launcher.is_some() {
+        let text = "--launcher: a fold is trained by this process; leave it out, or make the sweep one over seeds, sections or a list";
+        return Err(CliError::Usage(text.to_owned()).into());
+    }
+    let mut settings: MapSettings = manifest.map.clone().try_into().with_context(|| {
+        let path = args.sweep.join(tangram_sweep::MANIFEST);
+        format!("{}: [map]", path.display())
+    })?;
+    settings.threads = Some(threads(args.threads));
+    crate::commands::use_threads(settings.threads());
+    unchanged(&settings.cells, &manifest.cells_sha256, &args.sweep)?;
+    unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
+    let one = ranks::join(None, settings.reduce)?;
+    let inputs = map_inputs::read(&settings, &one, report)?;
+    if inputs.genes.names != manifest.genes {
+        let path = args.sweep.clone();
+        let reason = "its genes are not those that this program finds in the inputs; was it made by another version?".to_owned();
+        return Err(SweepError::NotASweep { path, reason }.into());
+    }
+    let jobs = jobs(args, &settings, &inputs)?;
+    let each = (settings.threads() / jobs).max(1);
+    interrupt::keeps_state(true);
+    let mut training = FoldTraining::new(&inputs, &settings);
+    if manifest.start == Start::Warm {
+        report.say("learning the mapping of all genes, from which every fold begins")?;
+        training.begin_warm(&mut UntilAsked)?;
+    }
+    let every = (args.checkpoint_minutes > 0.0)
+        .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
+    let queue = Queue::new(&args.sweep, manifest, all, todo, every);
+    let progress = Progress::begin(report, "fold", queue.n_waiting());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((fold, held_out)) = queue.next() {
+                    let trained = training.train(fold, &held_out, each, &mut UntilAsked);
+                    let done = queue.finish(fold, trained);
+                    progress.step(done, String::new);
+                }
+            });
+        }
+    });
+    progress.finish();
+    interrupt::keeps_state(false);
+    if interrupt::stop_asked() {
+        let folds = queue.stop()?;
+        return Err(MapError::Stopped { passes: folds })
+            .with_context(|| format!("{} of this sweep kept", count(folds, "finished fold")));
+    }
+    Ok(queue.ended())
+}
+
+/// Folds at the same time: one for every thread unless memory is short or there are few.
+fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize> {
+    let most = args.jobs.unwrap_or_else(|| settings.threads());
+    let nnz = inputs
+        .problem
+        .cells()
+        .whole()
+        .map(tangram_core::SparseRows::nnz);
+    let needed = map_inputs::needed(settings, inputs.problem.shares(), nnz);
+    let fit = match memory::available() {
+        Some(available) => (available / needed.max(1)) as usize,
+        None => most,
+    };
+    if fit == 0 {
+        let one = ranks::join(None, settings.reduce)?;
+        map_inputs::check_memory(settings, inputs.problem.shares(), &one, nnz)?;
+    }
+    Ok(most.clamp(1, fit.max(1)))
+}
+
+/// Checks that an input is what it was when the sweep was made.
+fn unchanged(path: &Path, sha256: &str, sweep: &Path) -> Result<()> {
+    if fingerprint(path)? == sha256 {
+        return Ok(());
+    }
+    Err(CliError::ChangedInput {
+        path: path.to_owned(),
+        sweep: sweep.to_owned(),
+    }
+    .into())
+}
+
+/// Lets a training go on until the process is asked to stop; keeps nothing of it.
+#[derive(Debug)]
+struct UntilAsked;
+
+impl Keeper for UntilAsked {
+    fn wish(&mut self) -> Wish {
+        match interrupt::stop_asked() {
+            true => Wish::SaveAndStop,
+            false => Wish::GoOn,
+        }
+    }
+
+    fn save(&mut self, _: &Snapshot) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+
+    fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
+}
