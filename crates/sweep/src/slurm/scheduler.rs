@@ -5,6 +5,7 @@ use super::tool::{self, Answer};
 use super::{JobName, Sighting, SlurmError};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -81,8 +82,10 @@ impl Default for Patience {
 }
 
 /// Slurm, by the commands that users have.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Slurm {
+    /// The folder of its commands; without one they are looked for on the PATH.
+    pub commands: Option<PathBuf>,
     /// How long to wait for it.
     pub patience: Patience,
 }
@@ -103,13 +106,19 @@ const REFUSED: &str = "Batch job submission failed";
 impl Slurm {
     fn ask(&self, tool: &str, arguments: &[&str], input: &str) -> Result<String, SlurmError> {
         let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
-        match tool::run(tool, &arguments, input, self.patience.answer)? {
+        match self.run(tool, &arguments, input)? {
             Answer::Well(text) => Ok(text),
             Answer::Ill(reason) | Answer::None(reason) => Err(SlurmError::Failed {
                 tool: tool.to_owned(),
                 reason,
             }),
         }
+    }
+
+    fn run(&self, tool: &str, arguments: &[String], input: &str) -> Result<Answer, SlurmError> {
+        let folder = self.commands.as_deref();
+        let path = folder.map_or_else(|| PathBuf::from(tool), |f| f.join(tool));
+        tool::run(&path, arguments, input, self.patience.answer)
     }
 
     /// The job of a submission, if queue or accounting show it.
@@ -136,7 +145,7 @@ impl Slurm {
 impl Scheduler for Slurm {
     fn submit(&self, name: &JobName, script: &str) -> Result<JobId, SlurmError> {
         let arguments = ["--parsable".to_owned()];
-        let reason = match tool::run("sbatch", &arguments, script, self.patience.answer)? {
+        let reason = match self.run("sbatch", &arguments, script)? {
             Answer::Well(text) => {
                 // JOB, or JOB;CLUSTER; warnings may stand before it.
                 let last = text.trim().lines().last().unwrap_or_default();

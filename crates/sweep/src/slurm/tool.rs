@@ -3,6 +3,7 @@
 use super::SlurmError;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -59,13 +60,13 @@ fn overrides(name: &str) -> bool {
 /// # Errors
 /// [`SlurmError::NoTool`] if it is not there; [`SlurmError::Failed`] if it cannot be run.
 pub(super) fn run(
-    tool: &str,
+    tool: &Path,
     arguments: &[String],
     input: &str,
     patience: Duration,
 ) -> Result<Answer, SlurmError> {
     let failed = |reason: String| SlurmError::Failed {
-        tool: tool.to_owned(),
+        tool: tool.display().to_string(),
         reason,
     };
     let mut command = Command::new(tool);
@@ -89,7 +90,7 @@ pub(super) fn run(
         Ok(child) => child,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             return Err(SlurmError::NoTool {
-                tool: tool.to_owned(),
+                tool: tool.display().to_string(),
             });
         }
         Err(e) => return Err(failed(e.to_string())),
