@@ -209,6 +209,11 @@ impl Profile {
         let own = &self.collect;
         Self {
             partition: own.partition.clone().or_else(|| self.partition.clone()),
+            // Another partition has other nodes.
+            constraint: match own.partition {
+                Some(_) => None,
+                None => self.constraint.clone(),
+            },
             time: own.time.or(self.time),
             memory: own.memory.or(self.memory),
             cpus: own.cpus.unwrap_or(self.cpus),

@@ -42,7 +42,7 @@ pub fn script(job: &Job, profile: &Profile) -> Result<String, SlurmError> {
     let context = context(job, profile)?;
     let template = format!("{}.sbatch.tera", job.kind.name());
     let text = templates()?.render(&template, &context).map_err(defect)?;
-    Ok(text.trim_end().to_owned() + "\n")
+    Ok(text.trim().to_owned() + "\n")
 }
 
 fn templates() -> Result<&'static Tera, SlurmError> {
