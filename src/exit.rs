@@ -95,7 +95,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 SweepError::Folds(_) | SweepError::NoTask { .. } => USAGE,
                 SweepError::Write { .. }
                 | SweepError::Superseded { .. }
-                | SweepError::AtWork { .. } => OUTPUT,
+                | SweepError::AtWork { .. }
+                | SweepError::Submitting { .. } => OUTPUT,
                 _ => INPUT,
             };
         }

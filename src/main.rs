@@ -28,6 +28,7 @@ mod report;
 mod run_directory;
 mod run_tasks;
 mod stored_mapping;
+mod sweep_jobs;
 mod task_queue;
 mod values;
 mod versions;

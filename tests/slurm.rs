@@ -139,7 +139,7 @@ fn stopped(slurm: &Sandbox) {
     succeed(folder, &format!("map --quiet {DATA} {LONG} --out whole"));
     let submit = |flags: &str, out: &str| {
         let line = format!(
-            "submit map --profile sandbox {flags} {DATA} {LONG} --checkpoint-minutes 0.001 --out {out}"
+            "submit map --profile sandbox {flags} {DATA} {LONG} --checkpoint-minutes 0.01 --out {out}"
         );
         (slurm.submit(&line), out.to_owned())
     };

@@ -83,6 +83,22 @@ pub enum Cause {
     Unexpected,
 }
 
+impl Cause {
+    /// In a word or two.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signal => "stopped",
+            Self::Memory => "out of memory",
+            Self::Output => "could not write",
+            Self::Input => "bad input",
+            Self::Usage => "wrong settings",
+            Self::Superseded => "superseded",
+            Self::Unexpected => "unexpected error",
+        }
+    }
+}
+
 /// Who makes an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -154,10 +170,15 @@ impl Who {
         }
     }
 
-    /// Whether it is another process that runs on this machine now.
-    fn is_alive_here(&self) -> bool {
-        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    /// Whether it is of this machine.
+    pub(crate) fn is_here(&self) -> bool {
         self.host == host()
+    }
+
+    /// Whether it is another process that runs on this machine now.
+    pub(crate) fn is_alive_here(&self) -> bool {
+        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+        self.is_here()
             && self.pid != std::process::id()
             && name("self").is_some_and(|own| name(&self.pid.to_string()) == Some(own))
     }
@@ -171,7 +192,8 @@ fn host() -> String {
     }
 }
 
-fn now() -> f64 {
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0.0, |d| d.as_secs_f64())
 }
