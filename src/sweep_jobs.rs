@@ -14,8 +14,8 @@ use tangram_sweep::slurm::{
     SlurmError, TimeLimit, Word, chunks, script,
 };
 use tangram_sweep::{
-    Again, ArrayRecord, JobRecord, Manifest, OpenSubmission, Outlook, Submission, Submissions,
-    TaskProgress, Work, progress_of,
+    Again, ArrayRecord, JobRecord, Manifest, Outlook, Submission, Submissions, TaskProgress, Work,
+    progress_of,
 };
 
 /// MaxArraySize of a cluster that nobody asked, as Slurm has it by default.
@@ -137,34 +137,45 @@ impl Jobs {
         report: Report,
     ) -> Result<SubmitSummary> {
         let slurm = Slurm::default();
-        let rehearsal;
-        let scheduler: &dyn Scheduler = match round.intent {
-            Intent::DryRun => {
-                rehearsal = Rehearsal::new(slurm.max_array_size().unwrap_or(USUAL_ARRAY_SIZE));
-                &rehearsal
-            }
-            _ => &slurm,
-        };
-        let plan = self.plan(tasks, round, scheduler.max_array_size()?)?;
         let mut summary = SubmitSummary {
             tasks: tasks.iter().map(|(task, _)| *task).collect(),
             ..SubmitSummary::default()
         };
-        if round.intent != Intent::Submit {
-            for planned in &plan {
-                let text = script(&planned.job, &planned.profile)?;
-                match round.intent {
-                    Intent::TestOnly => {
-                        let answer = scheduler.test(&text)?;
-                        report.say(format_args!("{}: {answer}", planned.job.name))?;
-                        summary.answers.push(answer);
-                    }
-                    _ => report.say(&text)?,
+        match round.intent {
+            Intent::DryRun => {
+                let size = slurm.max_array_size().unwrap_or(USUAL_ARRAY_SIZE);
+                let rehearsal = Rehearsal::new(size);
+                self.hand_in(self.plan(tasks, round, size)?, &rehearsal, &mut |_, _| {
+                    Ok(())
+                })?;
+                for (_, text) in rehearsal.scripts() {
+                    report.say(&text)?;
+                    summary.scripts.push(text);
                 }
-                summary.scripts.push(text);
             }
-            return Ok(summary);
+            Intent::TestOnly => {
+                for planned in self.plan(tasks, round, slurm.max_array_size()?)? {
+                    let answer = slurm.test(&script(&planned.job, &planned.profile)?)?;
+                    report.say(format_args!("{}: {answer}", planned.job.name))?;
+                    summary.answers.push(answer);
+                }
+            }
+            Intent::Submit => {
+                let plan = self.plan(tasks, round, slurm.max_array_size()?)?;
+                self.submit_plan(plan, round, &slurm, report, &mut summary)?;
+            }
         }
+        Ok(summary)
+    }
+
+    fn submit_plan(
+        &self,
+        plan: Vec<Planned>,
+        round: &Round<'_>,
+        slurm: &Slurm,
+        report: Report,
+        summary: &mut SubmitSummary,
+    ) -> Result<()> {
         let mut record = Submission::new(round.profile_name, round.profile);
         record.arrays = plan.iter().filter_map(Planned::array).collect();
         let collector = plan.iter().find(|p| p.job.kind == Kind::Collect);
@@ -178,20 +189,38 @@ impl Jobs {
             reason: e.to_string(),
         })?;
         let mut open = Submissions::of(&self.sweep).begin(&self.submissions, record)?;
-        let taken = self.submit_all(plan, &mut open, scheduler, report, &mut summary);
+        let taken = self.hand_in(plan, slurm, &mut |job, id| {
+            open.tell(|s| {
+                let arrays = s.arrays.iter_mut().map(|a| &mut a.job);
+                let records = arrays.chain(&mut s.collector);
+                records
+                    .filter(|r| r.name == job.name)
+                    .for_each(|r| r.job = Some(id));
+            })?;
+            summary.jobs.push(id.0);
+            Ok(match &job.kind {
+                Kind::Array(chunk) => report.say(format_args!(
+                    "submitted job {id}: {}, {} at a time",
+                    count(chunk.indices.len(), "task"),
+                    chunk.throttle
+                ))?,
+                _ => report.say(format_args!(
+                    "submitted job {id}, which collects when they have ended"
+                ))?,
+            })
+        });
         open.tell(|s| s.complete = true)?;
         taken?;
-        self.cancel_collectors(scheduler);
-        Ok(summary)
+        self.cancel_collectors(slurm);
+        Ok(())
     }
 
-    fn submit_all(
+    /// Submits jobs one after the other, those that wait with the numbers of those they wait for.
+    fn hand_in(
         &self,
         plan: Vec<Planned>,
-        open: &mut OpenSubmission,
         scheduler: &dyn Scheduler,
-        report: Report,
-        summary: &mut SubmitSummary,
+        took: &mut dyn FnMut(&Job, JobId) -> Result<()>,
     ) -> Result<()> {
         let mut ids: Vec<JobId> = Vec::new();
         for mut planned in plan {
@@ -205,27 +234,7 @@ impl Jobs {
             }
             let id = scheduler.submit(&job.name, &script(job, &planned.profile)?)?;
             ids.push(id);
-            open.tell(|s| {
-                let records = s
-                    .arrays
-                    .iter_mut()
-                    .map(|a| &mut a.job)
-                    .chain(&mut s.collector);
-                records
-                    .filter(|r| r.name == job.name)
-                    .for_each(|r| r.job = Some(id));
-            })?;
-            match &job.kind {
-                Kind::Array(chunk) => report.say(format_args!(
-                    "submitted job {id}: {}, {} at a time",
-                    count(chunk.indices.len(), "task"),
-                    chunk.throttle
-                ))?,
-                _ => report.say(format_args!(
-                    "submitted job {id}, which collects when they have ended"
-                ))?,
-            }
-            summary.jobs.push(id.0);
+            took(job, id)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tangram_core::GeneScore;
 
@@ -192,6 +193,12 @@ fn host() -> String {
     }
 }
 
+/// A number that no other call in this process gets, for names of files that threads write at once.
+pub(crate) fn turn() -> usize {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    TURN.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Seconds since 1970.
 pub(crate) fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -324,9 +331,10 @@ impl Attempts {
     fn write_aside(&self, attempt: &Attempt) -> Result<PathBuf, SweepError> {
         let Who { host, pid, .. } = &attempt.who;
         let (task, number) = (attempt.task, attempt.number);
-        let aside = self
-            .folder
-            .join(format!(".{task:05}.{number}.{host}.{pid}.partial"));
+        let aside = self.folder.join(format!(
+            ".{task:05}.{number}.{host}.{pid}.{}.partial",
+            turn()
+        ));
         let text = serde_json::to_string_pretty(attempt).expect("a record is plain data");
         let write = || {
             let mut file = fs::File::create(&aside)?;

@@ -3,7 +3,7 @@
 //! A submission takes the next number by creating its file, which fails if another process took it; the names of its jobs are written
 //! before Slurm is asked, their numbers after. Nobody but the process that made it writes it.
 
-use crate::attempt::now;
+use crate::attempt::{now, turn};
 use crate::slurm::{JobId, JobName, Memory, Profile, Sighting, TimeLimit};
 use crate::{SweepError, Who};
 use serde::{Deserialize, Serialize};
@@ -206,7 +206,7 @@ impl Submissions {
 
     fn write_aside(&self, submission: &Submission) -> Result<PathBuf, SweepError> {
         let Who { host, pid, .. } = &submission.who;
-        let name = format!(".{:03}.{host}.{pid}.partial", submission.number);
+        let name = format!(".{:03}.{host}.{pid}.{}.partial", submission.number, turn());
         let aside = self.folder.join(name);
         let text = serde_json::to_string_pretty(submission).expect("a record is plain data");
         let write = || {
