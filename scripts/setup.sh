@@ -48,9 +48,10 @@ tangram_has_libclang() {
         || [ -n "$(find "${folders[@]}" -maxdepth 1 -name 'libclang.so*' -print -o -name 'libclang-[0-9]*.so*' -print 2>/dev/null)" ]
 }
 
+# tangram_install_packages LIST: installs what the function LIST says is missing.
 tangram_install_packages() {
-    local missing packages sudo=()
-    missing=$(tangram_missing_packages)
+    local list=$1 missing packages sudo=()
+    missing=$("$list")
     [ -n "$missing" ] || return 0
     mapfile -t packages < <(cut -d '|' -f 1 <<<"$missing")
     if ! command -v apt-get >/dev/null; then
@@ -75,7 +76,7 @@ tangram_install_packages() {
         tangram_stop "apt could not install ${packages[*]}; its message stands above"
         return 1
     fi
-    missing=$(tangram_missing_packages)
+    missing=$("$list")
     [ -z "$missing" ] && return 0
     tangram_say "still missing after apt ran:"
     tangram_list_missing "$missing"
@@ -207,7 +208,7 @@ tangram_assemble_libtorch() (
 # --- all of it -------------------------------------------------------------------------------------------
 
 TANGRAM_SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if ! { tangram_install_packages && tangram_find_rust && tangram_find_libtorch; }; then
+if ! { tangram_install_packages tangram_missing_packages && tangram_find_rust && tangram_find_libtorch; }; then
     # shellcheck disable=SC2317  # `exit` is reached when the file is run instead of sourced
     return 1 2>/dev/null || exit 1
 fi

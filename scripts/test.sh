@@ -8,6 +8,21 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
+tangram_missing_test_packages() {
+    command -v shellcheck >/dev/null || echo "shellcheck|checks our scripts and those of jobs"
+}
+if ! tangram_install_packages tangram_missing_test_packages; then
+    printf 'test.sh: goes on without shellcheck: scripts are only parsed\n' >&2
+    export TANGRAM_NO_SHELLCHECK=1
+fi
+# A real Slurm for tests/slurm.rs; only root can start one. Not by apt-get alone, which would start its services, too.
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    sandbox=$(mktemp -d)
+    SLURM_SANDBOX_DIR=$sandbox bash scripts/slurm-sandbox.sh install
+    rm -rf "$sandbox"
+else
+    printf 'test.sh: the tests on a real Slurm need root and Debian or Ubuntu: they will be skipped\n' >&2
+fi
 TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)
 export TANGRAM_PYTHON
 # mpirun refuses to run as root, which containers are, unless told twice.

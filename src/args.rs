@@ -2,7 +2,7 @@
 
 use crate::commands::{
     DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
-    SweepArgs,
+    SubmitArgs, SweepArgs,
 };
 use crate::{exit, versions};
 use clap::{Args, Parser, Subcommand};
@@ -91,6 +91,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Tell the memory, traffic and time of a mapping on so many ranks, and the best way to share it
     Plan(PlanArgs),
+    /// Have a Slurm cluster do it: `submit map` is `map` as a job
+    Submit(SubmitArgs),
     /// Look whether this machine, and the ranks that were started, can do what a mapping needs
     Doctor(DoctorArgs),
     /// Print the script that lets a shell complete tangram's commands and flags

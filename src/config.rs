@@ -84,6 +84,11 @@ pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
     let Some((name, matches)) = matches.subcommand() else {
         return Ok(typed);
     };
+    // `submit map` has the settings of `map`.
+    let (name, matches) = match matches.subcommand() {
+        Some(inner) if name == "submit" => inner,
+        _ => (name, matches),
+    };
     let Ok(Some(path)) = matches.try_get_one::<PathBuf>("config") else {
         return Ok(typed);
     };
@@ -187,7 +192,10 @@ fn argument(
 /// Whether the person typed this flag, or one that excludes it.
 fn decided(command: &Command, key: &str, typed: &ArgMatches) -> bool {
     let by_hand = |arg: &clap::Arg| {
-        typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+        let id = arg.get_id().as_str();
+        // `submit map` lacks some flags of `map`.
+        typed.try_contains_id(id).is_ok()
+            && typed.value_source(id) == Some(ValueSource::CommandLine)
     };
     let excludes = |a: &clap::Arg, b: &clap::Arg| {
         command

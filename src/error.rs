@@ -173,6 +173,20 @@ pub enum CliError {
         /// What differs.
         difference: String,
     },
+    /// A sweep of which too much failed.
+    #[error(
+        "{sweep}: {n_failed} of {n_tasks} tasks failed for good, more than the failure budget of {budget} allows; nothing was submitted. Mend the cause, then add --retry-failed"
+    )]
+    Hopeless {
+        /// The sweep.
+        sweep: PathBuf,
+        /// Tasks that would fail again.
+        n_failed: usize,
+        /// Of how many.
+        n_tasks: usize,
+        /// Share that may fail.
+        budget: f64,
+    },
     /// Less memory than the mapping needs.
     #[error(
         "mapping {n_cells} cells onto {n_voxels} voxels needs about {needed} of memory, and {available} are free; {remedy}"

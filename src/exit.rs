@@ -8,6 +8,7 @@ use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
 use tangram_mapper::MapError;
 use tangram_store::StoreError;
 use tangram_sweep::SweepError;
+use tangram_sweep::slurm::SlurmError;
 
 /// Asked to stop (Ctrl-C), as shells number it.
 pub const INTERRUPTED: u8 = 130;
@@ -21,6 +22,7 @@ Exit codes:
   3    an input is missing, damaged or does not fit
   4    the output exists already, or cannot be written (permissions, full disk)
   5    not enough memory
+  6    Slurm is not there, did not answer, or did not take a job
   75   stopped by SIGTERM or SIGUSR2 with its state kept: the same command with --resume goes on
   130  stopped by Ctrl-C; nothing half-written stays behind";
 
@@ -33,6 +35,8 @@ pub const INPUT: u8 = 3;
 pub const OUTPUT: u8 = 4;
 /// See [`TABLE`].
 pub const MEMORY: u8 = 5;
+/// See [`TABLE`].
+pub const SLURM: u8 = 6;
 /// See [`TABLE`].
 pub const STOPPED: u8 = 75;
 
@@ -85,7 +89,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 SweepError::Folds(_) | SweepError::NoTask { .. } => USAGE,
                 SweepError::Write { .. }
                 | SweepError::Superseded { .. }
-                | SweepError::AtWork { .. } => OUTPUT,
+                | SweepError::AtWork { .. }
+                | SweepError::Submitting { .. } => OUTPUT,
                 _ => INPUT,
             };
         }
@@ -95,6 +100,16 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 MapError::Keep(_) => OUTPUT,
                 MapError::Stopped { .. } => STOPPED,
                 _ => INPUT,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<SlurmError>() {
+            return match error {
+                SlurmError::UnknownProfile { .. }
+                | SlurmError::UnreadableProfile { .. }
+                | SlurmError::Profile { .. }
+                | SlurmError::Unrepresentable { .. } => USAGE,
+                SlurmError::Template(_) => UNEXPECTED,
+                _ => SLURM,
             };
         }
         if cause.is::<ConfigError>() || cause.is::<TissueError>() {

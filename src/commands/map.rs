@@ -39,6 +39,9 @@ Examples:
   tangram map --cells cells.h5ad --voxels visium_folder --prior obs:n_cells --out run
   tangram map --cells cells.h5ad --voxels voxels.h5ad --hold-out test_genes.txt --epochs 500 --out run";
 
+/// Why many ranks cannot choose a temperature.
+pub const TEMPERATURE_ALONE: &str = "--temperature auto is for one rank; choose on one (a part of the cells will do), then give its number";
+
 /// Flags of `tangram map`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -219,8 +222,10 @@ fn choose_temperature(
         return Ok(Vec::new());
     }
     if ranks.shape().n_ranks() > 1 {
-        let text = "--temperature auto is for one rank; choose on one (a part of the cells will do), then give its number";
-        return agreed(ranks, Err(CliError::Usage(text.to_owned()).into()));
+        return agreed(
+            ranks,
+            Err(CliError::Usage(TEMPERATURE_ALONE.to_owned()).into()),
+        );
     }
     report.say("choosing the temperature by held-out training genes")?;
     let scores = score_temperatures(&inputs.problem, &settings.mirror())

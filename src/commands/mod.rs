@@ -8,6 +8,7 @@ mod plan;
 mod project;
 mod score;
 mod simulate;
+mod submit;
 mod sweep;
 
 pub use doctor::DoctorArgs;
@@ -18,6 +19,7 @@ pub use plan::PlanArgs;
 pub use project::ProjectArgs;
 pub use score::ScoreArgs;
 pub use simulate::SimulateArgs;
+pub use submit::SubmitArgs;
 pub use sweep::SweepArgs;
 
 use crate::args::{Cli, Command};
@@ -41,6 +43,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Sweep(args) => sweep::run(*args, report),
         Command::Inspect(args) => inspect::run(&args, report),
         Command::Plan(args) => plan::run(&args, report),
+        Command::Submit(args) => submit::run(args, report),
         Command::Doctor(args) => doctor::run(&args, report),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tangram_core::GeneScore;
 
@@ -83,6 +84,22 @@ pub enum Cause {
     Unexpected,
 }
 
+impl Cause {
+    /// In a word or two.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signal => "stopped",
+            Self::Memory => "out of memory",
+            Self::Output => "could not write",
+            Self::Input => "bad input",
+            Self::Usage => "wrong settings",
+            Self::Superseded => "superseded",
+            Self::Unexpected => "unexpected error",
+        }
+    }
+}
+
 /// Who makes an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -154,10 +171,15 @@ impl Who {
         }
     }
 
-    /// Whether it is another process that runs on this machine now.
-    fn is_alive_here(&self) -> bool {
-        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    /// Whether it is of this machine.
+    pub(crate) fn is_here(&self) -> bool {
         self.host == host()
+    }
+
+    /// Whether it is another process that runs on this machine now.
+    pub(crate) fn is_alive_here(&self) -> bool {
+        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+        self.is_here()
             && self.pid != std::process::id()
             && name("self").is_some_and(|own| name(&self.pid.to_string()) == Some(own))
     }
@@ -171,7 +193,14 @@ fn host() -> String {
     }
 }
 
-fn now() -> f64 {
+/// A number that no other call in this process gets, for names of files that threads write at once.
+pub(crate) fn turn() -> usize {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    TURN.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0.0, |d| d.as_secs_f64())
 }
@@ -302,9 +331,10 @@ impl Attempts {
     fn write_aside(&self, attempt: &Attempt) -> Result<PathBuf, SweepError> {
         let Who { host, pid, .. } = &attempt.who;
         let (task, number) = (attempt.task, attempt.number);
-        let aside = self
-            .folder
-            .join(format!(".{task:05}.{number}.{host}.{pid}.partial"));
+        let aside = self.folder.join(format!(
+            ".{task:05}.{number}.{host}.{pid}.{}.partial",
+            turn()
+        ));
         let text = serde_json::to_string_pretty(attempt).expect("a record is plain data");
         let write = || {
             let mut file = fs::File::create(&aside)?;

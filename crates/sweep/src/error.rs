@@ -60,6 +60,30 @@ pub enum SweepError {
         /// How long.
         seconds: f64,
     },
+    /// A record of a submission that cannot be read.
+    #[error(
+        "{path}: cannot be read as a record of a submission ({reason}); `squeue` tells whether its jobs are there"
+    )]
+    Submission {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another process submits tasks of the sweep.
+    #[error(
+        "{path}: process {pid} of {host} began to submit tasks of this sweep {seconds:.0} s ago; nothing was submitted: wait for it, then look with `tangram sweep status`"
+    )]
+    Submitting {
+        /// The record of its submission.
+        path: PathBuf,
+        /// Its machine.
+        host: String,
+        /// Its number there.
+        pid: u32,
+        /// How long it is at it.
+        seconds: f64,
+    },
     /// Results that are missing.
     #[error(
         "{path}: {missing} of {n_tasks} tasks are not done ({examples}); `tangram sweep status` tells why, `tangram sweep resume` or `run --all` does them, and --allow-missing collects without them"

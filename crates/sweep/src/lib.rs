@@ -7,6 +7,8 @@
 //! sweep.toml                     the manifest, never changed
 //! attempts/00007.2.json          the second attempt at task 7: who, since when, how far, how it ended
 //! results.zarr/predictions/c/7/… the shard of task 7, put there by one link when it is whole
+//! submissions/002.json          the second submission to a cluster: names and numbers of its jobs
+//! logs/                          what the jobs said
 //! runs/NAME/                     the runs of a sweep over settings, each put there by one rename
 //! ```
 
@@ -14,12 +16,19 @@ mod attempt;
 mod error;
 mod fold;
 mod manifest;
+mod outlook;
 mod progress;
 mod results;
+pub mod slurm;
+mod submission;
 
-pub use attempt::{Attempt, Attempts, Cause, Claim, FoldOutcome, GeneOutcome, Job, State, Who};
+pub use attempt::{
+    Attempt, Attempts, Cause, Claim, FoldOutcome, GeneOutcome, Job as SlurmJob, State, Who,
+};
 pub use error::SweepError;
 pub use fold::{Fold, ablation, k_fold, leave_one_out};
 pub use manifest::{Kind, MANIFEST, Manifest, RunSpec, Start, Work};
+pub use outlook::{Again, Outlook, Why};
 pub use progress::{Standing, TaskProgress, progress_of};
 pub use results::{Results, is_whole};
+pub use submission::{ArrayRecord, JobRecord, OpenSubmission, Submission, Submissions};

@@ -2,7 +2,10 @@
 
 mod collect;
 mod new;
+mod resume;
 mod run;
+mod status;
+mod submit;
 
 use crate::report::Report;
 use anyhow::Result;
@@ -14,7 +17,7 @@ pack of folds that one process does. What is done stays done: `run` can be stopp
 
 Examples:
   tangram sweep new loo --cells cells.h5ad --voxels voxels.h5ad --out loo
-  tangram sweep run loo --all
+  tangram sweep run loo --all            or, on a cluster: tangram sweep submit loo --profile cpu
   tangram sweep collect loo";
 
 /// Flags of `tangram sweep`.
@@ -32,6 +35,12 @@ enum SweepCommand {
     New(Box<new::NewArgs>),
     /// Do it, or one task of it
     Run(run::RunArgs),
+    /// Have a Slurm cluster do it
+    Submit(submit::SubmitArgs),
+    /// Tell what is done, runs, waits, or failed, and why
+    Status(status::StatusArgs),
+    /// Submit again what is missing, each task by the cause of its end
+    Resume(resume::ResumeArgs),
     /// Gather predictions and scores
     Collect(collect::CollectArgs),
 }
@@ -44,6 +53,9 @@ pub fn run(args: SweepArgs, report: Report) -> Result<()> {
     match args.command {
         SweepCommand::New(args) => new::run(*args, report),
         SweepCommand::Run(args) => run::run(&args, report),
+        SweepCommand::Submit(args) => submit::run(&args, report),
+        SweepCommand::Status(args) => status::run(&args, report),
+        SweepCommand::Resume(args) => resume::run(&args, report),
         SweepCommand::Collect(args) => collect::run(&args, report),
     }
 }

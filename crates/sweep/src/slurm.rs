@@ -1,0 +1,31 @@
+//! Jobs on a cluster: profiles of clusters, scripts, and everything that is said to Slurm.
+//!
+//! A [`Job`] and a [`Profile`] give the text of a script, by a pure function, [`script`]. A [`Scheduler`] takes it: [`Slurm`] by the
+//! tools of the command line, [`Rehearsal`] on paper only. Queue and accounting are hints; what is done, a run's folder says.
+
+mod array;
+mod directive;
+mod error;
+mod job;
+mod profile;
+mod profile_file;
+mod quantity;
+mod queue;
+mod rehearsal;
+mod render;
+mod scheduler;
+mod tool;
+mod word;
+
+pub use array::{Chunk, chunks, ranges};
+pub use directive::Directive;
+pub use error::SlurmError;
+pub use job::{Job, JobName, Kind, LogFile};
+pub use profile::{Collect, Container, Launcher, Mail, MailEvent, Profile, StopSignal};
+pub use profile_file::PROFILES;
+pub use quantity::{Memory, TimeLimit};
+pub use queue::{JobState, Sighting};
+pub use rehearsal::Rehearsal;
+pub use render::script;
+pub use scheduler::{JobId, Patience, Scheduler, Slurm};
+pub use word::{VariableName, Word};

@@ -1,0 +1,171 @@
+//! A job, before it is a script.
+
+use super::{Chunk, JobId, SlurmError, Word};
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+
+/// What is to be submitted; what the cluster must know besides stands in its profile.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its name, by which it is found again.
+    pub name: JobName,
+    /// What kind of job.
+    pub kind: Kind,
+    /// Launcher, program and arguments; of an array without `--task`, which its elements add.
+    pub command: Vec<String>,
+    /// Jobs that must have ended before, in whatever way.
+    pub after: Vec<JobId>,
+    /// Nodes not to be used, besides those of the profile.
+    pub exclude: Vec<Word>,
+    /// Where standard output and standard error go.
+    pub log: LogFile,
+    /// Where the command runs.
+    pub directory: PathBuf,
+}
+
+/// Kinds of jobs; each has a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// One mapping.
+    Map,
+    /// Tasks of a sweep.
+    Array(Chunk),
+    /// Puts the results of a sweep together.
+    Collect,
+}
+
+impl Kind {
+    /// Its name in names of jobs and of templates.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Array(_) => "array",
+            Self::Collect => "collect",
+        }
+    }
+}
+
+/// The name of one submission, which no other has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobName(String);
+
+const PREFIX: &str = "tangram-";
+
+impl JobName {
+    /// A new one.
+    #[must_use]
+    pub fn fresh(kind: &Kind) -> Self {
+        // Its keys come from the system's source of chance.
+        let chance = RandomState::new().hash_one(std::process::id());
+        Self(format!("{PREFIX}{}-{:012x}", kind.name(), chance >> 16))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for JobName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if plain && text.starts_with(PREFIX) {
+            Ok(Self(text))
+        } else {
+            Err(format!(
+                "{text:?} is no name that this program gives to jobs"
+            ))
+        }
+    }
+}
+
+impl From<JobName> for String {
+    fn from(name: JobName) -> Self {
+        name.0
+    }
+}
+
+/// Beginning of the name of a job's log; Slurm's numbers and `.log` are added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile(String);
+
+impl LogFile {
+    /// Checks a path that Slurm is to write to.
+    ///
+    /// # Errors
+    /// [`SlurmError::Unrepresentable`] if Slurm would take a part of it for something else.
+    pub fn new(path: &Path) -> Result<Self, SlurmError> {
+        let unrepresentable = |reason: &str| SlurmError::Unrepresentable {
+            what: "log file",
+            value: path.display().to_string(),
+            reason: format!("{reason}; choose another folder for the logs with --logs"),
+        };
+        let Some(text) = path.to_str() else {
+            return Err(unrepresentable("the path is not UTF-8"));
+        };
+        if !path.is_absolute() {
+            return Err(unrepresentable("the path is not absolute"));
+        }
+        // % begins a pattern, \ turns patterns off, " ends the value.
+        if let Some(c) = text
+            .chars()
+            .find(|&c| "%\\\"".contains(c) || c.is_control())
+        {
+            return Err(unrepresentable(&format!(
+                "Slurm does not take {c:?} as it stands"
+            )));
+        }
+        // An old name that sbatch silently replaces, wherever it stands.
+        if text.to_ascii_lowercase().contains("packjob") {
+            return Err(unrepresentable("sbatch replaces `packjob` by `hetjob`"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_another() {
+        let names: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| JobName::fresh(&Kind::Collect)).collect();
+        assert_eq!(names.len(), 1000);
+        let name = names.first().unwrap().clone();
+        assert_eq!(name.as_str().len(), "tangram-collect-".len() + 12);
+        assert_eq!(JobName::try_from(name.to_string()), Ok(name));
+        for bad in ["", "job", "tangram-map-1,x", "tangram-map-$(id)"] {
+            assert!(JobName::try_from(bad.to_owned()).is_err());
+        }
+    }
+
+    #[test]
+    fn paths_that_slurm_reads_otherwise_are_refused() {
+        for good in ["/a/b", "/a b/it's $(id) `id`;#é/x"] {
+            assert!(LogFile::new(Path::new(good)).is_ok(), "{good}");
+        }
+        for bad in ["a/b", "/a%j", "/a\\b", "/a\"b", "/a\nb", "/my-packjobs/x"] {
+            assert!(LogFile::new(Path::new(bad)).is_err(), "{bad}");
+        }
+    }
+}

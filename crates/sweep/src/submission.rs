@@ -1,0 +1,326 @@
+//! What was submitted to a cluster: a small file for each `submit` or `resume`, so that no task is in the queue twice.
+//!
+//! A submission takes the next number by creating its file, which fails if another process took it; the names of its jobs are written
+//! before Slurm is asked, their numbers after. Nobody but the process that made it writes it.
+
+use crate::attempt::{now, turn};
+use crate::slurm::{JobId, JobName, Memory, Profile, Sighting, TimeLimit};
+use crate::{SweepError, Who};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+const FOLDER: &str = "submissions";
+
+/// A submission that another machine has not finished after so many seconds is taken for dead.
+const LONGEST_SECONDS: f64 = 900.0;
+
+/// Jobs that were submitted together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Submission {
+    /// Its number, from 1.
+    pub number: usize,
+    /// The process that made it.
+    pub who: Who,
+    /// When, seconds since 1970.
+    pub began: f64,
+    /// Whether all of it has been said to Slurm.
+    pub complete: bool,
+    /// How the profile was asked for.
+    pub profile_name: String,
+    /// The profile, with what flags said.
+    pub profile: Profile,
+    /// The arrays.
+    pub arrays: Vec<ArrayRecord>,
+    /// The job that collects.
+    pub collector: Option<JobRecord>,
+}
+
+/// A job that was, or may have been, submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct JobRecord {
+    /// Its name.
+    pub name: JobName,
+    /// Its number, once Slurm has told it.
+    pub job: Option<JobId>,
+}
+
+/// An array of tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ArrayRecord {
+    /// The job.
+    #[serde(flatten)]
+    pub job: JobRecord,
+    /// The task of index 0.
+    pub offset: usize,
+    /// Indices, ascending.
+    pub indices: Vec<usize>,
+    /// Limit of each element.
+    pub time: Option<TimeLimit>,
+    /// Memory of a node.
+    pub memory: Option<Memory>,
+}
+
+impl ArrayRecord {
+    /// The index of a task, if it is one of this array.
+    #[must_use]
+    pub fn index_of(&self, task: usize) -> Option<usize> {
+        let index = task.checked_sub(self.offset)?;
+        self.indices.binary_search(&index).ok().map(|_| index)
+    }
+
+    /// What was seen of a task of this array.
+    #[must_use]
+    pub fn sighting<'a>(&self, task: usize, seen: &'a [Sighting]) -> Option<&'a Sighting> {
+        let index = self.index_of(task)?;
+        let of_this = |s: &&Sighting| s.name == self.job.name && s.indices.contains(&index);
+        seen.iter().find(of_this)
+    }
+}
+
+impl Submission {
+    /// One that is to be begun; arrays and collector are still to be named.
+    #[must_use]
+    pub fn new(profile_name: &str, profile: &Profile) -> Self {
+        Self {
+            number: 0,
+            who: Who::here(),
+            began: now(),
+            complete: false,
+            profile_name: profile_name.to_owned(),
+            profile: profile.clone(),
+            arrays: Vec::new(),
+            collector: None,
+        }
+    }
+
+    /// Names of all its jobs.
+    pub fn names(&self) -> impl Iterator<Item = &JobName> {
+        let arrays = self.arrays.iter().map(|a| &a.job);
+        arrays.chain(&self.collector).map(|job| &job.name)
+    }
+
+    /// Seconds since it began.
+    #[must_use]
+    pub fn age(&self) -> f64 {
+        now() - self.began
+    }
+
+    /// Whether its process may still be at it.
+    fn is_at_work(&self) -> bool {
+        !self.complete
+            && match self.who.is_here() {
+                true => self.who.is_alive_here() || self.who.pid == std::process::id(),
+                false => self.age() < LONGEST_SECONDS,
+            }
+    }
+}
+
+/// The submissions of a sweep.
+#[derive(Debug, Clone)]
+pub struct Submissions {
+    folder: PathBuf,
+}
+
+impl Submissions {
+    /// Those of the sweep in `folder`.
+    #[must_use]
+    pub fn of(folder: &Path) -> Self {
+        Self {
+            folder: folder.join(FOLDER),
+        }
+    }
+
+    /// All there are, by number.
+    ///
+    /// # Errors
+    /// [`SweepError::Submission`] if one cannot be read.
+    pub fn all(&self) -> Result<Vec<Submission>, SweepError> {
+        let mut all = Vec::new();
+        for number in 1.. {
+            let path = self.path(number);
+            let text = match fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => {
+                    let reason = error.to_string();
+                    return Err(SweepError::Submission { path, reason });
+                }
+            };
+            let read = serde_json::from_str(&text);
+            all.push(read.map_err(|e| SweepError::Submission {
+                path,
+                reason: e.to_string(),
+            })?);
+        }
+        Ok(all)
+    }
+
+    /// Begins a submission, if no other has begun since `known` were read and none is at work.
+    ///
+    /// # Errors
+    /// [`SweepError::Submitting`], [`SweepError::Write`].
+    pub fn begin(
+        &self,
+        known: &[Submission],
+        mut submission: Submission,
+    ) -> Result<OpenSubmission, SweepError> {
+        let busy = |other: &Submission| SweepError::Submitting {
+            path: self.path(other.number),
+            host: other.who.host.clone(),
+            pid: other.who.pid,
+            seconds: other.age(),
+        };
+        if let Some(other) = known.iter().find(|s| s.is_at_work()) {
+            return Err(busy(other));
+        }
+        fs::create_dir_all(&self.folder).map_err(|e| SweepError::write(&self.folder, &e))?;
+        submission.number = known.len() + 1;
+        let path = self.path(submission.number);
+        let aside = self.write_aside(&submission)?;
+        // A link is made by one process only; the file is whole as soon as it is seen.
+        let made = fs::hard_link(&aside, &path);
+        let removed = fs::remove_file(&aside);
+        match made {
+            Ok(()) => removed.map_err(|e| SweepError::write(&aside, &e))?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let all = self.all()?;
+                let other = all.get(submission.number - 1).unwrap_or(&submission);
+                return Err(busy(other));
+            }
+            Err(error) => return Err(SweepError::write(&path, &error)),
+        }
+        Ok(OpenSubmission {
+            submissions: self.clone(),
+            submission,
+        })
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("{number:03}.json"))
+    }
+
+    fn write_aside(&self, submission: &Submission) -> Result<PathBuf, SweepError> {
+        let Who { host, pid, .. } = &submission.who;
+        let name = format!(".{:03}.{host}.{pid}.{}.partial", submission.number, turn());
+        let aside = self.folder.join(name);
+        let text = serde_json::to_string_pretty(submission).expect("a record is plain data");
+        let write = || {
+            let mut file = fs::File::create(&aside)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(|e| {
+            // What is half-written is of no use; its name says so if it stays.
+            let _ = fs::remove_file(&aside);
+            SweepError::write(&aside, &e)
+        })?;
+        Ok(aside)
+    }
+}
+
+/// A submission of this process.
+#[derive(Debug)]
+pub struct OpenSubmission {
+    submissions: Submissions,
+    submission: Submission,
+}
+
+impl OpenSubmission {
+    /// As it stands.
+    #[must_use]
+    pub fn submission(&self) -> &Submission {
+        &self.submission
+    }
+
+    /// Changes the record.
+    ///
+    /// # Errors
+    /// [`SweepError::Write`]
+    pub fn tell(&mut self, change: impl FnOnce(&mut Submission)) -> Result<(), SweepError> {
+        change(&mut self.submission);
+        let aside = self.submissions.write_aside(&self.submission)?;
+        let path = self.submissions.path(self.submission.number);
+        fs::rename(&aside, &path).map_err(|e| SweepError::write(&path, &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slurm::{JobState, Kind};
+
+    fn submission() -> Submission {
+        let profile = Profile::find("sandbox").unwrap();
+        let mut submission = Submission::new("sandbox", &profile);
+        submission.arrays.push(ArrayRecord {
+            job: JobRecord {
+                name: JobName::fresh(&Kind::Map),
+                job: None,
+            },
+            offset: 11,
+            indices: vec![0, 2, 5],
+            time: profile.time,
+            memory: profile.memory,
+        });
+        submission
+    }
+
+    #[test]
+    fn of_many_at_once_one_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let submissions = Submissions::of(folder.path());
+        let begin = || submissions.begin(&[], submission());
+        let begun: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(begun.iter().filter(|b| b.is_ok()).count(), 1);
+        let refused = begun.into_iter().filter_map(Result::err);
+        assert!(
+            refused
+                .into_iter()
+                .all(|e| matches!(e, SweepError::Submitting { .. }))
+        );
+    }
+
+    #[test]
+    fn the_next_begins_when_the_last_is_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let submissions = Submissions::of(folder.path());
+        let mut first = submissions.begin(&[], submission()).unwrap();
+        let known = submissions.all().unwrap();
+        assert!(submissions.begin(&known, submission()).is_err());
+        first.tell(|s| s.complete = true).unwrap();
+        let known = submissions.all().unwrap();
+        assert_eq!(&known[..], [first.submission().clone()]);
+        let second = submissions.begin(&known, submission()).unwrap();
+        assert_eq!(second.submission().number, 2);
+        // One whose process is gone is in nobody's way.
+        let mut dead = submissions.all().unwrap();
+        dead[1].who.pid = u32::MAX;
+        assert!(submissions.begin(&dead, submission()).is_ok());
+    }
+
+    #[test]
+    fn a_task_is_found_in_its_array() {
+        let array = submission().arrays.remove(0);
+        assert_eq!(
+            [11, 12, 13, 16, 17, 3].map(|t| array.index_of(t)),
+            [Some(0), None, Some(2), Some(5), None, None]
+        );
+        let seen = Sighting {
+            name: array.job.name.clone(),
+            job: JobId(7),
+            indices: vec![2],
+            state: JobState::Running,
+            place: "vn1".into(),
+        };
+        let seen = [seen];
+        assert!(array.sighting(13, &seen).is_some() && array.sighting(16, &seen).is_none());
+    }
+}

@@ -1,0 +1,193 @@
+//! `tangram submit`: has a cluster do what a command would do here.
+
+use crate::commands::map::TEMPERATURE_ALONE;
+use crate::error::CliError;
+use crate::job_flags::{Intent, JobFlags, path_text, this_program};
+use crate::map_settings::MapSettings;
+use crate::report::Report;
+use crate::values::{Temperature, not_negative};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use tangram_store::{Dataset, StoreError};
+use tangram_sweep::slurm::{Job, JobName, Kind, Profile, Scheduler, Slurm, script};
+use toml::{Table, Value};
+
+const EXAMPLES: &str = "\
+The job runs `tangram map … --resume`: when its time is nearly up, or it is preempted, it keeps its state and goes on in the queue.
+
+Examples:
+  tangram submit map --profile cpu --cells cells.h5ad --voxels voxels.h5ad --out run --dry-run
+  tangram submit map --profile my.toml --ranks 8 --nodes 2 --time 2:00:00 --cells cells.zarr --voxels voxels.h5ad --out run";
+
+/// Flags of `tangram submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    #[command(subcommand)]
+    what: SubmitCommand,
+}
+
+/// What can be submitted.
+#[derive(Debug, Subcommand)]
+enum SubmitCommand {
+    /// Learn where every cell sits, as a job on one node or many
+    Map(Box<SubmitMapArgs>),
+}
+
+/// Flags of `tangram submit map`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+struct SubmitMapArgs {
+    #[command(flatten)]
+    job: JobFlags,
+    #[command(flatten)]
+    settings: MapSettings,
+    /// The folder to write
+    #[arg(long, value_name = "RUN", help_heading = "Output")]
+    out: PathBuf,
+    /// Minutes between checkpoints (0: none but when the job is asked to stop)
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = not_negative, help_heading = "Output")]
+    checkpoint_minutes: f64,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct SubmitSummary<'a> {
+    name: &'a JobName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
+    log: String,
+    script: &'a str,
+}
+
+/// Submits.
+///
+/// # Errors
+/// If what is to be run would fail at once, or Slurm does not take it.
+pub fn run(args: SubmitArgs, report: Report) -> Result<()> {
+    match args.what {
+        SubmitCommand::Map(args) => submit_map(&args, report),
+    }
+}
+
+fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
+    let profile = args.job.profile()?;
+    let settings = settings(args, &profile)?;
+    let out = std::path::absolute(&args.out).with_context(|| args.out.display().to_string())?;
+    check_output(&out)?;
+    check_inputs(&settings)?;
+
+    let kind = Kind::Map;
+    let mut command = profile.launch(&this_program()?);
+    command.push("map".to_owned());
+    command.extend(flags(&settings)?);
+    command.push(format!("--out={}", path_text(&out)?));
+    command.push(format!("--checkpoint-minutes={}", args.checkpoint_minutes));
+    command.push("--resume".to_owned());
+    let job = Job {
+        name: JobName::fresh(&kind),
+        kind,
+        command,
+        after: Vec::new(),
+        exclude: Vec::new(),
+        log: args.job.log(&out)?,
+        directory: std::env::current_dir().context("the current folder")?,
+    };
+    let text = script(&job, &profile)?;
+    let slurm = Slurm::default();
+    let mut summary = SubmitSummary {
+        name: &job.name,
+        job: None,
+        answer: None,
+        log: format!("{}.%j.log", job.log.as_str()),
+        script: &text,
+    };
+    match args.job.intent() {
+        Intent::DryRun => report.say(text.trim_end())?,
+        Intent::TestOnly => {
+            let answer = slurm.test(&text)?;
+            report.say(&answer)?;
+            summary.answer = Some(answer);
+        }
+        Intent::Submit => {
+            let id = slurm.submit(&job.name, &text)?;
+            summary.job = Some(id.0);
+            summary.log = summary.log.replace("%j", &id.to_string());
+            report.say(format_args!(
+                "submitted job {id} ({}), its log: {}",
+                job.name, summary.log
+            ))?;
+        }
+    }
+    report.summary(&summary)
+}
+
+/// The settings of the mapping, for the ranks of the profile.
+fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
+    let mut settings = args.settings.clone();
+    // Not the cores of the machine where it is submitted.
+    settings.threads.get_or_insert(profile.cpus.get());
+    let settings = settings.resolved()?;
+    let n_ranks = profile.ranks.get();
+    if let Some(grid) = settings.grid.filter(|grid| grid.n_ranks() != n_ranks) {
+        let text = format!(
+            "--grid {grid} is for {} ranks, the job has {n_ranks}: give --ranks {}, or leave the grid out",
+            grid.n_ranks(),
+            grid.n_ranks()
+        );
+        return Err(CliError::Usage(text).into());
+    }
+    if n_ranks > 1 && settings.temperature == Some(Temperature::Auto) {
+        return Err(CliError::Usage(TEMPERATURE_ALONE.to_owned()).into());
+    }
+    Ok(settings)
+}
+
+/// What the job would find out only when its turn has come.
+fn check_inputs(settings: &MapSettings) -> Result<()> {
+    for path in [&settings.cells, &settings.voxels] {
+        Dataset::open(path)?;
+    }
+    let files = [&settings.genes, &settings.hold_out, &settings.init_logits];
+    match files.into_iter().flatten().find(|path| !path.is_file()) {
+        Some(path) => Err(StoreError::Missing { path: path.clone() }.into()),
+        None => Ok(()),
+    }
+}
+
+fn check_output(out: &Path) -> Result<()> {
+    let path = out.to_owned();
+    if out.symlink_metadata().is_ok() {
+        return Err(StoreError::Exists { path }.into());
+    }
+    match out.parent() {
+        Some(folder) if folder.is_dir() => Ok(()),
+        folder => {
+            let folder = folder.unwrap_or(out).display();
+            let reason = format!("the folder {folder} does not exist");
+            Err(StoreError::Write { path, reason }.into())
+        }
+    }
+}
+
+/// Settings as the flags of `tangram map`; keys are named like the flags.
+fn flags(settings: &MapSettings) -> Result<Vec<String>> {
+    for path in [
+        Some(&settings.cells),
+        Some(&settings.voxels),
+        settings.genes.as_ref(),
+        settings.hold_out.as_ref(),
+        settings.init_logits.as_ref(),
+    ] {
+        path.map(|p| path_text(p)).transpose()?;
+    }
+    let table = Table::try_from(settings).context("the settings as flags")?;
+    let flag = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => format!("--{key}={text}"),
+        other => format!("--{key}={other}"),
+    };
+    Ok(table.iter().map(flag).collect())
+}

@@ -1,0 +1,155 @@
+//! `tangram sweep resume`: submits what is missing, each task by the cause of its end.
+
+use crate::error::CliError;
+use crate::job_flags::Intent;
+use crate::report::{Report, count};
+use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
+use crate::values::at_least_one;
+use anyhow::Result;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use tangram_sweep::slurm::{Profile, Slurm};
+use tangram_sweep::{Again, Outlook};
+
+const LONG_HELP: &str = "\
+Only what is neither done nor in the queue is submitted, as new arrays:
+  preempted, cancelled, stopped        again
+  its node failed                      again, on other nodes
+  out of time, with folds done         again
+  out of time, without                 again, with twice the time
+  out of memory                        again, with half as much more
+  any other error                      again, once: the same error twice ends it
+
+When more tasks than the profile's failure-budget have ended for good, nothing is submitted: mend the cause, then add --retry-failed.
+
+Examples:
+  tangram sweep status loo
+  tangram sweep resume loo";
+
+/// Flags of `tangram sweep resume`.
+#[derive(Debug, Args)]
+#[command(after_help = LONG_HELP)]
+pub struct ResumeArgs {
+    /// The folder that `tangram sweep new` wrote
+    #[arg(value_name = "DIR")]
+    sweep: PathBuf,
+    /// Another profile than that of the last submission
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// At most so many tasks at a time [default: by the profile]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    throttle: Option<usize>,
+    /// Submit also the tasks that had the same error twice, and do not count failures
+    #[arg(long)]
+    retry_failed: bool,
+    /// Print the scripts and submit nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Ask Slurm when the jobs would start, and submit nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    test_only: bool,
+}
+
+/// Submits again.
+///
+/// # Errors
+/// If nothing was submitted before, too much failed, another process submits, or Slurm does not answer or refuses.
+pub fn run(args: &ResumeArgs, report: Report) -> Result<()> {
+    let jobs = Jobs::read(&args.sweep, &Slurm::default(), Ask::Needed)?;
+    let (name, profile) = profile(args, &jobs)?;
+    let outlooks = jobs.outlooks();
+    let hopeless: Vec<(usize, String)> = outlooks
+        .iter()
+        .enumerate()
+        .filter_map(|(task, outlook)| match outlook {
+            Outlook::Hopeless(why) => Some((task, why.clone())),
+            _ => None,
+        })
+        .collect();
+    for (task, why) in &hopeless {
+        report.warn(format_args!("task {task}: {why}"));
+    }
+    let n_tasks = outlooks.len();
+    let too_many = hopeless.len() as f64 > profile.failure_budget * n_tasks as f64;
+    if too_many && !args.retry_failed {
+        return Err(CliError::Hopeless {
+            sweep: args.sweep.clone(),
+            n_failed: hopeless.len(),
+            n_tasks,
+            budget: profile.failure_budget,
+        }
+        .into());
+    }
+    let again = |(task, outlook): (usize, &'_ Outlook)| -> Option<(usize, Option<Again>)> {
+        match outlook {
+            Outlook::Fresh => Some((task, None)),
+            Outlook::Again(again) => Some((task, Some(again.clone()))),
+            Outlook::Hopeless(_) if args.retry_failed => Some((task, None)),
+            _ => None,
+        }
+    };
+    let tasks: Vec<(usize, Option<Again>)> =
+        outlooks.iter().enumerate().filter_map(again).collect();
+    if tasks.is_empty() {
+        let queued = outlooks
+            .iter()
+            .filter(|o| matches!(o, Outlook::Queued(_)))
+            .count();
+        let done = outlooks.iter().filter(|o| **o == Outlook::Done).count();
+        report.say(format_args!(
+            "nothing to submit: {done} of {} done, {queued} in the queue",
+            count(n_tasks, "task")
+        ))?;
+        return report.summary(&SubmitSummary {
+            hopeless,
+            ..SubmitSummary::default()
+        });
+    }
+    let mut causes: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, again) in &tasks {
+        let why = again
+            .as_ref()
+            .map_or("not begun".to_owned(), |a| a.why.to_string());
+        *causes.entry(why).or_default() += 1;
+    }
+    for (why, n) in &causes {
+        report.say(format_args!("{} again: {why}", count(*n, "task")))?;
+    }
+    let round = Round {
+        profile: &profile,
+        profile_name: &name,
+        throttle: args
+            .throttle
+            .and_then(NonZeroUsize::new)
+            .unwrap_or(profile.throttle),
+        intent: match (args.dry_run, args.test_only) {
+            (true, _) => Intent::DryRun,
+            (_, true) => Intent::TestOnly,
+            _ => Intent::Submit,
+        },
+    };
+    let tasks: Vec<_> = tasks
+        .iter()
+        .map(|(task, again)| (*task, again.as_ref()))
+        .collect();
+    let mut summary = jobs.submit(&tasks, &round, report)?;
+    summary.hopeless = hopeless;
+    report.summary(&summary)
+}
+
+/// The profile asked for, or that of the last submission.
+fn profile(args: &ResumeArgs, jobs: &Jobs) -> Result<(String, Profile)> {
+    match (&args.profile, jobs.submissions().last()) {
+        (Some(name), _) => Ok((name.clone(), Profile::find(name)?)),
+        (None, Some(last)) => Ok((last.profile_name.clone(), last.profile.clone())),
+        (None, None) => {
+            let text = format!(
+                "{}: nothing of it was submitted before; begin with `tangram sweep submit --profile NAME`, or give --profile here",
+                args.sweep.display()
+            );
+            Err(CliError::Usage(text).into())
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Flags of every command that submits jobs.
+
+use crate::error::CliError;
+use crate::values::at_least_one;
+use anyhow::{Context, Result};
+use clap::Args;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use tangram_sweep::slurm::{LogFile, Memory, Profile, TimeLimit};
+
+const JOB: &str = "The job";
+
+/// What is asked of the cluster.
+#[derive(Debug, Args)]
+pub struct JobFlags {
+    /// How jobs are submitted on this cluster: cpu, gpu, sandbox, the NAME of a file
+    /// ~/.config/tangram/clusters/NAME.toml, or a file that ends in .toml; configs/clusters/cpu.toml explains the fields
+    #[arg(long, value_name = "PROFILE", help_heading = JOB)]
+    pub profile: String,
+    /// MPI ranks of one mapping [default: by the profile]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = JOB)]
+    ranks: Option<usize>,
+    /// Nodes for them [default: by the profile]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = JOB)]
+    nodes: Option<usize>,
+    /// Time limit of a job, [DAYS-]HOURS:MINUTES:SECONDS [default: by the profile]
+    #[arg(long, value_name = "TIME", help_heading = JOB)]
+    time: Option<TimeLimit>,
+    /// Memory of a node, such as 16G [default: by the profile]
+    #[arg(long, value_name = "SIZE", help_heading = JOB)]
+    memory: Option<Memory>,
+    /// The folder for the logs of jobs
+    #[arg(long, value_name = "DIR", help_heading = JOB)]
+    logs: Option<PathBuf>,
+    /// Print the scripts and submit nothing
+    #[arg(long, help_heading = JOB)]
+    dry_run: bool,
+    /// Ask Slurm when the jobs would start, and submit nothing
+    #[arg(long, conflicts_with = "dry_run", help_heading = JOB)]
+    test_only: bool,
+}
+
+/// Whether anything is to be submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// It is.
+    Submit,
+    /// The scripts are to be shown.
+    DryRun,
+    /// Slurm is to be asked.
+    TestOnly,
+}
+
+impl JobFlags {
+    /// What is to happen.
+    pub fn intent(&self) -> Intent {
+        match (self.dry_run, self.test_only) {
+            (true, _) => Intent::DryRun,
+            (_, true) => Intent::TestOnly,
+            _ => Intent::Submit,
+        }
+    }
+
+    /// The profile, with what the flags say instead.
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not fit together.
+    pub fn profile(&self) -> Result<Profile> {
+        let mut profile = Profile::find(&self.profile)?;
+        let number = |flag: Option<usize>| flag.and_then(NonZeroUsize::new);
+        profile.ranks = number(self.ranks).unwrap_or(profile.ranks);
+        profile.nodes = number(self.nodes).unwrap_or(profile.nodes);
+        profile.time = self.time.or(profile.time);
+        profile.memory = self.memory.or(profile.memory);
+        Ok(profile.checked(&self.profile)?)
+    }
+
+    /// The log of a job: beside a file or folder unless another folder was given for logs, which is made.
+    ///
+    /// * `beside`: absolute
+    ///
+    /// # Errors
+    /// If Slurm cannot write there.
+    pub fn log(&self, beside: &Path) -> Result<LogFile> {
+        let Some(folder) = &self.logs else {
+            return Ok(LogFile::new(beside)?);
+        };
+        let folder = std::path::absolute(folder).with_context(|| folder.display().to_string())?;
+        let name = beside.file_name().unwrap_or_default();
+        let log = LogFile::new(&folder.join(name))?;
+        if self.intent() == Intent::Submit {
+            // Slurm makes no folders: a job whose log cannot be opened fails without a word.
+            std::fs::create_dir_all(&folder).map_err(|e| tangram_store::StoreError::Write {
+                path: folder.clone(),
+                reason: e.to_string(),
+            })?;
+        }
+        Ok(log)
+    }
+}
+
+/// The program that jobs are to run: this one.
+///
+/// # Errors
+/// [`CliError::Usage`] if its path cannot stand in a script.
+pub fn this_program() -> Result<String> {
+    let path = std::env::current_exe().context("where this program is")?;
+    path_text(&path)
+}
+
+/// A path as text.
+///
+/// # Errors
+/// [`CliError::Usage`] if it is not UTF-8.
+pub fn path_text(path: &Path) -> Result<String> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        let text = format!(
+            "{}: the path is not UTF-8, which scripts of jobs must be; rename it",
+            path.display()
+        );
+        CliError::Usage(text).into()
+    })
+}
