@@ -491,6 +491,24 @@ fn seeds_sections_and_lists_are_runs_of_their_own() {
 }
 
 #[test]
+fn settings_of_map_come_from_a_file() {
+    let (folder, _keep) = folder();
+    let text = "[map]\ncells = '../tissue/cells.h5ad'\nvoxels = '../tissue/spots.h5ad'\nlambda-g2 = 3\nout = 'run'\n";
+    fs::write(folder.join("my.toml"), text).unwrap();
+    let voxels = "--voxels ../tissue/voxels.h5ad";
+    succeed(
+        &folder,
+        &format!("sweep new kfold --config my.toml {voxels} --folds 2 --out cv"),
+    );
+    let map = Manifest::read(&folder.join("cv")).unwrap().map;
+    assert_eq!(map["lambda-g2"].as_float(), Some(3.0));
+    assert!(
+        map["voxels"].as_str().unwrap().ends_with("voxels.h5ad"),
+        "flags win"
+    );
+}
+
+#[test]
 fn a_run_that_fails_is_told_and_the_others_go_on() {
     let (folder, _keep) = folder();
     fs::write(
