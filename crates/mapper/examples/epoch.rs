@@ -1,7 +1,7 @@
 //! Seconds per epoch of Adam on random sparse expression: `epoch CELLS VOXELS GENES EPOCHS PRECISION [DENSITY] [THREADS]`.
 
 use tangram_core::{DensityPrior, Objective, SparseRows};
-use tangram_mapper::{AdamSettings, InitialLogits, Precision, Problem, train_adam};
+use tangram_mapper::{AdamSettings, Engine, InitialLogits, Precision, Problem, train_adam};
 
 /// A matrix with about `density` of its entries non-zero, from a linear congruential generator.
 fn random(rows: usize, columns: usize, density: f64, mut seed: u64) -> SparseRows {
@@ -59,6 +59,7 @@ fn main() {
         threads: number(6, 2),
         precision,
         tolerance: 0.0,
+        engine: Engine::Native,
     };
     let trained =
         train_adam(&problem, &settings, InitialLogits::Random, &mut |_| ()).expect("trains");

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use tangram_comm::{Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
-    AdamBegin, AdamSettings, InitialLogits, NoKeeper, Precision, Problem, Trained, train_adam,
-    train_adam_part,
+    AdamBegin, AdamSettings, Engine, InitialLogits, NoKeeper, Precision, Problem, Trained,
+    train_adam, train_adam_part,
 };
 
 struct Fixture {
@@ -107,6 +107,7 @@ impl Fixture {
             threads: 2,
             precision,
             tolerance: 0.0,
+            engine: Engine::Native,
         }
     }
 }
