@@ -60,8 +60,12 @@ impl<'a, T: Real> DeviceAdam<'a, T> {
         let plan = PassPlan::of_device(false, settings.objective, settings.precision);
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let (n_genes, n_voxels) = (shares.genes.len(), shares.voxels.len());
-        let mut products =
-            DeviceProducts::<T>::new(engine, settings.precision, (n_genes, n_voxels))?;
+        let mut products = DeviceProducts::<T>::new(
+            engine,
+            settings.precision,
+            settings.threads,
+            (n_genes, n_voxels),
+        )?;
         let resumed = match begin {
             AdamBegin::At(initial) => {
                 initial.check(shares)?;

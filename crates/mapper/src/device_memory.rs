@@ -36,19 +36,18 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Of a rank's share, in the room there is.
-    ///
-    /// * `room`: bytes that may be taken
-    /// * `block`: bytes of a block of logits, if they are given
+    /// Of a rank's share on a device with so many bytes for it.
     ///
     /// # Errors
-    /// The bytes needed at least, if there is less room.
-    pub fn plan(
-        shares: &Shares,
-        plan: &PassPlan,
-        room: u64,
-        block: Option<u64>,
-    ) -> Result<Self, u64> {
+    /// The bytes needed at least, if it has fewer.
+    pub fn of_rank(shares: &Shares, plan: &PassPlan, memory: u64) -> Result<Self, u64> {
+        let room = memory.saturating_sub(CONTEXT);
+        Self::plan(shares, plan, room, None).map_err(|least| CONTEXT + least)
+    }
+
+    /// * `room`: bytes that may be taken
+    /// * `block`: bytes of a block of logits, if they are given
+    fn plan(shares: &Shares, plan: &PassPlan, room: u64, block: Option<u64>) -> Result<Self, u64> {
         let padded = |n: usize| n.next_multiple_of(PADDED) as u64;
         let (voxels, genes) = (padded(shares.voxels.len()), padded(shares.genes.len() + 1));
         let cells = shares.cells.len() as u64;

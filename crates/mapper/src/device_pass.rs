@@ -44,7 +44,7 @@ impl<T: Real> DevicePass<T> {
         let plan = PassPlan::of_device(true, settings.objective, settings.precision);
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let size = (ranks.shares.genes.len(), ranks.shares.voxels.len());
-        let products = DeviceProducts::new(engine, settings.precision, size)?;
+        let products = DeviceProducts::new(engine, settings.precision, settings.threads, size)?;
         let softmax = Softmax::of(settings.objective.entropy, ranks);
         // Rows that are exchanged, or whose logarithms are summed, are not of 16 bits.
         let kind = match softmax {

@@ -45,15 +45,18 @@ enum SumOf16Bits {
 }
 
 impl<T: Real> DeviceProducts<T> {
-    /// * `shares`: number of this rank's genes and voxels
+    /// * `threads`: of libtorch, where the device is the cores
+    /// * the number of this rank's genes, and of its voxels
     pub(crate) fn new(
         engine: &TorchEngine,
         precision: Precision,
+        threads: usize,
         (n_genes, n_voxels): (usize, usize),
     ) -> Result<Self, MapError> {
         let n_genes = n_genes + 1;
         let device = engine.device.into();
         allow_tf32(precision);
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         let product = match precision {
             Precision::Bf16 => Kind::BFloat16,
             _ => T::KIND,

@@ -120,6 +120,11 @@ pub enum MapError {
         /// Bytes that may be used.
         available: u64,
     },
+    /// A device whose memory was gone in the midst of it.
+    #[error(
+        "the device's memory ran out, which other processes may use as well; allow this one less of it"
+    )]
+    DeviceFull,
     /// libtorch failed.
     #[error("libtorch failed on the device: {}", .0.lines().next().unwrap_or("no reason given"))]
     Torch(String),
@@ -135,7 +140,11 @@ pub enum MapError {
 
 impl From<tch::TchError> for MapError {
     fn from(error: tch::TchError) -> Self {
-        Self::Torch(error.to_string())
+        let text = error.to_string();
+        match text.contains("out of memory") {
+            true => Self::DeviceFull,
+            false => Self::Torch(text),
+        }
     }
 }
 
