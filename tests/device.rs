@@ -135,3 +135,42 @@ fn the_doctor_tells_of_gpus() {
         "{line}"
     );
 }
+
+/// Two processes of one mapping.
+#[cfg(feature = "mpi")]
+fn on_two_ranks(arguments: &str, grid: &str) -> std::process::Output {
+    program::without_locks(std::process::Command::new("mpirun"))
+        .current_dir(tissue())
+        .args(["--oversubscribe", "--bind-to", "none", "-n", "2"])
+        .env("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
+        .arg(env!("CARGO_BIN_EXE_tangram"))
+        .args(arguments.split_whitespace())
+        .args(["--grid", grid])
+        .output()
+        .unwrap()
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn processes_share_a_mapping_on_devices() {
+    let map = format!("{MAP} --epochs 12 --precision f64");
+    succeed(tissue(), &format!("{map} --out alone"));
+    for grid in ["2x1x1", "1x2x1", "1x1x2"] {
+        let out = format!("torch-{grid}");
+        let output = on_two_ranks(&format!("{map} --device torch-cpu --out {out}"), grid);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{grid}: {errors}");
+        let (alone, together) = (losses("alone"), losses(&out));
+        assert_eq!(alone.len(), together.len(), "{grid}");
+        for (a, b) in alone.iter().zip(&together) {
+            assert!((a - b).abs() < 1e-8, "{grid}: {a} {b}");
+        }
+    }
+    if !has_gpu() {
+        let output = on_two_ranks(&format!("{MAP} --device cuda --out none"), "2x1x1");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert_eq!(errors.matches("error:").count(), 1, "{errors}");
+        assert!(errors.contains("without CUDA"), "{errors}");
+    }
+}

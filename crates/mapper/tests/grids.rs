@@ -336,6 +336,7 @@ fn a_pass_exchanges_what_was_predicted() {
                     asks_for_rest: mirror && temperature,
                     precision: Precision::F32,
                     reduce,
+                    on_device: false,
                 };
                 // Whether the loss is at rest is asked from the eleventh pass on.
                 let found = counted(&problem, &plan, shape, 12);
