@@ -223,7 +223,10 @@ fn candidates(args: &PlanArgs, rates: Rates) -> Vec<Candidate> {
             Some(_) => operations_of_pass(&shares, 1.0) / assumed_of_gpu(args.precision),
         };
         // Row by row exchanges come with every super-block.
-        let blocks = super_blocks(&shares, args.precision.into()) as f64;
+        let blocks = match &on_gpu {
+            Some(Ok(memory)) => shares.cells.len().div_ceil(memory.cells_per_block) as f64,
+            _ => super_blocks(&shares, args.precision.into()) as f64,
+        };
         let times = |ranks: usize, each: f64| if ranks > 1 { each } else { 0.0 };
         let sums = times(shape.genes, blocks) + times(shape.voxels, 3.0 * blocks) + 20.0;
         let volume: u64 = bytes.iter().map(|(_, bytes)| bytes).sum();

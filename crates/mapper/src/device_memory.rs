@@ -89,7 +89,9 @@ impl DeviceMemory {
         // S stays if a block as large as is wanted fits beside it.
         let resident = expression + asked * of_cell <= left;
         let expression = if resident { expression } else { 0 };
-        let cells_per_block = asked.min((left - expression) / of_cell).max(1);
+        let most = asked.min((left - expression) / of_cell).max(1);
+        let eights = most - most % PADDED as u64;
+        let cells_per_block = if eights > 0 { eights } else { most };
         Ok(Self {
             factors,
             state,
@@ -194,6 +196,6 @@ mod tests {
             DeviceMemory::plan(&shares, &plan(true, Precision::Bf16), 80 * GB, None).unwrap();
         assert_eq!(half.expression * 2, ample.expression);
         let given = DeviceMemory::plan(&shares, &mirror, 80 * GB, Some(4_000_000)).unwrap();
-        assert_eq!(given.cells_per_block, 100);
+        assert_eq!(given.cells_per_block, 96);
     }
 }
