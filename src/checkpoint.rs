@@ -5,7 +5,7 @@
 //! that one that was torn leaves the one before it.
 
 use crate::error::CliError;
-use crate::map_settings::{MapSettings, MappingFormat, Stream};
+use crate::map_settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
 use crate::ranks::{Ranks, agreed};
 use crate::report::{Report, count};
 use anyhow::{Context, Result, bail};
@@ -46,6 +46,9 @@ impl Identity {
             epochs: None,
             keep: None,
             reduce: Reduce::Fast,
+            device: DeviceChoice::Cpu,
+            gpu_memory: None,
+            device_block: None,
             stream: Stream::Auto,
             format: MappingFormat::Zarr,
             ..settings.clone()

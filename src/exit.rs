@@ -96,7 +96,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<MapError>() {
             return match error {
-                MapError::Threads { .. } => UNEXPECTED,
+                MapError::Threads { .. } | MapError::Torch(_) => UNEXPECTED,
+                MapError::DeviceMemory { .. } | MapError::DeviceFull => MEMORY,
                 MapError::Keep(_) => OUTPUT,
                 MapError::Stopped { .. } => STOPPED,
                 _ => INPUT,

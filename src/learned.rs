@@ -197,9 +197,12 @@ impl Learned {
     }
 }
 
-/// What training ended with: all ranks alike, unless one could not read its cells.
+/// What training ended with: all ranks alike, unless one could not read its cells, or its device failed.
 fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) -> Result<T> {
-    let alone_with_it = matches!(result, Err(MapError::Cells(_)));
+    let alone_with_it = matches!(
+        result,
+        Err(MapError::Cells(_) | MapError::Torch(_) | MapError::DeviceFull)
+    );
     let result = result.of_both(&settings.cells, &settings.voxels);
     if alone_with_it {
         return or_abort(ranks, result);

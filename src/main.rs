@@ -8,6 +8,7 @@ mod cell_expression;
 mod checkpoint;
 mod commands;
 mod config;
+mod device;
 mod error;
 mod exit;
 mod expression;

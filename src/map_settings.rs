@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use tangram_comm::{GridShape, Reduce};
 use tangram_core::{Keep, Normalize, Objective, Transform};
-use tangram_mapper::{AdamSettings, MirrorSettings, Precision};
+use tangram_mapper::{AdamSettings, Engine, MirrorSettings, Precision};
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
@@ -114,7 +114,25 @@ pub struct MapSettings {
     /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
     #[arg(long, value_enum, default_value_t = Stream::Auto, help_heading = TRAINING)]
     pub stream: Stream,
-    /// Precision of the numbers: bf16 is faster and rougher, f64 is for checking
+    /// What does the work: the cores (cpu), a GPU for every rank (cuda), or that where there is one (auto); torch-cpu is for checking:
+    /// the code of cuda on the cores, which is slower than cpu
+    #[arg(long, value_enum, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu, help_heading = TRAINING)]
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Memory of the GPU that may be taken, in GB [default: nine tenths of what is free]
+    #[arg(long, value_name = "GB", value_parser = positive, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<f64>,
+    /// Megabytes of a block of logits on the device, for trials [default: 64, at least 2,048 cells]
+    #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_block: Option<f64>,
+    /// What the device came to.
+    #[arg(skip = Engine::Native)]
+    #[serde(skip, default = "cores")]
+    pub engine: Engine,
+    /// Precision of the numbers: bf16 is faster and rougher, tf32 between it and f32 (on a GPU only, elsewhere f32), f64 is for
+    /// checking
     #[arg(long, value_enum, default_value_t = PrecisionChoice::F32, help_heading = TRAINING)]
     pub precision: PrecisionChoice,
     /// Threads to use [default: one for every core]
@@ -167,6 +185,26 @@ pub enum Goal {
     Package,
 }
 
+/// What does the work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceChoice {
+    /// The program's own kernels on the cores.
+    #[default]
+    Cpu,
+    /// libtorch on a GPU for every rank.
+    Cuda,
+    /// A GPU if every rank has one, otherwise the cores.
+    Auto,
+    /// libtorch on the cores.
+    TorchCpu,
+}
+
+/// Before a device is chosen.
+fn cores() -> Engine {
+    Engine::Native
+}
+
 /// Whether cells are read at every pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -185,6 +223,8 @@ pub enum Stream {
 pub enum PrecisionChoice {
     /// Single precision.
     F32,
+    /// Single precision, whose products a GPU rounds to 10 bits.
+    Tf32,
     /// Products of 16-bit numbers, summed in single precision.
     Bf16,
     /// Double precision.
@@ -253,6 +293,12 @@ impl MapSettings {
         }
         self.lambda_d = Some(density);
         self.threads = Some(threads(self.threads));
+        if self.reduce == Reduce::Exact
+            && matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu)
+        {
+            let text = "--reduce exact: sums on a device are not exact; take --device cpu, or leave it out";
+            return Err(CliError::Usage(text.to_owned()));
+        }
         let files = [&mut self.genes, &mut self.hold_out, &mut self.init_logits]
             .into_iter()
             .flatten();
@@ -361,6 +407,7 @@ impl MapSettings {
             threads: self.threads(),
             precision: self.precision.into(),
             tolerance: self.tolerance.unwrap_or(0.0),
+            engine: self.engine,
         }
     }
 
@@ -379,6 +426,7 @@ impl MapSettings {
             threads: self.threads(),
             precision: self.precision.into(),
             tolerance: self.tolerance.unwrap_or(0.0),
+            engine: self.engine,
         }
     }
 }
@@ -390,6 +438,7 @@ impl From<PrecisionChoice> for Precision {
     fn from(choice: PrecisionChoice) -> Self {
         match choice {
             PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Tf32 => Self::Tf32,
             PrecisionChoice::Bf16 => Self::Bf16,
             PrecisionChoice::F64 => Self::F64,
         }

@@ -59,6 +59,9 @@ pub struct Record {
     pub full_passes: f64,
     /// Whether the loss came to rest before the last epoch.
     pub stopped_early: bool,
+    /// What did the work, of the first rank.
+    #[serde(default)]
+    pub device: String,
     /// Median over epochs.
     pub seconds_per_epoch: f64,
     /// Of training, without reading and writing.

@@ -16,7 +16,7 @@ use crate::run_directory::{
 };
 use crate::values::{Temperature, not_negative};
 use crate::versions::Versions;
-use crate::{factors_file, interrupt, memory};
+use crate::{device, factors_file, interrupt, memory};
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::{Array2, ArrayView1};
@@ -152,6 +152,8 @@ fn learn(
     ranks: &Ranks,
     report: Report,
 ) -> Result<(Inputs, Outcome)> {
+    let device = device::choose(settings, ranks, report)?;
+    settings.engine = device.engine;
     let inputs = map_inputs::read(settings, ranks, report)?;
     let begun = Instant::now();
     let temperatures = choose_temperature(settings, &inputs, ranks, report)?;
@@ -160,6 +162,7 @@ fn learn(
     let predicted = learned.training_genes(&inputs, settings, ranks)?;
     let outcome = Outcome {
         learned,
+        device: device.name,
         temperatures,
         seconds,
         predicted,
@@ -204,6 +207,8 @@ fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
 /// What training gave.
 struct Outcome {
     learned: Learned,
+    /// Of the first rank, for people.
+    device: String,
     /// What temperatures were worth, if one was to be chosen.
     temperatures: Vec<TemperatureScore>,
     seconds: f64,
@@ -362,6 +367,7 @@ fn write_run(
         epochs_run: history.len(),
         full_passes: passes as f64 / problem.n_cells() as f64,
         stopped_early: learned.stopped_early(),
+        device: outcome.device.clone(),
         seconds_per_epoch: median_step(history),
         seconds_training: outcome.seconds,
         peak_memory_bytes: memory::peak().unwrap_or(0),

@@ -13,13 +13,14 @@ use std::time::Instant;
 use tangram_comm::{Communicator, GridShape, Kind, Reduce, Shares, World};
 use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
-    MirrorSettings, PassPlan, Problem, bytes_of_pass, memory_of_rank, operations_of_pass,
-    super_blocks, train_mirror,
+    DeviceMemory, Engine, MirrorSettings, PassPlan, Problem, bytes_of_pass, memory_of_rank,
+    operations_of_pass, super_blocks, train_mirror,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   tangram plan --cells 1000000 --voxels 100000 --genes 2000 --ranks 64 --memory 60
+  tangram plan --cells 1000000 --voxels 100000 --genes 2000 --ranks 64 --gpu-memory 80 --ranks-per-node 4
   tangram plan --measure rates.toml                        how fast this machine is; under mpirun also what lies between
   tangram plan --cells 1000000 --voxels 100000 --genes 2000 --ranks 64 --rates rates.toml";
 
@@ -55,6 +56,9 @@ pub struct PlanArgs {
     /// Memory of a rank in GB [default: any]
     #[arg(long, value_name = "GB", value_parser = positive)]
     memory: Option<f64>,
+    /// Memory of a GPU in GB: plans for `map --device cuda`, a GPU for every rank
+    #[arg(long, value_name = "GB", value_parser = positive)]
+    gpu_memory: Option<f64>,
     /// How the mapping is found
     #[arg(long, value_enum, default_value_t = Solver::Mirror)]
     solver: Solver,
@@ -102,6 +106,16 @@ const ASSUMED: Rates = Rates {
     latency_us: 20.0,
 };
 
+/// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).
+fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
+    match precision {
+        PrecisionChoice::F64 => 20e12,
+        PrecisionChoice::F32 => 30e12,
+        PrecisionChoice::Tf32 => 150e12,
+        PrecisionChoice::Bf16 => 300e12,
+    }
+}
+
 /// One grid and what it takes.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -109,6 +123,9 @@ struct Candidate {
     grid: String,
     fits: bool,
     memory_bytes: u64,
+    /// Of the GPU, what is needed at least where it does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_bytes: Option<u64>,
     /// Of a pass and rank, by kind.
     bytes: Vec<(String, u64)>,
     seconds_computing: f64,
@@ -182,6 +199,7 @@ fn candidates(args: &PlanArgs, rates: Rates) -> Vec<Candidate> {
         asks_for_rest: mirror,
         precision: args.precision.into(),
         reduce: args.reduce,
+        on_device: args.gpu_memory.is_some(),
     };
     let of_grid = |shape: GridShape| -> Option<Candidate> {
         // Rank 0 has no less than any other, or one entry less.
@@ -194,10 +212,21 @@ fn candidates(args: &PlanArgs, rates: Rates) -> Vec<Candidate> {
             true => streamed,
             false => held,
         };
-        let computing = operations_of_pass(&shares, args.density)
-            / (rates.operations_per_core * 1e9 * args.threads as f64);
+        let on_gpu = args
+            .gpu_memory
+            .map(|gb| DeviceMemory::of_rank(&shares, &plan, (gb * 1e9) as u64));
+        let computing = match on_gpu {
+            None => {
+                operations_of_pass(&shares, args.density)
+                    / (rates.operations_per_core * 1e9 * args.threads as f64)
+            }
+            Some(_) => operations_of_pass(&shares, 1.0) / assumed_of_gpu(args.precision),
+        };
         // Row by row exchanges come with every super-block.
-        let blocks = super_blocks(&shares, args.precision.into()) as f64;
+        let blocks = match &on_gpu {
+            Some(Ok(memory)) => shares.cells.len().div_ceil(memory.cells_per_block) as f64,
+            _ => super_blocks(&shares, args.precision.into()) as f64,
+        };
         let times = |ranks: usize, each: f64| if ranks > 1 { each } else { 0.0 };
         let sums = times(shape.genes, blocks) + times(shape.voxels, 3.0 * blocks) + 20.0;
         let volume: u64 = bytes.iter().map(|(_, bytes)| bytes).sum();
@@ -212,8 +241,9 @@ fn candidates(args: &PlanArgs, rates: Rates) -> Vec<Candidate> {
         };
         Some(Candidate {
             grid: shape.to_string(),
-            fits: memory_bytes as f64 <= limit,
+            fits: memory_bytes as f64 <= limit && !matches!(on_gpu, Some(Err(_))),
             memory_bytes,
+            gpu_bytes: on_gpu.map(|found| found.map_or_else(|least| least, |m| m.total())),
             bytes: bytes
                 .map(|(kind, bytes)| (kind.name().to_owned(), bytes))
                 .to_vec(),
@@ -226,9 +256,19 @@ fn candidates(args: &PlanArgs, rates: Rates) -> Vec<Candidate> {
 }
 
 fn nothing_fits(args: &PlanArgs, least: Option<u64>) -> String {
-    let why = match least {
-        None => format!("{} ranks cannot share so small a mapping", args.ranks),
-        Some(least) => format!(
+    let least_of_gpu = candidates(args, ASSUMED)
+        .iter()
+        .filter_map(|c| c.gpu_bytes)
+        .min();
+    let too_small = least_of_gpu.filter(|&b| args.gpu_memory.is_some_and(|gb| b as f64 > gb * 1e9));
+    let why = match (least, too_small) {
+        (Some(_), Some(needed)) => format!(
+            "no grid of {} ranks fits: the least needs {} of a GPU",
+            args.ranks,
+            for_people(needed)
+        ),
+        (None, _) => format!("{} ranks cannot share so small a mapping", args.ranks),
+        (Some(least), None) => format!(
             "no grid of {} ranks fits: the least needs {} a rank",
             args.ranks,
             for_people(least)
@@ -252,6 +292,10 @@ fn nothing_fits(args: &PlanArgs, least: Option<u64>) -> String {
 }
 
 fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report) -> Result<()> {
+    let source = match args.gpu_memory {
+        Some(_) => format!("the rate of a GPU is assumed, not measured; exchanges: {source}"),
+        None => source.to_owned(),
+    };
     report.say(format_args!(
         "{} cells onto {} voxels by {} genes, {} ranks of {} cores ({source})",
         thousands(args.cells.unwrap_or(0)),
@@ -262,6 +306,9 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
     ))?;
     let kinds = [Kind::Logits, Kind::Rows, Kind::Predicted, Kind::Loss];
     let mut head = format!("{:>10}  {:>9}", "grid", "memory");
+    if args.gpu_memory.is_some() {
+        head.push_str(&format!("  {:>9}", "GPU"));
+    }
     for kind in kinds {
         head.push_str(&format!("  {:>31}", format!("{}, MB", kind.name())));
     }
@@ -271,6 +318,9 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
     ))?;
     for (i, c) in candidates.iter().enumerate() {
         let mut line = format!("{:>10}  {:>9}", c.grid, for_people(c.memory_bytes));
+        if let Some(bytes) = c.gpu_bytes {
+            line.push_str(&format!("  {:>9}", for_people(bytes)));
+        }
         for (_, bytes) in c.bytes.iter().take(kinds.len()) {
             line.push_str(&format!("  {:>31.3}", *bytes as f64 / 1e6));
         }
@@ -289,9 +339,19 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
     let best = &candidates[0];
     let nodes = args.ranks.div_ceil(args.ranks_per_node);
     let memory = (best.memory_bytes as f64 * 1.25 / 1e9).ceil().max(1.0);
+    let (gpus, device) = match args.gpu_memory {
+        Some(_) => (
+            format!(
+                "\n#SBATCH --gpus-per-node={}",
+                args.ranks_per_node.min(args.ranks)
+            ),
+            " --device cuda",
+        ),
+        None => (String::new(), ""),
+    };
     report.say(format_args!(
-        "\n#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node={}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}G\n#SBATCH --time={}\n#SBATCH --signal=USR2@120\n\
-         srun --mpi=pmix tangram map --grid {} --threads {} --resume …",
+        "\n#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node={}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}G{gpus}\n#SBATCH --time={}\n#SBATCH --signal=USR2@120\n\
+         srun --mpi=pmix tangram map --grid {}{device} --threads {} --resume …",
         args.ranks_per_node.min(args.ranks),
         args.threads,
         memory * args.ranks_per_node.min(args.ranks) as f64,
@@ -369,6 +429,7 @@ fn measure_operations(args: &PlanArgs) -> Result<f64> {
         threads: args.threads,
         precision: args.precision.into(),
         tolerance: 0.0,
+        engine: Engine::Native,
     };
     let mut ends = Vec::new();
     train_mirror(&problem, &settings, None, &mut |_| {

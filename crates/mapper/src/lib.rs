@@ -1,17 +1,28 @@
 //! Learns the mapping P (cells × voxels): the problem, the solvers, what they learned.
 //!
+//! Products and rows are worked on by this crate's own kernels, or by libtorch on a device ([`Engine`]).
+//!
 //! Adam on free logits ([`train_adam`]) is the published package's own solver, here as one streaming pass per epoch:
 //! gradients in closed form, P never stored. The objective itself is `tangram_core::objective`.
 
 mod adam;
 mod all_genes;
 mod blocked;
+mod cuda;
 mod denormals;
 mod dense_product;
+mod device_adam;
+mod device_memory;
+mod device_pass;
+mod device_products;
+mod device_softmax;
 mod disjoint;
+mod engine;
+mod epochs;
 mod error;
 mod factored_pass;
 mod factors;
+mod fused_adam;
 mod initial;
 mod iterates;
 mod lanes;
@@ -32,7 +43,10 @@ mod tiles;
 mod traffic;
 mod train;
 
+pub use cuda::{Cuda, Gpu};
 pub use denormals::flush_denormals;
+pub use device_memory::DeviceMemory;
+pub use engine::{Engine, TorchDevice, TorchEngine};
 pub use error::MapError;
 pub use factors::{FactoredMapping, Factors};
 pub use initial::InitialLogits;

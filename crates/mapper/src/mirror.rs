@@ -4,6 +4,7 @@
 //! and `u = ∂L/∂q`. Mirror descent on each row's simplex subtracts a step of that from the logits: `Z ← Z − η W`, `b ← b − η u / C`.
 //! Nothing that grows with cells × voxels exists outside the super-block in work, and there is no random start.
 
+use crate::device_pass::DevicePass;
 use crate::factored_pass::FactoredPass;
 use crate::factors::Factors;
 use crate::iterates::Iterates;
@@ -13,7 +14,7 @@ use crate::products::{Layout, Products};
 use crate::ranks::Ranks;
 use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep};
 use crate::train::{Epoch, evaluate, largest_of_genes, one_rank, workers};
-use crate::{MapError, MirrorSettings, Precision, Problem};
+use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -142,10 +143,17 @@ pub fn train_mirror_part<C: CellParts>(
     })
 }
 
+/// Who predicts.
+enum Pass<T> {
+    Native(Box<FactoredPass<T>>),
+    /// Holds its cells itself.
+    Device(Box<DevicePass<T>>),
+}
+
 /// The cells of the passes at a time: a part of them cut for products, block by block, or all.
 enum Cells {
     Cut(Vec<Products>),
-    /// Read and cut at every pass.
+    /// Read and cut at every pass; with a device, what its pass holds.
     Streamed,
 }
 
@@ -156,7 +164,7 @@ struct Mirror<'a, T, C, K> {
     measured: Measured,
     layout: Layout,
     probe: Probe<T>,
-    pass: FactoredPass<T>,
+    pass: Pass<T>,
     iterates: Iterates,
     /// log d, (voxels): with Z = 0 where logits begin, and where a temperature pulls to.
     rest: Vec<f64>,
@@ -215,17 +223,13 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         let precision = settings.precision;
         let most = ranks.most_voxels();
         let layout = Layout::shared::<T>(n_cells, n_voxels, most, density, precision);
-        let mut pass = FactoredPass::new(layout, n_genes + 1);
-        if ranks.is_exact() {
-            let mut by_gene = vec![0.0; n_genes];
-            let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
-                largest_of_genes(part, &mut by_gene);
-                Ok(())
-            });
-            read.map_err(|e| MapError::Cells(e.into()))?;
-            let largest = ranks.largest(&mut by_gene);
-            pass = pass.exact(&by_gene, largest, ranks);
-        }
+        let pass = match &settings.engine {
+            Engine::Native => Pass::Native(Box::new(Self::native(problem, layout, ranks)?)),
+            Engine::Torch(engine) => {
+                ranks.refuse_exact()?;
+                Pass::Device(Box::new(DevicePass::new(engine, settings, ranks)?))
+            }
+        };
         let least = LEAST_PRIOR / problem.n_voxels() as f64;
         let rest: Vec<f64> = match problem.own_prior() {
             Some(prior) => prior.iter().map(|d| d.max(least).ln()).collect(),
@@ -273,6 +277,26 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         Ok(mirror)
     }
 
+    fn native(
+        problem: &Problem<C>,
+        layout: Layout,
+        ranks: Ranks<'a, K>,
+    ) -> Result<FactoredPass<T>, MapError> {
+        let (n_cells, n_genes) = (ranks.shares.cells.len(), ranks.shares.genes.len());
+        let mut pass = FactoredPass::new(layout, n_genes + 1);
+        if ranks.is_exact() {
+            let mut by_gene = vec![0.0; n_genes];
+            let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
+                largest_of_genes(part, &mut by_gene);
+                Ok(())
+            });
+            read.map_err(|e| MapError::Cells(e.into()))?;
+            let largest = ranks.largest(&mut by_gene);
+            pass = pass.exact(&by_gene, largest, ranks);
+        }
+        Ok(pass)
+    }
+
     fn train(
         mut self,
         keeper: &mut dyn Keeper,
@@ -294,30 +318,26 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         }
         while part > 1 && (self.resumed.is_some() || self.history.len() < self.settings.passes / 2)
         {
-            let sample = self.sample(part)?;
-            let n_cells = sample.iter().map(Products::n_cells).sum();
+            let (mut sample, n_cells) = self.sample(part)?;
             let last = self.settings.passes / 2;
-            self.stage(
-                &mut Cells::Cut(sample),
-                part,
-                n_cells,
-                last,
-                keeper,
-                &mut watch,
-            )?;
+            self.stage(&mut sample, part, n_cells, last, keeper, &mut watch)?;
             self.iterates.restart();
             self.reach = REACH;
             part /= 2;
         }
-        let mut cells = match self.problem.cells().whole() {
-            Some(cells) => {
+        let mut cells = match (self.problem.cells().whole(), &mut self.pass) {
+            (_, Pass::Device(pass)) => {
+                pass.hold_all(self.problem.cells())?;
+                Cells::Streamed
+            }
+            (Some(cells), Pass::Native(_)) => {
                 let blocks = self.ranks.shares.cells.blocks().into_iter();
                 let cut = |block| {
                     Products::in_parts::<T>(cells, block, self.layout, &self.ranks.gene_parts())
                 };
                 Cells::Cut(blocks.map(cut).collect())
             }
-            None => Cells::Streamed,
+            (None, Pass::Native(_)) => Cells::Streamed,
         };
         let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
         let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
@@ -329,8 +349,8 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         })
     }
 
-    /// This rank's share of one cell of every `part` consecutive ones, by the seed: cells that lie together in a file are alike.
-    fn sample(&self, part: usize) -> Result<Vec<Products>, MapError> {
+    /// This rank's share of one cell of every `part` consecutive ones, by the seed, and their number: cells that lie together in a file are alike.
+    fn sample(&mut self, part: usize) -> Result<(Cells, usize), MapError> {
         let mut chance = ChaCha8Rng::seed_from_u64(self.settings.seed);
         let n_cells = self.problem.n_cells();
         let cells = &self.ranks.shares.cells;
@@ -346,12 +366,18 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         }
         let sample = self.problem.cells().select(&chosen);
         let sample = sample.map_err(|e| MapError::Cells(e.into()))?;
+        let n_cells = sample.n_rows();
+        if let Pass::Device(pass) = &mut self.pass {
+            pass.hold(sample)?;
+            return Ok((Cells::Streamed, n_cells));
+        }
         let place = |cell| chosen.partition_point(|&c| c < cell);
         let cut = |block: Range<usize>| {
             let rows = place(block.start)..place(block.end);
             Products::in_parts::<T>(&sample, rows, self.layout, &self.ranks.gene_parts())
         };
-        Ok(cells.blocks().into_iter().map(cut).collect())
+        let blocks = cells.blocks().into_iter().map(cut).collect();
+        Ok((Cells::Cut(blocks), n_cells))
     }
 
     /// Goes on where another training was.
@@ -508,14 +534,20 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             if stage.settled {
                 break;
             }
-            keep(keeper, ranks, self.history.len(), || self.snapshot(&stage))?;
+            keep(keeper, ranks, self.history.len(), || {
+                Ok(self.snapshot(&stage))
+            })?;
         }
         Ok(stage)
     }
 
     /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row; gives the entropy.
     fn predict(&mut self, cells: &mut Cells, factors: &mut Array2<f64>) -> Result<f64, MapError> {
-        let (pass, ranks) = (&mut self.pass, self.ranks);
+        let ranks = self.ranks;
+        let pass = match &mut self.pass {
+            Pass::Native(pass) => pass,
+            Pass::Device(pass) => return pass.predict(self.problem.cells(), factors, ranks),
+        };
         pass.begin(factors.view(), ranks);
         match cells {
             Cells::Cut(blocks) => {
@@ -687,6 +719,7 @@ mod tests {
         threads: 1,
         precision: Precision::F32,
         tolerance: 0.0,
+        engine: Engine::Native,
     };
 
     fn problem() -> Problem {

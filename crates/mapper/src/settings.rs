@@ -1,6 +1,6 @@
 //! How a mapping is learned.
 
-use crate::MapError;
+use crate::{Engine, MapError};
 use serde::{Deserialize, Serialize};
 use tangram_core::Objective;
 
@@ -10,6 +10,8 @@ use tangram_core::Objective;
 pub enum Precision {
     /// Single precision throughout.
     F32,
+    /// As single precision, but a GPU may round the factors of products to 10 bits; elsewhere the same as that.
+    Tf32,
     /// Matrix products of bf16 numbers, summed in single precision; all else single precision.
     Bf16,
     /// Double precision throughout: for comparisons, not for speed.
@@ -33,6 +35,8 @@ pub struct AdamSettings {
     pub precision: Precision,
     /// Stop when the best loss of the last 50 epochs improves on the best before them by less than this part of it; 0: never.
     pub tolerance: f64,
+    /// What does the work.
+    pub engine: Engine,
 }
 
 /// Settings of [`train_mirror`](crate::train_mirror).
@@ -54,6 +58,8 @@ pub struct MirrorSettings {
     pub precision: Precision,
     /// Stop when ten passes changed the loss by less than this part of it, and the density likewise; 0: never.
     pub tolerance: f64,
+    /// What does the work.
+    pub engine: Engine,
 }
 
 impl MirrorSettings {

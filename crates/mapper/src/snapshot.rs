@@ -146,19 +146,19 @@ impl Keeper for NoKeeper {
 /// Asks all ranks, and keeps a snapshot if one wishes it.
 ///
 /// # Errors
-/// [`MapError::Stopped`] if all are to stop, [`MapError::Keep`] if it cannot be kept then.
+/// [`MapError::Stopped`] if all are to stop, [`MapError::Keep`] if it cannot be kept then; that of `snapshot`.
 pub(crate) fn keep(
     keeper: &mut dyn Keeper,
     ranks: Ranks<'_, impl Communicator>,
     passes: usize,
-    snapshot: impl FnOnce() -> Snapshot,
+    snapshot: impl FnOnce() -> Result<Snapshot, MapError>,
 ) -> Result<(), MapError> {
     let mut wish = [f64::from(keeper.wish() as u8)];
     ranks.grid.max_of_all(&mut wish);
     if wish[0] == 0.0 {
         return Ok(());
     }
-    let kept = keeper.save(&snapshot());
+    let kept = keeper.save(&snapshot()?);
     if wish[0] > f64::from(Wish::Save as u8) {
         kept.map_err(MapError::Keep)?;
         return Err(MapError::Stopped { passes });

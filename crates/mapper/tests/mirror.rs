@@ -10,8 +10,8 @@ use tangram_core::{
     CellParts, DensityPrior, MappingRows, Measured, Objective, PBlock, SparseRows, VisitPart,
 };
 use tangram_mapper::{
-    AdamSettings, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision, Problem,
-    train_adam, train_mirror,
+    AdamSettings, Engine, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision,
+    Problem, train_adam, train_mirror,
 };
 
 /// Pseudo-random numbers in [0, 1) by a fixed rule of the place.
@@ -76,6 +76,7 @@ fn settings(precision: Precision, passes: usize, temperature: Option<f64>) -> Mi
         threads: 2,
         precision,
         tolerance: 0.0,
+        engine: Engine::Native,
     }
 }
 
@@ -653,6 +654,7 @@ fn the_loss_is_at_or_below_that_of_adam() {
         threads: 2,
         precision: Precision::F32,
         tolerance: 0.0,
+        engine: Engine::Native,
     };
     let adam = train_adam(&problem, &adam, InitialLogits::Random, &mut |_| ()).unwrap();
     let adam: Vec<f64> = adam.history().iter().map(|e| e.total).collect();
