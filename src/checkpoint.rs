@@ -149,6 +149,8 @@ pub struct Checkpoints<'a> {
     report: Report,
     every: Option<Duration>,
     last: Instant,
+    /// Passes after which the state was written last: within a pass that is given up it is the same still.
+    written: Option<usize>,
 }
 
 impl<'a> Checkpoints<'a> {
@@ -171,6 +173,7 @@ impl<'a> Checkpoints<'a> {
             report,
             every,
             last: Instant::now(),
+            written: None,
         }
     }
 
@@ -369,8 +372,12 @@ impl Keeper for Checkpoints<'_> {
         &mut self,
         snapshot: &Snapshot,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.written == Some(snapshot.passes) {
+            return Ok(());
+        }
         let written = self.write(snapshot);
         self.last = Instant::now();
+        self.written = written.is_ok().then_some(snapshot.passes);
         written.map_err(Into::into)
     }
 

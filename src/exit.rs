@@ -74,7 +74,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 CliError::Usage(_) | CliError::Grid(_) | CliError::Launcher(_) => USAGE,
                 CliError::OtherRank { code } => *code,
                 CliError::NotOurs { .. } | CliError::Checkpoint { .. } => OUTPUT,
-                CliError::Memory { .. } => MEMORY,
+                CliError::Memory { .. } | CliError::NoGridFits { .. } => MEMORY,
                 _ => INPUT,
             };
         }

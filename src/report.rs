@@ -102,7 +102,12 @@ impl Report {
 /// A count with its noun: `1 gene`, `2 genes`.
 #[must_use]
 pub fn count(n: usize, noun: &str) -> String {
-    format!("{} {noun}{}", thousands(n), if n == 1 { "" } else { "s" })
+    let ending = match n {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", thousands(n))
 }
 
 /// A whole number with its thousands apart: `58,022`.
@@ -128,5 +133,6 @@ mod tests {
         let texts = [0, 12, 999, 1_000, 58_022, 1_000_000].map(thousands);
         assert_eq!(texts, ["0", "12", "999", "1,000", "58,022", "1,000,000"]);
         assert_eq!(count(1, "gene"), "1 gene");
+        assert_eq!(count(2, "pass"), "2 passes");
     }
 }

@@ -6,6 +6,7 @@
 mod adam;
 mod all_genes;
 mod blocked;
+mod carried;
 mod denormals;
 mod dense_product;
 mod disjoint;
@@ -17,6 +18,7 @@ mod iterates;
 mod lanes;
 mod memory;
 mod mirror;
+mod polls;
 mod predicted;
 mod probe;
 mod problem;

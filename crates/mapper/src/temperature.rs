@@ -66,6 +66,7 @@ pub fn score_temperatures<C: CellParts>(
                 temperature: score.temperature,
                 passes: PASSES[usize::from(start.is_some())],
                 first_part: 1,
+                part_passes: None,
                 ..*settings
             };
             let mirrored = train_mirror(&fold, &settings, start.as_ref(), &mut |_| ())?;

@@ -1,6 +1,7 @@
 //! What a pass exchanges, before it is tried: the same sums that [`Grid::bytes`](tangram_comm::Grid::bytes) counts.
 
 use crate::blocked::CHUNK;
+use crate::polls::polls_of_pass;
 use crate::probe::N_CELLS;
 use crate::products::Layout;
 use crate::tiles::Tiles;
@@ -113,8 +114,12 @@ impl Counter {
                 self.over(Kind::Loss, voxels, &shares.voxels, 2);
             }
         }
-        // Whether the state is to be kept.
+        // Whether the state is to be kept, or the pass given up.
         self.of_all();
+        if plan.mirror {
+            let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
+            (0..polls_of_pass(self.shape, n_cells, n_voxels)).for_each(|_| self.of_all());
+        }
     }
 
     fn loss(&mut self, shares: &Shares, plan: &PassPlan) {

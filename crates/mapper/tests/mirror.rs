@@ -72,6 +72,7 @@ fn settings(precision: Precision, passes: usize, temperature: Option<f64>) -> Mi
         passes,
         temperature,
         first_part: 1,
+        part_passes: None,
         seed: 7,
         threads: 2,
         precision,
@@ -151,7 +152,9 @@ impl CellParts for InHundreds {
             if self.left.fetch_update(order, order, take).is_err() {
                 return Err(Gone { first });
             }
-            visit(first, &self.cells.rows(first..range.end.min(first + 100)))?;
+            if visit(first, &self.cells.rows(first..range.end.min(first + 100)))?.is_break() {
+                break;
+            }
         }
         Ok(())
     }
