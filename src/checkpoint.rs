@@ -181,7 +181,7 @@ impl<'a> Checkpoints<'a> {
     ///
     /// # Errors
     /// If it is of another run, on all ranks.
-    pub fn resume(&self) -> Result<Option<Snapshot>> {
+    pub fn resume(&mut self) -> Result<Option<Snapshot>> {
         for step in steps(&self.folder) {
             let checked = self.check(&step);
             // What differs from the command ends the run; what is damaged sends it to the checkpoint before.
@@ -194,6 +194,7 @@ impl<'a> Checkpoints<'a> {
             if self.ranks.all_agree(record.is_some()) {
                 let record = record.expect("all have it");
                 let snapshot = agreed(self.ranks, self.read(&step, &record))?;
+                self.written = Some(record.passes);
                 let passes = count(record.passes, "pass");
                 self.report
                     .say(format_args!("goes on from the checkpoint after {passes}"))?;

@@ -60,7 +60,7 @@ pub fn begin(out: &Path, rank: usize, n_ranks: usize) {
         // The hook set before ends all ranks.
         let end = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            write(None, &format!("panicked: {panic}"));
+            ended(None, &panic.to_string().replace('\n', " "));
             end(panic);
         }));
     });
@@ -71,8 +71,21 @@ pub fn passed(passes: usize) {
     PASSES.store(passes, Ordering::Relaxed);
 }
 
+/// Records that this rank was asked to stop; what it does then is told by [`ended`], if whoever asked leaves it the time.
+pub fn asked(reason: &str) {
+    write(None, reason);
+}
+
+/// Records why this rank ends. What comes after that, such as the signal by which a launcher ends all, does not count.
+///
+/// * `code`: its exit code; `None` after a panic
+pub fn ended(code: Option<u8>, reason: &str) {
+    write(code, reason);
+    *own() = None;
+}
+
 /// Writes the record, over an earlier one. What goes wrong is not told: there is an end to be told already.
-pub fn write(code: Option<u8>, reason: &str) {
+fn write(code: Option<u8>, reason: &str) {
     let own = own();
     let Some(Own {
         path,

@@ -63,10 +63,10 @@ fn handle() {
                 if keeps {
                     STOP.store(signal, Ordering::SeqCst);
                     // Launchers that end all ranks may not wait for more.
-                    exit_record::write(None, &format!("asked to stop by {}", name(signal)));
+                    exit_record::asked(&format!("asked to stop by {}", name(signal)));
                 } else {
                     let code = crate::exit::INTERRUPTED;
-                    exit_record::write(Some(code), &format!("ended by {}", name(signal)));
+                    exit_record::ended(Some(code), &format!("ended by {}", name(signal)));
                     end();
                 }
             }

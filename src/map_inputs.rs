@@ -21,7 +21,7 @@ use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
     align, drop_zero_genes, factors_to, median_positive, scale_rows,
 };
-use tangram_mapper::{Problem, memory_needed, mirror_memory_needed};
+use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, memory_needed, mirror_memory_needed};
 use tangram_store::{fingerprint, read_npy};
 
 /// Both files, and the training genes of both.
@@ -72,10 +72,11 @@ impl Inputs {
     pub fn whole(&self, ranks: &Ranks, settings: &MapSettings) -> Result<Problem<CellExpression>> {
         let problem = &self.problem;
         let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
-        let needed = mirror_memory_needed(0, n_voxels, n_genes, None, settings.precision.into());
+        let precision = settings.precision.into();
+        let needed = mirror_memory_needed(CELLS_TO_CHOOSE_BY, n_voxels, n_genes, None, precision);
         if let Some(available) = memory::available().filter(|&available| needed > available) {
             bail!(CliError::Memory {
-                n_cells: 0,
+                n_cells: problem.n_cells().min(CELLS_TO_CHOOSE_BY),
                 n_voxels,
                 needed: memory::for_people(needed),
                 available: memory::for_people(available),

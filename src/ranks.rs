@@ -70,7 +70,7 @@ pub fn or_abort<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
         Err(error) if ranks.shape().n_ranks() > 1 => {
             let error = error.context(format!("rank {}", ranks.world().rank()));
             let _ = exit::fail(&error);
-            exit_record::write(Some(exit::code(&error)), &format!("{error:#}"));
+            exit_record::ended(Some(exit::code(&error)), &format!("{error:#}"));
             ranks.world().abort(exit::code(&error));
         }
         result => result,

@@ -87,16 +87,16 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     } else {
         other_rank(&args, settings, &mut ranks)
     };
-    match &done {
-        Ok(()) => exit_record::completed(),
-        Err(error) => {
-            let by = interrupt::stopped_by().map(|signal| format!("{signal}: "));
-            let reason = format!("{}{error:#}", by.unwrap_or_default());
-            exit_record::write(Some(exit::code(error)), &reason);
-        }
+    if let Err(error) = &done {
+        let by = interrupt::stopped_by().map(|signal| format!("{signal}: "));
+        let reason = format!("{}{error:#}", by.unwrap_or_default());
+        exit_record::ended(Some(exit::code(error)), &reason);
     }
     // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
+    if done.is_ok() {
+        exit_record::completed();
+    }
     done
 }
 

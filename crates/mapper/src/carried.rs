@@ -58,6 +58,7 @@ impl Factors {
                 let rows = pass.probabilities(&mut logits, block.clone());
                 carried.add(&mut values, block, rows, std::iter::empty());
             }
+            carried.end_block();
             carried.finish(&mut part_sums, ranks);
             sums += &part_sums;
             Ok(ControlFlow::Continue(()))
