@@ -5,8 +5,8 @@ use crate::snapshot::{Keeper, Wish};
 use std::ops::ControlFlow;
 use tangram_comm::{Communicator, GridShape};
 
-/// Logits between two times that ranks ask each other, about two seconds of one core.
-const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 26 };
+/// Logits between two times that ranks ask each other, about a second of one core.
+const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 25 };
 
 /// Times that several ranks ask each other in a pass: a number that all know alike, since all must ask equally often.
 ///
