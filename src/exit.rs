@@ -78,7 +78,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 CliError::Usage(_) | CliError::Grid(_) | CliError::Launcher(_) => USAGE,
                 CliError::OtherRank { code } => *code,
                 CliError::NotOurs { .. } | CliError::Checkpoint { .. } => OUTPUT,
-                CliError::Memory { .. } => MEMORY,
+                CliError::Memory { .. } | CliError::NoGridFits { .. } => MEMORY,
                 CliError::Run { code, .. } => u8::try_from(*code).unwrap_or(UNEXPECTED),
                 _ => INPUT,
             };

@@ -2,16 +2,16 @@
 
 use crate::error::CliError;
 use crate::values::{
-    KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text, not_negative,
-    positive, seed, threads,
+    GridChoice, KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text,
+    not_negative, positive, seed, threads,
 };
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-use tangram_comm::{GridShape, Reduce};
+use tangram_comm::Reduce;
 use tangram_core::{Keep, Normalize, Objective, Transform};
-use tangram_mapper::{AdamSettings, Engine, MirrorSettings, Precision};
+use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Precision};
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
@@ -111,6 +111,10 @@ pub struct MapSettings {
     /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = TRAINING)]
     pub batches: usize,
+    /// Most passes over batches; the others see all cells [default: half of --epochs]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_epochs: Option<usize>,
     /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
     #[arg(long, value_enum, default_value_t = Stream::Auto, help_heading = TRAINING)]
     pub stream: Stream,
@@ -139,11 +143,11 @@ pub struct MapSettings {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1 [default: all share the
-    /// cells]
+    /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1, or auto, the fastest that
+    /// fits (as `tangram plan` reckons) [default: auto]
     #[arg(long, value_name = "GRID", help_heading = TRAINING)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
-    pub grid: Option<GridShape>,
+    pub grid: Option<GridChoice>,
     /// How ranks add up: fast, or exact, which gives the same bits for any number of ranks and takes longer
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = TRAINING)]
     #[serde(with = "as_text", default)]
@@ -231,7 +235,7 @@ pub enum PrecisionChoice {
     F64,
 }
 
-/// File format of a mapping.
+/// File format of AnnData.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MappingFormat {
@@ -242,6 +246,15 @@ pub enum MappingFormat {
 }
 
 impl MappingFormat {
+    /// Ending of names of files.
+    #[must_use]
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Zarr => "zarr",
+            Self::H5ad => "h5ad",
+        }
+    }
+
     /// Name of the factors' file in a run directory.
     #[must_use]
     pub fn factors_name(self) -> &'static str {
@@ -324,7 +337,11 @@ impl MapSettings {
             return refuse("--lr", "the mirror solver finds its own steps");
         }
         self.temperature.get_or_insert(temperature);
-        self.epochs.get_or_insert(500);
+        let epochs = *self.epochs.get_or_insert(500);
+        if self.batch_epochs.is_some_and(|passes| passes >= epochs) {
+            let text = "--batch-epochs must be less than --epochs: the last passes see all cells";
+            return Err(CliError::Usage(text.to_owned()));
+        }
         self.tolerance.get_or_insert(5e-4);
         Ok(())
     }
@@ -337,7 +354,7 @@ impl MapSettings {
         if self.temperature.is_some_and(|t| t != Temperature::Off) {
             return refuse("--temperature", "the adam solver has none");
         }
-        if self.batches > 1 {
+        if self.batches > 1 || self.batch_epochs.is_some() {
             return refuse(
                 "--batches",
                 "the adam solver needs every cell at every epoch",
@@ -396,6 +413,21 @@ impl MapSettings {
         }
     }
 
+    /// What decides over the bytes of a pass.
+    #[must_use]
+    pub fn pass_plan(&self) -> PassPlan {
+        PassPlan {
+            mirror: self.solver == Solver::Mirror,
+            objective: self.objective(),
+            prior: self.prior != PriorChoice::None,
+            temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
+            asks_for_rest: self.tolerance.is_some_and(|tolerance| tolerance > 0.0),
+            precision: self.precision.into(),
+            reduce: self.reduce,
+            on_device: self.engine != Engine::Native,
+        }
+    }
+
     /// What adam needs of resolved settings.
     #[must_use]
     pub fn adam(&self) -> AdamSettings {
@@ -422,6 +454,7 @@ impl MapSettings {
                 _ => None,
             },
             first_part: self.batches,
+            part_passes: self.batch_epochs,
             seed: self.seed,
             threads: self.threads(),
             precision: self.precision.into(),

@@ -8,6 +8,7 @@ use crate::lanes::Real;
 use crate::ranks::Ranks;
 use crate::{MapError, MirrorSettings, PassPlan};
 use ndarray::Array2;
+use std::ops::ControlFlow;
 use std::ops::Range;
 use tangram_comm::Communicator;
 use tangram_core::{CellParts, SparseRows};
@@ -117,7 +118,7 @@ impl<T: Real> DevicePass<T> {
                     if added.is_ok() {
                         added = self.bring(part, ranks);
                     }
-                    Ok(())
+                    Ok(ControlFlow::Continue(()))
                 });
                 read.map_err(|e| MapError::Cells(e.into()))?;
                 added?;

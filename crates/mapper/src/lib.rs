@@ -8,6 +8,7 @@
 mod adam;
 mod all_genes;
 mod blocked;
+mod carried;
 mod cuda;
 mod denormals;
 mod dense_product;
@@ -28,6 +29,7 @@ mod iterates;
 mod lanes;
 mod memory;
 mod mirror;
+mod polls;
 mod predicted;
 mod probe;
 mod problem;
@@ -56,7 +58,7 @@ pub use problem::Problem;
 pub use settings::{AdamSettings, MirrorSettings, Precision};
 pub use snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};
 pub use state::Trained;
-pub use temperature::{TemperatureScore, best_temperature, score_temperatures};
+pub use temperature::{CELLS_TO_CHOOSE_BY, TemperatureScore, best_temperature, score_temperatures};
 pub use traffic::{PassPlan, bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks};
 pub use train::{AdamBegin, Epoch, train_adam, train_adam_part};
 

@@ -50,6 +50,8 @@ pub struct MirrorSettings {
     pub temperature: Option<f64>,
     /// The first passes see one cell of so many, later ones twice as many each time, the last ones all; 1: all from the start.
     pub first_part: usize,
+    /// Most passes that see only some of the cells; `None`: half of all.
+    pub part_passes: Option<usize>,
     /// Seed of the choice of those cells.
     pub seed: u64,
     /// Worker threads, at least 1. Their number changes no bit of the result.
@@ -70,6 +72,13 @@ impl MirrorSettings {
     pub fn check(&self) -> Result<(), MapError> {
         if self.first_part == 0 {
             return refuse("first part", "0".into(), "must be 1 or more");
+        }
+        if let Some(passes) = self.part_passes.filter(|&passes| passes >= self.passes) {
+            return refuse(
+                "passes over a part of the cells",
+                passes.to_string(),
+                "must be fewer than all passes",
+            );
         }
         if let Some(kappa) = self.temperature.filter(|k| !(k.is_finite() && *k > 0.0)) {
             return refuse(

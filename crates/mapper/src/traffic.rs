@@ -2,6 +2,7 @@
 
 use crate::blocked::CHUNK;
 use crate::device_memory::PADDED;
+use crate::polls::polls_of_pass;
 use crate::probe::N_CELLS;
 use crate::products::Layout;
 use crate::tiles::Tiles;
@@ -136,8 +137,12 @@ impl Counter {
                 self.over(Kind::Loss, voxels, &shares.voxels, 2);
             }
         }
-        // Whether the state is to be kept.
+        // Whether the state is to be kept, or the pass given up.
         self.of_all();
+        if plan.mirror {
+            let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
+            (0..polls_of_pass(self.shape, n_cells, n_voxels)).for_each(|_| self.of_all());
+        }
     }
 
     fn loss(&mut self, shares: &Shares, plan: &PassPlan) {

@@ -14,7 +14,7 @@ use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use ndarray::{Array2, Axis};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, Loss, Measured, Objective, SparseRows, Sums};
@@ -329,7 +329,7 @@ impl<T: Real> Pass<T> {
         let (stride, sums) = (self.layout.stride::<T>(), &mut self.sums);
         for (first, products) in &mut self.blocks {
             let weights = &self.weights;
-            self.gradients.for_each_block(
+            let done = self.gradients.for_each_block(
                 products,
                 weights,
                 ranks,
@@ -337,8 +337,11 @@ impl<T: Real> Pass<T> {
                     let cells = *first + block.start..*first + block.end;
                     state.step(cells.clone(), stride, rows, step, ranks);
                     sums.add(products, block, rows, state.entropies(cells));
+                    // Logits change as they come: half a pass is no state to go on from.
+                    ControlFlow::Continue(())
                 },
             );
+            debug_assert!(done.is_continue(), "it never breaks");
             sums.end_block();
         }
         self.sums.finish(&mut self.predicted, ranks)

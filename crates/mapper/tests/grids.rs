@@ -44,7 +44,9 @@ impl CellParts for Streamed {
         visit: &mut VisitPart<'_, Infallible>,
     ) -> Result<(), Infallible> {
         for first in range.clone().step_by(100) {
-            visit(first, &self.0.rows(first..range.end.min(first + 100)))?;
+            if visit(first, &self.0.rows(first..range.end.min(first + 100)))?.is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -189,6 +191,7 @@ fn mirror_settings(
         passes,
         temperature,
         first_part: 1,
+        part_passes: None,
         seed: 3,
         threads: 1,
         precision,

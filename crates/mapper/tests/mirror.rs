@@ -6,8 +6,10 @@ use ndarray::{Array1, Array2, Axis, concatenate, s};
 use std::error::Error;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tangram_core::normalize::transform;
 use tangram_core::{
-    CellParts, DensityPrior, MappingRows, Measured, Objective, PBlock, SparseRows, VisitPart,
+    CellParts, DensityPrior, MappingRows, Measured, Objective, PBlock, SparseRows, Transform,
+    VisitPart, transfer,
 };
 use tangram_mapper::{
     AdamSettings, Engine, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision,
@@ -72,6 +74,7 @@ fn settings(precision: Precision, passes: usize, temperature: Option<f64>) -> Mi
         passes,
         temperature,
         first_part: 1,
+        part_passes: None,
         seed: 7,
         threads: 2,
         precision,
@@ -152,7 +155,9 @@ impl CellParts for InHundreds {
             if self.left.fetch_update(order, order, take).is_err() {
                 return Err(Gone { first });
             }
-            visit(first, &self.cells.rows(first..range.end.min(first + 100)))?;
+            if visit(first, &self.cells.rows(first..range.end.min(first + 100)))?.is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -544,6 +549,27 @@ fn cells_in_parts_are_as_cells_in_memory() {
         let source = error.source().unwrap().downcast_ref::<Gone>();
         assert_eq!(source, Some(&Gone { first }));
     }
+}
+
+#[test]
+fn what_cells_carry_part_by_part_is_what_the_whole_mapping_carries() {
+    // Sums in single precision of a hundred cells, and of 256.
+    const ROUNDING: f32 = 1e-5;
+    let problem = problem(1_234, 30, 20, 0.3);
+    let factors = train(&problem, &settings(Precision::F32, 20, None));
+    let factors = factors.factors();
+    let parts = |left| InHundreds::new(problem.cells(), left);
+    for how in [Transform::None, Transform::Sqrt] {
+        let mut mapped = problem.cells().clone();
+        transform(&mut mapped, how);
+        let whole = transfer(&factors.mapping(&mapped), problem.cells()).unwrap();
+        let found = factors.carried(&parts(usize::MAX), how).unwrap();
+        let pairs = found.iter().zip(&whole);
+        let apart = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs() / b.max(1.0)));
+        assert!(found.dim() == whole.dim() && apart < ROUNDING, "{apart:e}");
+    }
+    let failed = factors.carried(&parts(3), Transform::None);
+    assert_eq!(failed.unwrap_err(), Gone { first: 300 });
 }
 
 #[test]
