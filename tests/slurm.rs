@@ -234,7 +234,9 @@ fn same_as_alone(slurm: &Sandbox, name: &str, alone: &str) {
 fn attempts(slurm: &Sandbox, name: &str) -> Vec<Vec<serde_json::Value>> {
     let mut tasks: Vec<Vec<serde_json::Value>> = Vec::new();
     let folder = slurm.folder().join(name).join("attempts");
-    for path in program::listing(&folder) {
+    // There is none before the first begins.
+    let records = folder.is_dir().then(|| program::listing(&folder));
+    for path in records.into_iter().flatten() {
         if path.extension().is_none_or(|e| e != "json") {
             continue;
         }
