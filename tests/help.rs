@@ -14,9 +14,20 @@ fn here() -> &'static Path {
 #[test]
 fn help_texts() {
     insta::assert_snapshot!("help", succeed(here(), "--help"));
-    for command in ["simulate", "map", "place", "project", "score", "inspect"] {
+    for command in [
+        "simulate",
+        "map",
+        "place",
+        "project",
+        "score",
+        "inspect",
+        "submit map",
+        "sweep submit",
+        "sweep status",
+        "sweep resume",
+    ] {
         insta::assert_snapshot!(
-            format!("help_{command}"),
+            format!("help_{}", command.replace(' ', "_")),
             succeed(here(), &format!("{command} --help"))
         );
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// For anything that a job does here.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A cluster of virtual nodes vn1, vn2 and vn3, and a folder to work in.
 pub struct Sandbox {

@@ -40,6 +40,7 @@ pub struct StatusArgs {
 #[derive(Debug, Serialize)]
 struct StatusSummary<'a> {
     sweep: &'a Path,
+    collected: bool,
     n_tasks: usize,
     n_folds: usize,
     folds_done: usize,
@@ -93,6 +94,7 @@ fn summary<'a>(sweep: &'a Path, jobs: &Jobs) -> StatusSummary<'a> {
     let outlooks = jobs.outlooks();
     let mut summary = StatusSummary {
         sweep,
+        collected: sweep.join("scores.tsv").is_file(),
         n_tasks: tasks.len(),
         n_folds: manifest.n_folds(),
         folds_done: 0,
@@ -194,7 +196,7 @@ fn lines(summary: &StatusSummary<'_>) -> Vec<String> {
     let ended = summary.again.values().map(Vec::len).sum::<usize>() + summary.not_begun.len();
     if ended > 0 && summary.done < summary.n_tasks {
         lines.push("  `tangram sweep resume` submits what is missing, `tangram sweep run --all` does it here".to_owned());
-    } else if summary.done == summary.n_tasks {
+    } else if summary.done == summary.n_tasks && !summary.collected {
         lines.push("  `tangram sweep collect` gathers predictions and scores".to_owned());
     }
     lines
@@ -210,5 +212,6 @@ fn named(tasks: &[usize]) -> String {
     if tasks.len() > MOST_NAMED {
         names.push("…".to_owned());
     }
-    format!("task {}", names.join(", "))
+    let noun = if tasks.len() == 1 { "task" } else { "tasks" };
+    format!("{noun} {}", names.join(", "))
 }

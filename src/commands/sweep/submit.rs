@@ -1,6 +1,6 @@
 //! `tangram sweep submit`: the tasks of a sweep as jobs of a cluster.
 
-use crate::job_flags::JobFlags;
+use crate::job_flags::{Intent, JobFlags};
 use crate::report::{Report, count};
 use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
 use crate::values::at_least_one;
@@ -40,7 +40,12 @@ pub struct SubmitArgs {
 /// If another process submits, or Slurm does not answer or refuses.
 pub fn run(args: &SubmitArgs, report: Report) -> Result<()> {
     let profile = args.job.profile()?;
-    let jobs = Jobs::read(&args.sweep, &Slurm::default(), args.job.asks())?;
+    // A dry run needs no cluster.
+    let ask = match args.job.intent() {
+        Intent::DryRun => Ask::Hint,
+        _ => Ask::Needed,
+    };
+    let jobs = Jobs::read(&args.sweep, &Slurm::default(), ask)?;
     let outlooks = jobs.outlooks();
     let number = |what: &dyn Fn(&Outlook) -> bool| outlooks.iter().filter(|o| what(o)).count();
     let fresh: Vec<_> = outlooks
@@ -78,14 +83,4 @@ pub fn run(args: &SubmitArgs, report: Report) -> Result<()> {
     };
     let summary = jobs.submit(&fresh, &round, report)?;
     report.summary(&summary)
-}
-
-impl JobFlags {
-    /// A dry run needs no cluster.
-    fn asks(&self) -> Ask {
-        match self.intent() {
-            crate::job_flags::Intent::DryRun => Ask::Hint,
-            _ => Ask::Needed,
-        }
-    }
 }
