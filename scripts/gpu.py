@@ -145,7 +145,8 @@ class Bench:
         target, spent = float(adam["total"][-1]), float(adam["elapsed_s"][-1])
         rows = [["solver", "precision", "passes to the loss", "s to the loss", f"loss ({target:.5f} is to be reached)"]]
         if package is not None:
-            rows.append(["package, epochs as timed above", "f32", str(self.sizes.epochs), f"{package * self.sizes.epochs:.2f}", ""])
+            who = f"package, epochs as timed at {self.sizes.shapes[0]}"
+            rows.append([who, "f32", str(self.sizes.epochs), f"{package * self.sizes.epochs:.2f}", ""])
         rows.append(["adam", "f32", str(self.sizes.epochs), f"{spent:.2f}", f"{target:.5f}"])
         for precision in PRECISIONS:
             flags = ["--goal", "package", "--keep", "none", "--tolerance", 0, "--epochs", 200, "--precision", precision]
