@@ -28,7 +28,8 @@ const USAGE: u8 = 2;
 const INPUT: u8 = 3;
 const OUTPUT: u8 = 4;
 const MEMORY: u8 = 5;
-const STOPPED: u8 = 75;
+/// Asked to stop with the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
+pub const STOPPED: u8 = 75;
 
 /// Prints why the command stopped and says so by the exit code.
 #[must_use]
