@@ -37,7 +37,7 @@ pub const OUTPUT: u8 = 4;
 pub const MEMORY: u8 = 5;
 /// See [`TABLE`].
 pub const SLURM: u8 = 6;
-/// See [`TABLE`].
+/// Asked to stop with the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
 pub const STOPPED: u8 = 75;
 
 /// Prints why the command stopped and says so by the exit code.

@@ -88,9 +88,13 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
         other_rank(&args, settings, &mut ranks)
     };
     if let Err(error) = &done {
-        let by = interrupt::stopped_by().map(|signal| format!("{signal}: "));
-        let reason = format!("{}{error:#}", by.unwrap_or_default());
-        exit_record::ended(Some(exit::code(error)), &reason);
+        let code = exit::code(error);
+        let reason = match (code, interrupt::stopped_by()) {
+            (exit::STOPPED, Some(signal)) => format!("stopped by {signal}, its state kept"),
+            (exit::STOPPED, None) => "stopped as another rank was asked, its state kept".to_owned(),
+            _ => format!("{error:#}"),
+        };
+        exit_record::ended(Some(code), &reason);
     }
     // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
