@@ -21,7 +21,8 @@ fn a_plan_compares_every_grid_and_recommends_the_fastest_that_fits() {
     assert!(
         (1..10)
             .filter(|&i| fits(i))
-            .all(|i| seconds(i) >= seconds(0))
+            // Of grids about as fast, that with fewer exchanges is recommended.
+            .all(|i| 1.02 * seconds(i) >= seconds(0))
     );
     let text = succeed(
         folder.path(),

@@ -132,7 +132,6 @@ fn first_rank(
     report: Report,
 ) -> Result<()> {
     let may_replace = agreed(ranks, place(args, report))?;
-    exit_record::begin(&args.out, 0, ranks.shape().n_ranks());
     interrupt::clean_up(&args.out);
     let mut begun = false;
     let written = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
@@ -143,6 +142,7 @@ fn first_rank(
             reason: e.to_string(),
         });
         agreed(ranks, made.map_err(Into::into))?;
+        exit_record::begin(&args.out, 0, ranks.shape().n_ranks());
         let mut settings = settings;
         let (inputs, outcome) = learn(args, &mut settings, ranks, report)?;
         let written = write_run(directory, settings, inputs, &outcome, ranks);
@@ -160,8 +160,8 @@ fn first_rank(
 /// Any other rank.
 fn other_rank(args: &MapArgs, mut settings: MapSettings, ranks: &mut Ranks) -> Result<()> {
     agreed(ranks, Ok(()))?;
-    exit_record::begin(&args.out, ranks.world().rank(), ranks.shape().n_ranks());
     agreed(ranks, Ok(()))?;
+    exit_record::begin(&args.out, ranks.world().rank(), ranks.shape().n_ranks());
     let (inputs, outcome) = learn(args, &mut settings, ranks, Report::silent())?;
     if let Learned::Adam(_) = outcome.learned {
         // Probabilities of adam are on all ranks.

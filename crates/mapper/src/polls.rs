@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use tangram_comm::{Communicator, GridShape};
 
 /// Logits between two times that ranks ask each other, about a second of one core.
-const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 25 };
+const LOGITS: usize = if cfg!(test) { 1 << 7 } else { 1 << 25 };
 
 /// Times that several ranks ask each other in a pass: a number that all know alike, since all must ask equally often.
 ///
