@@ -455,7 +455,8 @@ fn what_was_stopped_goes_on_elsewhere() {
             let begin = Begin::At(None);
             let stopped =
                 train_mirror_part(&problem, &settings, begin, &grid, &mut kept, &mut |_| ());
-            assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes == stop));
+            // The native engine is asked within a pass as well.
+            assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes <= stop));
             settings.engine = then;
             let kept = kept.kept.unwrap();
             let begin = Begin::Resume(&kept);
