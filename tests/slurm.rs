@@ -370,7 +370,8 @@ fn ranks_in_elements(slurm: &Sandbox) {
 
 /// A more urgent job takes all nodes: folds that are done are kept, the others are done later.
 fn preempted(slurm: &Sandbox, passes: usize) {
-    new_sweep(slurm, "spot", 4, passes);
+    // Long tasks: Slurm takes up to a quarter of a minute to see that it must preempt.
+    new_sweep(slurm, "spot", 8, passes);
     slurm.profile("spot", "partition = \"batch\"", "partition = \"spot\"");
     slurm.tangram("sweep submit spot --profile spot.toml");
     let begun = |attempts: Vec<Vec<serde_json::Value>>| {
