@@ -10,6 +10,18 @@ fn main() {
     }
     if let Some(lib) = libtorch_lib() {
         println!("cargo:rustc-link-arg-bins=-Wl,-rpath,{}", lib.display());
+        // Nothing calls into libtorch's CUDA part by name, so that the linker would leave it out.
+        if lib.join("libtorch_cuda.so").is_file() {
+            let arguments = [
+                &format!("-L{}", lib.display()),
+                "-Wl,--push-state,--no-as-needed",
+                "-ltorch_cuda",
+                "-Wl,--pop-state",
+            ];
+            for argument in arguments {
+                println!("cargo:rustc-link-arg-bins={argument}");
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 """Trains tangram-sc's own optimiser on a prepared problem and records time, memory and result.
 
-    reference.py PROBLEM.npz OUT --epochs N [--lr 0.1 --lambda-d 1 --seed 42 --threads 2 --no-mapping]
+    reference.py PROBLEM.npz OUT --epochs N [--lr 0.1 --lambda-d 1 --seed 42 --threads 2 --device cpu --no-mapping]
 
 PROBLEM.npz holds S (cells, genes), G (voxels, genes) and d (voxels), training genes only. OUT receives result.json
 and, unless --no-mapping, mapping.npy (cells, voxels). Runs in the `reference` environment of python-env.sh.
@@ -40,6 +40,7 @@ def main() -> None:
     arguments.add_argument("--lambda-d", type=float, default=1.0)
     arguments.add_argument("--seed", type=int, default=42)
     arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--device", default="cpu")
     arguments.add_argument("--no-mapping", action="store_true")
     given = arguments.parse_args()
 
@@ -52,6 +53,7 @@ def main() -> None:
         lambda_d=given.lambda_d,
         lambda_g1=1.0,
         random_state=given.seed,
+        device=given.device,
     )
 
     # Every epoch begins with the loss: the time from one call to the next is one epoch, its step included.

@@ -23,7 +23,7 @@ pub enum CellExpression {
 pub struct StreamedCells {
     file: Arc<ExpressionFile>,
     columns: Vec<usize>,
-    factors: Option<Vec<f64>>,
+    factors: Option<Arc<[f64]>>,
     transform: Transform,
     /// Of the file's cells.
     cells: Range<usize>,
@@ -40,12 +40,12 @@ impl StreamedCells {
     pub fn new(
         file: Arc<ExpressionFile>,
         columns: Vec<usize>,
-        factors: Option<Vec<f64>>,
+        factors: Option<Arc<[f64]>>,
         transform: Transform,
     ) -> Self {
         Self {
             cells_per_part: (PART_ENTRIES / file.genes().len().max(1)).clamp(64, 1 << 16),
-            cells: 0..file.names().len(),
+            cells: 0..file.n_rows(),
             file,
             columns,
             factors,
@@ -158,6 +158,24 @@ impl CellParts for StreamedCells {
         self.columns.len()
     }
 
+    /// What lies between cells that are far apart is not read.
+    fn select(&self, cells: &[usize]) -> Result<SparseRows, StoreError> {
+        let mut chosen = SparseRows::empty(self.n_genes());
+        let first = self.cells.start;
+        let rows = |cells: &[usize]| cells.iter().map(|cell| first + cell).collect::<Vec<_>>();
+        self.file
+            .read_rows_of(&rows(cells), &self.columns, &mut |place, mut rows| {
+                if let Some(factors) = &self.factors {
+                    let of_row = |i| factors[first + cells[place + i]];
+                    let own: Vec<f64> = (0..rows.n_rows()).map(of_row).collect();
+                    scale_rows(&mut rows, &own);
+                }
+                transform(&mut rows, self.transform);
+                chosen.append(&rows);
+            })?;
+        Ok(chosen)
+    }
+
     /// Reads the next part while one is worked on.
     fn for_each_part(
         &self,
@@ -170,15 +188,18 @@ impl CellParts for StreamedCells {
             scope.spawn(move || {
                 for first in range.step_by(self.cells_per_part) {
                     let part = self.read(first..last.min(first + self.cells_per_part));
-                    // Nobody takes it after an error of `visit`.
+                    // Nobody takes it after an error of `visit`, or a break.
                     if sender.send((first, part)).is_err() {
                         return;
                     }
                 }
             });
-            parts
-                .into_iter()
-                .try_for_each(|(first, part)| visit(first, &part?))
+            for (first, part) in parts {
+                if visit(first, &part?)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
         })
     }
 }
@@ -213,9 +234,16 @@ impl CellParts for CellExpression {
         visit: &mut VisitPart<'_, StoreError>,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Memory(rows) if range == (0..rows.n_rows()) => visit(0, rows),
-            Self::Memory(rows) => visit(range.start, &rows.rows(range)),
+            Self::Memory(rows) if range == (0..rows.n_rows()) => visit(0, rows).map(|_| ()),
+            Self::Memory(rows) => visit(range.start, &rows.rows(range)).map(|_| ()),
             Self::Streamed(cells) => cells.for_each_part(range, visit),
+        }
+    }
+
+    fn select(&self, cells: &[usize]) -> Result<SparseRows, StoreError> {
+        match self {
+            Self::Memory(rows) => rows.select(cells).map_err(|never| match never {}),
+            Self::Streamed(streamed) => streamed.select(cells),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! that one that was torn leaves the one before it.
 
 use crate::error::CliError;
-use crate::map_settings::{MapSettings, MappingFormat, Stream};
+use crate::map_settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
 use crate::ranks::{Ranks, agreed};
 use crate::report::{Report, count};
 use anyhow::{Context, Result, bail};
@@ -46,6 +46,9 @@ impl Identity {
             epochs: None,
             keep: None,
             reduce: Reduce::Fast,
+            device: DeviceChoice::Cpu,
+            gpu_memory: None,
+            device_block: None,
             stream: Stream::Auto,
             format: MappingFormat::Zarr,
             ..settings.clone()
@@ -149,6 +152,8 @@ pub struct Checkpoints<'a> {
     report: Report,
     every: Option<Duration>,
     last: Instant,
+    /// Passes after which the state was written last: within a pass that is given up it is the same still.
+    written: Option<usize>,
 }
 
 impl<'a> Checkpoints<'a> {
@@ -171,6 +176,7 @@ impl<'a> Checkpoints<'a> {
             report,
             every,
             last: Instant::now(),
+            written: None,
         }
     }
 
@@ -178,7 +184,7 @@ impl<'a> Checkpoints<'a> {
     ///
     /// # Errors
     /// If it is of another run, on all ranks.
-    pub fn resume(&self) -> Result<Option<Snapshot>> {
+    pub fn resume(&mut self) -> Result<Option<Snapshot>> {
         for step in steps(&self.folder) {
             let checked = self.check(&step);
             // What differs from the command ends the run; what is damaged sends it to the checkpoint before.
@@ -191,6 +197,7 @@ impl<'a> Checkpoints<'a> {
             if self.ranks.all_agree(record.is_some()) {
                 let record = record.expect("all have it");
                 let snapshot = agreed(self.ranks, self.read(&step, &record))?;
+                self.written = Some(record.passes);
                 let passes = count(record.passes, "pass");
                 self.report
                     .say(format_args!("goes on from the checkpoint after {passes}"))?;
@@ -369,8 +376,12 @@ impl Keeper for Checkpoints<'_> {
         &mut self,
         snapshot: &Snapshot,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.written == Some(snapshot.passes) {
+            return Ok(());
+        }
         let written = self.write(snapshot);
         self.last = Instant::now();
+        self.written = written.is_ok().then_some(snapshot.passes);
         written.map_err(Into::into)
     }
 

@@ -84,9 +84,9 @@ pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
     let Some((name, matches)) = matches.subcommand() else {
         return Ok(typed);
     };
-    // `submit map` has the settings of `map`.
-    let (name, matches) = match matches.subcommand() {
-        Some(inner) if name == "submit" => inner,
+    // `submit map` and `sweep new KIND` have the settings of `map`.
+    let (name, matches) = match name {
+        "submit" | "sweep" => ("map", innermost(matches)),
         _ => (name, matches),
     };
     let Ok(Some(path)) = matches.try_get_one::<PathBuf>("config") else {
@@ -97,6 +97,13 @@ pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
     let end = typed.iter().position(|a| a == "--").unwrap_or(typed.len());
     typed.splice(end..end, added);
     Ok(typed)
+}
+
+fn innermost(mut matches: &ArgMatches) -> &ArgMatches {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    matches
 }
 
 fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsString>> {
@@ -135,7 +142,9 @@ fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsStri
         };
         for (key, value) in settings {
             let arguments = argument(path, command, key, value)?;
-            if table == name && !decided(command, key, typed) {
+            // A command that has the settings of another lacks some of its flags.
+            let known = flag_id(command, key).is_some_and(|id| typed.try_contains_id(&id).is_ok());
+            if table == name && known && !decided(command, key, typed) {
                 added.extend(arguments);
             }
         }
@@ -187,6 +196,14 @@ fn argument(
         (_, value) => vec![one(value)?],
     };
     Ok(arguments.into_iter().map(OsString::from).collect())
+}
+
+/// What the parser calls the flag of this name.
+fn flag_id(command: &Command, key: &str) -> Option<String> {
+    let flag = command
+        .get_arguments()
+        .find(|a| a.get_long() == Some(key))?;
+    Some(flag.get_id().to_string())
 }
 
 /// Whether the person typed this flag, or one that excludes it.

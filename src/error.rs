@@ -187,6 +187,14 @@ pub enum CliError {
         /// Share that may fail.
         budget: f64,
     },
+    /// No grid of the ranks fits in their memory.
+    #[error("--grid auto: {reason} (its node has {available} for each of its ranks)")]
+    NoGridFits {
+        /// What is missing, and what would do.
+        reason: String,
+        /// Bytes of a rank on the node that has least, for people.
+        available: String,
+    },
     /// Less memory than the mapping needs.
     #[error(
         "mapping {n_cells} cells onto {n_voxels} voxels needs about {needed} of memory, and {available} are free; {remedy}"

@@ -37,7 +37,7 @@ pub const OUTPUT: u8 = 4;
 pub const MEMORY: u8 = 5;
 /// See [`TABLE`].
 pub const SLURM: u8 = 6;
-/// See [`TABLE`].
+/// Asked to stop with the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
 pub const STOPPED: u8 = 75;
 
 /// Prints why the command stopped and says so by the exit code.
@@ -71,27 +71,21 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 pub fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
-            return match error {
-                StoreError::Exists { .. }
-                | StoreError::Ending { .. }
-                | StoreError::Write { .. } => OUTPUT,
-                StoreError::Unwritable { .. } => UNEXPECTED,
-                _ => INPUT,
-            };
+            return code_of_store(error);
         }
         if let Some(error) = cause.downcast_ref::<CliError>() {
             return match error {
                 CliError::Usage(_) | CliError::Grid(_) | CliError::Launcher(_) => USAGE,
                 CliError::OtherRank { code } => *code,
                 CliError::NotOurs { .. } | CliError::Checkpoint { .. } => OUTPUT,
-                CliError::Memory { .. } => MEMORY,
+                CliError::Memory { .. } | CliError::NoGridFits { .. } => MEMORY,
                 CliError::Run { code, .. } => u8::try_from(*code).unwrap_or(UNEXPECTED),
                 _ => INPUT,
             };
         }
         if let Some(error) = cause.downcast_ref::<SweepError>() {
             return match error {
-                SweepError::Store(_) => continue,
+                SweepError::Store(error) => code_of_store(error),
                 SweepError::Folds(_) | SweepError::NoTask { .. } => USAGE,
                 SweepError::Write { .. }
                 | SweepError::Superseded { .. }
@@ -102,7 +96,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<MapError>() {
             return match error {
-                MapError::Threads { .. } => UNEXPECTED,
+                MapError::Threads { .. } | MapError::Torch(_) => UNEXPECTED,
+                MapError::DeviceMemory { .. } | MapError::DeviceFull => MEMORY,
                 MapError::Keep(_) => OUTPUT,
                 MapError::Stopped { .. } => STOPPED,
                 _ => INPUT,
@@ -126,6 +121,14 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
     }
     UNEXPECTED
+}
+
+fn code_of_store(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => OUTPUT,
+        StoreError::Unwritable { .. } => UNEXPECTED,
+        _ => INPUT,
+    }
 }
 
 /// Whether the reader of standard output went away, as `head` does: no reason to complain.

@@ -6,18 +6,31 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use tangram_core::{Normalize, SparseRows, library_factors, scale_rows};
-use tangram_store::{Dataset, Matrix, MatrixName, Names, StoreError};
+use tangram_store::{Dataset, Matrix, MatrixName, Names, StoreError, fingerprint_names};
 
 /// Entries of a block of rows as it is read, zeros counted: 256 MB if every one is stored.
 const BLOCK_ENTRIES: usize = 1 << 25;
+
+/// Rows chosen one by one whose columns are cut at a time.
+const CHOSEN: usize = 4096;
 
 /// A matrix of an input file with the names of its rows (cells or voxels) and genes.
 #[derive(Debug)]
 pub struct ExpressionFile {
     dataset: Dataset,
     matrix: MatrixName,
-    names: Vec<String>,
+    names_sha256: String,
     genes: Vec<String>,
+}
+
+/// Whether the names of a file's rows are looked at: of ten million cells they are a gigabyte, which one rank of many may spare the
+/// others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowNames {
+    /// They must be unique; their fingerprint is kept, not they themselves.
+    Checked,
+    /// Another rank does.
+    Unread,
 }
 
 /// Columns of a matrix, and sums over the whole of it.
@@ -32,13 +45,16 @@ pub struct Counts {
 }
 
 impl ExpressionFile {
-    /// Opens a file and reads the names, which must be unique.
+    /// Opens a file and checks its names.
     ///
     /// # Errors
     /// [`StoreError`] if the file, the matrix or the names are not as they should be.
-    pub fn open(path: &Path, matrix: &MatrixName) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, matrix: &MatrixName, names: RowNames) -> Result<Self, StoreError> {
         let dataset = Dataset::open(path)?;
-        let names = dataset.unique_names(Names::Obs)?;
+        let names_sha256 = match names {
+            RowNames::Checked => fingerprint_names(&dataset.unique_names(Names::Obs)?),
+            RowNames::Unread => String::new(),
+        };
         let genes = match matrix {
             MatrixName::Raw => unique(path, dataset.matrix(matrix)?.column_names()?)?,
             _ => {
@@ -49,7 +65,7 @@ impl ExpressionFile {
         Ok(Self {
             dataset,
             matrix: matrix.clone(),
-            names,
+            names_sha256,
             genes,
         })
     }
@@ -60,10 +76,31 @@ impl ExpressionFile {
         &self.dataset
     }
 
-    /// Names of its rows.
+    /// Number of its rows: cells or voxels.
     #[must_use]
-    pub fn names(&self) -> &[String] {
-        &self.names
+    pub fn n_rows(&self) -> usize {
+        self.dataset.n_obs()
+    }
+
+    /// SHA-256 of the names of its rows, empty if they were not read.
+    #[must_use]
+    pub fn names_sha256(&self) -> &str {
+        &self.names_sha256
+    }
+
+    /// Names of its rows, read for the occasion.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, StoreError> {
+        self.dataset.obs_names()
+    }
+
+    /// Share of its entries that are stored; 1 for a dense matrix.
+    #[must_use]
+    pub fn density(&self) -> f64 {
+        let all = (self.n_rows() * self.genes.len()).max(1);
+        self.most_entries(self.genes.len()) as f64 / all as f64
     }
 
     /// Names of its columns.
@@ -102,10 +139,10 @@ impl ExpressionFile {
     pub fn read(&self, columns: &[usize]) -> Result<Counts, StoreError> {
         let mut counts = Counts {
             columns: SparseRows::empty(columns.len()),
-            row_totals: Vec::with_capacity(self.names.len()),
+            row_totals: Vec::with_capacity(self.n_rows()),
             column_sums: vec![0.0; self.genes.len()],
         };
-        self.for_each_block(0..self.names.len(), |rows| {
+        self.for_each_block(0..self.n_rows(), |rows| {
             counts.row_totals.extend(rows.row_sums());
             counts
                 .column_sums
@@ -143,6 +180,28 @@ impl ExpressionFile {
         Ok(part)
     }
 
+    /// The columns asked for of the given rows, which grow strictly, handed over some at a time with the place of the first among them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read_rows_of(
+        &self,
+        rows: &[usize],
+        columns: &[usize],
+        visit: &mut dyn FnMut(usize, SparseRows),
+    ) -> Result<(), StoreError> {
+        // Reads ahead: neighbours come from memory.
+        let matrix = self.matrix()?;
+        for (i, some) in rows.chunks(CHOSEN).enumerate() {
+            let mut chosen = SparseRows::empty(matrix.shape().1);
+            for &row in some {
+                chosen.append(&matrix.read_rows(row..row + 1)?);
+            }
+            visit(i * CHOSEN, chosen.select_columns(columns));
+        }
+        Ok(())
+    }
+
     /// The sums of some rows, and over these rows of all columns; one pass over them.
     ///
     /// # Errors
@@ -163,7 +222,7 @@ impl ExpressionFile {
     /// Most entries that so many of its columns hold.
     #[must_use]
     pub fn most_entries(&self, n_columns: usize) -> u64 {
-        let all = (self.names.len() * n_columns) as u64;
+        let all = (self.n_rows() * n_columns) as u64;
         let stored = self.matrix().ok().and_then(|m| m.stored_entries());
         stored.map_or(all, |stored| all.min(stored as u64))
     }
@@ -173,8 +232,8 @@ impl ExpressionFile {
     /// # Errors
     /// [`StoreError`] if a value is no expression or the file cannot be read.
     pub fn totals(&self) -> Result<Vec<f64>, StoreError> {
-        let mut totals = Vec::with_capacity(self.names.len());
-        self.for_each_block(0..self.names.len(), |rows| totals.extend(rows.row_sums()))?;
+        let mut totals = Vec::with_capacity(self.n_rows());
+        self.for_each_block(0..self.n_rows(), |rows| totals.extend(rows.row_sums()))?;
         Ok(totals)
     }
 

@@ -1,17 +1,23 @@
 //! One fold of a sweep: trained without some genes, which it then predicts and scores.
 
-use crate::learned::in_space;
+use crate::cell_expression::CellExpression;
 use crate::map_inputs::Inputs;
 use crate::map_settings::{MapSettings, Solver};
 use anyhow::{Context, Result};
 use ndarray::Array2;
+use std::ops::ControlFlow;
 use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
     AdamBegin, Begin, Factors, InitialLogits, Keeper, Problem, train_adam_part, train_mirror_part,
 };
+use tangram_store::StoreError;
 use tangram_sweep::{FoldOutcome, GeneOutcome};
+
+/// A fold that begins near its end stops when the loss changes by so many times less than otherwise: there it changes little in any case,
+/// while the genes that were dropped are still being forgotten.
+const WARM_TOLERANCE: f64 = 0.05;
 
 /// What all folds share: the inputs, read once.
 #[derive(Debug)]
@@ -91,6 +97,10 @@ impl<'a> FoldTraining<'a> {
             Solver::Mirror => {
                 let mut settings = self.settings.mirror();
                 settings.threads = threads;
+                if self.all_genes.is_some() {
+                    settings.first_part = 1;
+                    settings.tolerance *= WARM_TOLERANCE;
+                }
                 let start = self.all_genes.as_ref().map(|f| f.without_genes(held_out));
                 let begin = start.as_ref().map_or(Begin::At(None), Begin::Near);
                 let trained =
@@ -132,6 +142,31 @@ impl<'a> FoldTraining<'a> {
             predicted: predicted.reversed_axes(),
         })
     }
+}
+
+/// What cells carry into space, (voxels, genes carried).
+///
+/// * `mapped`: S of the mapping
+/// * `values`: what is carried, of the same cells
+fn in_space(
+    factors: &Factors,
+    mapped: &CellExpression,
+    values: &CellExpression,
+) -> Result<Array2<f32>, StoreError> {
+    if let (Some(cells), Some(values)) = (mapped.whole(), values.whole()) {
+        return transfer(&factors.mapping(cells), values).map_err(|never| match never {});
+    }
+    let mut sums = Array2::<f32>::zeros((factors.n_voxels(), values.n_genes()));
+    values.for_each_part(0..values.n_cells(), &mut |first, values| {
+        let last = first + values.n_rows();
+        mapped.for_each_part(first..last, &mut |_, cells| {
+            let part = transfer(&factors.mapping(cells), values);
+            sums += &part.map_err(|never| match never {})?;
+            Ok::<_, StoreError>(ControlFlow::Continue(()))
+        })?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(sums)
 }
 
 /// A process alone.

@@ -66,7 +66,7 @@ impl Genes<'_> {
     /// Columns to read in one pass over the file: what a quarter of the free memory holds even if nothing is zero.
     fn columns_at_a_time(&self) -> usize {
         let budget = memory::available().unwrap_or(MEMORY_UNTOLD) / 4;
-        let column = self.file.names().len().max(1) as u64 * ENTRY_BYTES;
+        let column = self.file.n_rows().max(1) as u64 * ENTRY_BYTES;
         let columns = usize::try_from(budget / column).unwrap_or(usize::MAX);
         columns.max(self.chunk) / self.chunk * self.chunk
     }

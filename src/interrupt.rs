@@ -1,15 +1,17 @@
 //! Ctrl-C and other requests to stop: nothing half-written stays behind.
 
+use crate::exit_record;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, Once};
 
 static OUTPUTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static KEEPS: AtomicBool = AtomicBool::new(false);
-static STOP: AtomicBool = AtomicBool::new(false);
+/// The signal that asked to stop, 0 if none did.
+static STOP: AtomicI32 = AtomicI32::new(0);
 static HANDLER: Once = Once::new();
 
 /// Removes what is being written for `output` (its hidden sibling `.NAME.PID.partial`) if the process is asked to stop.
@@ -30,7 +32,23 @@ pub fn keeps_state(yes: bool) {
 /// Whether SIGTERM or SIGUSR2 came while [`keeps_state`] held.
 #[must_use]
 pub fn stop_asked() -> bool {
-    STOP.load(Ordering::SeqCst)
+    STOP.load(Ordering::SeqCst) != 0
+}
+
+/// Name of the signal after which [`stop_asked`] holds.
+#[must_use]
+pub fn stopped_by() -> Option<&'static str> {
+    stop_asked().then(|| name(STOP.load(Ordering::SeqCst)))
+}
+
+fn name(signal: i32) -> &'static str {
+    match signal {
+        SIGINT => "SIGINT",
+        SIGTERM => "SIGTERM",
+        SIGHUP => "SIGHUP",
+        SIGUSR2 => "SIGUSR2",
+        _ => "a signal",
+    }
 }
 
 fn handle() {
@@ -43,8 +61,12 @@ fn handle() {
             for signal in signals.forever() {
                 let keeps = KEEPS.load(Ordering::SeqCst) && [SIGTERM, SIGUSR2].contains(&signal);
                 if keeps {
-                    STOP.store(true, Ordering::SeqCst);
+                    STOP.store(signal, Ordering::SeqCst);
+                    // Launchers that end all ranks may not wait for more.
+                    exit_record::asked(&format!("asked to stop by {}", name(signal)));
                 } else {
+                    let code = crate::exit::INTERRUPTED;
+                    exit_record::ended(Some(code), &format!("ended by {}", name(signal)));
                     end();
                 }
             }

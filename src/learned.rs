@@ -1,6 +1,6 @@
 //! What a training gave, by either solver.
 
-use crate::cell_expression::{CellExpression, StreamedCells};
+use crate::cell_expression::CellExpression;
 use crate::expression::OfBoth;
 use crate::map_inputs::{Inputs, initial_logits};
 use crate::map_settings::{MapSettings, Solver};
@@ -10,12 +10,11 @@ use anyhow::Result;
 use ndarray::{Array2, s};
 use std::path::Path;
 use tangram_comm::{Axis, Communicator, Cut, Reduce};
-use tangram_core::{CellParts, Keep, SparseRows, transfer};
+use tangram_core::{CellParts, Keep, transfer};
 use tangram_mapper::{
     AdamBegin, Begin, Epoch, Factors, InitialLogits, Keeper, MapError, Mirrored, Snapshot, Trained,
     train_adam_part, train_mirror_part,
 };
-use tangram_store::StoreError;
 
 /// A mapping in memory.
 #[derive(Debug)]
@@ -166,7 +165,12 @@ impl Learned {
                 let values = carried.whole().expect("adam holds its cells");
                 transfer(trained, values)?
             }
-            Self::Mirror { factors, .. } if alone => in_space(factors, problem.cells(), carried)?,
+            Self::Mirror { factors, .. } if alone => {
+                match (problem.cells().whole(), carried.whole()) {
+                    (Some(cells), Some(values)) => transfer(&factors.mapping(cells), values)?,
+                    _ => factors.carried(carried, settings.transform())?,
+                }
+            }
             Self::Mirror { factors, .. } => {
                 // Every rank takes other cells, with all genes.
                 let own = Cut::new(
@@ -177,9 +181,8 @@ impl Learned {
                     Reduce::Fast,
                 );
                 let values = inputs.all_cells.part(own.range(), 0..problem.n_genes());
-                let held = |cells: StreamedCells| cells.held_if_small();
-                let cells = held(values.transformed(settings.transform()));
-                let found = cells.and_then(|cells| in_space(factors, &cells, &held(values)?));
+                let values = CellExpression::Streamed(values);
+                let found = factors.carried(&values, settings.transform());
                 or_abort(ranks, found.map_err(Into::into))?
             }
         };
@@ -197,40 +200,15 @@ impl Learned {
     }
 }
 
-/// What training ended with: all ranks alike, unless one could not read its cells.
+/// What training ended with: all ranks alike, unless one could not read its cells, or its device failed.
 fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) -> Result<T> {
-    let alone_with_it = matches!(result, Err(MapError::Cells(_)));
+    let alone_with_it = matches!(
+        result,
+        Err(MapError::Cells(_) | MapError::Torch(_) | MapError::DeviceFull)
+    );
     let result = result.of_both(&settings.cells, &settings.voxels);
     if alone_with_it {
         return or_abort(ranks, result);
     }
     agreed(ranks, result)
-}
-
-/// What cells carry into space, (voxels, genes carried).
-///
-/// * `mapped`: S of the mapping
-/// * `values`: what is carried, of the same cells
-///
-/// # Errors
-/// If the cells cannot be read.
-pub fn in_space(
-    factors: &Factors,
-    mapped: &CellExpression,
-    values: &CellExpression,
-) -> Result<Array2<f32>, StoreError> {
-    if let (Some(cells), Some(values)) = (mapped.whole(), values.whole()) {
-        return transfer(&factors.mapping(cells), values).map_err(|never| match never {});
-    }
-    // Part by part: what is mapped is what is carried, transformed.
-    let mut sums = Array2::<f32>::zeros((factors.n_voxels(), values.n_genes()));
-    values.for_each_part(0..values.n_cells(), &mut |first, values| {
-        let last = first + values.n_rows();
-        mapped.for_each_part(first..last, &mut |_, cells: &SparseRows| {
-            let part = transfer(&factors.mapping(cells), values);
-            sums += &part.map_err(|never| match never {})?;
-            Ok::<(), StoreError>(())
-        })
-    })?;
-    Ok(sums)
 }

@@ -2,25 +2,26 @@
 
 use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::{CliError, examples};
-use crate::expression::{ExpressionFile, OfBoth};
+use crate::expression::{ExpressionFile, OfBoth, RowNames};
+use crate::grid_plan::{CellsAre, Task};
 use crate::map_settings::{MapSettings, Solver, Stream};
 use crate::ranks::{Ranks, agreed};
 use crate::report::{Report, count};
-use crate::values::PriorChoice;
-use crate::{gene_list, memory};
+use crate::values::{GridChoice, PriorChoice};
+use crate::{gene_list, grid_plan, memory};
 use anyhow::{Result, bail};
 use ndarray::Array2;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use tangram_comm::{Axis, Communicator, Cut, Reduce, Shares};
+use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce, Shares};
 use tangram_core::normalize::transform;
 use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
-    align, drop_zero_genes, library_factors, median_positive, scale_rows,
+    align, drop_zero_genes, factors_to, median_positive, scale_rows,
 };
-use tangram_mapper::{Problem, memory_needed, mirror_memory_needed};
+use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, memory_needed, mirror_memory_needed};
 use tangram_store::{fingerprint, read_npy};
 
 /// Both files, and the training genes of both.
@@ -64,6 +65,31 @@ impl Inputs {
         }
     }
 
+    /// The problem of all ranks, whose cells are read from disk where they are wanted.
+    ///
+    /// # Errors
+    /// If memory will not suffice for all voxels and genes, or the voxels' file cannot be read.
+    pub fn whole(&self, ranks: &Ranks, settings: &MapSettings) -> Result<Problem<CellExpression>> {
+        let problem = &self.problem;
+        let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
+        let precision = settings.precision.into();
+        let needed = mirror_memory_needed(CELLS_TO_CHOOSE_BY, n_voxels, n_genes, None, precision);
+        if let Some(available) = memory::available().filter(|&available| needed > available) {
+            bail!(CliError::Memory {
+                n_cells: problem.n_cells().min(CELLS_TO_CHOOSE_BY),
+                n_voxels,
+                needed: memory::for_people(needed),
+                available: memory::for_people(available),
+                remedy: "give --temperature a number, such as one that auto chose for fewer voxels",
+            });
+        }
+        let how = settings.transform();
+        let mut voxels = self.measured(ranks, settings)?.into_owned();
+        transform(&mut voxels, how);
+        let cells = CellExpression::Streamed(self.all_cells.transformed(how));
+        Ok(Problem::new(cells, voxels, problem.prior().cloned())?)
+    }
+
     /// What was measured in all voxels of all training genes, untransformed.
     ///
     /// # Errors
@@ -80,17 +106,23 @@ impl Inputs {
     }
 }
 
-/// Reads this rank's part of both files, aligns their genes and says what there is.
+/// Reads this rank's part of both files, aligns their genes and says what there is; before that the ranks are arranged, if how was left
+/// open.
 ///
 /// # Errors
 /// If a file does not fit, or memory will not suffice.
-pub fn read(settings: &MapSettings, ranks: &Ranks, report: Report) -> Result<Inputs> {
-    let opened = agreed(ranks, Files::open(settings))?;
+pub fn read(settings: &mut MapSettings, ranks: &mut Ranks, report: Report) -> Result<Inputs> {
+    let opened = agreed(ranks, Files::open(settings, ranks))?;
+    opened.arrange(settings, ranks, report)?;
+    let (settings, ranks) = (&*settings, &*ranks);
     let (sums, streamed) = opened.sums(settings, ranks)?;
     let inputs = agreed(ranks, opened.inputs(sums, streamed, settings, ranks))?;
     tell_inputs(&inputs, report)?;
     Ok(inputs)
 }
+
+/// Share of a node's memory that a grid may take.
+const USED_OF_NODE: f64 = 0.9;
 
 /// Both files, and what genes they share.
 struct Files {
@@ -122,7 +154,7 @@ impl Sums {
         }
         let own = Cut::new(
             Axis::Cells,
-            file.names().len(),
+            file.n_rows(),
             ranks.world().rank(),
             ranks.shape().n_ranks(),
             Reduce::Fast,
@@ -144,9 +176,13 @@ impl Sums {
 }
 
 impl Files {
-    fn open(settings: &MapSettings) -> Result<Self> {
-        let cells = ExpressionFile::open(&settings.cells, &settings.cells_matrix)?;
-        let voxels = ExpressionFile::open(&settings.voxels, &settings.voxels_matrix)?;
+    fn open(settings: &MapSettings, ranks: &Ranks) -> Result<Self> {
+        let names = match ranks.is_first() {
+            true => RowNames::Checked,
+            false => RowNames::Unread,
+        };
+        let cells = ExpressionFile::open(&settings.cells, &settings.cells_matrix, names)?;
+        let voxels = ExpressionFile::open(&settings.voxels, &settings.voxels_matrix, names)?;
         let choice = GeneChoice {
             list: settings.genes.as_deref().map(gene_list::read).transpose()?,
             held_out: settings
@@ -165,12 +201,74 @@ impl Files {
         })
     }
 
+    /// Arranges several ranks by the fastest grid that fits, unless one was asked for; settings then name it.
+    fn arrange(&self, settings: &mut MapSettings, ranks: &mut Ranks, report: Report) -> Result<()> {
+        let n_ranks = ranks.shape().n_ranks();
+        if n_ranks == 1 {
+            settings.grid = None;
+        }
+        if n_ranks == 1 || matches!(settings.grid, Some(GridChoice::Shape(_))) {
+            return Ok(());
+        }
+        // What the nodes have, not what is free on them now: the same command takes the same grid.
+        let (_, on_node) = ranks.world().on_this_node();
+        let own = memory::of_node().map_or(f64::INFINITY, |bytes| bytes as f64 / on_node as f64);
+        let mut least = [-own];
+        ranks.max_of_all(&mut least);
+        let best = match ranks.is_first() {
+            true => self.best_grid(settings, n_ranks, -least[0]),
+            false => Ok(ranks.shape()),
+        };
+        let best = agreed(ranks, best)?;
+        let mut lens = vec![best.cells as f64, best.voxels as f64, best.genes as f64];
+        ranks.broadcast(&mut lens);
+        let best = GridShape {
+            cells: lens[0] as usize,
+            voxels: lens[1] as usize,
+            genes: lens[2] as usize,
+        };
+        ranks.rearrange(best).map_err(CliError::Grid)?;
+        settings.grid = Some(GridChoice::Shape(best));
+        Ok(report.say(format_args!("{n_ranks} ranks as {best}"))?)
+    }
+
+    /// The fastest grid whose ranks fit in so many bytes each.
+    fn best_grid(&self, settings: &MapSettings, n_ranks: usize, bytes: f64) -> Result<GridShape> {
+        let task = Task {
+            lens: [
+                self.cells.n_rows(),
+                self.voxels.n_rows(),
+                self.shared.names.len(),
+            ],
+            density: self.cells.density(),
+            pass: settings.pass_plan(),
+            cells: match (settings.solver, settings.stream) {
+                (Solver::Adam, _) | (Solver::Mirror, Stream::Off) => CellsAre::Held,
+                (Solver::Mirror, Stream::On) => CellsAre::Streamed,
+                (Solver::Mirror, Stream::Auto) => CellsAre::HeldIfTheyFit,
+            },
+            n_ranks,
+            threads: settings.threads(),
+            memory: bytes.is_finite().then_some((bytes * USED_OF_NODE) as u64),
+            // What a GPU holds is checked when it is known; cells are shared first in any case.
+            gpu: None,
+        };
+        let candidates = task.candidates(grid_plan::ASSUMED);
+        match candidates.first() {
+            Some(best) if best.fits => Ok(best.shape),
+            _ => bail!(CliError::NoGridFits {
+                reason: task.nothing_fits(&candidates),
+                available: memory::for_people(bytes as u64),
+            }),
+        }
+    }
+
     /// Sums of voxels and cells; and whether the cells are read at every pass.
     fn sums(&self, settings: &MapSettings, ranks: &Ranks) -> Result<([Sums; 2], bool)> {
         let alone = ranks.shape().n_ranks() == 1;
         let n_genes = self.shared.names.len();
         let shares = ranks
-            .shares(self.cells.names().len(), self.voxels.names().len(), n_genes)
+            .shares(self.cells.n_rows(), self.voxels.n_rows(), n_genes)
             .map_err(CliError::Grid)?;
         // All or none: ranks with the same cells work on the same blocks of them.
         let (_, on_node) = ranks.world().on_this_node();
@@ -183,7 +281,7 @@ impl Files {
         let held = alone.then_some(&self.shared.in_voxels[..]);
         let voxels = Sums::read(&self.voxels, held, ranks)?;
         let zero = refuse_zero_voxels(&self.voxels, &voxels.row_totals);
-        agreed(ranks, zero.map_err(Into::into))?;
+        agreed(ranks, zero)?;
         // Streamed cells are read for their sums now, and at every pass.
         let held = (alone && !streamed).then_some(&self.shared.in_cells[..]);
         let cells = Sums::read(&self.cells, held, ranks)?;
@@ -208,10 +306,11 @@ impl Files {
                 .of_both(&settings.cells, &settings.voxels)?;
         let left = places(&genes.names, &all_names);
         let shares = ranks
-            .shares(cells.names().len(), voxels.names().len(), genes.names.len())
+            .shares(cells.n_rows(), voxels.n_rows(), genes.names.len())
             .map_err(CliError::Grid)?;
-        let factors = |normalize, totals: &[f64]| match normalize {
-            Normalize::Library => Some(library_factors(totals)),
+        let median = |normalize, totals: &[f64]| match normalize {
+            // Where all are 0 there is nothing to bring to a total.
+            Normalize::Library => Some(median_positive(totals).unwrap_or(1.0)),
             Normalize::None => None,
         };
         // Of the columns that are held already, or of the file.
@@ -224,7 +323,9 @@ impl Files {
             None => file.read_part(rows, &columns[shares.genes.range()]),
         };
         let prior = prior(settings, &voxels, &voxel_sums.row_totals)?;
-        let voxel_factors = factors(settings.normalize_voxels, &voxel_sums.row_totals);
+        let totals = &voxel_sums.row_totals;
+        let voxel_factors =
+            median(settings.normalize_voxels, totals).map(|median| factors_to(totals, median));
         let own_voxels = shares.voxels.range();
         let mut voxel_values = own(
             voxel_sums.held,
@@ -235,9 +336,12 @@ impl Files {
         if let Some(factors) = &voxel_factors {
             scale_rows(&mut voxel_values, &factors[own_voxels]);
         }
-        let totals = &cell_sums.row_totals;
-        let cell_factors = factors(settings.normalize, totals);
-        let library_median = cell_factors.as_ref().and_then(|_| median_positive(totals));
+        let totals = cell_sums.row_totals;
+        let library_median = median(settings.normalize, &totals);
+        // All parts of the cells share them: of ten million they are 80 MB.
+        let cell_factors: Option<Arc<[f64]>> =
+            library_median.map(|median| factors_to(&totals, median).into());
+        drop(totals);
         let how = settings.transform();
         let transforms = how != Transform::None;
         let all_cells = StreamedCells::new(
@@ -339,13 +443,14 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
     // A rank with some of the genes cannot tell.
     let whole = problem.voxels().n_rows() == problem.n_voxels()
         && problem.voxels().n_cols() == problem.n_genes();
-    let silent: Vec<&str> = (0..problem.voxels().n_rows())
+    let silent: Vec<usize> = (0..problem.voxels().n_rows())
         .filter(|_| whole)
         .filter(|&j| problem.voxels().row(j).0.is_empty())
-        .map(|j| voxels.file.names()[j].as_str())
         .collect();
     if !silent.is_empty() {
-        let (n, names) = (count(silent.len(), "voxel"), examples(silent));
+        let names = voxels.file.names()?;
+        let silent_names = silent.iter().map(|&j| names[j].as_str());
+        let (n, names) = (count(silent.len(), "voxel"), examples(silent_names));
         report.warn(format_args!(
             "{n} without any count in the training genes, known by density only: {names}"
         ));
@@ -353,22 +458,19 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
     Ok(())
 }
 
-fn refuse_zero_voxels(voxels: &ExpressionFile, totals: &[f64]) -> Result<(), CliError> {
-    let zero: Vec<&str> = totals
-        .iter()
-        .zip(voxels.names())
-        .filter(|(t, _)| **t == 0.0)
-        .map(|(_, n)| n.as_str())
-        .collect();
+fn refuse_zero_voxels(voxels: &ExpressionFile, totals: &[f64]) -> Result<()> {
+    let zero: Vec<usize> = (0..totals.len()).filter(|&j| totals[j] == 0.0).collect();
     if zero.is_empty() {
         return Ok(());
     }
+    let names = voxels.names()?;
     Err(CliError::ZeroVoxels {
         path: voxels.dataset().path().to_owned(),
         n_zero: zero.len(),
         n_voxels: totals.len(),
-        examples: examples(zero),
-    })
+        examples: examples(zero.iter().map(|&j| names[j].as_str())),
+    }
+    .into())
 }
 
 fn prior(
@@ -392,23 +494,23 @@ fn prior(
                 ));
             };
             if let Some(j) = values.iter().position(Option::is_none) {
-                let name = &voxels.names()[j];
+                let name = &voxels.names()?[j];
                 bail!(wrong(format!(
                     "voxel {name} has no value; fill it in, for instance with 0"
                 )));
             }
-            DensityPrior::new(values.into_iter().flatten().collect()).map_err(
-                |error| match error {
-                    PriorError::Negative { voxel, value }
-                    | PriorError::NotFinite { voxel, value } => {
-                        let name = &voxels.names()[voxel];
-                        wrong(format!(
-                            "voxel {name} has {value}; weights must be finite and 0 or more"
-                        ))
-                    }
-                    other => wrong(other.to_string()),
-                },
-            )?
+            match DensityPrior::new(values.into_iter().flatten().collect()) {
+                Ok(prior) => prior,
+                Err(
+                    PriorError::Negative { voxel, value } | PriorError::NotFinite { voxel, value },
+                ) => {
+                    let name = &voxels.names()?[voxel];
+                    bail!(wrong(format!(
+                        "voxel {name} has {value}; weights must be finite and 0 or more"
+                    )))
+                }
+                Err(other) => bail!(wrong(other.to_string())),
+            }
         }
     };
     Ok(Some(prior))

@@ -2,16 +2,16 @@
 
 use crate::error::CliError;
 use crate::values::{
-    KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text, not_negative,
-    positive, seed, threads,
+    GridChoice, KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text,
+    not_negative, positive, seed, threads,
 };
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-use tangram_comm::{GridShape, Reduce};
+use tangram_comm::Reduce;
 use tangram_core::{Keep, Normalize, Objective, Transform};
-use tangram_mapper::{AdamSettings, MirrorSettings, Precision};
+use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Precision};
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
@@ -111,21 +111,43 @@ pub struct MapSettings {
     /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = TRAINING)]
     pub batches: usize,
+    /// Most passes over batches; the others see all cells [default: half of --epochs]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_epochs: Option<usize>,
     /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
     #[arg(long, value_enum, default_value_t = Stream::Auto, help_heading = TRAINING)]
     pub stream: Stream,
-    /// Precision of the numbers: bf16 is faster and rougher, f64 is for checking
+    /// What does the work: the cores (cpu), a GPU for every rank (cuda), or that where there is one (auto); torch-cpu is for checking:
+    /// the code of cuda on the cores, which is slower than cpu
+    #[arg(long, value_enum, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu, help_heading = TRAINING)]
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Memory of the GPU that may be taken, in GB [default: nine tenths of what is free]
+    #[arg(long, value_name = "GB", value_parser = positive, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<f64>,
+    /// Megabytes of a block of logits on the device, for trials [default: 64, at least 2,048 cells]
+    #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_block: Option<f64>,
+    /// What the device came to.
+    #[arg(skip = Engine::Native)]
+    #[serde(skip, default = "cores")]
+    pub engine: Engine,
+    /// Precision of the numbers: bf16 is faster and rougher, tf32 between it and f32 (on a GPU only, elsewhere f32), f64 is for
+    /// checking
     #[arg(long, value_enum, default_value_t = PrecisionChoice::F32, help_heading = TRAINING)]
     pub precision: PrecisionChoice,
     /// Threads to use [default: one for every core]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1 [default: all share the
-    /// cells]
+    /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1, or auto, the fastest that
+    /// fits (as `tangram plan` reckons) [default: auto]
     #[arg(long, value_name = "GRID", help_heading = TRAINING)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
-    pub grid: Option<GridShape>,
+    pub grid: Option<GridChoice>,
     /// How ranks add up: fast, or exact, which gives the same bits for any number of ranks and takes longer
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = TRAINING)]
     #[serde(with = "as_text", default)]
@@ -167,6 +189,26 @@ pub enum Goal {
     Package,
 }
 
+/// What does the work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceChoice {
+    /// The program's own kernels on the cores.
+    #[default]
+    Cpu,
+    /// libtorch on a GPU for every rank.
+    Cuda,
+    /// A GPU if every rank has one, otherwise the cores.
+    Auto,
+    /// libtorch on the cores.
+    TorchCpu,
+}
+
+/// Before a device is chosen.
+fn cores() -> Engine {
+    Engine::Native
+}
+
 /// Whether cells are read at every pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -185,13 +227,15 @@ pub enum Stream {
 pub enum PrecisionChoice {
     /// Single precision.
     F32,
+    /// Single precision, whose products a GPU rounds to 10 bits.
+    Tf32,
     /// Products of 16-bit numbers, summed in single precision.
     Bf16,
     /// Double precision.
     F64,
 }
 
-/// File format of a mapping.
+/// File format of AnnData.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MappingFormat {
@@ -202,6 +246,15 @@ pub enum MappingFormat {
 }
 
 impl MappingFormat {
+    /// Ending of names of files.
+    #[must_use]
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Zarr => "zarr",
+            Self::H5ad => "h5ad",
+        }
+    }
+
     /// Name of the factors' file in a run directory.
     #[must_use]
     pub fn factors_name(self) -> &'static str {
@@ -253,6 +306,12 @@ impl MapSettings {
         }
         self.lambda_d = Some(density);
         self.threads = Some(threads(self.threads));
+        if self.reduce == Reduce::Exact
+            && matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu)
+        {
+            let text = "--reduce exact: sums on a device are not exact; take --device cpu, or leave it out";
+            return Err(CliError::Usage(text.to_owned()));
+        }
         let files = [&mut self.genes, &mut self.hold_out, &mut self.init_logits]
             .into_iter()
             .flatten();
@@ -278,7 +337,11 @@ impl MapSettings {
             return refuse("--lr", "the mirror solver finds its own steps");
         }
         self.temperature.get_or_insert(temperature);
-        self.epochs.get_or_insert(500);
+        let epochs = *self.epochs.get_or_insert(500);
+        if self.batch_epochs.is_some_and(|passes| passes >= epochs) {
+            let text = "--batch-epochs must be less than --epochs: the last passes see all cells";
+            return Err(CliError::Usage(text.to_owned()));
+        }
         self.tolerance.get_or_insert(5e-4);
         Ok(())
     }
@@ -291,7 +354,7 @@ impl MapSettings {
         if self.temperature.is_some_and(|t| t != Temperature::Off) {
             return refuse("--temperature", "the adam solver has none");
         }
-        if self.batches > 1 {
+        if self.batches > 1 || self.batch_epochs.is_some() {
             return refuse(
                 "--batches",
                 "the adam solver needs every cell at every epoch",
@@ -350,6 +413,21 @@ impl MapSettings {
         }
     }
 
+    /// What decides over the bytes of a pass.
+    #[must_use]
+    pub fn pass_plan(&self) -> PassPlan {
+        PassPlan {
+            mirror: self.solver == Solver::Mirror,
+            objective: self.objective(),
+            prior: self.prior != PriorChoice::None,
+            temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
+            asks_for_rest: self.tolerance.is_some_and(|tolerance| tolerance > 0.0),
+            precision: self.precision.into(),
+            reduce: self.reduce,
+            on_device: self.engine != Engine::Native,
+        }
+    }
+
     /// What adam needs of resolved settings.
     #[must_use]
     pub fn adam(&self) -> AdamSettings {
@@ -361,6 +439,7 @@ impl MapSettings {
             threads: self.threads(),
             precision: self.precision.into(),
             tolerance: self.tolerance.unwrap_or(0.0),
+            engine: self.engine,
         }
     }
 
@@ -375,10 +454,12 @@ impl MapSettings {
                 _ => None,
             },
             first_part: self.batches,
+            part_passes: self.batch_epochs,
             seed: self.seed,
             threads: self.threads(),
             precision: self.precision.into(),
             tolerance: self.tolerance.unwrap_or(0.0),
+            engine: self.engine,
         }
     }
 }
@@ -390,6 +471,7 @@ impl From<PrecisionChoice> for Precision {
     fn from(choice: PrecisionChoice) -> Self {
         match choice {
             PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Tf32 => Self::Tf32,
             PrecisionChoice::Bf16 => Self::Bf16,
             PrecisionChoice::F64 => Self::F64,
         }

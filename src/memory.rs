@@ -13,6 +13,15 @@ pub fn available() -> Option<u64> {
         .min()
 }
 
+/// Bytes that processes of this machine may take together, whatever is taken now: what the machine has, or the control group allows
+/// if that is less. `None` if nothing tells.
+#[must_use]
+pub fn of_node() -> Option<u64> {
+    let machine = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:");
+    let allowed = group_folders().filter_map(|folder| allowed(&folder));
+    allowed.chain(machine).min()
+}
+
 /// The most memory this process has held so far, in bytes.
 #[must_use]
 pub fn peak() -> Option<u64> {
@@ -55,13 +64,15 @@ fn address_space() -> Option<u64> {
 
 /// The tightest limit among this process's control group and the groups around it (version 2, or version 1's `memory`).
 fn control_group() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    groups
-        .lines()
-        .filter_map(group_folder)
+    group_folders().filter_map(|f| left(&f)).min()
+}
+
+fn group_folders() -> impl Iterator<Item = PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let folders: Vec<_> = groups.lines().filter_map(group_folder).collect();
+    folders
+        .into_iter()
         .flat_map(|(root, folder)| around(&root, &folder))
-        .filter_map(|f| left(&f))
-        .min()
 }
 
 /// The root and the folder of a line of `/proc/self/cgroup`, `ID:CONTROLLERS:/PATH`.
@@ -87,22 +98,21 @@ fn around(root: &Path, folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+fn number(folder: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(folder.join(name)).ok()?;
+    text.trim().parse().ok()
+}
+
+/// A group's limit.
+fn allowed(folder: &Path) -> Option<u64> {
+    number(folder, "memory.max").or_else(|| number(folder, "memory.limit_in_bytes"))
+}
+
 /// What a group's limit leaves; file cache that can be dropped counts as free.
 fn left(folder: &Path) -> Option<u64> {
-    let number = |name: &str| {
-        fs::read_to_string(folder.join(name))
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
-    let (limit, used) = match number("memory.max") {
-        Some(limit) => (limit, number("memory.current")?),
-        None => (
-            number("memory.limit_in_bytes")?,
-            number("memory.usage_in_bytes")?,
-        ),
-    };
+    let limit = allowed(folder)?;
+    let used =
+        number(folder, "memory.current").or_else(|| number(folder, "memory.usage_in_bytes"))?;
     let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let cache = ["inactive_file ", "total_inactive_file "]
         .iter()

@@ -1,7 +1,8 @@
 //! The processes of one mapping: how they are arranged, agree on whether to go on, and hand the mapping to the first of them.
 
 use crate::error::CliError;
-use crate::exit;
+use crate::values::GridChoice;
+use crate::{exit, exit_record};
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2, s};
 use std::convert::Infallible;
@@ -17,16 +18,19 @@ pub type Ranks = Grid<World>;
 /// A collective that lasts longer is spoken of.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Joins the other processes, if a launcher started any, and arranges them.
+/// Joins the other processes, if a launcher started any, and arranges them; all share the cells until a better grid is chosen.
 ///
 /// # Errors
 /// If they do not find each other, or the grid is of another number.
-pub fn join(shape: Option<GridShape>, how: tangram_comm::Reduce) -> Result<Ranks> {
+pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce) -> Result<Ranks> {
     let world = World::join().map_err(CliError::Launcher)?;
-    let shape = shape.unwrap_or(GridShape {
-        cells: world.size(),
-        ..GridShape::ONE
-    });
+    let shape = match grid {
+        Some(GridChoice::Shape(shape)) => shape,
+        Some(GridChoice::Auto) | None => GridShape {
+            cells: world.size(),
+            ..GridShape::ONE
+        },
+    };
     let grid = Grid::new(world, shape, how).map_err(CliError::Grid)?;
     Ok(grid.watched(PATIENCE))
 }
@@ -66,6 +70,7 @@ pub fn or_abort<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
         Err(error) if ranks.shape().n_ranks() > 1 => {
             let error = error.context(format!("rank {}", ranks.world().rank()));
             let _ = exit::fail(&error);
+            exit_record::ended(Some(exit::code(&error)), &format!("{error:#}"));
             ranks.world().abort(exit::code(&error));
         }
         result => result,

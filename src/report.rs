@@ -102,7 +102,12 @@ impl Report {
 /// A count with its noun: `1 gene`, `2 genes`.
 #[must_use]
 pub fn count(n: usize, noun: &str) -> String {
-    format!("{} {noun}{}", thousands(n), if n == 1 { "" } else { "s" })
+    let ending = match n {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", thousands(n))
 }
 
 /// A whole number with its thousands apart: `58,022`.
@@ -142,5 +147,6 @@ mod tests {
             [8.2, 700.0, 12_600.0].map(duration),
             ["8 s", "12 min", "3.5 h"]
         );
+        assert_eq!(count(2, "pass"), "2 passes");
     }
 }

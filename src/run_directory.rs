@@ -59,6 +59,9 @@ pub struct Record {
     pub full_passes: f64,
     /// Whether the loss came to rest before the last epoch.
     pub stopped_early: bool,
+    /// What did the work, of the first rank.
+    #[serde(default)]
+    pub device: String,
     /// Median over epochs.
     pub seconds_per_epoch: f64,
     /// Of training, without reading and writing.
@@ -79,12 +82,15 @@ pub struct Record {
     /// The ranks that learned it, CELLSxVOXELSxGENES, where there were several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<String>,
-    /// Seconds of the first rank in sums over ranks, waiting for the slowest included.
+    /// Of the seconds of training, those of the first rank in sums over ranks, waiting for the slowest included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_exchanging: Option<f64>,
     /// Bytes that the first rank brought to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_exchanged: Option<u64>,
+    /// The most memory that each rank had held when all had learned, before anything was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peak_memory_by_rank: Vec<u64>,
     /// Versions of everything that matters.
     pub versions: Versions,
     /// Genes by their part in training.

@@ -2,7 +2,7 @@
 
 use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::CliError;
-use crate::expression::ExpressionFile;
+use crate::expression::{ExpressionFile, RowNames};
 use crate::run_directory::RunDirectory;
 use crate::{factors_file, memory};
 use anyhow::Result;
@@ -59,7 +59,8 @@ impl StoredMapping {
         let dataset = Dataset::open(&run.mapping()?)?;
         let record = run.record();
         let (rows, cell_names_sha256) = if record.factors.is_some() {
-            let file = ExpressionFile::open(cells, &run.settings().cells_matrix)?;
+            let file =
+                ExpressionFile::open(cells, &run.settings().cells_matrix, RowNames::Checked)?;
             let (file, names) = (Arc::new(file), record.cell_names_sha256.clone());
             let factors = factors_file::read(&dataset)?;
             // Before any of their values is read: other cells give no mapping of these.
@@ -138,7 +139,7 @@ impl StoredMapping {
 pub fn training_cells(run: &RunDirectory, file: &Arc<ExpressionFile>) -> Result<StreamedCells> {
     let columns = file.columns_of(&run.record().genes.training)?;
     let factors = match run.record().library_median {
-        Some(median) => Some(tangram_core::factors_to(&file.totals()?, median)),
+        Some(median) => Some(tangram_core::factors_to(&file.totals()?, median).into()),
         None => None,
     };
     let transform = run.settings().transform();

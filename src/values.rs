@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use tangram_comm::GridShape;
 use tangram_core::{Keep, KeepError};
 
 /// Where the density prior comes from: written `rna`, `uniform`, `obs:COLUMN` or `none`.
@@ -94,6 +95,35 @@ impl FromStr for Temperature {
             number => positive(number)
                 .map(Self::Kappa)
                 .map_err(|_| "give off, auto or a number above 0".to_owned()),
+        }
+    }
+}
+
+/// How ranks share the work: written `auto` or `CELLSxVOXELSxGENES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GridChoice {
+    /// To be chosen by sizes and memory.
+    Auto,
+    /// This.
+    Shape(GridShape),
+}
+
+impl Display for GridChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Shape(shape) => write!(f, "{shape}"),
+        }
+    }
+}
+
+impl FromStr for GridChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            shape => shape.parse().map(Self::Shape),
         }
     }
 }

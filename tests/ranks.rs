@@ -41,27 +41,37 @@ fn n_ranks(grid: &str) -> usize {
 
 /// The program on as many ranks as the grid has.
 fn mpirun(arguments: &str, grid: &str) -> Command {
+    mpirun_on(n_ranks(grid), &format!("{arguments} --grid {grid}"))
+}
+
+fn mpirun_on(n_ranks: usize, arguments: &str) -> Command {
     let mut command = without_locks(Command::new("mpirun"));
     command
         .current_dir(tissue())
         .args(["--oversubscribe", "--bind-to", "none", "-n"])
-        .arg(n_ranks(grid).to_string())
+        .arg(n_ranks.to_string())
         .env("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
         .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
         .arg(env!("CARGO_BIN_EXE_tangram"))
-        .args(arguments.split_whitespace())
-        .args(["--grid", grid]);
+        .args(arguments.split_whitespace());
     command
 }
 
 fn on_ranks(arguments: &str, grid: &str) -> Output {
-    let output = mpirun(arguments, grid).output().unwrap();
+    well(mpirun(arguments, grid))
+}
+
+fn well(mut command: Command) -> Output {
+    let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{grid}: tangram {arguments}\n{errors}"
-    );
+    assert!(output.status.success(), "{command:?}\n{errors}");
     output
+}
+
+/// A run's record.
+fn run_file(run: &Path) -> toml::Table {
+    let text = fs::read_to_string(run.join("run.toml")).unwrap();
+    text.parse().unwrap()
 }
 
 /// History without the seconds.
@@ -137,14 +147,47 @@ fn streamed_cells_and_parts_of_them_are_shared_too() {
         assert_eq!(history(&folder.join("streamed")), history(&out));
         // Scores of the training genes are of all cells.
         let score = |run: &Path| -> f64 {
-            let text = fs::read_to_string(run.join("run.toml")).unwrap();
-            let file: toml::Table = text.parse().unwrap();
-            file["record"]["train-score"]["mean-cosine"]
+            run_file(run)["record"]["train-score"]["mean-cosine"]
                 .as_float()
                 .unwrap()
         };
         let apart = score(&folder.join("streamed")) - score(&out);
         assert!(apart.abs() < 1e-5, "{apart}");
+    }
+}
+
+#[test]
+fn the_fastest_grid_is_taken_if_none_is_given_and_a_run_names_it() {
+    let folder = tissue();
+    let map = format!("{MAP} --epochs 12");
+    on_ranks(&format!("{map} --out given"), "2x1x1");
+    for (name, flag) in [("auto", "--grid auto"), ("default", "")] {
+        well(mpirun_on(2, &format!("{map} {flag} --out chosen-{name}")));
+        let out = folder.join(format!("chosen-{name}"));
+        let file = run_file(&out);
+        assert_eq!(file["map"]["grid"].as_str(), Some("2x1x1"));
+        assert_eq!(file["record"]["grid"].as_str(), Some("2x1x1"));
+        let peaks = file["record"]["peak-memory-by-rank"].as_array().unwrap();
+        assert_eq!(peaks.len(), 2);
+        assert_eq!(history(&folder.join("given")), history(&out));
+    }
+    succeed(folder, &format!("{map} --grid auto --out alone"));
+    assert!(run_file(&folder.join("alone"))["map"].get("grid").is_none());
+}
+
+#[test]
+fn several_ranks_choose_the_temperature_that_one_does() {
+    let folder = tissue();
+    let map = format!("{MAP} --epochs 3 --temperature auto --transform sqrt");
+    succeed(folder, &format!("{map} --out warm"));
+    let chosen = |out: &str| {
+        let file = run_file(&folder.join(out));
+        let (map, record) = (&file["map"], &file["record"]);
+        (map["temperature"].clone(), record["temperatures"].clone())
+    };
+    for grid in ["2x1x1", "1x2x1", "1x1x2"] {
+        on_ranks(&format!("{map} --out warm-{grid}"), grid);
+        assert_eq!(chosen("warm"), chosen(&format!("warm-{grid}")), "{grid}");
     }
 }
 
@@ -163,12 +206,9 @@ fn what_is_wrong_is_said_once_and_nothing_hangs() {
     let cells = "map --cells no.h5ad --voxels tissue/voxels.h5ad --out nothing";
     let (times, errors) = say(cells, "2x1x1");
     assert!(times == 1 && errors.contains("no.h5ad"), "{errors}");
-    let (times, errors) = say(&format!("{MAP} --out nothing --temperature auto"), "2x1x1");
-    assert!(
-        times == 1 && errors.contains("--temperature auto"),
-        "{errors}"
-    );
     assert!(!folder.join("nothing").exists());
+    // What was wrong from the start leaves no record of an end.
+    assert!(!folder.join("taken.checkpoint").exists());
 
     let told = fail(folder, &format!("{MAP} --out nothing --grid 2x1x1"), 2);
     assert!(told.contains("2 ranks") && told.contains("1 "), "{told}");
@@ -276,6 +316,71 @@ fn a_rank_that_is_killed_leaves_a_run_that_goes_on() {
     }
 }
 
+/// How each rank of a run ended, by rank.
+fn exit_records(out: &Path) -> Vec<serde_json::Value> {
+    let folder = out.with_file_name(format!("{}.checkpoint", out.file_name().unwrap().display()));
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let paths = listing(&folder).into_iter();
+    let ours = paths.filter(|path| name(path).starts_with("exit-rank-"));
+    let read = |path: PathBuf| serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    ours.map(read).collect()
+}
+
+#[test]
+fn ranks_of_a_run_that_is_not_completed_leave_word_of_their_end() {
+    let folder = tissue();
+    let begun = |name: &str| {
+        let out = folder.join(name);
+        let line = format!(
+            "{MAP} {LONG} --resume --checkpoint-minutes 0.0005 --out {}",
+            out.display()
+        );
+        let running = begin(&line, "2x1x1");
+        wait_for_checkpoints(&out, 1);
+        (out, line, running)
+    };
+    let told = |line: &str| {
+        let output = on_ranks(&line.replace("--quiet", ""), "2x1x1");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // All are asked to stop.
+    let (out, line, mut running) = begun("ended");
+    for rank in children(running.id()) {
+        signal(rank, "-TERM");
+    }
+    running.wait().unwrap();
+    let records = exit_records(&out);
+    assert_eq!(records.len(), 2);
+    for (rank, record) in records.iter().enumerate() {
+        assert_eq!(record["rank"].as_u64(), Some(rank as u64));
+        assert_eq!(record["code"].as_u64(), Some(75), "{record}");
+        assert!(
+            record["reason"].as_str().unwrap().contains("SIGTERM"),
+            "{record}"
+        );
+        assert!(record["passes"].as_u64().unwrap() > 0, "{record}");
+        assert!(!record["host"].as_str().unwrap().is_empty(), "{record}");
+    }
+    let text = told(&line);
+    assert_eq!(text.matches("last attempt:").count(), 1, "{text}");
+    assert!(
+        text.contains("(and 1 rank more)") && text.contains("SIGTERM"),
+        "{text}"
+    );
+    assert!(!out.with_file_name("ended.checkpoint").exists());
+
+    // One is killed: the launcher ends the other, which can still tell.
+    let (out, line, mut running) = begun("killed-alone");
+    signal(children(running.id())[0], "-9");
+    running.wait().unwrap();
+    let records = exit_records(&out);
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["rank"].as_u64(), Some(1));
+    let text = told(&line);
+    assert!(text.contains("rank 0 left no word of its end"), "{text}");
+    assert!(!out.with_file_name("killed-alone.checkpoint").exists());
+}
+
 #[test]
 fn asked_to_stop_a_run_keeps_its_state_and_goes_on_on_any_grid() {
     let folder = tissue();
@@ -311,7 +416,8 @@ fn asked_to_stop_a_run_keeps_its_state_and_goes_on_on_any_grid() {
             signal(rank, "-USR2");
         }
         running.wait().unwrap();
-        on_ranks(&line, "1x1x2");
+        // No grid is given: another is chosen.
+        well(mpirun_on(2, &line));
         assert_eq!(history(&whole), history(&out));
         assert!(matrix(&whole, stored) == matrix(&out, stored));
     }

@@ -1,5 +1,6 @@
 //! `tangram doctor`: whether this machine, and the ranks that were started, can do what a mapping needs.
 
+use crate::device::{self, Gpus};
 use crate::memory::{available, for_people};
 use crate::report::Report;
 use crate::versions::Versions;
@@ -50,6 +51,7 @@ pub fn run(args: &DoctorArgs, report: Report) -> Result<()> {
     };
     findings.push(cores(&world));
     findings.push(libraries());
+    findings.push(gpus(&world));
     findings.extend(scratch(&args.scratch));
     let memory = available().map_or("unknown".to_owned(), for_people);
     findings.push(finding("memory", true, format!("{memory} free")));
@@ -100,10 +102,34 @@ fn libraries() -> Finding {
         .mpi
         .unwrap_or_else(|| "none in this build".to_owned());
     let told = format!(
-        "libtorch {}, HDF5 {}, MPI {mpi}; products run on CPU cores, no GPU is used",
+        "libtorch {}, HDF5 {}, MPI {mpi}",
         versions.libtorch, versions.hdf5
     );
     finding("libraries", true, told)
+}
+
+/// Which GPU this rank would take, and whether another one takes it too; without GPUs a mapping runs on cores.
+fn gpus(world: &World) -> Finding {
+    let Gpus { cuda, own } = Gpus::of(world);
+    // All ranks look, whether they have one or not.
+    let nobody = format!("rank {} has none", world.rank());
+    let taken = match &own {
+        Ok((index, gpu)) => device::identity(*index, gpu),
+        Err(_) => nobody,
+    };
+    let shared = device::shared(world, &taken);
+    let all = cuda.gpus.iter().enumerate();
+    let all: Vec<String> = all
+        .map(|(i, gpu)| device::name_and_memory(i, gpu))
+        .collect();
+    match (own, shared) {
+        (Err(why), _) => finding("gpus", cuda.gpus.is_empty(), why),
+        (Ok(_), Some(why)) => finding("gpus", false, format!("{}: {why}", all.join(", "))),
+        (Ok((index, _)), None) => {
+            let told = format!("{}; this rank would take cuda:{index}", all.join(", "));
+            finding("gpus", true, told)
+        }
+    }
 }
 
 /// Whether files can be written and read back, and whether killed runs left some.

@@ -1,5 +1,6 @@
 //! `tangram map`: learns where every cell sits.
 
+use crate::cell_expression::CellExpression;
 use crate::checkpoint::{self, Checkpoints, Identity};
 use crate::error::CliError;
 use crate::expression::OfBoth;
@@ -16,16 +17,19 @@ use crate::run_directory::{
 };
 use crate::values::{Temperature, not_negative};
 use crate::versions::Versions;
-use crate::{factors_file, interrupt, memory};
+use crate::{device, exit, exit_record, factors_file, interrupt, memory};
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tangram_comm::Communicator;
 use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_gene};
-use tangram_mapper::{Epoch, Keeper, TemperatureScore, best_temperature, score_temperatures};
-use tangram_store::{Existing, StoreError, fingerprint_names, write_aside};
+use tangram_mapper::{
+    Epoch, Keeper, Problem, TemperatureScore, best_temperature, score_temperatures,
+};
+use tangram_store::{Existing, StoreError, write_aside};
 
 const EXAMPLES: &str = "\
 Writes into RUN:
@@ -38,9 +42,6 @@ Examples:
   tangram map --cells cells.h5ad --voxels voxels.h5ad --out run
   tangram map --cells cells.h5ad --voxels visium_folder --prior obs:n_cells --out run
   tangram map --cells cells.h5ad --voxels voxels.h5ad --hold-out test_genes.txt --epochs 500 --out run";
-
-/// Why many ranks cannot choose a temperature.
-pub const TEMPERATURE_ALONE: &str = "--temperature auto is for one rank; choose on one (a part of the cells will do), then give its number";
 
 /// Flags of `tangram map`.
 #[derive(Debug, Args)]
@@ -80,19 +81,31 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     if args.resume && args.out.join(RUN_FILE).is_file() {
         return Ok(report.say(format_args!("{} is complete", args.out.display()))?);
     }
-    let ranks = ranks::join(settings.grid, settings.reduce)?;
+    let mut ranks = ranks::join(settings.grid, settings.reduce)?;
     let done = if ranks.is_first() {
-        first_rank(&args, settings, &ranks, report)
+        first_rank(&args, settings, &mut ranks, report)
     } else {
-        other_rank(&args, settings, &ranks)
+        other_rank(&args, settings, &mut ranks)
     };
+    if let Err(error) = &done {
+        let code = exit::code(error);
+        let reason = match (code, interrupt::stopped_by()) {
+            (exit::STOPPED, Some(signal)) => format!("stopped by {signal}, its state kept"),
+            (exit::STOPPED, None) => "stopped as another rank was asked, its state kept".to_owned(),
+            _ => format!("{error:#}"),
+        };
+        exit_record::ended(Some(code), &reason);
+    }
     // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
+    if done.is_ok() {
+        exit_record::completed();
+    }
     done
 }
 
-/// Checks where the run is to go, and puts away what an earlier one left there.
-fn place(args: &MapArgs) -> Result<Existing> {
+/// Checks where the run is to go, and puts away what an earlier one left there; one that goes on tells how the last attempt ended.
+fn place(args: &MapArgs, report: Report) -> Result<Existing> {
     let may_replace = existing(&args.out, args.force, RUN_FILE)?;
     if args.force {
         checkpoint::remove(&args.out)?;
@@ -103,12 +116,23 @@ fn place(args: &MapArgs) -> Result<Existing> {
         let path = checkpoint::folder(&args.out);
         return Err(CliError::Checkpoint { path, passes }.into());
     }
+    for line in exit_record::told(&exit_record::take(&args.out)) {
+        if args.resume {
+            report.say(line)?;
+        }
+    }
     Ok(may_replace)
 }
 
 /// The rank that writes, and speaks to the person.
-fn first_rank(args: &MapArgs, settings: MapSettings, ranks: &Ranks, report: Report) -> Result<()> {
-    let may_replace = agreed(ranks, place(args))?;
+fn first_rank(
+    args: &MapArgs,
+    settings: MapSettings,
+    ranks: &mut Ranks,
+    report: Report,
+) -> Result<()> {
+    let may_replace = agreed(ranks, place(args, report))?;
+    exit_record::begin(&args.out, 0, ranks.shape().n_ranks());
     interrupt::clean_up(&args.out);
     let mut begun = false;
     let written = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
@@ -134,8 +158,9 @@ fn first_rank(args: &MapArgs, settings: MapSettings, ranks: &Ranks, report: Repo
 }
 
 /// Any other rank.
-fn other_rank(args: &MapArgs, mut settings: MapSettings, ranks: &Ranks) -> Result<()> {
+fn other_rank(args: &MapArgs, mut settings: MapSettings, ranks: &mut Ranks) -> Result<()> {
     agreed(ranks, Ok(()))?;
+    exit_record::begin(&args.out, ranks.world().rank(), ranks.shape().n_ranks());
     agreed(ranks, Ok(()))?;
     let (inputs, outcome) = learn(args, &mut settings, ranks, Report::silent())?;
     if let Learned::Adam(_) = outcome.learned {
@@ -149,20 +174,32 @@ fn other_rank(args: &MapArgs, mut settings: MapSettings, ranks: &Ranks) -> Resul
 fn learn(
     args: &MapArgs,
     settings: &mut MapSettings,
-    ranks: &Ranks,
+    ranks: &mut Ranks,
     report: Report,
 ) -> Result<(Inputs, Outcome)> {
+    let device = device::choose(settings, ranks, report)?;
+    settings.engine = device.engine;
     let inputs = map_inputs::read(settings, ranks, report)?;
+    let ranks = &*ranks;
     let begun = Instant::now();
     let temperatures = choose_temperature(settings, &inputs, ranks, report)?;
+    let (before, bytes_before) = (ranks.time(), exchanged(ranks));
     let learned = train(args, settings, &inputs, ranks, report)?;
     let seconds = begun.elapsed().as_secs_f64();
+    let exchange = Exchange {
+        seconds: (ranks.time() - before).as_secs_f64(),
+        bytes: exchanged(ranks) - bytes_before,
+    };
     let predicted = learned.training_genes(&inputs, settings, ranks)?;
+    let peaks = ranks.gather(&[memory::peak().unwrap_or(0) as f64]);
     let outcome = Outcome {
         learned,
+        device: device.name,
         temperatures,
         seconds,
+        exchange,
         predicted,
+        peaks: peaks.concat().into_iter().map(|peak| peak as u64).collect(),
     };
     Ok((inputs, outcome))
 }
@@ -201,12 +238,28 @@ fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
     })
 }
 
+/// What the first rank had to do with the others while it trained.
+struct Exchange {
+    seconds: f64,
+    bytes: u64,
+}
+
+/// Bytes brought to sums over ranks so far.
+fn exchanged(ranks: &Ranks) -> u64 {
+    ranks.bytes().iter().map(|(_, bytes)| bytes).sum()
+}
+
 /// What training gave.
 struct Outcome {
     learned: Learned,
+    /// Of the first rank, for people.
+    device: String,
     /// What temperatures were worth, if one was to be chosen.
     temperatures: Vec<TemperatureScore>,
     seconds: f64,
+    exchange: Exchange,
+    /// The most memory that each rank has held, where this is the first.
+    peaks: Vec<u64>,
     /// The training genes in space, (voxels, genes).
     predicted: Array2<f32>,
 }
@@ -221,16 +274,26 @@ fn choose_temperature(
     if settings.temperature != Some(Temperature::Auto) {
         return Ok(Vec::new());
     }
-    if ranks.shape().n_ranks() > 1 {
-        return agreed(
-            ranks,
-            Err(CliError::Usage(TEMPERATURE_ALONE.to_owned()).into()),
-        );
-    }
     report.say("choosing the temperature by held-out training genes")?;
-    let scores = score_temperatures(&inputs.problem, &settings.mirror())
-        .of_both(&settings.cells, &settings.voxels)?;
-    let chosen = best_temperature(&scores).map_or(Temperature::Off, Temperature::Kappa);
+    let score = |problem: &Problem<CellExpression>| {
+        score_temperatures(problem, &settings.mirror()).of_both(&settings.cells, &settings.voxels)
+    };
+    let scores = match (ranks.shape().n_ranks(), ranks.is_first()) {
+        (1, _) => score(&inputs.problem),
+        // The first rank takes few cells, but all voxels and genes: what one rank alone would choose.
+        (_, true) => inputs
+            .whole(ranks, settings)
+            .and_then(|whole| score(&whole)),
+        (_, false) => Ok(Vec::new()),
+    };
+    let scores = agreed(ranks, scores)?;
+    // 0 where logits are to be free.
+    let mut kappa = vec![best_temperature(&scores).unwrap_or(0.0)];
+    ranks.broadcast(&mut kappa);
+    let chosen = match kappa[0] {
+        0.0 => Temperature::Off,
+        kappa => Temperature::Kappa(kappa),
+    };
     for score in &scores {
         let temperature = score
             .temperature
@@ -268,10 +331,12 @@ fn train(
         true => checkpoints.resume()?,
         false => None,
     };
+    exit_record::passed(resumed.as_ref().map_or(0, |snapshot| snapshot.passes));
     let progress = Progress::begin(report, "epoch", settings.passes());
     let kept = (resumed.as_ref(), &mut checkpoints as &mut dyn Keeper);
     interrupt::keeps_state(true);
     let learned = Learned::train(settings, inputs, ranks, kept, &mut |epoch: &Epoch| {
+        exit_record::passed(epoch.epoch);
         progress.step(epoch.epoch, || format!("loss {:.5}  ", epoch.total));
     });
     interrupt::keeps_state(false);
@@ -352,7 +417,7 @@ fn write_run(
         factors,
         mapping,
         streamed: problem.cells().whole().is_none(),
-        cell_names_sha256: fingerprint_names(cells.file.names()),
+        cell_names_sha256: cells.file.names_sha256().to_owned(),
         library_median: inputs.library_median,
         n_cells: problem.n_cells(),
         n_voxels: problem.n_voxels(),
@@ -362,6 +427,7 @@ fn write_run(
         epochs_run: history.len(),
         full_passes: passes as f64 / problem.n_cells() as f64,
         stopped_early: learned.stopped_early(),
+        device: outcome.device.clone(),
         seconds_per_epoch: median_step(history),
         seconds_training: outcome.seconds,
         peak_memory_bytes: memory::peak().unwrap_or(0),
@@ -383,8 +449,12 @@ fn write_run(
         },
         temperatures: outcome.temperatures.clone(),
         grid: shared.then(|| ranks.shape().to_string()),
-        seconds_exchanging: shared.then(|| ranks.time().as_secs_f64()),
-        bytes_exchanged: shared.then(|| ranks.bytes().iter().map(|(_, bytes)| bytes).sum()),
+        seconds_exchanging: shared.then_some(outcome.exchange.seconds),
+        bytes_exchanged: shared.then_some(outcome.exchange.bytes),
+        peak_memory_by_rank: match shared {
+            true => outcome.peaks.clone(),
+            false => Vec::new(),
+        },
         versions: Versions::current(),
         genes,
     };

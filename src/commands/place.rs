@@ -2,7 +2,7 @@
 
 use crate::cell_expression::CellExpression;
 use crate::error::CliError;
-use crate::expression::ExpressionFile;
+use crate::expression::{ExpressionFile, RowNames};
 use crate::report::{Report, count, thousands};
 use crate::run_directory::{RunDirectory, replaceable};
 use crate::stored_mapping::training_cells;
@@ -14,6 +14,7 @@ use clap::Args;
 use ndarray::Array2;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tangram_core::{
@@ -101,7 +102,11 @@ pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
     let stored = Dataset::open(&run.mapping()?)?;
     let factors = factors_file::read(&stored)?;
     let familiar = factors_file::read_familiar(&stored)?;
-    let file = ExpressionFile::open(&settings.cells, &run.settings().cells_matrix)?;
+    let file = ExpressionFile::open(
+        &settings.cells,
+        &run.settings().cells_matrix,
+        RowNames::Checked,
+    )?;
     let file = Arc::new(file);
     let cells = training_cells(&run, &file)?;
     let unlikeness = unlikeness(&familiar, &CellExpression::Streamed(cells.untransformed()))?;
@@ -170,7 +175,7 @@ fn unlikeness(familiar: &Familiar, cells: &CellExpression) -> Result<Vec<f64>, S
     cells.for_each_part(0..cells.n_cells(), &mut |_, part| {
         let distances = familiar.distance(part);
         shares.extend(distances.into_iter().map(|d| familiar.unlikeness(d)));
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(shares)
 }

@@ -1,31 +1,25 @@
 //! `tangram plan`: how many ranks, along which axes, what memory and what time a mapping takes.
 
 use crate::error::CliError;
+use crate::grid_plan::{ASSUMED, Candidate, CellsAre, Gpu, Rates, Task};
 use crate::map_settings::{PrecisionChoice, Solver};
 use crate::memory::for_people;
 use crate::report::{Report, thousands};
 use crate::values::at_least_one;
 use anyhow::{Context, Result};
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Instant;
-use tangram_comm::{Communicator, GridShape, Kind, Reduce, Shares, World};
+use tangram_comm::{Communicator, Kind, Reduce, World};
 use tangram_core::{DensityPrior, Objective, SparseRows};
-use tangram_mapper::{
-    MirrorSettings, PassPlan, Problem, bytes_of_pass, memory_of_rank, operations_of_pass,
-    super_blocks, train_mirror,
-};
+use tangram_mapper::{Engine, MirrorSettings, PassPlan, Problem, operations_of_pass, train_mirror};
 
 const EXAMPLES: &str = "\
 Examples:
   tangram plan --cells 1000000 --voxels 100000 --genes 2000 --ranks 64 --memory 60
+  tangram plan --cells 1000000 --voxels 100000 --genes 2000 --ranks 64 --gpu-memory 80 --ranks-per-node 4
   tangram plan --measure rates.toml                        how fast this machine is; under mpirun also what lies between
   tangram plan --cells 1000000 --voxels 100000 --genes 2000 --ranks 64 --rates rates.toml";
-
-/// Passes, or epochs, that a mapping is taken to need.
-const PASSES_OF_MIRROR: f64 = 70.0;
-const EPOCHS_OF_ADAM: f64 = 1000.0;
 
 /// Flags of `tangram plan`.
 #[derive(Debug, Args)]
@@ -55,6 +49,9 @@ pub struct PlanArgs {
     /// Memory of a rank in GB [default: any]
     #[arg(long, value_name = "GB", value_parser = positive)]
     memory: Option<f64>,
+    /// Memory of a GPU in GB: plans for `map --device cuda`, a GPU for every rank
+    #[arg(long, value_name = "GB", value_parser = positive)]
+    gpu_memory: Option<f64>,
     /// How the mapping is found
     #[arg(long, value_enum, default_value_t = Solver::Mirror)]
     solver: Solver,
@@ -83,37 +80,14 @@ fn positive(text: &str) -> Result<f64, String> {
     crate::values::positive(text).map_err(|e| e.to_string())
 }
 
-/// What a machine does in a second.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Rates {
-    /// Thousand million operations on counts that are not zero, of one core.
-    operations_per_core: f64,
-    /// Thousand million bytes that a rank brings to a sum over ranks.
-    bytes_summed: f64,
-    /// Millionths of a second that the shortest sum takes.
-    latency_us: f64,
-}
-
-/// Where nothing was measured: a server core of 2020 with 256-bit vectors, and 100 Gbit/s between nodes.
-const ASSUMED: Rates = Rates {
-    operations_per_core: 15.0,
-    bytes_summed: 4.0,
-    latency_us: 20.0,
-};
-
-/// One grid and what it takes.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Candidate {
-    grid: String,
-    fits: bool,
-    memory_bytes: u64,
-    /// Of a pass and rank, by kind.
-    bytes: Vec<(String, u64)>,
-    seconds_computing: f64,
-    seconds_exchanging: f64,
-    seconds_in_all: f64,
+/// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).
+fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
+    match precision {
+        PrecisionChoice::F64 => 20e12,
+        PrecisionChoice::F32 => 30e12,
+        PrecisionChoice::Tf32 => 150e12,
+        PrecisionChoice::Bf16 => 300e12,
+    }
 }
 
 /// Plans, or measures.
@@ -136,122 +110,54 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
             (rates, format!("rates of {}", path.display()))
         }
     };
-    let mut candidates = candidates(args, rates);
-    let best = |c: &[Candidate]| {
-        let fitting = c.iter().enumerate().filter(|(_, c)| c.fits);
-        let least = fitting.min_by(|a, b| a.1.seconds_in_all.total_cmp(&b.1.seconds_in_all));
-        least.map(|(i, _)| i)
-    };
-    let Some(best) = best(&candidates) else {
-        let least = candidates.iter().map(|c| c.memory_bytes).min();
-        return Err(CliError::Usage(nothing_fits(args, least)).into());
-    };
-    candidates.swap(0, best);
-    candidates[1..].sort_by(|a, b| a.seconds_in_all.total_cmp(&b.seconds_in_all));
+    let task = task(args);
+    let candidates = task.candidates(rates);
+    if !candidates.first().is_some_and(|best| best.fits) {
+        return Err(CliError::Usage(task.nothing_fits(&candidates)).into());
+    }
     tell(args, &candidates, &source, report)?;
     report.summary(&candidates)
 }
 
-/// All ways to share out the ranks.
-fn grids(n_ranks: usize) -> Vec<GridShape> {
-    let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
-    divisors(n_ranks)
-        .flat_map(|cells| {
-            divisors(n_ranks / cells).map(move |voxels| GridShape {
-                cells,
-                voxels,
-                genes: n_ranks / cells / voxels,
-            })
-        })
-        .collect()
-}
-
-fn candidates(args: &PlanArgs, rates: Rates) -> Vec<Candidate> {
-    let lens = [args.cells, args.voxels, args.genes].map(|n| n.unwrap_or(1));
+fn task(args: &PlanArgs) -> Task {
     let mirror = args.solver == Solver::Mirror;
-    let plan = PassPlan {
-        mirror,
-        objective: Objective {
-            gene: 1.0,
-            voxel: if mirror { 1.0 } else { 0.0 },
-            density: 1.0,
-            entropy: 0.0,
+    Task {
+        lens: [args.cells, args.voxels, args.genes].map(|n| n.unwrap_or(1)),
+        density: args.density,
+        pass: PassPlan {
+            mirror,
+            objective: Objective {
+                gene: 1.0,
+                voxel: if mirror { 1.0 } else { 0.0 },
+                density: 1.0,
+                entropy: 0.0,
+            },
+            prior: true,
+            temperature: mirror,
+            asks_for_rest: mirror,
+            precision: args.precision.into(),
+            reduce: args.reduce,
+            on_device: args.gpu_memory.is_some(),
         },
-        prior: true,
-        temperature: mirror,
-        asks_for_rest: mirror,
-        precision: args.precision.into(),
-        reduce: args.reduce,
-    };
-    let of_grid = |shape: GridShape| -> Option<Candidate> {
-        // Rank 0 has no less than any other, or one entry less.
-        let shares = Shares::at(shape, args.reduce, lens, 0).ok()?;
-        let bytes = bytes_of_pass(shape, &shares, &plan);
-        let limit = args.memory.map_or(f64::INFINITY, |gb| gb * 1e9);
-        let held = memory_of_rank(&shares, &plan, args.density, true);
-        let streamed = memory_of_rank(&shares, &plan, args.density, false);
-        let memory_bytes = match mirror && held as f64 > limit {
-            true => streamed,
-            false => held,
-        };
-        let computing = operations_of_pass(&shares, args.density)
-            / (rates.operations_per_core * 1e9 * args.threads as f64);
-        // Row by row exchanges come with every super-block.
-        let blocks = super_blocks(&shares, args.precision.into()) as f64;
-        let times = |ranks: usize, each: f64| if ranks > 1 { each } else { 0.0 };
-        let sums = times(shape.genes, blocks) + times(shape.voxels, 3.0 * blocks) + 20.0;
-        let volume: u64 = bytes.iter().map(|(_, bytes)| bytes).sum();
-        let exchanging = match shape.n_ranks() {
-            1 => 0.0,
-            _ => volume as f64 / (rates.bytes_summed * 1e9) + sums * rates.latency_us * 1e-6,
-        };
-        let passes = if mirror {
-            PASSES_OF_MIRROR
-        } else {
-            EPOCHS_OF_ADAM
-        };
-        Some(Candidate {
-            grid: shape.to_string(),
-            fits: memory_bytes as f64 <= limit,
-            memory_bytes,
-            bytes: bytes
-                .map(|(kind, bytes)| (kind.name().to_owned(), bytes))
-                .to_vec(),
-            seconds_computing: computing,
-            seconds_exchanging: exchanging,
-            seconds_in_all: passes * (computing + exchanging),
-        })
-    };
-    grids(args.ranks).into_iter().filter_map(of_grid).collect()
-}
-
-fn nothing_fits(args: &PlanArgs, least: Option<u64>) -> String {
-    let why = match least {
-        None => format!("{} ranks cannot share so small a mapping", args.ranks),
-        Some(least) => format!(
-            "no grid of {} ranks fits: the least needs {} a rank",
-            args.ranks,
-            for_people(least)
-        ),
-    };
-    let more = (1..12).map(|i| args.ranks << i).find(|&ranks| {
-        let more = PlanArgs {
-            ranks,
-            rates: None,
-            measure: None,
-            ..*args
-        };
-        candidates(&more, ASSUMED).iter().any(|c| c.fits)
-    });
-    match (least, more, args.solver) {
-        (None, ..) => format!("{why}; take fewer"),
-        (_, Some(ranks), _) => format!("{why}; {ranks} ranks would do"),
-        (_, None, Solver::Adam) => format!("{why}; --solver mirror needs far less"),
-        (_, None, Solver::Mirror) => format!("{why}; take more --memory a rank"),
+        cells: match args.solver {
+            Solver::Mirror => CellsAre::HeldIfTheyFit,
+            Solver::Adam => CellsAre::Held,
+        },
+        n_ranks: args.ranks,
+        threads: args.threads,
+        memory: args.memory.map(|gb| (gb * 1e9) as u64),
+        gpu: args.gpu_memory.map(|gb| Gpu {
+            memory: (gb * 1e9) as u64,
+            operations: assumed_of_gpu(args.precision),
+        }),
     }
 }
 
 fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report) -> Result<()> {
+    let source = match args.gpu_memory {
+        Some(_) => format!("the rate of a GPU is assumed, not measured; exchanges: {source}"),
+        None => source.to_owned(),
+    };
     report.say(format_args!(
         "{} cells onto {} voxels by {} genes, {} ranks of {} cores ({source})",
         thousands(args.cells.unwrap_or(0)),
@@ -262,6 +168,9 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
     ))?;
     let kinds = [Kind::Logits, Kind::Rows, Kind::Predicted, Kind::Loss];
     let mut head = format!("{:>10}  {:>9}", "grid", "memory");
+    if args.gpu_memory.is_some() {
+        head.push_str(&format!("  {:>9}", "GPU"));
+    }
     for kind in kinds {
         head.push_str(&format!("  {:>31}", format!("{}, MB", kind.name())));
     }
@@ -271,6 +180,9 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
     ))?;
     for (i, c) in candidates.iter().enumerate() {
         let mut line = format!("{:>10}  {:>9}", c.grid, for_people(c.memory_bytes));
+        if let Some(bytes) = c.gpu_bytes {
+            line.push_str(&format!("  {:>9}", for_people(bytes)));
+        }
         for (_, bytes) in c.bytes.iter().take(kinds.len()) {
             line.push_str(&format!("  {:>31.3}", *bytes as f64 / 1e6));
         }
@@ -289,9 +201,19 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
     let best = &candidates[0];
     let nodes = args.ranks.div_ceil(args.ranks_per_node);
     let memory = (best.memory_bytes as f64 * 1.25 / 1e9).ceil().max(1.0);
+    let (gpus, device) = match args.gpu_memory {
+        Some(_) => (
+            format!(
+                "\n#SBATCH --gpus-per-node={}",
+                args.ranks_per_node.min(args.ranks)
+            ),
+            " --device cuda",
+        ),
+        None => (String::new(), ""),
+    };
     report.say(format_args!(
-        "\n#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node={}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}G\n#SBATCH --time={}\n#SBATCH --signal=USR2@120\n\
-         srun --mpi=pmix tangram map --grid {} --threads {} --resume …",
+        "\n#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node={}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}G{gpus}\n#SBATCH --time={}\n#SBATCH --signal=USR2@120\n\
+         srun --mpi=pmix tangram map --grid {}{device} --threads {} --resume …",
         args.ranks_per_node.min(args.ranks),
         args.threads,
         memory * args.ranks_per_node.min(args.ranks) as f64,
@@ -365,10 +287,12 @@ fn measure_operations(args: &PlanArgs) -> Result<f64> {
         passes: TIMED_PASSES,
         temperature: None,
         first_part: 1,
+        part_passes: None,
         seed: 1,
         threads: args.threads,
         precision: args.precision.into(),
         tolerance: 0.0,
+        engine: Engine::Native,
     };
     let mut ends = Vec::new();
     train_mirror(&problem, &settings, None, &mut |_| {

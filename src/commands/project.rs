@@ -1,7 +1,7 @@
 //! `tangram project`: carries what is known of the cells into space.
 
 use crate::error::CliError;
-use crate::expression::ExpressionFile;
+use crate::expression::{ExpressionFile, RowNames};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::progress::Progress;
 use crate::report::{Report, count, thousands};
@@ -297,7 +297,7 @@ fn chosen_genes(
         Some(layer) => MatrixName::Layer(layer.clone()),
         None => run.settings().cells_matrix.clone(),
     };
-    let file = ExpressionFile::open(cells.path(), &matrix)?;
+    let file = ExpressionFile::open(cells.path(), &matrix, RowNames::Checked)?;
     let columns = match &settings.genes {
         Some(list) if list.as_os_str() != "all" => file.columns_of(&gene_list::read(list)?)?,
         _ => (0..file.genes().len()).collect(),

@@ -1,6 +1,6 @@
 //! `tangram score`: predicted against measured genes.
 
-use crate::expression::{ExpressionFile, OfBoth};
+use crate::expression::{ExpressionFile, OfBoth, RowNames};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -119,8 +119,8 @@ pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
         }
     };
     let mapping = StoredMapping::open(&run, &cells)?;
-    let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix)?;
-    let voxels = ExpressionFile::open(&voxels, &run.settings().voxels_matrix)?;
+    let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix, RowNames::Checked)?;
+    let voxels = ExpressionFile::open(&voxels, &run.settings().voxels_matrix, RowNames::Checked)?;
     mapping.check_cells(cells.dataset())?;
     mapping.check_voxels(voxels.dataset())?;
 

@@ -1,6 +1,7 @@
 //! `tangram simulate`: a small cortex with known truth, as three AnnData files.
 
 use crate::interrupt;
+use crate::map_settings::MappingFormat;
 use crate::report::{Report, count};
 use crate::run_directory::{existing, write};
 use crate::values::{at_least_one, seed, threads};
@@ -54,6 +55,9 @@ pub struct SimulateArgs {
     /// Genes that the file at cell resolution measures
     #[arg(long, value_name = "N", default_value_t = default().n_panel_genes, value_parser = at_least_one, help_heading = "Sizes")]
     panel: usize,
+    /// File format; .zarr is read faster where the cells are read at every pass
+    #[arg(long, value_enum, default_value_t = MappingFormat::H5ad, help_heading = "Output")]
+    format: MappingFormat,
     /// Share of the cells' counts that are not zero
     #[arg(long, value_name = "SHARE", default_value_t = default().density, help_heading = "Tissue")]
     density: f64,
@@ -83,6 +87,7 @@ struct Flags<'a> {
     panel: usize,
     density: f64,
     seed: u64,
+    format: MappingFormat,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +120,7 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
         panel,
         density,
         seed,
+        format,
         ..
     } = *args;
     let simulated = Simulated {
@@ -127,6 +133,7 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
             panel,
             density,
             seed,
+            format,
         },
         record: Record {
             versions: Versions::current(),
@@ -142,7 +149,7 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
                 path: out.clone(),
                 reason: e.to_string(),
             })?;
-            write_files(&tissue, directory)?;
+            write_files(&tissue, directory, format)?;
             write(
                 &directory.join(MARKER),
                 &toml::to_string(&simulated).context(MARKER)?,
@@ -150,19 +157,20 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
         },
     )?;
     report.say(format_args!("wrote {}:", out.display()))?;
+    let ending = format.ending();
     let n_types = count(tissue.cell_types().len(), "type");
     report.say(format_args!(
-        "  cells.h5ad   {} of {n_types}, {}",
+        "  cells.{ending}   {} of {n_types}, {}",
         count(cells, "cell"),
         count(genes, "gene")
     ))?;
     report.say(format_args!(
-        "  voxels.h5ad  {}, {}",
+        "  voxels.{ending}  {}, {}",
         count(voxels, "voxel"),
         count(panel, "gene")
     ))?;
     report.say(format_args!(
-        "  spots.h5ad   {}, {}",
+        "  spots.{ending}   {}, {}",
         count(spots, "spot"),
         count(genes, "gene")
     ))?;
@@ -173,22 +181,19 @@ fn use_all_threads() {
     super::use_threads(threads(None));
 }
 
-fn write_files(tissue: &Tissue, directory: &Path) -> Result<(), StoreError> {
+fn write_files(tissue: &Tissue, directory: &Path, format: MappingFormat) -> Result<(), StoreError> {
     let settings = tissue.settings();
+    let place = |name: &str| directory.join(format!("{name}.{}", format.ending()));
     let source = Uns::Text(format!("tangram simulate, seed {}", settings.seed));
 
     let (all, var) = (0..settings.n_cells, tissue.genes_table());
-    let mut cells = begin(
-        &directory.join("cells.h5ad"),
-        &tissue.cells_table(all.clone()),
-        &var,
-    )?;
+    let mut cells = begin(&place("cells"), &tissue.cells_table(all.clone()), &var)?;
     cells.uns("source", &source)?;
     write_counts(cells, all, |rows| tissue.cells(rows))?;
 
     let all = 0..settings.n_voxels;
     let mut voxels = begin(
-        &directory.join("voxels.h5ad"),
+        &place("voxels"),
         &tissue.voxels_table(all.clone()),
         &tissue.panel_table(),
     )?;
@@ -197,11 +202,7 @@ fn write_files(tissue: &Tissue, directory: &Path) -> Result<(), StoreError> {
     write_counts(voxels, all, |rows| tissue.voxels(rows))?;
 
     let all = 0..settings.n_spots;
-    let mut spots = begin(
-        &directory.join("spots.h5ad"),
-        &tissue.spots_table(all.clone()),
-        &var,
-    )?;
+    let mut spots = begin(&place("spots"), &tissue.spots_table(all.clone()), &var)?;
     spots.uns("source", &source)?;
     let truth: Array2<f64> = tissue.spot_truth(all.clone());
     spots.obsm("spatial", tissue.spots_spatial(all.clone()).view())?;

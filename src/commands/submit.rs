@@ -1,11 +1,10 @@
 //! `tangram submit`: has a cluster do what a command would do here.
 
-use crate::commands::map::TEMPERATURE_ALONE;
 use crate::error::CliError;
 use crate::job_flags::{Intent, JobFlags, path_text, this_program};
 use crate::map_settings::MapSettings;
 use crate::report::Report;
-use crate::values::{Temperature, not_negative};
+use crate::values::{GridChoice, not_negative};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -132,16 +131,15 @@ fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
     settings.threads.get_or_insert(profile.cpus.get());
     let settings = settings.resolved()?;
     let n_ranks = profile.ranks.get();
-    if let Some(grid) = settings.grid.filter(|grid| grid.n_ranks() != n_ranks) {
+    if let Some(GridChoice::Shape(grid)) = settings.grid
+        && grid.n_ranks() != n_ranks
+    {
         let text = format!(
             "--grid {grid} is for {} ranks, the job has {n_ranks}: give --ranks {}, or leave the grid out",
             grid.n_ranks(),
             grid.n_ranks()
         );
         return Err(CliError::Usage(text).into());
-    }
-    if n_ranks > 1 && settings.temperature == Some(Temperature::Auto) {
-        return Err(CliError::Usage(TEMPERATURE_ALONE.to_owned()).into());
     }
     Ok(settings)
 }

@@ -151,6 +151,23 @@ impl<K: Communicator> Grid<K> {
         self
     }
 
+    /// Arranges the same ranks otherwise; all must.
+    ///
+    /// # Errors
+    /// [`GridError::Ranks`] if the grid is of another number, on all ranks.
+    pub fn rearrange(&mut self, shape: GridShape) -> Result<(), GridError> {
+        let (rank, n_ranks) = (self.world.rank(), self.world.size());
+        if shape.n_ranks() != n_ranks {
+            return Err(GridError::Ranks { shape, n_ranks });
+        }
+        let (c, v, g) = Self::place_of(shape, rank);
+        self.cells = self.world.split(v * shape.genes + g);
+        self.voxels = self.world.split(c * shape.genes + g);
+        self.genes = self.world.split(c * shape.voxels + v);
+        self.shape = shape;
+        Ok(())
+    }
+
     fn place_of(shape: GridShape, rank: usize) -> (usize, usize, usize) {
         let (rest, g) = (rank / shape.genes, rank % shape.genes);
         (rest / shape.voxels, rest % shape.voxels, g)
@@ -435,7 +452,10 @@ mod tests {
             for world in Threads::ranks(12) {
                 scope.spawn(move || {
                     let rank = world.rank();
-                    let grid = Grid::new(world, shape, Reduce::Fast).unwrap();
+                    let mut grid =
+                        Grid::new(world, "12x1x1".parse().unwrap(), Reduce::Fast).unwrap();
+                    assert!(grid.rearrange("5x2x1".parse().unwrap()).is_err());
+                    grid.rearrange(shape).unwrap();
                     let (c, v, g) = Grid::<Threads>::place_of(shape, rank);
                     let digits = (100 * c + 10 * v + g) as f64;
                     let shares = grid.shares(20, 20, 20).unwrap();

@@ -2,10 +2,10 @@
 
 use crate::SparseRows;
 use std::convert::Infallible;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-/// What is done with a part: it gets the index of the first cell, and the cells.
-pub type VisitPart<'a, E> = dyn FnMut(usize, &SparseRows) -> Result<(), E> + 'a;
+/// What is done with a part: it gets the index of the first cell, and the cells, and breaks if it needs no more.
+pub type VisitPart<'a, E> = dyn FnMut(usize, &SparseRows) -> Result<ControlFlow<()>, E> + 'a;
 
 /// S, (cells, genes), as consecutive parts of cells that can be had as often as needed.
 pub trait CellParts: Sync {
@@ -23,7 +23,8 @@ pub trait CellParts: Sync {
         None
     }
 
-    /// Hands the cells of `range` to `visit` in order, each part with the index of its first cell; stops at the first error.
+    /// Hands the cells of `range` to `visit` in order, each part with the index of its first cell; stops at the first error
+    /// and where `visit` breaks.
     ///
     /// # Errors
     /// Its own, or that of `visit`.
@@ -45,7 +46,7 @@ pub trait CellParts: Sync {
             for cell in next {
                 self.for_each_part(cell..cell + 1, &mut |_, part| {
                     chosen.append(part);
-                    Ok(())
+                    Ok(ControlFlow::Continue(()))
                 })?;
             }
             return Ok(chosen);
@@ -55,7 +56,10 @@ pub trait CellParts: Sync {
                 let (genes, values) = part.row(cell - first);
                 chosen.push_row(genes.iter().copied().zip(values.iter().copied()));
             }
-            Ok(())
+            Ok(match next.peek() {
+                Some(_) => ControlFlow::Continue(()),
+                None => ControlFlow::Break(()),
+            })
         })?;
         Ok(chosen)
     }
@@ -85,11 +89,12 @@ impl CellParts for SparseRows {
         range: Range<usize>,
         visit: &mut VisitPart<'_, Infallible>,
     ) -> Result<(), Infallible> {
-        if range == (0..self.n_rows()) {
+        let visited = if range == (0..self.n_rows()) {
             visit(0, self)
         } else {
             visit(range.start, &self.rows(range))
-        }
+        };
+        visited.map(|_| ())
     }
 }
 
@@ -114,7 +119,9 @@ mod tests {
             visit: &mut VisitPart<'_, Infallible>,
         ) -> Result<(), Infallible> {
             for first in range.clone().step_by(3) {
-                visit(first, &self.0.rows(first..range.end.min(first + 3)))?;
+                if visit(first, &self.0.rows(first..range.end.min(first + 3)))?.is_break() {
+                    break;
+                }
             }
             Ok(())
         }

@@ -4,9 +4,9 @@ use crate::lanes::Real;
 use crate::softmax::{FAR_BELOW, RowNorm, softmax_below, tail};
 use pulp::{Simd, WithSimd};
 
-const BETA_1: f64 = 0.9;
-const BETA_2: f64 = 0.999;
-const EPSILON: f64 = 1e-8;
+pub(crate) const BETA_1: f64 = 0.9;
+pub(crate) const BETA_2: f64 = 0.999;
+pub(crate) const EPSILON: f64 = 1e-8;
 
 /// The numbers of one step, the same for every logit (Kingma & Ba 2015, with ε after the bias correction).
 #[derive(Debug, Clone, Copy)]

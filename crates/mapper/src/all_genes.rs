@@ -4,7 +4,7 @@ use crate::lanes::Real;
 use crate::products::{Layout, Products};
 use crate::ranks::Ranks;
 use rayon::prelude::*;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use tangram_comm::{Communicator, on_grid, step_for};
 
 /// Buffers for `S_blk W` of super-blocks.
@@ -15,8 +15,9 @@ pub(crate) struct AllGenes<T> {
     exact: Option<Wide>,
 }
 
-/// What is done with a super-block: its cells, and the (cells, voxels) rows.
-pub(crate) type Visit<'a, T> = dyn FnMut(&mut Products, Range<usize>, &mut [T]) + 'a;
+/// What is done with a super-block: its cells, and the (cells, voxels) rows; it breaks where no more are wanted.
+pub(crate) type Visit<'a, T> =
+    dyn FnMut(&mut Products, Range<usize>, &mut [T]) -> ControlFlow<()> + 'a;
 
 /// Sums over parts of the genes on a grid.
 struct Wide {
@@ -79,7 +80,7 @@ impl<T: Real> AllGenes<T> {
         weights: &[T],
         ranks: Ranks<'_, impl Communicator>,
         visit: &mut Visit<'_, T>,
-    ) {
+    ) -> ControlFlow<()> {
         let stride = self.layout.stride::<T>();
         let blocks: Vec<_> = products.blocks().collect();
         let [now, next] = &mut self.rows;
@@ -87,17 +88,17 @@ impl<T: Real> AllGenes<T> {
             for block in blocks {
                 let rows = &mut now[..block.len() * stride];
                 wide.logits(products, block.clone(), weights, rows, ranks);
-                visit(products, block, rows);
+                visit(products, block, rows)?;
             }
-            return;
+            return ControlFlow::Continue(());
         }
         if ranks.grid.shape().genes == 1 {
             for block in blocks {
                 let rows = &mut now[..block.len() * stride];
                 products.gradient(block.clone(), weights, rows);
-                visit(products, block, rows);
+                visit(products, block, rows)?;
             }
-            return;
+            return ControlFlow::Continue(());
         }
         next.resize(now.len(), T::default());
         if let Some(block) = blocks.first() {
@@ -111,9 +112,10 @@ impl<T: Real> AllGenes<T> {
                 }
             });
             products.take::<T>(block);
-            visit(products, block.clone(), rows);
+            visit(products, block.clone(), rows)?;
             std::mem::swap(now, next);
         }
+        ControlFlow::Continue(())
     }
 
     /// One super-block of this rank's own genes.

@@ -107,6 +107,27 @@ pub enum MapError {
         "adam needs the expression of the cells in memory; take the factored solver for cells that are read in parts"
     )]
     NotInMemory,
+    /// A device that cannot hold the mapping.
+    #[error(
+        "the device needs at least {:.1} GB of memory for this rank's part of the mapping, and {:.1} GB may be used; share it by \
+         more ranks, or take the factored solver, which has no state for every cell and voxel",
+        *needed as f64 / 1e9,
+        *available as f64 / 1e9
+    )]
+    DeviceMemory {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes that may be used.
+        available: u64,
+    },
+    /// A device whose memory was gone in the midst of it.
+    #[error(
+        "the device's memory ran out, which other processes may use as well; allow this one less of it"
+    )]
+    DeviceFull,
+    /// libtorch failed.
+    #[error("libtorch failed on the device: {}", .0.lines().next().unwrap_or("no reason given"))]
+    Torch(String),
     /// No worker threads.
     #[error("cannot start {threads} worker threads: {cause}")]
     Threads {
@@ -115,4 +136,20 @@ pub enum MapError {
         /// What the system said.
         cause: String,
     },
+}
+
+impl From<tch::TchError> for MapError {
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        match text.contains("out of memory") {
+            true => Self::DeviceFull,
+            false => Self::Torch(text),
+        }
+    }
+}
+
+impl From<crate::fused_adam::FusedAdamError> for MapError {
+    fn from(error: crate::fused_adam::FusedAdamError) -> Self {
+        Self::Torch(error.to_string())
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::all_genes::AllGenes;
 use crate::lanes::Real;
+use crate::polls::Polls;
 use crate::predicted::Predicted;
 use crate::products::{Layout, Products};
 use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
@@ -9,7 +10,7 @@ use crate::softmax::{RowNorm, SoftmaxInPlace};
 use ndarray::{Array2, ArrayView2};
 use pulp::Arch;
 use rayon::prelude::*;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use tangram_comm::Communicator;
 
 /// The buffers of a pass. Nothing in it grows with cells × voxels, and on one rank nothing is allocated while it runs.
@@ -62,8 +63,13 @@ impl<T: Real> FactoredPass<T> {
         self.predicted.clear();
     }
 
-    /// Adds what these cells predict.
-    pub(crate) fn add(&mut self, products: &mut Products, ranks: Ranks<'_, impl Communicator>) {
+    /// Adds what these cells predict; breaks where the pass is given up.
+    pub(crate) fn add(
+        &mut self,
+        products: &mut Products,
+        ranks: Ranks<'_, impl Communicator>,
+        polls: &mut Polls<'_>,
+    ) -> ControlFlow<()> {
         let (layout, whole, predicted) = (self.layout, &mut self.whole, &mut self.predicted);
         let weights = &self.factors;
         self.logits
@@ -74,8 +80,10 @@ impl<T: Real> FactoredPass<T> {
                 } else {
                     shared_softmax(rows, layout.stride::<T>(), whole, ranks);
                 }
+                let n_cells = block.len();
                 predicted.add(products, block, rows, whole.iter().map(|row| row.entropy));
-            });
+                polls.done(n_cells, ranks)
+            })
     }
 
     /// P of one super-block, of all genes and voxels: (cells of the block, voxels), rows a stride apart.

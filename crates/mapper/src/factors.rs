@@ -7,6 +7,7 @@ use crate::products::{Layout, Products};
 use crate::ranks::Ranks;
 use crate::train::one_rank;
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
+use std::ops::ControlFlow;
 use tangram_comm::{Communicator, Grid, GridError, Shares};
 use tangram_core::{CellParts, MappingBlock, MappingRows, PBlock, SparseRows};
 
@@ -247,7 +248,7 @@ impl<C: CellParts> MappingRows for FactoredMapping<'_, C> {
                         rows: PBlock::Dense(rows),
                     });
                 });
-                outcome
+                outcome.map(ControlFlow::Continue)
             })
     }
 }

@@ -6,6 +6,7 @@ use ndarray::{Array2, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use std::ops::Range;
 use tangram_comm::Shares;
 
 /// Initial logits M̃, (cells, voxels).
@@ -20,8 +21,13 @@ pub enum InitialLogits {
 impl InitialLogits {
     /// Those of a rank's cells and voxels, row after row.
     pub(crate) fn part<T: Real>(&self, seed: u64, shares: &Shares) -> Result<Vec<T>, MapError> {
+        self.check(shares)?;
+        Ok(self.rows(seed, shares, 0..shares.cells.len()))
+    }
+
+    /// Refuses logits that are not those of all cells and voxels.
+    pub(crate) fn check(&self, shares: &Shares) -> Result<(), MapError> {
         let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
-        let (cells, voxels) = (shares.cells.range(), shares.voxels.range());
         if let Self::Given(logits) = self {
             let (rows, columns) = logits.dim();
             if (rows, columns) != (n_cells, n_voxels) {
@@ -36,19 +42,28 @@ impl InitialLogits {
                 return Err(MapError::LogitNotFinite { cell, voxel });
             }
         }
-        let mut out = vec![T::default(); cells.len() * voxels.len()];
+        Ok(())
+    }
+
+    /// Those of some of a rank's cells, counted from its first.
+    pub(crate) fn rows<T: Real>(&self, seed: u64, shares: &Shares, own: Range<usize>) -> Vec<T> {
+        let (first, voxels) = (
+            shares.cells.range().start + own.start,
+            shares.voxels.range(),
+        );
+        let mut out = vec![T::default(); own.len() * voxels.len()];
         out.par_chunks_mut(voxels.len())
             .enumerate()
             .for_each(|(i, row)| match self {
-                Self::Random => normal_row(seed, cells.start + i, voxels.start, row),
+                Self::Random => normal_row(seed, first + i, voxels.start, row),
                 Self::Given(logits) => {
-                    let given = logits.slice(s![cells.start + i, voxels.clone()]);
+                    let given = logits.slice(s![first + i, voxels.clone()]);
                     row.iter_mut()
                         .zip(given)
                         .for_each(|(x, &g)| *x = T::from_f64(g));
                 }
             });
-        Ok(out)
+        out
     }
 }
 

@@ -4,21 +4,23 @@
 //! and `u = ∂L/∂q`. Mirror descent on each row's simplex subtracts a step of that from the logits: `Z ← Z − η W`, `b ← b − η u / C`.
 //! Nothing that grows with cells × voxels exists outside the super-block in work, and there is no random start.
 
+use crate::device_pass::DevicePass;
 use crate::factored_pass::FactoredPass;
 use crate::factors::Factors;
 use crate::iterates::Iterates;
 use crate::lanes::Real;
+use crate::polls::Polls;
 use crate::probe::{Probe, Reach};
 use crate::products::{Layout, Products};
 use crate::ranks::Ranks;
-use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep};
+use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep, keep_and_stop};
 use crate::train::{Epoch, evaluate, largest_of_genes, one_rank, workers};
-use crate::{MapError, MirrorSettings, Precision, Problem};
+use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
 use tangram_core::{CellParts, Loss, Measured, SparseRows, Sums};
@@ -26,7 +28,7 @@ use tangram_core::{CellParts, Loss, Measured, SparseRows, Sums};
 /// A step changes a cell's logits by at most this, mean over the probe's cells.
 const REACH: f64 = 1.5;
 /// The same for the first step of a training that begins near its end.
-const NEAR_REACH: f64 = 0.15;
+const NEAR_REACH: f64 = 0.5;
 /// A voxel's share of the density may fall to this part of its prior before its pull grows no further.
 const LEAST_SHARE: f64 = 0.02;
 /// Passes over which progress is judged.
@@ -107,8 +109,7 @@ pub fn train_mirror<C: CellParts>(
 pub enum Begin<'a> {
     /// At these factors, of this rank's voxels and genes; without, at Z = 0 and b = log d.
     At(Option<&'a Factors>),
-    /// At these factors, of this rank's voxels and genes, which are near where it will end: the first steps are short, all passes see
-    /// all cells.
+    /// At these factors, of this rank's voxels and genes, which are near where it will end: the first steps are short.
     Near(&'a Factors),
     /// Where another training was.
     Resume(&'a Snapshot),
@@ -116,7 +117,8 @@ pub enum Begin<'a> {
 
 /// [`train_mirror`] on one of several ranks, with its part of the problem; each gets the factors of its voxels and genes.
 ///
-/// `keeper` is asked after every pass whether the state is to be kept.
+/// `keeper` is asked after every pass whether the state is to be kept, and within it whether to stop; a pass that is given up leaves
+/// the state before it.
 ///
 /// # Errors
 /// As [`train_mirror`]; [`MapError::Keep`] and [`MapError::Stopped`] by the keeper, [`MapError::Snapshot`] if that to go on from is
@@ -143,10 +145,17 @@ pub fn train_mirror_part<C: CellParts>(
     })
 }
 
+/// Who predicts.
+enum Pass<T> {
+    Native(Box<FactoredPass<T>>),
+    /// Holds its cells itself.
+    Device(Box<DevicePass<T>>),
+}
+
 /// The cells of the passes at a time: a part of them cut for products, block by block, or all.
 enum Cells {
     Cut(Vec<Products>),
-    /// Read and cut at every pass.
+    /// Read and cut at every pass; with a device, what its pass holds.
     Streamed,
 }
 
@@ -157,7 +166,7 @@ struct Mirror<'a, T, C, K> {
     measured: Measured,
     layout: Layout,
     probe: Probe<T>,
-    pass: FactoredPass<T>,
+    pass: Pass<T>,
     iterates: Iterates,
     /// log d, (voxels): with Z = 0 where logits begin, and where a temperature pulls to.
     rest: Vec<f64>,
@@ -216,17 +225,13 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         let precision = settings.precision;
         let most = ranks.most_voxels();
         let layout = Layout::shared::<T>(n_cells, n_voxels, most, density, precision);
-        let mut pass = FactoredPass::new(layout, n_genes + 1);
-        if ranks.is_exact() {
-            let mut by_gene = vec![0.0; n_genes];
-            let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
-                largest_of_genes(part, &mut by_gene);
-                Ok(())
-            });
-            read.map_err(|e| MapError::Cells(e.into()))?;
-            let largest = ranks.largest(&mut by_gene);
-            pass = pass.exact(&by_gene, largest, ranks);
-        }
+        let pass = match &settings.engine {
+            Engine::Native => Pass::Native(Box::new(Self::native(problem, layout, ranks)?)),
+            Engine::Torch(engine) => {
+                ranks.refuse_exact()?;
+                Pass::Device(Box::new(DevicePass::new(engine, settings, ranks)?))
+            }
+        };
         let least = LEAST_PRIOR / problem.n_voxels() as f64;
         let rest: Vec<f64> = match problem.own_prior() {
             Some(prior) => prior.iter().map(|d| d.max(least).ln()).collect(),
@@ -274,6 +279,26 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         Ok(mirror)
     }
 
+    fn native(
+        problem: &Problem<C>,
+        layout: Layout,
+        ranks: Ranks<'a, K>,
+    ) -> Result<FactoredPass<T>, MapError> {
+        let (n_cells, n_genes) = (ranks.shares.cells.len(), ranks.shares.genes.len());
+        let mut pass = FactoredPass::new(layout, n_genes + 1);
+        if ranks.is_exact() {
+            let mut by_gene = vec![0.0; n_genes];
+            let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
+                largest_of_genes(part, &mut by_gene);
+                Ok(ControlFlow::Continue(()))
+            });
+            read.map_err(|e| MapError::Cells(e.into()))?;
+            let largest = ranks.largest(&mut by_gene);
+            pass = pass.exact(&by_gene, largest, ranks);
+        }
+        Ok(pass)
+    }
+
     fn train(
         mut self,
         keeper: &mut dyn Keeper,
@@ -293,32 +318,30 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         if let Some(stage) = &self.resumed {
             part = stage.part;
         }
-        while part > 1 && (self.resumed.is_some() || self.history.len() < self.settings.passes / 2)
-        {
-            let sample = self.sample(part)?;
-            let n_cells = sample.iter().map(Products::n_cells).sum();
-            let last = self.settings.passes / 2;
-            self.stage(
-                &mut Cells::Cut(sample),
-                part,
-                n_cells,
-                last,
-                keeper,
-                &mut watch,
-            )?;
+        let last = self
+            .settings
+            .part_passes
+            .unwrap_or(self.settings.passes / 2);
+        while part > 1 && (self.resumed.is_some() || self.history.len() < last) {
+            let (mut sample, n_cells) = self.sample(part)?;
+            self.stage(&mut sample, part, n_cells, last, keeper, &mut watch)?;
             self.iterates.restart();
             self.reach = REACH;
             part /= 2;
         }
-        let mut cells = match self.problem.cells().whole() {
-            Some(cells) => {
+        let mut cells = match (self.problem.cells().whole(), &mut self.pass) {
+            (_, Pass::Device(pass)) => {
+                pass.hold_all(self.problem.cells())?;
+                Cells::Streamed
+            }
+            (Some(cells), Pass::Native(_)) => {
                 let blocks = self.ranks.shares.cells.blocks().into_iter();
                 let cut = |block| {
                     Products::in_parts::<T>(cells, block, self.layout, &self.ranks.gene_parts())
                 };
                 Cells::Cut(blocks.map(cut).collect())
             }
-            None => Cells::Streamed,
+            (None, Pass::Native(_)) => Cells::Streamed,
         };
         let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
         let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
@@ -330,8 +353,8 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         })
     }
 
-    /// This rank's share of one cell of every `part` consecutive ones, by the seed: cells that lie together in a file are alike.
-    fn sample(&self, part: usize) -> Result<Vec<Products>, MapError> {
+    /// This rank's share of one cell of every `part` consecutive ones, by the seed, and their number: cells that lie together in a file are alike.
+    fn sample(&mut self, part: usize) -> Result<(Cells, usize), MapError> {
         let mut chance = ChaCha8Rng::seed_from_u64(self.settings.seed);
         let n_cells = self.problem.n_cells();
         let cells = &self.ranks.shares.cells;
@@ -347,12 +370,18 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         }
         let sample = self.problem.cells().select(&chosen);
         let sample = sample.map_err(|e| MapError::Cells(e.into()))?;
+        let n_cells = sample.n_rows();
+        if let Pass::Device(pass) = &mut self.pass {
+            pass.hold(sample)?;
+            return Ok((Cells::Streamed, n_cells));
+        }
         let place = |cell| chosen.partition_point(|&c| c < cell);
         let cut = |block: Range<usize>| {
             let rows = place(block.start)..place(block.end);
             Products::in_parts::<T>(&sample, rows, self.layout, &self.ranks.gene_parts())
         };
-        Ok(cells.blocks().into_iter().map(cut).collect())
+        let blocks = cells.blocks().into_iter().map(cut).collect();
+        Ok((Cells::Cut(blocks), n_cells))
     }
 
     /// Goes on where another training was.
@@ -439,6 +468,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             _ => settings.tolerance.max(PART_TOLERANCE),
         };
         let ranks = self.ranks;
+        let own_cells = n_cells;
         let n_cells = ranks.count_cells(n_cells);
         let mut point = Array2::zeros((ranks.shares.genes.len() + 1, ranks.shares.voxels.len()));
         let mut stage = self.resumed.take().unwrap_or_else(|| StageState {
@@ -453,9 +483,13 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             settled: false,
         });
         while self.history.len() < last {
-            let StageState { best, progress, .. } = &mut stage;
             self.iterates.point(&mut point);
-            let entropy = self.predict(cells, &mut point)?;
+            let polls = Polls::new(keeper, [own_cells, n_cells], ranks);
+            let Some(entropy) = self.predict(cells, &mut point, polls)? else {
+                let snapshot = self.snapshot(&stage);
+                return Err(keep_and_stop(keeper, self.history.len(), &snapshot));
+            };
+            let StageState { best, progress, .. } = &mut stage;
             let entropy = (settings.objective.entropy != 0.0).then_some(entropy);
             let n_genes = point.nrows() - 1;
             let density = point.row(n_genes).to_vec();
@@ -509,19 +543,37 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             if stage.settled {
                 break;
             }
-            keep(keeper, ranks, self.history.len(), || self.snapshot(&stage))?;
+            keep(keeper, ranks, self.history.len(), || {
+                Ok(self.snapshot(&stage))
+            })?;
         }
         Ok(stage)
     }
 
-    /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row; gives the entropy.
-    fn predict(&mut self, cells: &mut Cells, factors: &mut Array2<f64>) -> Result<f64, MapError> {
-        let (pass, ranks) = (&mut self.pass, self.ranks);
+    /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row; gives the entropy, or
+    /// nothing if the pass was given up.
+    fn predict(
+        &mut self,
+        cells: &mut Cells,
+        factors: &mut Array2<f64>,
+        mut polls: Polls<'_>,
+    ) -> Result<Option<f64>, MapError> {
+        let ranks = self.ranks;
+        let pass = match &mut self.pass {
+            Pass::Native(pass) => pass,
+            // A pass on a device is short: it is looked at after it.
+            Pass::Device(pass) => {
+                let entropy = pass.predict(self.problem.cells(), factors, ranks)?;
+                return Ok(polls.end(ranks).is_continue().then_some(entropy));
+            }
+        };
         pass.begin(factors.view(), ranks);
         match cells {
             Cells::Cut(blocks) => {
                 for products in blocks {
-                    pass.add(products, ranks);
+                    if pass.add(products, ranks, &mut polls).is_break() {
+                        return Ok(None);
+                    }
                     pass.end_block();
                 }
             }
@@ -530,18 +582,38 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                 let parts = self.problem.cells();
                 let genes = ranks.gene_parts();
                 for block in ranks.shares.cells.blocks() {
+                    // The next part is cut while one is worked on.
+                    let (mut waiting, mut flow) = (None::<Products>, ControlFlow::Continue(()));
                     let read = parts.for_each_part(block, &mut |_, part: &SparseRows| {
-                        let rows = 0..part.n_rows();
-                        let mut products = Products::in_parts::<T>(part, rows, layout, &genes);
-                        pass.add(&mut products, ranks);
-                        Ok(())
+                        let cut =
+                            || Products::in_parts::<T>(part, 0..part.n_rows(), layout, &genes);
+                        let next = match &mut waiting {
+                            None => cut(),
+                            Some(products) => {
+                                let add = || pass.add(products, ranks, &mut polls);
+                                let (added, next) = rayon::join(add, cut);
+                                flow = added;
+                                next
+                            }
+                        };
+                        waiting = Some(next);
+                        Ok(flow)
                     });
                     read.map_err(|e| MapError::Cells(e.into()))?;
+                    if let (Some(products), true) = (&mut waiting, flow.is_continue()) {
+                        flow = pass.add(products, ranks, &mut polls);
+                    }
+                    if flow.is_break() {
+                        return Ok(None);
+                    }
                     pass.end_block();
                 }
             }
         }
-        Ok(pass.finish(factors, ranks))
+        if polls.end(ranks).is_break() {
+            return Ok(None);
+        }
+        Ok(Some(pass.finish(factors, ranks)))
     }
 
     /// Follows the gradient left in `slope` by [`evaluate`], with the terms that act on the factors themselves.
@@ -672,7 +744,10 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tangram_core::Objective;
+    use crate::snapshot::Wish;
+    use std::convert::Infallible;
+    use tangram_comm::{Reduce, Threads};
+    use tangram_core::{Objective, VisitPart};
 
     const SETTINGS: MirrorSettings = MirrorSettings {
         objective: Objective {
@@ -684,13 +759,19 @@ mod tests {
         passes: 80,
         temperature: None,
         first_part: 1,
+        part_passes: None,
         seed: 1,
         threads: 1,
         precision: Precision::F32,
         tolerance: 0.0,
+        engine: Engine::Native,
     };
 
     fn problem() -> Problem {
+        problem_of(40)
+    }
+
+    fn problem_of(n_cells: u32) -> Problem {
         let matrix = |rows: u32, salt: u32| {
             let mut out = SparseRows::empty(12);
             for i in 0..rows {
@@ -700,7 +781,150 @@ mod tests {
             out
         };
         let prior = tangram_core::DensityPrior::uniform(9).ok();
-        Problem::new(matrix(40, 0), matrix(9, 3), prior).expect("fits")
+        Problem::new(matrix(n_cells, 0), matrix(9, 3), prior).expect("fits")
+    }
+
+    /// Cells that come ten by ten, so that a pass has several places to stop at.
+    struct InTens(SparseRows);
+
+    impl CellParts for InTens {
+        type Error = Infallible;
+        fn n_cells(&self) -> usize {
+            self.0.n_rows()
+        }
+        fn n_genes(&self) -> usize {
+            self.0.n_cols()
+        }
+        fn for_each_part(
+            &self,
+            range: Range<usize>,
+            visit: &mut VisitPart<'_, Infallible>,
+        ) -> Result<(), Infallible> {
+            for first in range.clone().step_by(10) {
+                if visit(first, &self.0.rows(first..range.end.min(first + 10)))?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn in_tens(problem: &Problem) -> Problem<InTens> {
+        let (voxels, prior) = (problem.voxels().clone(), problem.prior().cloned());
+        let cells = InTens(problem.cells().clone());
+        Problem::part(cells, voxels, prior, problem.shares().clone()).unwrap()
+    }
+
+    /// Wishes to stop when it has been asked so often.
+    struct Stops {
+        after: usize,
+        kept: Option<Snapshot>,
+    }
+
+    impl Keeper for Stops {
+        fn wish(&mut self) -> Wish {
+            let stop = self.after == 0;
+            self.after = self.after.saturating_sub(1);
+            if stop { Wish::SaveAndStop } else { Wish::GoOn }
+        }
+        fn save(
+            &mut self,
+            snapshot: &Snapshot,
+        ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            self.kept = Some(snapshot.clone());
+            Ok(())
+        }
+        fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
+    }
+
+    /// Stopped as often as asked for, each time with one ask more, and gone on from; without an `every`, left alone.
+    fn stopped_and_resumed(
+        problem: &Problem<InTens>,
+        settings: &MirrorSettings,
+        grid: &Grid<impl Communicator>,
+        every: Option<usize>,
+    ) -> (Mirrored, usize) {
+        let (mut kept, mut stops) = (None::<Snapshot>, 0);
+        loop {
+            // One rank alone wishes it.
+            let last = grid.world().rank() + 1 == grid.shape().n_ranks();
+            let after = every.filter(|_| last && stops < 12);
+            let mut keeper = Stops {
+                after: after.map_or(usize::MAX, |every| every + stops),
+                kept: None,
+            };
+            let begin = kept.as_ref().map_or(Begin::At(None), Begin::Resume);
+            match train_mirror_part(problem, settings, begin, grid, &mut keeper, &mut |_| ()) {
+                Ok(mirrored) => return (mirrored, stops),
+                Err(MapError::Stopped { passes }) => {
+                    kept = keeper.kept;
+                    assert_eq!(kept.as_ref().unwrap().passes, passes);
+                    stops += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn check_stops(shape: &str, reduce: Reduce, first_part: usize) {
+        let problem = problem_of(160);
+        let settings = MirrorSettings {
+            passes: 16,
+            first_part,
+            ..SETTINGS
+        };
+        let compare = |grid: &Grid<Threads>, problem: &Problem| {
+            let problem = in_tens(problem);
+            let (whole, stops) = stopped_and_resumed(&problem, &settings, grid, None);
+            assert_eq!(stops, 0);
+            for every in [0, 1, 5] {
+                let (pieces, stops) = stopped_and_resumed(&problem, &settings, grid, Some(every));
+                assert!(stops > 3, "{shape}: {stops}");
+                let totals = |m: &Mirrored| -> Vec<u64> {
+                    m.history.iter().map(|e| e.total.to_bits()).collect()
+                };
+                assert_eq!(totals(&whole), totals(&pieces), "{shape}, every {every}");
+                assert_eq!(whole.factors, pieces.factors, "{shape}, every {every}");
+            }
+        };
+        let shape: tangram_comm::GridShape = shape.parse().unwrap();
+        std::thread::scope(|scope| {
+            for world in Threads::ranks(shape.n_ranks()) {
+                let (problem, compare) = (&problem, &compare);
+                scope.spawn(move || {
+                    let grid = Grid::new(world, shape, reduce).unwrap();
+                    let shares = grid.shares(160, 9, 12).unwrap();
+                    compare(&grid, &problem.share(shares).unwrap());
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_pass_given_up_and_gone_on_from_changes_no_bit() {
+        for first_part in [1, 4] {
+            for shape in ["1x1x1", "2x1x1", "1x2x1", "1x1x2"] {
+                check_stops(shape, Reduce::Fast, first_part);
+            }
+        }
+        check_stops("3x1x1", Reduce::Exact, 1);
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_a_pass_on_the_way() {
+        let problem = in_tens(&problem_of(160));
+        let grid = one_rank();
+        let mut asks = Vec::new();
+        for after in [0, 3, 15] {
+            let mut keeper = Stops { after, kept: None };
+            let begin = Begin::At(None);
+            let ended =
+                train_mirror_part(&problem, &SETTINGS, begin, &grid, &mut keeper, &mut |_| ());
+            // Sixteen parts: the first pass is not complete.
+            assert!(matches!(ended, Err(MapError::Stopped { passes: 0 })));
+            asks.push(keeper.after);
+        }
+        assert_eq!(asks, [0, 0, 0], "asked no further");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::ranks::Ranks;
 use crate::{MapError, Precision};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
+use std::ops::ControlFlow;
 use tangram_comm::Communicator;
 use tangram_core::{CellParts, Sums};
 
@@ -142,13 +143,15 @@ impl<T: Real> Probe<T> {
         let rows = &mut self.rows;
         self.logits
             .take_weights(direction, &mut self.direction, ranks);
-        self.logits.for_each_block(
+        let done = self.logits.for_each_block(
             &mut self.products,
             &self.direction,
             ranks,
             &mut |_, block, found| {
                 rows[block.start * stride..block.end * stride].copy_from_slice(found);
+                ControlFlow::Continue(())
             },
         );
+        debug_assert!(done.is_continue(), "it never breaks");
     }
 }

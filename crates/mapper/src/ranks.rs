@@ -1,5 +1,6 @@
 //! A rank among those that hold the other cells, voxels and genes of a problem, and the softmax over the voxels of several.
 
+use crate::MapError;
 use crate::lanes::Real;
 use crate::softmax::{ExpBelowMax, Scale};
 use pulp::Arch;
@@ -54,6 +55,18 @@ impl<K: Communicator> Sums for Ranks<'_, K> {
 impl<K: Communicator> Ranks<'_, K> {
     pub(crate) fn is_exact(&self) -> bool {
         self.grid.how() == Reduce::Exact
+    }
+
+    /// Refuses exact sums, which a device does not make: which of its library's kernels multiplies depends on a rank's part.
+    pub(crate) fn refuse_exact(&self) -> Result<(), MapError> {
+        match self.is_exact() {
+            true => Err(MapError::Setting {
+                setting: "reduce",
+                value: "exact".to_owned(),
+                needs: "must be fast where libtorch does the work on a device",
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Voxels of the rank that has most: what decides over buffers must be the same on all ranks along the voxels.

@@ -1,6 +1,6 @@
 //! How a mapping is learned.
 
-use crate::MapError;
+use crate::{Engine, MapError};
 use serde::{Deserialize, Serialize};
 use tangram_core::Objective;
 
@@ -10,6 +10,8 @@ use tangram_core::Objective;
 pub enum Precision {
     /// Single precision throughout.
     F32,
+    /// As single precision, but a GPU may round the factors of products to 10 bits; elsewhere the same as that.
+    Tf32,
     /// Matrix products of bf16 numbers, summed in single precision; all else single precision.
     Bf16,
     /// Double precision throughout: for comparisons, not for speed.
@@ -33,6 +35,8 @@ pub struct AdamSettings {
     pub precision: Precision,
     /// Stop when the best loss of the last 50 epochs improves on the best before them by less than this part of it; 0: never.
     pub tolerance: f64,
+    /// What does the work.
+    pub engine: Engine,
 }
 
 /// Settings of [`train_mirror`](crate::train_mirror).
@@ -46,6 +50,8 @@ pub struct MirrorSettings {
     pub temperature: Option<f64>,
     /// The first passes see one cell of so many, later ones twice as many each time, the last ones all; 1: all from the start.
     pub first_part: usize,
+    /// Most passes that see only some of the cells; `None`: half of all.
+    pub part_passes: Option<usize>,
     /// Seed of the choice of those cells.
     pub seed: u64,
     /// Worker threads, at least 1. Their number changes no bit of the result.
@@ -54,6 +60,8 @@ pub struct MirrorSettings {
     pub precision: Precision,
     /// Stop when ten passes changed the loss by less than this part of it, and the density likewise; 0: never.
     pub tolerance: f64,
+    /// What does the work.
+    pub engine: Engine,
 }
 
 impl MirrorSettings {
@@ -64,6 +72,13 @@ impl MirrorSettings {
     pub fn check(&self) -> Result<(), MapError> {
         if self.first_part == 0 {
             return refuse("first part", "0".into(), "must be 1 or more");
+        }
+        if let Some(passes) = self.part_passes.filter(|&passes| passes >= self.passes) {
+            return refuse(
+                "passes over a part of the cells",
+                passes.to_string(),
+                "must be fewer than all passes",
+            );
         }
         if let Some(kappa) = self.temperature.filter(|k| !(k.is_finite() && *k > 0.0)) {
             return refuse(

@@ -37,6 +37,22 @@ impl<T: Real> AdamState<T> {
         }
     }
 
+    /// Of logits, first and second moments, (cells, voxels) each.
+    pub(crate) fn of_matrices([logits, first, second]: [Vec<T>; 3], n_voxels: usize) -> Self {
+        Self {
+            n_voxels,
+            norms: vec![RowNorm::default(); logits.len() / n_voxels],
+            logits,
+            first_moment: first,
+            second_moment: second,
+        }
+    }
+
+    /// Logits, first and second moments, (cells, voxels) each.
+    pub(crate) fn matrices(&self) -> [&[T]; 3] {
+        [&self.logits, &self.first_moment, &self.second_moment]
+    }
+
     /// The state of a snapshot, (cells, voxels).
     pub(crate) fn resumed(snapshot: &Snapshot, size: (usize, usize)) -> Result<Self, MapError> {
         let array = |name| -> Result<Vec<T>, MapError> {
@@ -50,18 +66,16 @@ impl<T: Real> AdamState<T> {
     }
 
     /// Adds what [`resumed`](Self::resumed) needs.
-    pub(crate) fn snapshot(&self, snapshot: Snapshot) -> Snapshot {
-        let array = |values: &[T]| {
-            let size = (self.norms.len(), self.n_voxels);
-            T::numbers(Array2::from_shape_vec(size, values.to_vec()).expect("whole rows"))
-        };
+    pub(crate) fn into_snapshot(self, snapshot: Snapshot) -> Snapshot {
+        let size = (self.norms.len(), self.n_voxels);
+        let array = |values| T::numbers(Array2::from_shape_vec(size, values).expect("whole rows"));
         snapshot
-            .with("logits", Axes::CellsVoxels, array(&self.logits))
-            .with("first_moment", Axes::CellsVoxels, array(&self.first_moment))
+            .with("logits", Axes::CellsVoxels, array(self.logits))
+            .with("first_moment", Axes::CellsVoxels, array(self.first_moment))
             .with(
                 "second_moment",
                 Axes::CellsVoxels,
-                array(&self.second_moment),
+                array(self.second_moment),
             )
     }
 

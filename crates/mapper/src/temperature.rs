@@ -10,7 +10,7 @@ const CANDIDATES: [Option<f64>; 6] = [Some(0.5), Some(1.0), Some(2.0), Some(4.0)
 const FOLD: usize = 5;
 const FOLDS: usize = 3;
 /// Cells that take part, at most.
-const CELLS: usize = 2048;
+pub const CELLS_TO_CHOOSE_BY: usize = 2048;
 /// Passes with the first temperature, and with every further one, which begins where the last ended.
 const PASSES: [usize; 2] = [50, 20];
 /// A sharper mapping is preferred unless a smoother one is better by more than this.
@@ -38,7 +38,7 @@ pub fn score_temperatures<C: CellParts>(
         return Ok(Vec::new());
     }
     let n_cells = problem.n_cells();
-    let chosen = n_cells.min(CELLS);
+    let chosen = n_cells.min(CELLS_TO_CHOOSE_BY);
     let chosen: Vec<usize> = (0..chosen).map(|i| i * n_cells / chosen).collect();
     let cells = problem.cells().select(&chosen);
     let cells = cells.map_err(|e| MapError::Cells(e.into()))?;
@@ -66,6 +66,7 @@ pub fn score_temperatures<C: CellParts>(
                 temperature: score.temperature,
                 passes: PASSES[usize::from(start.is_some())],
                 first_part: 1,
+                part_passes: None,
                 ..*settings
             };
             let mirrored = train_mirror(&fold, &settings, start.as_ref(), &mut |_| ())?;

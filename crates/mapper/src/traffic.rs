@@ -1,10 +1,12 @@
 //! What a pass exchanges, before it is tried: the same sums that [`Grid::bytes`](tangram_comm::Grid::bytes) counts.
 
 use crate::blocked::CHUNK;
+use crate::device_memory::PADDED;
+use crate::polls::polls_of_pass;
 use crate::probe::N_CELLS;
 use crate::products::Layout;
 use crate::tiles::Tiles;
-use crate::{AdamSettings, memory_needed};
+use crate::{AdamSettings, Engine, memory_needed};
 use crate::{Precision, mirror_memory_needed};
 use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
 use tangram_core::Objective;
@@ -26,6 +28,24 @@ pub struct PassPlan {
     pub precision: Precision,
     /// How sums are made.
     pub reduce: Reduce,
+    /// Whether libtorch does the work on a device.
+    pub on_device: bool,
+}
+
+impl PassPlan {
+    /// What decides over the memory of a device.
+    pub(crate) fn of_device(mirror: bool, objective: Objective, precision: Precision) -> Self {
+        Self {
+            mirror,
+            objective,
+            prior: true,
+            temperature: false,
+            asks_for_rest: false,
+            precision,
+            reduce: Reduce::Fast,
+            on_device: true,
+        }
+    }
 }
 
 /// Bytes that one rank brings to the collectives of a pass, by kind.
@@ -92,12 +112,16 @@ impl Counter {
         if self.exact {
             self.of_all();
         }
-        self.add(Kind::Logits, genes, n_cells * stride(tiles(false)), summed);
+        let row = match plan.on_device {
+            true => n_voxels.next_multiple_of(PADDED),
+            false => stride(tiles(false)),
+        };
+        self.add(Kind::Logits, genes, n_cells * row, summed);
         if !plan.mirror {
             self.over(Kind::Rows, voxels, &shares.voxels, n_cells);
         }
         self.add(Kind::Rows, voxels, 3 * n_cells, 8);
-        let predicted = match self.exact {
+        let predicted = match self.exact || plan.on_device {
             true => (n_genes + 1) * n_voxels,
             false => tiles(false).len(n_genes + 1),
         };
@@ -113,8 +137,12 @@ impl Counter {
                 self.over(Kind::Loss, voxels, &shares.voxels, 2);
             }
         }
-        // Whether the state is to be kept.
+        // Whether the state is to be kept, or the pass given up.
         self.of_all();
+        if plan.mirror {
+            let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
+            (0..polls_of_pass(self.shape, n_cells, n_voxels)).for_each(|_| self.of_all());
+        }
     }
 
     fn loss(&mut self, shares: &Shares, plan: &PassPlan) {
@@ -190,6 +218,7 @@ pub fn memory_of_rank(shares: &Shares, plan: &PassPlan, density: f64, held: bool
                 threads: 1,
                 precision: plan.precision,
                 tolerance: 0.0,
+                engine: Engine::Native,
             },
         ),
     };

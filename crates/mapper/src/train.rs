@@ -3,6 +3,7 @@
 use crate::adam::AdamStep;
 use crate::all_genes::AllGenes;
 use crate::denormals::flush_denormals;
+use crate::epochs::Epochs;
 use crate::lanes::Real;
 use crate::predicted::Predicted;
 use crate::products::{Layout, Products};
@@ -13,7 +14,7 @@ use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use ndarray::{Array2, Axis};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, Loss, Measured, Objective, SparseRows, Sums};
@@ -127,27 +128,21 @@ fn train<T: Real, C: CellParts>(
     let ranks = Ranks { grid, shares };
     let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
     let measured = Measured::part(problem.voxels().transpose().to_dense(), &ranks);
-    let (mut state, mut history) = match begin {
-        AdamBegin::At(initial) => {
-            let logits = initial.part::<T>(settings.seed, shares)?;
-            (AdamState::new(logits, shares.voxels.len()), Vec::new())
-        }
-        AdamBegin::Resume(snapshot) => {
-            let size = (shares.cells.len(), shares.voxels.len());
-            (AdamState::resumed(snapshot, size)?, snapshot.common()?)
-        }
+    let mut history = match begin {
+        AdamBegin::At(_) => Vec::new(),
+        AdamBegin::Resume(snapshot) => snapshot.common()?,
     };
-    let mut pass = Pass::<T>::new(expression, settings.precision, ranks);
+    let mut epochs = Epochs::<T>::new(settings, expression, begin, ranks)?;
     let before = history.last().map_or(0.0, |epoch: &Epoch| epoch.elapsed_s);
     let (start, mut stopped_early) = (Instant::now(), false);
 
-    let mut entropy = pass.predict(&mut state, ranks);
+    let mut entropy = epochs.predict(ranks)?;
     for epoch in history.len() + 1..=settings.epochs {
         let loss = evaluate(
             &measured,
             objective,
             problem.own_prior(),
-            &mut pass.predicted,
+            epochs.predicted(),
             n_cells,
             (objective.entropy != 0.0).then_some(entropy),
             ranks,
@@ -165,20 +160,19 @@ fn train<T: Real, C: CellParts>(
             before + start.elapsed().as_secs_f64(),
         ));
         watch(&history[epoch - 1]);
-        let step = AdamStep::new(epoch, settings.learning_rate, objective.entropy);
-        entropy = pass.step(&mut state, step, ranks);
+        entropy = epochs.step(epoch, settings, ranks)?;
         if plateau(&history, settings.tolerance) {
             stopped_early = epoch < settings.epochs;
             break;
         }
         if epoch < settings.epochs {
             keep(keeper, ranks, epoch, || {
-                state.snapshot(Snapshot::new(epoch, &history))
+                epochs.snapshot(Snapshot::new(epoch, &history))
             })?;
         }
     }
     Ok(Trained {
-        learned: learned(state),
+        learned: learned(epochs.into_state(ranks)?),
         history,
         stopped_early,
     })
@@ -243,12 +237,12 @@ pub(crate) fn evaluate(
 }
 
 /// One pass over the logits: products, softmax and step by super-blocks of cells. Nothing in it grows with cells × voxels.
-struct Pass<T> {
+pub(crate) struct Pass<T> {
     /// Every block of this rank's cells, with its first cell.
     blocks: Vec<(usize, Products)>,
     layout: Layout,
     /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`] W, likewise.
-    predicted: Array2<f64>,
+    pub(crate) predicted: Array2<f64>,
     /// W, (genes + 1, voxels) in tiles.
     weights: Vec<T>,
     gradients: AllGenes<T>,
@@ -259,7 +253,11 @@ struct Pass<T> {
 
 impl<T: Real> Pass<T> {
     /// A pass over this rank's cells, (cells, genes).
-    fn new(cells: &SparseRows, precision: Precision, ranks: Ranks<'_, impl Communicator>) -> Self {
+    pub(crate) fn new(
+        cells: &SparseRows,
+        precision: Precision,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Self {
         let shares = ranks.shares;
         let n_genes = shares.genes.len() + 1;
         let mut density = [cells.density(), 1.0];
@@ -296,7 +294,11 @@ impl<T: Real> Pass<T> {
     }
 
     /// A and q of the logits as they are; gives the entropy.
-    fn predict(&mut self, state: &mut AdamState<T>, ranks: Ranks<'_, impl Communicator>) -> f64 {
+    pub(crate) fn predict(
+        &mut self,
+        state: &mut AdamState<T>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> f64 {
         self.sums.clear();
         let stride = self.layout.stride::<T>();
         for (first, products) in &mut self.blocks {
@@ -314,7 +316,7 @@ impl<T: Real> Pass<T> {
 
     /// One step of Adam down the gradients left by [`evaluate`], then A and q of the new logits: one pass does both.
     /// Gives the entropy.
-    fn step(
+    pub(crate) fn step(
         &mut self,
         state: &mut AdamState<T>,
         step: AdamStep<T>,
@@ -327,7 +329,7 @@ impl<T: Real> Pass<T> {
         let (stride, sums) = (self.layout.stride::<T>(), &mut self.sums);
         for (first, products) in &mut self.blocks {
             let weights = &self.weights;
-            self.gradients.for_each_block(
+            let done = self.gradients.for_each_block(
                 products,
                 weights,
                 ranks,
@@ -335,8 +337,11 @@ impl<T: Real> Pass<T> {
                     let cells = *first + block.start..*first + block.end;
                     state.step(cells.clone(), stride, rows, step, ranks);
                     sums.add(products, block, rows, state.entropies(cells));
+                    // Logits change as they come: half a pass is no state to go on from.
+                    ControlFlow::Continue(())
                 },
             );
+            debug_assert!(done.is_continue(), "it never breaks");
             sums.end_block();
         }
         self.sums.finish(&mut self.predicted, ranks)

@@ -11,9 +11,9 @@ use std::ops::Range;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, VisitPart};
 use tangram_mapper::{
-    AdamBegin, AdamSettings, Begin, Factors, InitialLogits, Keeper, MapError, MirrorSettings,
-    NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass, train_adam_part,
-    train_mirror_part,
+    AdamBegin, AdamSettings, Begin, Engine, Factors, InitialLogits, Keeper, MapError,
+    MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass,
+    train_adam_part, train_mirror_part,
 };
 
 const GRIDS: [&str; 8] = [
@@ -44,7 +44,9 @@ impl CellParts for Streamed {
         visit: &mut VisitPart<'_, Infallible>,
     ) -> Result<(), Infallible> {
         for first in range.clone().step_by(100) {
-            visit(first, &self.0.rows(first..range.end.min(first + 100)))?;
+            if visit(first, &self.0.rows(first..range.end.min(first + 100)))?.is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -189,10 +191,12 @@ fn mirror_settings(
         passes,
         temperature,
         first_part: 1,
+        part_passes: None,
         seed: 3,
         threads: 1,
         precision,
         tolerance: 5e-4,
+        engine: Engine::Native,
     }
 }
 
@@ -208,6 +212,7 @@ fn adam_settings(precision: Precision, entropy: f64) -> AdamSettings {
         threads: 1,
         precision,
         tolerance: 0.0,
+        engine: Engine::Native,
     }
 }
 
@@ -334,6 +339,7 @@ fn a_pass_exchanges_what_was_predicted() {
                     asks_for_rest: mirror && temperature,
                     precision: Precision::F32,
                     reduce,
+                    on_device: false,
                 };
                 // Whether the loss is at rest is asked from the eleventh pass on.
                 let found = counted(&problem, &plan, shape, 12);

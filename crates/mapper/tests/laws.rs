@@ -5,7 +5,8 @@
 use ndarray::{Array2, Axis};
 use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows};
 use tangram_mapper::{
-    AdamSettings, InitialLogits, MapError, Precision, Problem, Trained, memory_needed, train_adam,
+    AdamSettings, Engine, InitialLogits, MapError, Precision, Problem, Trained, memory_needed,
+    train_adam,
 };
 
 /// Pseudo-random numbers in [0, 1) by a fixed rule of the place.
@@ -63,6 +64,7 @@ fn settings(precision: Precision, epochs: usize) -> AdamSettings {
         threads: 2,
         precision,
         tolerance: 0.0,
+        engine: Engine::Native,
     }
 }
 

@@ -6,12 +6,14 @@ use ndarray::{Array1, Array2, Axis, concatenate, s};
 use std::error::Error;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tangram_core::normalize::transform;
 use tangram_core::{
-    CellParts, DensityPrior, MappingRows, Measured, Objective, PBlock, SparseRows, VisitPart,
+    CellParts, DensityPrior, MappingRows, Measured, Objective, PBlock, SparseRows, Transform,
+    VisitPart, transfer,
 };
 use tangram_mapper::{
-    AdamSettings, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision, Problem,
-    train_adam, train_mirror,
+    AdamSettings, Engine, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision,
+    Problem, train_adam, train_mirror,
 };
 
 /// Pseudo-random numbers in [0, 1) by a fixed rule of the place.
@@ -72,10 +74,12 @@ fn settings(precision: Precision, passes: usize, temperature: Option<f64>) -> Mi
         passes,
         temperature,
         first_part: 1,
+        part_passes: None,
         seed: 7,
         threads: 2,
         precision,
         tolerance: 0.0,
+        engine: Engine::Native,
     }
 }
 
@@ -151,7 +155,9 @@ impl CellParts for InHundreds {
             if self.left.fetch_update(order, order, take).is_err() {
                 return Err(Gone { first });
             }
-            visit(first, &self.cells.rows(first..range.end.min(first + 100)))?;
+            if visit(first, &self.cells.rows(first..range.end.min(first + 100)))?.is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -546,6 +552,27 @@ fn cells_in_parts_are_as_cells_in_memory() {
 }
 
 #[test]
+fn what_cells_carry_part_by_part_is_what_the_whole_mapping_carries() {
+    // Sums in single precision of a hundred cells, and of 256.
+    const ROUNDING: f32 = 1e-5;
+    let problem = problem(1_234, 30, 20, 0.3);
+    let factors = train(&problem, &settings(Precision::F32, 20, None));
+    let factors = factors.factors();
+    let parts = |left| InHundreds::new(problem.cells(), left);
+    for how in [Transform::None, Transform::Sqrt] {
+        let mut mapped = problem.cells().clone();
+        transform(&mut mapped, how);
+        let whole = transfer(&factors.mapping(&mapped), problem.cells()).unwrap();
+        let found = factors.carried(&parts(usize::MAX), how).unwrap();
+        let pairs = found.iter().zip(&whole);
+        let apart = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs() / b.max(1.0)));
+        assert!(found.dim() == whole.dim() && apart < ROUNDING, "{apart:e}");
+    }
+    let failed = factors.carried(&parts(3), Transform::None);
+    assert_eq!(failed.unwrap_err(), Gone { first: 300 });
+}
+
+#[test]
 fn passes_over_a_part_of_the_cells_come_to_the_same() {
     // Both runs stop where ten passes change less than 1e-4 of the loss.
     const SAME: f64 = 1e-3;
@@ -653,6 +680,7 @@ fn the_loss_is_at_or_below_that_of_adam() {
         threads: 2,
         precision: Precision::F32,
         tolerance: 0.0,
+        engine: Engine::Native,
     };
     let adam = train_adam(&problem, &adam, InitialLogits::Random, &mut |_| ()).unwrap();
     let adam: Vec<f64> = adam.history().iter().map(|e| e.total).collect();

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use tangram_comm::{Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
-    AdamBegin, AdamSettings, InitialLogits, NoKeeper, Precision, Problem, Trained, train_adam,
-    train_adam_part,
+    AdamBegin, AdamSettings, Engine, InitialLogits, NoKeeper, Precision, Problem, TorchDevice,
+    TorchEngine, Trained, train_adam, train_adam_part,
 };
 
 struct Fixture {
@@ -59,9 +59,12 @@ impl Fixture {
         .unwrap()
     }
 
-    fn train(&self, epochs: usize, precision: Precision) -> Trained {
+    fn train(&self, epochs: usize, precision: Precision, engine: Engine) -> Trained {
         let initial = InitialLogits::Given(self.run2("M0.npy"));
-        let settings = self.settings(epochs, precision);
+        let settings = AdamSettings {
+            engine,
+            ..self.settings(epochs, precision)
+        };
         train_adam(&self.problem(), &settings, initial, &mut |_| ()).unwrap()
     }
 
@@ -107,6 +110,7 @@ impl Fixture {
             threads: 2,
             precision,
             tolerance: 0.0,
+            engine: Engine::Native,
         }
     }
 }
@@ -132,8 +136,21 @@ const F32: Gates = Gates {
 };
 
 fn check(name: &str, precision: Precision, gates: &Gates) {
+    check_by(name, precision, gates, Engine::Native);
+    // Blocks of about 50 of the 150 cells.
+    for block in [None, Some(20_000)] {
+        let torch = TorchEngine {
+            device: TorchDevice::Cores,
+            memory: None,
+            block,
+        };
+        check_by(name, precision, gates, Engine::Torch(torch));
+    }
+}
+
+fn check_by(name: &str, precision: Precision, gates: &Gates, engine: Engine) {
     let fixture = Fixture::open(name);
-    let trained = fixture.train(100, precision);
+    let trained = fixture.train(100, precision, engine);
     let losses = fixture.array2::<f64>("losses.npy");
     assert_eq!(losses.nrows(), 100);
     let off = trained
@@ -144,9 +161,9 @@ fn check(name: &str, precision: Precision, gates: &Gates) {
     let worst_loss = off.fold(0.0, f64::max);
     let difference = &trained.probabilities(0..150) - &fixture.run2("P_final.npy");
     let worst_probability = difference.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-    let worst_gradient = gradient_difference(&fixture, precision);
+    let worst_gradient = gradient_difference(&fixture, precision, engine);
     println!(
-        "{name} {precision:?}: loss {worst_loss:.1e}, gradient {worst_gradient:.1e}, P {worst_probability:.1e}"
+        "{name} {precision:?} {engine:?}: loss {worst_loss:.1e}, gradient {worst_gradient:.1e}, P {worst_probability:.1e}"
     );
     assert!(worst_loss < gates.loss, "loss off by {worst_loss:e}");
     assert!(
@@ -160,10 +177,10 @@ fn check(name: &str, precision: Precision, gates: &Gates) {
 }
 
 /// Largest difference of the gradient at step 0, relative to its largest entry.
-fn gradient_difference(fixture: &Fixture, precision: Precision) -> f64 {
+fn gradient_difference(fixture: &Fixture, precision: Precision, engine: Engine) -> f64 {
     let stored = fixture.run2("grad0_M.npy");
     // After one step Adam's first moment is (1 − β₁) times the gradient.
-    let learned = fixture.train(1, precision).first_moment(0..150) / 0.1;
+    let learned = fixture.train(1, precision, engine).first_moment(0..150) / 0.1;
     let largest = stored.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     (&stored - &learned)
         .iter()

@@ -1,5 +1,6 @@
 //! An opened input of any kind.
 
+use crate::compressed::Compressed;
 use crate::elements::{self, Encoding, listed};
 use crate::summary;
 use crate::tables;
@@ -11,7 +12,9 @@ use crate::{Matrix, MatrixName, StoreError, Summary, Uns};
 use ndarray::Array2;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tangram_core::{Column, Table};
 
 /// What an input is.
@@ -61,6 +64,8 @@ pub struct Dataset {
     source: Source,
     n_obs: usize,
     n_vars: usize,
+    /// Sparse matrices that were opened, by place: their row pointers are long, and wanted for every part that is read.
+    opened: Mutex<HashMap<String, Arc<Compressed>>>,
 }
 
 #[derive(Debug)]
@@ -151,6 +156,13 @@ impl Dataset {
             Names::Obs => ("obs", self.obs_names()?),
             Names::Var => ("var", self.var_names()?),
         };
+        // Of ten million names a table is as large as they are, their hashes are not; equal hashes of different names are rare.
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let mut hashes: Vec<u64> = names.iter().map(|name| hasher.hash_one(name)).collect();
+        hashes.sort_unstable();
+        if hashes.windows(2).all(|pair| pair[0] != pair[1]) {
+            return Ok(names);
+        }
         let mut counts: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         names
             .iter()
@@ -391,6 +403,7 @@ impl Dataset {
             source: Source::AnnData(tree),
             n_obs,
             n_vars,
+            opened: Mutex::default(),
         })
     }
 
@@ -402,7 +415,24 @@ impl Dataset {
             source: Source::TenX(Box::new(tenx)),
             n_obs,
             n_vars,
+            opened: Mutex::default(),
         }
+    }
+
+    /// A sparse matrix of the given (slices, length of a slice), opened once.
+    pub(crate) fn compressed(
+        &self,
+        tree: &dyn Tree,
+        at: &str,
+        (n_major, n_minor): (usize, usize),
+    ) -> Result<Arc<Compressed>, StoreError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = opened.get(at) {
+            return Ok(Arc::clone(known));
+        }
+        let parts = Arc::new(Compressed::open(tree, at, n_major, n_minor)?);
+        opened.insert(at.to_owned(), Arc::clone(&parts));
+        Ok(parts)
     }
 
     /// The tree of an AnnData file; `None` for other inputs.

@@ -7,7 +7,7 @@ use crate::{Dataset, StoreError};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tangram_core::SparseRows;
 
 /// Which matrix of a dataset: written `X`, `raw` or `layer:NAME`.
@@ -67,9 +67,9 @@ pub struct Matrix<'a> {
 #[derive(Debug)]
 enum Layout<'a> {
     Dense(Box<dyn Array>),
-    Csr(Compressed),
+    Csr(Arc<Compressed>),
     /// By columns; the rows are made from them when first asked for.
-    Csc(Compressed, OnceLock<SparseRows>),
+    Csc(Arc<Compressed>, OnceLock<SparseRows>),
     Memory(&'a SparseRows),
 }
 
@@ -104,7 +104,7 @@ impl<'a> Matrix<'a> {
                 } else {
                     (shape.1, shape.0)
                 };
-                let parts = Compressed::open(tree, at, major, minor)?;
+                let parts = dataset.compressed(tree, at, (major, minor))?;
                 let dtype = parts.dtype();
                 let csr = encoding == Encoding::Csr;
                 (
@@ -136,7 +136,7 @@ impl<'a> Matrix<'a> {
         at: &str,
     ) -> Result<Self, StoreError> {
         let shape = (dataset.n_obs(), dataset.n_vars());
-        let parts = Compressed::open(tree, at, shape.0, shape.1)?;
+        let parts = dataset.compressed(tree, at, shape)?;
         let dtype = parts.dtype();
         Ok(Self {
             dataset,

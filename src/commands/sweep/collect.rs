@@ -1,7 +1,7 @@
 //! `tangram sweep collect`: predictions and scores of all folds in one place.
 
 use crate::error::CliError;
-use crate::expression::ExpressionFile;
+use crate::expression::{ExpressionFile, RowNames};
 use crate::interrupt;
 use crate::map_settings::MapSettings;
 use crate::report::{Report, count};
@@ -223,16 +223,13 @@ struct Predictions<'a> {
 impl Predictions<'_> {
     fn write(self, path: &Path, existing: Existing) -> Result<()> {
         let settings: MapSettings = self.manifest.map.clone().try_into()?;
-        let voxels = ExpressionFile::open(&settings.voxels, &settings.voxels_matrix)?;
-        if voxels.names().len() != self.manifest.n_voxels {
+        let voxels =
+            ExpressionFile::open(&settings.voxels, &settings.voxels_matrix, RowNames::Checked)?;
+        if voxels.n_rows() != self.manifest.n_voxels {
             return Err(CliError::OtherNames {
                 path: settings.voxels.clone(),
                 what: "voxels",
-                reason: format!(
-                    "{} instead of {}",
-                    voxels.names().len(),
-                    self.manifest.n_voxels
-                ),
+                reason: format!("{} instead of {}", voxels.n_rows(), self.manifest.n_voxels),
             }
             .into());
         }

@@ -122,7 +122,7 @@ struct SeedsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("voxels", |voxels| voxels.required(false).default_value("").hide(true)))]
+#[command(mut_arg("voxels", |voxels| voxels.required(false).default_value("-").hide(true)))]
 struct SectionsArgs {
     #[command(flatten)]
     shared: Shared,
@@ -238,7 +238,7 @@ fn folds(
     make: impl Fn(&[String], &MapSettings) -> Result<Vec<Fold>>,
 ) -> Result<()> {
     free(&shared.out)?;
-    let settings = shared.settings.clone().resolved()?;
+    let mut settings = shared.settings.clone().resolved()?;
     if settings.grid.is_some() || settings.init_logits.is_some() {
         let text = "--grid and --init-logits are for single mappings; a fold is trained by one process, from its own start";
         return usage(text.to_owned());
@@ -255,8 +255,8 @@ fn folds(
         (StartChoice::Cold, _) => Start::Cold,
     };
     crate::commands::use_threads(settings.threads());
-    let one = ranks::join(None, settings.reduce)?;
-    let inputs = map_inputs::read(&settings, &one, report)?;
+    let mut one = ranks::join(None, settings.reduce)?;
+    let inputs = map_inputs::read(&mut settings, &mut one, report)?;
     let folds = make(&inputs.genes.names, &settings)?;
     if let Some(fold) = folds
         .iter()

@@ -8,14 +8,14 @@ use crate::progress::Progress;
 use crate::report::{Report, count};
 use crate::task_queue::{Ended, Queue};
 use crate::values::{at_least_one, not_negative, threads};
-use crate::{interrupt, memory, ranks, run_tasks};
+use crate::{device, interrupt, memory, ranks, run_tasks};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_core::CellParts;
-use tangram_mapper::{Keeper, MapError, Snapshot, Wish};
+use tangram_mapper::{Engine, Keeper, MapError, Snapshot, Wish};
 use tangram_store::fingerprint;
 use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, progress_of};
 
@@ -161,8 +161,9 @@ fn folds(
     crate::commands::use_threads(settings.threads());
     unchanged(&settings.cells, &manifest.cells_sha256, &args.sweep)?;
     unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
-    let one = ranks::join(None, settings.reduce)?;
-    let inputs = map_inputs::read(&settings, &one, report)?;
+    let mut one = ranks::join(None, settings.reduce)?;
+    settings.engine = device::choose(&settings, &one, report)?.engine;
+    let inputs = map_inputs::read(&mut settings, &mut one, report)?;
     if inputs.genes.names != manifest.genes {
         let path = args.sweep.clone();
         let reason = "its genes are not those that this program finds in the inputs; was it made by another version?".to_owned();
@@ -203,7 +204,11 @@ fn folds(
 
 /// Folds at the same time: one for every thread unless memory is short or there are few.
 fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize> {
-    let most = args.jobs.unwrap_or_else(|| settings.threads());
+    let most = args.jobs.unwrap_or_else(|| match settings.engine {
+        Engine::Native => settings.threads(),
+        // A device is busy with one.
+        Engine::Torch(_) => 1,
+    });
     let nnz = inputs
         .problem
         .cells()

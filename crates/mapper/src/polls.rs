@@ -1,0 +1,85 @@
+//! Asking within a pass whether all ranks are to stop: a pass of many cells takes longer than a time limit leaves.
+
+use crate::ranks::Ranks;
+use crate::snapshot::{Keeper, Wish};
+use std::ops::ControlFlow;
+use tangram_comm::{Communicator, GridShape};
+
+/// Logits between two times that ranks ask each other, about a second of one core.
+const LOGITS: usize = if cfg!(test) { 1 << 9 } else { 1 << 25 };
+
+/// Times that several ranks ask each other in a pass: a number that all know alike, since all must ask equally often.
+///
+/// * `n_cells`, `n_voxels`: of all ranks, in this pass
+pub(crate) fn polls_of_pass(shape: GridShape, n_cells: usize, n_voxels: usize) -> usize {
+    match shape.n_ranks() {
+        1 => 0,
+        _ => (n_cells / shape.cells) * (n_voxels / shape.voxels) / LOGITS,
+    }
+}
+
+/// What a pass asks its [`Keeper`] on the way.
+pub(crate) struct Polls<'a> {
+    keeper: &'a mut dyn Keeper,
+    alone: bool,
+    /// Times to ask in a whole pass, and times asked.
+    n_polls: usize,
+    asked: usize,
+    /// Cells of this rank in the pass, and those done.
+    n_cells: usize,
+    done: usize,
+}
+
+impl<'a> Polls<'a> {
+    /// Begins a pass.
+    ///
+    /// * `n_cells`: of this rank, and of all ranks
+    pub(crate) fn new(
+        keeper: &'a mut dyn Keeper,
+        n_cells: [usize; 2],
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Self {
+        let shape = ranks.grid.shape();
+        Self {
+            keeper,
+            alone: shape.n_ranks() == 1,
+            n_polls: polls_of_pass(shape, n_cells[1], ranks.shares.voxels.whole_len()),
+            asked: 0,
+            n_cells: n_cells[0],
+            done: 0,
+        }
+    }
+
+    /// Told that so many more cells are done; breaks, on all ranks at the same place of their work, if one wishes to stop.
+    pub(crate) fn done(
+        &mut self,
+        n_cells: usize,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> ControlFlow<()> {
+        self.done += n_cells;
+        if self.alone {
+            return match self.keeper.wish() {
+                Wish::SaveAndStop => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            };
+        }
+        self.ask(self.n_polls * self.done / self.n_cells.max(1), ranks)
+    }
+
+    /// Ends the pass: a rank with few cells asks as often as the others.
+    pub(crate) fn end(mut self, ranks: Ranks<'_, impl Communicator>) -> ControlFlow<()> {
+        self.ask(self.n_polls, ranks)
+    }
+
+    fn ask(&mut self, times: usize, ranks: Ranks<'_, impl Communicator>) -> ControlFlow<()> {
+        while self.asked < times {
+            self.asked += 1;
+            let mut wish = [f64::from(self.keeper.wish() as u8)];
+            ranks.grid.max_of_all(&mut wish);
+            if wish[0] == f64::from(Wish::SaveAndStop as u8) {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,536 @@
+//! Sweeps on one machine: what they predict, and that nothing that happens to them changes it.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
+mod program;
+
+use ndarray::Array2;
+use program::{fail, succeed, summary, tangram};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tangram_core::SparseRows;
+use tangram_store::{Dataset, MatrixName};
+use tangram_sweep::{Attempts, Manifest, State, Work};
+use tempfile::{TempDir, tempdir};
+
+const INPUTS: &str = "--cells ../tissue/cells.h5ad --voxels ../tissue/voxels.h5ad";
+
+/// A simulated tissue with a panel of 40 genes, made once, and an empty folder beside it.
+fn folder() -> (PathBuf, TempDir) {
+    static TISSUE: OnceLock<TempDir> = OnceLock::new();
+    let tissue = TISSUE.get_or_init(|| {
+        let folder = tempdir().unwrap();
+        let sizes = "--cells 400 --voxels 150 --spots 20 --genes 80 --panel 40 --density 0.4";
+        succeed(folder.path(), &format!("simulate --out tissue {sizes}"));
+        folder
+    });
+    let own = tempfile::tempdir_in(tissue.path()).unwrap();
+    (own.path().to_owned(), own)
+}
+
+/// A leave-one-out sweep in `loo`, ten folds a task, of which nothing is done.
+fn new_loo(folder: &Path) -> Manifest {
+    succeed(
+        folder,
+        &format!("sweep new loo {INPUTS} --folds-per-task 10 --out loo"),
+    );
+    Manifest::read(&folder.join("loo")).unwrap()
+}
+
+/// What a collected sweep predicted, and its scores.
+fn collected(folder: &Path, sweep: &str) -> (Array2<f32>, String) {
+    succeed(folder, &format!("sweep collect {sweep}"));
+    let file = Dataset::open(&folder.join(sweep).join("predictions.h5ad")).unwrap();
+    let matrix = file.matrix(&MatrixName::X).unwrap();
+    let rows: SparseRows = matrix.read_rows_any(0..matrix.shape().0).unwrap();
+    let scores = fs::read_to_string(folder.join(sweep).join("scores.tsv")).unwrap();
+    (rows.to_dense(), scores)
+}
+
+/// What the sweep of [`new_loo`] predicts when nothing happens to it.
+fn undisturbed() -> &'static (Array2<f32>, String) {
+    static RESULT: OnceLock<(Array2<f32>, String)> = OnceLock::new();
+    RESULT.get_or_init(|| {
+        let (folder, _keep) = folder();
+        new_loo(&folder);
+        succeed(&folder, "sweep run loo --all --jobs 1 --threads 1");
+        collected(&folder, "loo")
+    })
+}
+
+fn check_undisturbed(folder: &Path) {
+    let (matrix, scores) = collected(folder, "loo");
+    let (expected, expected_scores) = undisturbed();
+    assert_eq!(matrix, *expected);
+    assert_eq!(scores, *expected_scores);
+}
+
+fn start(folder: &Path, arguments: &str) -> Child {
+    let mut command = tangram();
+    command
+        .current_dir(folder)
+        .args(arguments.split_whitespace());
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until an attempt at the sweep has done so many folds.
+fn wait_for_folds(sweep: &Path, n: usize) {
+    let begun = Instant::now();
+    let most = || {
+        let all = Attempts::of(sweep).all().unwrap_or_default();
+        all.iter().map(|a| a.folds.len()).max().unwrap_or(0)
+    };
+    while most() < n {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "no fold was done in two minutes"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: a signal to a child that has not been waited for touches no memory of this process.
+    unsafe { libc::kill(child.id() as libc::pid_t, signal) };
+}
+
+#[test]
+fn a_fold_predicts_what_a_mapping_without_the_gene_predicts() {
+    let (folder, _keep) = folder();
+    let manifest = new_loo(&folder);
+    let (predicted, scores) = undisturbed();
+    assert_eq!(scores.lines().count(), 41);
+    for (k, gene) in manifest.genes.iter().enumerate().step_by(19) {
+        fs::write(folder.join("gene.txt"), gene).unwrap();
+        succeed(
+            &folder,
+            &format!("map {INPUTS} --hold-out gene.txt --out run-{k}"),
+        );
+        succeed(
+            &folder,
+            &format!("project --mapping run-{k} --genes gene.txt --out gene-{k}.h5ad"),
+        );
+        let file = Dataset::open(&folder.join(format!("gene-{k}.h5ad"))).unwrap();
+        let alone = file
+            .matrix(&MatrixName::X)
+            .unwrap()
+            .read_rows_any(0..150)
+            .unwrap();
+        assert_eq!(alone.to_dense().column(0), predicted.column(k), "{gene}");
+        let scored = summary(&folder, &format!("score --mapping run-{k}"));
+        assert!(scored["test"]["n_genes"].as_u64().unwrap() >= 1);
+    }
+}
+
+#[test]
+fn tasks_in_any_order_by_any_number_of_processes_give_the_same() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    succeed(
+        &folder,
+        "sweep run loo --task 3 --task 1 --jobs 2 --threads 2",
+    );
+    let mut others = [0, 2].map(|t| start(&folder, &format!("sweep run loo --task {t}")));
+    others
+        .iter_mut()
+        .for_each(|c| assert!(c.wait().unwrap().success()));
+    let again = summary(&folder, "sweep run loo --all");
+    assert_eq!(again["tasks_done_before"], 4);
+    assert_eq!(again["folds_done_now"], 0);
+    check_undisturbed(&folder);
+    let files = fs::read_dir(folder.join("loo/attempts")).unwrap().count();
+    assert_eq!(files, 4, "one record for every task, nothing left over");
+}
+
+#[test]
+fn stopped_by_a_signal_it_keeps_its_folds_and_goes_on_to_the_same() {
+    for signal_number in [libc::SIGTERM, libc::SIGUSR2] {
+        let (folder, _keep) = folder();
+        new_loo(&folder);
+        let mut child = start(&folder, "sweep run loo --task 1 --jobs 1 --threads 1");
+        wait_for_folds(&folder.join("loo"), 1);
+        signal(&child, signal_number);
+        let code = child.wait().unwrap().code();
+        let attempts = Attempts::of(&folder.join("loo")).at(1).unwrap();
+        if code == Some(0) {
+            // It was done before the signal came.
+            assert_eq!(attempts[0].state, State::Done);
+        } else {
+            assert_eq!(code, Some(75));
+            assert_eq!(attempts[0].state, State::Stopped);
+            let kept = attempts[0].folds.len();
+            assert!(attempts[0].kept_sha256.is_some() && kept > 0);
+            let now = summary(&folder, "sweep run loo --task 1");
+            assert_eq!(now["folds_done_now"], 10 - kept);
+        }
+        succeed(&folder, "sweep run loo --all");
+        check_undisturbed(&folder);
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on_to_the_same() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    for folds in [0, 1, 2] {
+        let mut child = start(
+            &folder,
+            "sweep run loo --all --jobs 2 --threads 2 --checkpoint-minutes 0.001",
+        );
+        wait_for_folds(&folder.join("loo"), folds);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeed(&folder, "sweep run loo --all");
+    check_undisturbed(&folder);
+    let left: Vec<_> = program::listing(&folder.join("loo/attempts"));
+    assert!(
+        left.iter()
+            .all(|p| p.extension().is_some_and(|e| e == "json")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_damaged_shard_is_noticed_and_done_again() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    succeed(&folder, "sweep run loo --all");
+    let shard = folder.join("loo/results.zarr/predictions/c/2/0/0");
+    let mut bytes = fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let told = fail(&folder, "sweep collect loo", 3);
+    assert!(told.contains("c/2/0/0: damaged"), "{told}");
+    assert!(
+        !folder.join("loo/predictions.h5ad").exists() && !folder.join("loo/scores.tsv").exists()
+    );
+    let mended = summary(&folder, "sweep run loo --all");
+    assert_eq!(mended["tasks_done_now"], 1);
+    fs::remove_file(&shard).unwrap();
+    assert_eq!(summary(&folder, "sweep run loo --all")["tasks_done_now"], 1);
+    check_undisturbed(&folder);
+}
+
+#[test]
+fn what_is_missing_is_told_and_collected_as_nan_only_if_asked() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    succeed(&folder, "sweep run loo --task 0");
+    let told = fail(&folder, "sweep collect loo", 3);
+    assert!(
+        told.contains("3 of 4 tasks are not done (1, 2, 3)"),
+        "{told}"
+    );
+    let some = summary(&folder, "sweep collect loo --allow-missing --out some");
+    assert_eq!(some["n_missing"], 30);
+    let file = Dataset::open(&folder.join("some/predictions.h5ad")).unwrap();
+    let found = file
+        .matrix(&MatrixName::X)
+        .unwrap()
+        .read_rows_any(0..150)
+        .unwrap()
+        .to_dense();
+    let expected = &undisturbed().0;
+    assert_eq!(
+        found
+            .columns()
+            .into_iter()
+            .take(10)
+            .map(|c| c.to_vec())
+            .collect::<Vec<_>>(),
+        expected
+            .columns()
+            .into_iter()
+            .take(10)
+            .map(|c| c.to_vec())
+            .collect::<Vec<_>>()
+    );
+    assert!(
+        found
+            .columns()
+            .into_iter()
+            .skip(10)
+            .all(|c| c.iter().all(|x| x.is_nan()))
+    );
+    fail(&folder, "sweep collect loo --allow-missing --out some", 4);
+    succeed(
+        &folder,
+        "sweep collect loo --allow-missing --out some --force",
+    );
+}
+
+#[test]
+fn a_full_disk_ends_it_and_space_lets_it_go_on() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    let program = env!("CARGO_BIN_EXE_tangram");
+    // A disk of its own, in a name space of its own, large enough for the manifest and some records.
+    let script = format!(
+        "mkdir small && mount -t tmpfs -o size=20k,mode=755 small small 2>/dev/null || exit 99
+        cp -r loo small/loo || exit 98
+        {program} sweep run small/loo --all --jobs 1; code=$?
+        [ $code = 4 ] || exit $code
+        mount -o remount,size=10m small || exit 97
+        {program} sweep run small/loo --all || exit 96
+        rm -r loo && cp -r small/loo loo"
+    );
+    let mut unshare = program::without_locks(Command::new("unshare"));
+    let run = unshare.args(["--mount", "--propagation", "private", "bash", "-c", &script]);
+    let Ok(output) = run.current_dir(&folder).output() else {
+        return eprintln!("SKIPPED: no `unshare` here, so no small disk");
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(0) => {}
+        Some(1 | 99) if errors.contains("unshare") || output.status.code() == Some(99) => {
+            return eprintln!("SKIPPED: a small disk cannot be mounted here: {errors}");
+        }
+        code => panic!("{code:?}: {errors}"),
+    }
+    assert!(
+        errors.contains("the disk is full") || errors.contains("No space left"),
+        "{errors}"
+    );
+    check_undisturbed(&folder);
+}
+
+#[test]
+fn changed_inputs_and_wrong_numbers_are_refused() {
+    let (folder, _keep) = folder();
+    for file in ["cells.h5ad", "voxels.h5ad"] {
+        fs::copy(folder.join("../tissue").join(file), folder.join(file)).unwrap();
+    }
+    let inputs = "--cells cells.h5ad --voxels voxels.h5ad";
+    succeed(
+        &folder,
+        &format!("sweep new kfold --folds 3 {inputs} --out cv"),
+    );
+    let told = fail(&folder, "sweep run cv --task 3", 2);
+    assert!(
+        told.contains("numbered from 0; there is no task 3"),
+        "{told}"
+    );
+    fail(
+        &folder,
+        &format!("sweep new kfold --folds 3 {inputs} --out cv"),
+        4,
+    );
+    fail(
+        &folder,
+        &format!("sweep new kfold --folds 41 {inputs} --out cv41"),
+        2,
+    );
+    fail(
+        &folder,
+        &format!("sweep new loo --start warm --solver adam {inputs} --out w"),
+        2,
+    );
+    fail(
+        &folder,
+        &format!("sweep new ablation --fractions 0.5,1 {inputs} --out a"),
+        2,
+    );
+    fs::copy(
+        folder.join("../tissue/spots.h5ad"),
+        folder.join("voxels.h5ad"),
+    )
+    .unwrap();
+    let told = fail(&folder, "sweep run cv --all", 3);
+    assert!(
+        told.contains("voxels.h5ad: changed since the sweep"),
+        "{told}"
+    );
+    let told = fail(&folder, "sweep run ../tissue --all", 3);
+    assert!(told.contains("not a sweep"), "{told}");
+    assert!(
+        !folder.join("cv41").exists() && !folder.join("w").exists() && !folder.join("a").exists()
+    );
+}
+
+#[test]
+fn k_fold_predicts_every_gene_once_and_an_ablation_scores_many_times() {
+    let (folder, _keep) = folder();
+    succeed(
+        &folder,
+        &format!("sweep new kfold --folds 5 {INPUTS} --folds-per-task 2 --out cv"),
+    );
+    succeed(&folder, "sweep run cv --all");
+    let (matrix, scores) = collected(&folder, "cv");
+    assert_eq!(matrix.dim(), (150, 40));
+    assert!(matrix.iter().all(|x| x.is_finite()));
+    let mut genes: Vec<&str> = scores
+        .lines()
+        .skip(1)
+        .map(|l| l.split('\t').nth(1).unwrap())
+        .collect();
+    genes.sort_unstable();
+    assert_eq!(genes, Manifest::read(&folder.join("cv")).unwrap().genes);
+
+    let fractions = "--fractions 0.25,0.5 --repeats 2";
+    succeed(
+        &folder,
+        &format!("sweep new ablation {fractions} {INPUTS} --folds-per-task 4 --out ab"),
+    );
+    succeed(&folder, "sweep run ab --all");
+    let told = summary(&folder, "sweep collect ab");
+    assert!(told["predictions"].is_null() && !folder.join("ab/predictions.h5ad").exists());
+    let scores = fs::read_to_string(folder.join("ab/scores.tsv")).unwrap();
+    let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in scores.lines().skip(1) {
+        *lines.entry(line.split('\t').nth(1).unwrap()).or_default() += 1;
+    }
+    assert_eq!(
+        lines,
+        BTreeMap::from([("0.25-1", 30), ("0.25-2", 30), ("0.5-1", 20), ("0.5-2", 20)])
+    );
+}
+
+#[test]
+fn warm_folds_agree_with_cold_ones() {
+    let (folder, _keep) = folder();
+    succeed(
+        &folder,
+        &format!("sweep new loo {INPUTS} --start warm --out loo"),
+    );
+    succeed(&folder, "sweep run loo --all");
+    let (warm, _) = collected(&folder, "loo");
+    for (w, c) in warm.columns().into_iter().zip(undisturbed().0.columns()) {
+        let r = correlation(&w.to_vec(), &c.to_vec());
+        assert!(r > WARM_AGREEMENT, "{r}");
+    }
+}
+
+/// Least correlation of a gene predicted from a warm and from a cold start, both stopped by the same tolerance.
+const WARM_AGREEMENT: f64 = 0.99;
+
+fn correlation(a: &[f32], b: &[f32]) -> f64 {
+    let mean = |x: &[f32]| x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (&a, &b) in a.iter().zip(b) {
+        let (a, b) = (f64::from(a) - ma, f64::from(b) - mb);
+        (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+    }
+    ab / (aa * bb).sqrt()
+}
+
+#[test]
+fn seeds_sections_and_lists_are_runs_of_their_own() {
+    let (folder, _keep) = folder();
+    let adam = "--solver adam --epochs 20";
+    succeed(
+        &folder,
+        &format!("sweep new seeds --seeds 1,2 {adam} {INPUTS} --out seeds"),
+    );
+    succeed(&folder, "sweep run seeds --all");
+    succeed(
+        &folder,
+        &format!("map {INPUTS} {adam} --seed 2 --out alone"),
+    );
+    let history = |path: &str| {
+        let text = fs::read_to_string(folder.join(path).join("history.tsv")).unwrap();
+        let without_time = |l: &str| l.rsplit_once('\t').unwrap().0.to_owned();
+        text.lines().map(without_time).collect::<Vec<_>>()
+    };
+    assert_eq!(history("seeds/runs/seed-2"), history("alone"));
+    assert_ne!(history("seeds/runs/seed-1"), history("alone"));
+    let again = summary(&folder, "sweep run seeds --all");
+    assert_eq!(again["folds_done_now"], 0);
+    succeed(&folder, "sweep collect seeds");
+    let table = fs::read_to_string(folder.join("seeds/scores.tsv")).unwrap();
+    assert_eq!(table.lines().count(), 3);
+
+    let cells = "--cells ../tissue/cells.h5ad --epochs 5 --tolerance 0";
+    let sections = "../tissue/voxels.h5ad ../tissue/spots.h5ad";
+    succeed(
+        &folder,
+        &format!("sweep new sections {sections} {cells} --out sections"),
+    );
+    succeed(&folder, "sweep run sections --task 1");
+    assert!(folder.join("sections/runs/spots/run.toml").is_file());
+    assert!(!folder.join("sections/runs/voxels").exists());
+
+    fs::write(
+        folder.join("list.toml"),
+        "[sharp]\ngoal = 'place'\n[smooth]\ntemperature = '2'\n",
+    )
+    .unwrap();
+    succeed(
+        &folder,
+        &format!("sweep new list list.toml {INPUTS} --epochs 5 --tolerance 0 --out list"),
+    );
+    succeed(&folder, "sweep run list --all");
+    let settings = fs::read_to_string(folder.join("list/runs/sharp/run.toml")).unwrap();
+    assert!(settings.contains("goal = \"place\"") && settings.contains("lambda-g2 = 20"));
+    fs::write(folder.join("wrong.toml"), "[sharp]\ngoals = 'place'\n").unwrap();
+    let told = fail(
+        &folder,
+        &format!("sweep new list wrong.toml {INPUTS} --out wrong"),
+        2,
+    );
+    assert!(
+        told.contains("wrong.toml") && told.contains("goals"),
+        "{told}"
+    );
+    fs::write(folder.join("outside.toml"), "['../up']\ngoal = 'place'\n").unwrap();
+    fail(
+        &folder,
+        &format!("sweep new list outside.toml {INPUTS} --out outside"),
+        2,
+    );
+}
+
+#[test]
+fn settings_of_map_come_from_a_file() {
+    let (folder, _keep) = folder();
+    let text = "[map]\ncells = '../tissue/cells.h5ad'\nvoxels = '../tissue/spots.h5ad'\nlambda-g2 = 3\nout = 'run'\n";
+    fs::write(folder.join("my.toml"), text).unwrap();
+    let voxels = "--voxels ../tissue/voxels.h5ad";
+    succeed(
+        &folder,
+        &format!("sweep new kfold --config my.toml {voxels} --folds 2 --out cv"),
+    );
+    let map = Manifest::read(&folder.join("cv")).unwrap().map;
+    assert_eq!(map["lambda-g2"].as_float(), Some(3.0));
+    assert!(
+        map["voxels"].as_str().unwrap().ends_with("voxels.h5ad"),
+        "flags win"
+    );
+}
+
+#[test]
+fn a_run_that_fails_is_told_and_the_others_go_on() {
+    let (folder, _keep) = folder();
+    fs::write(
+        folder.join("list.toml"),
+        "[bad]\nprior = 'obs:nothing'\n[good]\nseed = 3\n",
+    )
+    .unwrap();
+    succeed(
+        &folder,
+        &format!("sweep new list list.toml {INPUTS} --epochs 5 --tolerance 0 --out list"),
+    );
+    let told = fail(&folder, "sweep run list --all", 3);
+    assert!(
+        told.contains("run bad ended with code 3") && told.contains("nothing"),
+        "{told}"
+    );
+    assert!(folder.join("list/runs/good/run.toml").is_file());
+    let Work::Runs(runs) = Manifest::read(&folder.join("list")).unwrap().work else {
+        panic!("a list has runs");
+    };
+    assert_eq!(runs.len(), 2);
+    let attempts = Attempts::of(&folder.join("list")).all().unwrap();
+    let states: Vec<State> = attempts.iter().map(|a| a.state).collect();
+    assert_eq!(states, [State::Failed, State::Done]);
+}
