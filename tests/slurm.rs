@@ -81,11 +81,6 @@ fn refusals(slurm: &Sandbox) {
         ("--out run --profile nowhere", 2, "no such profile"),
         ("--out run --nodes 2", 2, "nodes"),
         ("--out run --ranks 2 --grid 2x2x1", 2, "4 ranks"),
-        (
-            "--out run --ranks 2 --temperature auto",
-            2,
-            "--temperature auto",
-        ),
         ("--out run --prior none --lambda-d 1", 2, "--lambda-d"),
         ("--out run --hold-out no.txt", 3, "no.txt"),
         ("--out run --cells no.h5ad", 3, "no.h5ad"),
