@@ -198,7 +198,7 @@ impl Jobs {
                     .for_each(|r| r.job = Some(id));
             })?;
             summary.jobs.push(id.0);
-            Ok(match &job.kind {
+            match &job.kind {
                 Kind::Array(chunk) => report.say(format_args!(
                     "submitted job {id}: {}, {} at a time",
                     count(chunk.indices.len(), "task"),
@@ -207,7 +207,8 @@ impl Jobs {
                 _ => report.say(format_args!(
                     "submitted job {id}, which collects when they have ended"
                 ))?,
-            })
+            }
+            Ok(())
         });
         open.tell(|s| s.complete = true)?;
         taken?;
