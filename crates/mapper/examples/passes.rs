@@ -99,6 +99,7 @@ fn main() {
                 passes,
                 temperature: None,
                 first_part: 1,
+                part_passes: None,
                 seed,
                 threads,
                 precision,

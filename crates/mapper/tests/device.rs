@@ -89,7 +89,10 @@ impl CellParts for Streamed {
         visit: &mut VisitPart<'_, Infallible>,
     ) -> Result<(), Infallible> {
         for first in range.clone().step_by(100) {
-            visit(first, &self.0.rows(first..range.end.min(first + 100)))?;
+            let part = self.0.rows(first..range.end.min(first + 100));
+            if visit(first, &part)?.is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -101,6 +104,7 @@ fn mirror_settings(precision: Precision, engine: Engine) -> MirrorSettings {
         passes: 40,
         temperature: None,
         first_part: 1,
+        part_passes: None,
         seed: 3,
         threads: 1,
         precision,
