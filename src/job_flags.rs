@@ -29,9 +29,9 @@ pub struct JobFlags {
     /// Memory of a node, such as 16G [default: by the profile]
     #[arg(long, value_name = "SIZE", help_heading = JOB)]
     memory: Option<Memory>,
-    /// The folder for the logs of jobs
+    /// The folder for the logs of jobs [default: beside what is written]
     #[arg(long, value_name = "DIR", help_heading = JOB)]
-    logs: Option<PathBuf>,
+    pub logs: Option<PathBuf>,
     /// Print the scripts and submit nothing
     #[arg(long, help_heading = JOB)]
     dry_run: bool,

@@ -183,7 +183,7 @@ impl Jobs {
             name: p.job.name.clone(),
             job: None,
         });
-        let folder = self.sweep.join(LOGS);
+        let folder = self.logs(round)?;
         std::fs::create_dir_all(&folder).map_err(|e| StoreError::Write {
             path: folder,
             reason: e.to_string(),
@@ -198,7 +198,7 @@ impl Jobs {
                     .for_each(|r| r.job = Some(id));
             })?;
             summary.jobs.push(id.0);
-            Ok(match &job.kind {
+            match &job.kind {
                 Kind::Array(chunk) => report.say(format_args!(
                     "submitted job {id}: {}, {} at a time",
                     count(chunk.indices.len(), "task"),
@@ -207,7 +207,8 @@ impl Jobs {
                 _ => report.say(format_args!(
                     "submitted job {id}, which collects when they have ended"
                 ))?,
-            })
+            }
+            Ok(())
         });
         open.tell(|s| s.complete = true)?;
         taken?;
@@ -255,6 +256,7 @@ impl Jobs {
             .iter()
             .filter_map(|(_, again)| again.and_then(|a| a.exclude.clone()));
         let exclude: Vec<Word> = nodes.collect();
+        let logs = self.logs(round)?;
         // Groups in one order, and a part of the throttle for each.
         let n_tasks: usize = groups.values().map(Vec::len).sum();
         let throttle = round.throttle.get();
@@ -269,7 +271,7 @@ impl Jobs {
                 let after = chunk.after.map(|i| first + i);
                 let kind = Kind::Array(chunk);
                 let command = self.run_command(&profile)?;
-                let job = self.job(kind, command, &exclude)?;
+                let job = self.job(kind, command, &exclude, &logs)?;
                 plan.push(Planned {
                     job,
                     after,
@@ -282,16 +284,23 @@ impl Jobs {
         command.extend(["sweep", "collect"].map(str::to_owned));
         command.push(path_text(&self.sweep)?);
         plan.push(Planned {
-            job: self.job(Kind::Collect, command, &exclude)?,
+            job: self.job(Kind::Collect, command, &exclude, &logs)?,
             after: None,
             profile,
         });
         Ok(plan)
     }
 
-    fn job(&self, kind: Kind, command: Vec<String>, exclude: &[Word]) -> Result<Job> {
+    fn logs(&self, round: &Round<'_>) -> Result<PathBuf> {
+        match round.logs {
+            None => Ok(self.sweep.join(LOGS)),
+            Some(logs) => std::path::absolute(logs).with_context(|| logs.display().to_string()),
+        }
+    }
+
+    fn job(&self, kind: Kind, command: Vec<String>, exclude: &[Word], logs: &Path) -> Result<Job> {
         let name = JobName::fresh(&kind);
-        let log = self.sweep.join(LOGS).join(name.as_str());
+        let log = logs.join(name.as_str());
         Ok(Job {
             name,
             kind,
@@ -389,6 +398,8 @@ pub struct Round<'a> {
     pub throttle: NonZeroUsize,
     /// Whether to submit.
     pub intent: Intent,
+    /// The folder of logs, if not that in the sweep.
+    pub logs: Option<&'a Path>,
 }
 
 /// A job that is to be submitted.

@@ -94,7 +94,8 @@ impl<'a> Queue<'a> {
             if work.closed.contains(&task) {
                 continue;
             }
-            if !work.begun.contains_key(&task) {
+            let is_begun = work.begun.contains_key(&task);
+            if !is_begun {
                 match self.begin(task) {
                     Ok(begun) => drop(work.begun.insert(task, begun)),
                     Err(error) => {

@@ -81,11 +81,6 @@ fn refusals(slurm: &Sandbox) {
         ("--out run --profile nowhere", 2, "no such profile"),
         ("--out run --nodes 2", 2, "nodes"),
         ("--out run --ranks 2 --grid 2x2x1", 2, "4 ranks"),
-        (
-            "--out run --ranks 2 --temperature auto",
-            2,
-            "--temperature auto",
-        ),
         ("--out run --prior none --lambda-d 1", 2, "--lambda-d"),
         ("--out run --hold-out no.txt", 3, "no.txt"),
         ("--out run --cells no.h5ad", 3, "no.h5ad"),
@@ -370,7 +365,8 @@ fn ranks_in_elements(slurm: &Sandbox) {
 
 /// A more urgent job takes all nodes: folds that are done are kept, the others are done later.
 fn preempted(slurm: &Sandbox, passes: usize) {
-    new_sweep(slurm, "spot", 4, passes);
+    // Long tasks: Slurm takes up to a quarter of a minute to see that it must preempt.
+    new_sweep(slurm, "spot", 8, passes);
     slurm.profile("spot", "partition = \"batch\"", "partition = \"spot\"");
     slurm.tangram("sweep submit spot --profile spot.toml");
     let begun = |attempts: Vec<Vec<serde_json::Value>>| {

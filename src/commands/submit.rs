@@ -129,8 +129,12 @@ fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
     let mut settings = args.settings.clone();
     // Not the cores of the machine where it is submitted.
     settings.threads.get_or_insert(profile.cpus.get());
-    let settings = settings.resolved()?;
     let n_ranks = profile.ranks.get();
+    if n_ranks > 1 {
+        // The planner's, which knows the sizes when the job runs.
+        settings.grid.get_or_insert(GridChoice::Auto);
+    }
+    let settings = settings.resolved()?;
     if let Some(GridChoice::Shape(grid)) = settings.grid
         && grid.n_ranks() != n_ranks
     {

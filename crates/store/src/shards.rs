@@ -95,7 +95,7 @@ impl ShardedArray {
         full.slice_mut(s![..items, .., ..]).assign(&values);
         fs::create_dir_all(folder).map_err(|e| StoreError::write(folder, e))?;
         let array = self.array(folder)?;
-        let stored = array.store_chunk(&[shard as u64, 0, 0], &full.into_dyn());
+        let stored = array.store_chunk(&[shard as u64, 0, 0], full.into_dyn());
         stored.map_err(|e| self.failed(e))?;
         Ok(self.place_in(folder, shard))
     }

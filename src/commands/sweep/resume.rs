@@ -41,6 +41,9 @@ pub struct ResumeArgs {
     /// At most so many tasks at a time [default: by the profile]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     throttle: Option<usize>,
+    /// The folder for the logs of jobs [default: DIR/logs]
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
     /// Submit also the tasks that had the same error twice, and do not count failures
     #[arg(long)]
     retry_failed: bool,
@@ -129,6 +132,7 @@ pub fn run(args: &ResumeArgs, report: Report) -> Result<()> {
             (_, true) => Intent::TestOnly,
             _ => Intent::Submit,
         },
+        logs: args.logs.as_deref(),
     };
     let tasks: Vec<_> = tasks
         .iter()

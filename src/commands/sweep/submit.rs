@@ -80,6 +80,7 @@ pub fn run(args: &SubmitArgs, report: Report) -> Result<()> {
             .and_then(NonZeroUsize::new)
             .unwrap_or(profile.throttle),
         intent: args.job.intent(),
+        logs: args.job.logs.as_deref(),
     };
     let summary = jobs.submit(&fresh, &round, report)?;
     report.summary(&summary)
