@@ -241,7 +241,7 @@ fn step_folders(out: &Path) -> Vec<PathBuf> {
 fn wait_for_checkpoints(out: &Path, n: usize) {
     let begun = Instant::now();
     while step_folders(out).len() < n {
-        assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
+        assert!(begun.elapsed() < Duration::from_secs(180), "no checkpoint");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
