@@ -135,7 +135,7 @@ struct SectionsArgs {
 struct ListArgs {
     #[command(flatten)]
     shared: Shared,
-    /// A file with a table [NAME] for every mapping: the settings, named like the flags of `map`, in which it differs
+    /// A file with a table for every mapping, `[name]`: the settings, named like the flags of `map`, in which it differs
     #[arg(value_name = "FILE.toml")]
     list: PathBuf,
 }
