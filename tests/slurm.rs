@@ -433,7 +433,7 @@ fn running(slurm: &Sandbox, name: &str, but: &[usize]) -> (usize, String) {
     found.take().unwrap()
 }
 
-/// Two submit at once; one process is killed, one node crashes, the controller is restarted, half of an array is cancelled; no accounting.
+/// Two submit at once; the controller is restarted, a process is killed, a node crashes, half of an array is cancelled; no accounting.
 fn faults(slurm: &Sandbox) {
     let submit = || {
         slurm
@@ -464,6 +464,10 @@ fn faults(slurm: &Sandbox) {
         1
     );
 
+    running(slurm, "faults", &[]);
+    // First of all: one that is killed forgets its last seconds, and would begin again what has failed in them.
+    slurm.control("kill-controller");
+    slurm.control("start-controller");
     let (killed, _) = running(slurm, "faults", &[]);
     for pid in at_work("faults", killed) {
         let sent = Command::new("kill").args(["-9", &pid.to_string()]).status();
@@ -475,8 +479,6 @@ fn faults(slurm: &Sandbox) {
     let (crashed, node) = running(slurm, "faults", &[killed]);
     let number = node.trim_start_matches("vn").to_owned();
     slurm.control(&format!("kill-node {number}"));
-    slurm.control("kill-controller");
-    slurm.control("start-controller");
     let submission: serde_json::Value = serde_json::from_slice(
         &fs::read(slurm.folder().join("faults/submissions/001.json")).unwrap(),
     )
@@ -509,7 +511,7 @@ fn faults(slurm: &Sandbox) {
     same_as_alone(slurm, "faults", "faults-alone");
     let all = attempts(slurm, "faults");
     assert!(
-        all[killed].len() == 2 && all[crashed].len() >= 2,
+        all[killed].len() >= 2 && all[crashed].len() >= 2,
         "{killed}, {crashed}"
     );
     let nothing = submit_sweep(slurm, "sweep resume faults");
