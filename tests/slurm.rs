@@ -475,8 +475,7 @@ fn faults(slurm: &Sandbox) {
     );
 
     running(slurm, "faults", &[], "");
-    // First of all: one that is killed forgets its last seconds, and would begin again what has failed in them.
-    slurm.control("kill-controller");
+    slurm.control("stop-controller");
     slurm.control("start-controller");
     let (killed, _) = running(slurm, "faults", &[], "");
     for pid in at_work("faults", killed) {
