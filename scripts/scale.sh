@@ -8,7 +8,7 @@
 # unless told) unless it is there. Prints seconds of a pass of either kind, peak memory of every rank, bytes exchanged, and what
 # `tangram plan` makes of the measured rate for 64 ranks.
 set -euo pipefail
-cells=10000000 voxels=20000 genes=300 ranks=2 grid= work=
+cells=10000000 voxels=20000 genes=300 ranks=2 grid="" work=""
 while [ $# -gt 0 ]; do
     case "$1" in
     --cells) cells=${2:?} ;;
