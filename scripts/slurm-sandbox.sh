@@ -6,7 +6,7 @@
 #   slurm-sandbox.sh status    what runs, and what the nodes say
 #   slurm-sandbox.sh env       print the lines a shell needs:  eval "$(slurm-sandbox.sh env)"
 #   slurm-sandbox.sh kill-node N | start-node N    a node crashes, comes back (N = 1..NODES)
-#   slurm-sandbox.sh kill-controller | start-controller
+#   slurm-sandbox.sh stop-controller | start-controller
 #   slurm-sandbox.sh install   install what is missing, nothing else
 #   slurm-sandbox.sh clean     stop, and remove the private directory
 #
@@ -344,7 +344,7 @@ case ${1:-} in
   env) cat "$ETC/env.sh" ;;
   kill-node) end_pid "vn$2" KILL ;;
   start-node) start_node "$2" ;;
-  kill-controller) end_pid slurmctld KILL ;;
+  stop-controller) end_pid slurmctld ;;
   start-controller) start_controller ;;
   install) mkdir -p "$LOG"; install_packages ;;
   clean) cmd_stop; rm -rf "${DIR:?}" ;;

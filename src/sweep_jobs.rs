@@ -30,7 +30,8 @@ pub struct Jobs {
     manifest: Manifest,
     tasks: Vec<TaskProgress>,
     submissions: Vec<Submission>,
-    seen: Vec<Sighting>,
+    /// `None` if Slurm did not answer.
+    seen: Option<Vec<Sighting>>,
 }
 
 /// Whether what Slurm says is needed.
@@ -58,7 +59,7 @@ impl Jobs {
             .collect();
         let seen = match slurm.sightings(&names) {
             Err(error) if ask == Ask::Needed => return Err(error.into()),
-            seen => seen.unwrap_or_default(),
+            seen => seen.ok(),
         };
         let tasks = progress_of(&sweep, &manifest)?;
         let jobs = Self {
@@ -89,14 +90,19 @@ impl Jobs {
         &self.submissions
     }
 
-    /// What Slurm says.
+    /// What Slurm says; nothing if it does not answer.
     pub fn seen(&self) -> &[Sighting] {
-        &self.seen
+        self.seen.as_deref().unwrap_or_default()
+    }
+
+    /// Whether a task whose record says that it runs may be believed: there is no queue that could say otherwise.
+    pub fn records_are_all(&self) -> bool {
+        self.seen.is_none() || self.submissions.is_empty()
     }
 
     /// The outlook of each task.
     pub fn outlooks(&self) -> Vec<Outlook> {
-        let of = |task| Outlook::of(task, &self.submissions, &self.seen);
+        let of = |task| Outlook::of(task, &self.submissions, self.seen());
         self.tasks.iter().map(of).collect()
     }
 
@@ -108,7 +114,7 @@ impl Jobs {
             .filter(|s| s.age() < APPEARS_SECONDS);
         let jobs = open.flat_map(|s| s.arrays.iter().map(|a| &a.job).chain(&s.collector));
         let silent =
-            |job: &&JobRecord| job.job.is_none() && !self.seen.iter().any(|s| s.name == job.name);
+            |job: &&JobRecord| job.job.is_none() && !self.seen().iter().any(|s| s.name == job.name);
         // A submission that goes on is told of by its lock.
         let complete = |job: &&JobRecord| {
             self.submissions
@@ -344,7 +350,7 @@ impl Jobs {
     fn alive_arrays(&self) -> Vec<JobId> {
         let arrays = self.submissions.iter().flat_map(|s| &s.arrays);
         let alive = |name: &JobName| {
-            self.seen
+            self.seen()
                 .iter()
                 .find(|s| s.name == *name && s.state.is_alive())
         };
@@ -358,7 +364,7 @@ impl Jobs {
         let collectors = self.submissions.iter().filter_map(|s| s.collector.as_ref());
         for collector in collectors {
             let alive = |s: &&Sighting| s.name == collector.name && s.state.is_alive();
-            if let Some(seen) = self.seen.iter().find(alive) {
+            if let Some(seen) = self.seen().iter().find(alive) {
                 // One that began meanwhile finds the sweep incomplete and ends.
                 let _ = scheduler.cancel(seen.job);
             }

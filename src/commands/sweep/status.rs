@@ -126,7 +126,7 @@ fn summary<'a>(sweep: &'a Path, jobs: &Jobs) -> StatusSummary<'a> {
                     .attempts
                     .last()
                     .is_some_and(|a| a.state == State::Running);
-                if running && jobs.seen().is_empty() {
+                if running && jobs.records_are_all() {
                     summary.running.push(task.task);
                 } else {
                     let tasks = summary.again.entry(again.why.to_string()).or_default();
