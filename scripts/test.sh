@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh
 #
-# Installs what is missing (see setup.sh). The first run compiles everything and takes about 25 minutes on two cores.
+# Installs what is missing (see setup.sh). The first run compiles everything and takes about 40 minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
