@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zarrs::array::codec::ZstdCodec;
-use zarrs::array::{Array, ArrayBuilder, ArrayMetadataOptions, data_type};
+use zarrs::array::codec::array_to_bytes::sharding::{ShardingCodecOptions, SubchunkWriteOrder};
+use zarrs::array::{Array, ArrayBuilder, ArrayMetadataOptions, CodecSpecificOptions, data_type};
 use zarrs::filesystem::FilesystemStore;
 use zarrs::metadata::FillValueMetadata;
 
@@ -138,6 +139,10 @@ impl ShardedArray {
         array.set_metadata_options(
             ArrayMetadataOptions::default().with_include_zarrs_metadata(false),
         );
+        // Else chunks lie in a shard in the order in which threads were done with them: other bytes every time.
+        let in_order =
+            ShardingCodecOptions::default().with_subchunk_write_order(SubchunkWriteOrder::C);
+        array.set_codec_specific_options(&CodecSpecificOptions::default().with_option(in_order));
         Ok(array)
     }
 
@@ -153,6 +158,20 @@ impl ShardedArray {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_values_are_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.zarr");
+        let array = ShardedArray::new(&path, "predictions", [6, 4, 50], 6);
+        let values = Array3::from_shape_fn((6, 4, 50), |(i, k, j)| (i * k + j) as f32);
+        let bytes = |attempt: usize| {
+            let aside = folder.path().join(format!("{attempt}"));
+            fs::read(array.write_aside(&aside, 0, values.view()).unwrap()).unwrap()
+        };
+        let first = bytes(0);
+        assert!((1..30).all(|attempt| bytes(attempt) == first));
+    }
 
     #[test]
     fn shards_come_back_whoever_wrote_them_and_in_any_order() {
