@@ -15,7 +15,7 @@ use tangram_sweep::slurm::{
 };
 use tangram_sweep::{
     Again, ArrayRecord, JobRecord, Manifest, Outlook, Submission, Submissions, TaskProgress, Work,
-    progress_of,
+    progress_of, verified_progress_of,
 };
 
 /// MaxArraySize of a cluster that nobody asked, as Slurm has it by default.
@@ -61,7 +61,11 @@ impl Jobs {
             Err(error) if ask == Ask::Needed => return Err(error.into()),
             seen => seen.ok(),
         };
-        let tasks = progress_of(&sweep, &manifest)?;
+        // What is to be submitted reads every shard; a look at how things stand does not.
+        let tasks = match ask {
+            Ask::Needed => verified_progress_of(&sweep, &manifest)?,
+            Ask::Hint => progress_of(&sweep, &manifest)?,
+        };
         let jobs = Self {
             sweep,
             manifest,

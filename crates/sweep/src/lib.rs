@@ -29,6 +29,6 @@ pub use error::SweepError;
 pub use fold::{Fold, ablation, k_fold, leave_one_out};
 pub use manifest::{Kind, MANIFEST, Manifest, RunSpec, Start, Work};
 pub use outlook::{Again, Outlook, Why};
-pub use progress::{Standing, TaskProgress, progress_of};
-pub use results::{Results, is_whole};
+pub use progress::{Standing, TaskProgress, progress_of, verified_progress_of};
+pub use results::Results;
 pub use submission::{ArrayRecord, JobRecord, OpenSubmission, Submission, Submissions};

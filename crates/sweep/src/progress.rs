@@ -98,6 +98,26 @@ pub fn progress_of(folder: &Path, manifest: &Manifest) -> Result<Vec<TaskProgres
     Ok(tasks)
 }
 
+/// How all tasks stand, a task whose shard is not what was written counting as not begun; reads every shard.
+///
+/// # Errors
+/// [`SweepError::Record`] if a record cannot be read.
+pub fn verified_progress_of(
+    folder: &Path,
+    manifest: &Manifest,
+) -> Result<Vec<TaskProgress>, SweepError> {
+    let mut tasks = progress_of(folder, manifest)?;
+    if let Some(results) = Results::of(folder, manifest) {
+        for task in tasks.iter_mut().filter(|t| t.standing == Standing::Done) {
+            let digest = task.decisive().and_then(|a| a.shard_sha256.as_deref());
+            if !digest.is_some_and(|digest| results.is_whole(task.task, digest)) {
+                task.standing = Standing::Waiting;
+            }
+        }
+    }
+    Ok(tasks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +143,13 @@ mod tests {
         });
         done.unwrap();
         assert_eq!(standing()[2], Standing::Done);
+        let verified = || verified_progress_of(folder.path(), &manifest).unwrap()[2].standing;
+        assert_eq!(verified(), Standing::Done);
+        std::fs::write(results.place(2), "torn").unwrap();
+        assert_eq!(
+            (standing()[2], verified()),
+            (Standing::Done, Standing::Waiting)
+        );
         std::fs::remove_file(results.place(2)).unwrap();
         assert_eq!(standing()[2], Standing::Waiting);
         let mut failed = Attempts::of(folder.path()).claim(0, &manifest).unwrap();

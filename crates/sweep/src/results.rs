@@ -118,6 +118,12 @@ impl Results {
         Ok(self.array.read(task)?)
     }
 
+    /// Whether the shard of a task is there and has this SHA-256.
+    #[must_use]
+    pub fn is_whole(&self, task: usize, digest: &str) -> bool {
+        fingerprint(&self.place(task)).is_ok_and(|found| found == digest)
+    }
+
     /// Keeps what an attempt has predicted so far for the next one; gives its SHA-256.
     ///
     /// * `values`: (folds of the task, genes held out, voxels), NaN where nothing was predicted
@@ -143,12 +149,6 @@ impl Results {
     fn kept(&self, folder: &Path) -> ShardedArray {
         ShardedArray::new(folder, ARRAY, self.shape, self.per_shard)
     }
-}
-
-/// Whether a file has this SHA-256.
-#[must_use]
-pub fn is_whole(file: &Path, digest: &str) -> bool {
-    fingerprint(file).is_ok_and(|found| found == digest)
 }
 
 #[cfg(test)]

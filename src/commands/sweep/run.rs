@@ -17,7 +17,7 @@ use std::time::Duration;
 use tangram_core::CellParts;
 use tangram_mapper::{Engine, Keeper, MapError, Snapshot, Wish};
 use tangram_store::fingerprint;
-use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, progress_of};
+use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, verified_progress_of};
 
 const LONG_HELP: &str = "\
 A task that is done is left as it is, so the same command can be given again after anything: it goes on with what is missing. SIGTERM and SIGUSR2
@@ -86,11 +86,11 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
         .into());
     }
     let asked = |task: usize| args.all || args.task.contains(&task);
-    let progress = progress_of(&args.sweep, &manifest)?;
+    let progress = verified_progress_of(&args.sweep, &manifest)?;
     let asked: Vec<_> = progress.into_iter().filter(|t| asked(t.task)).collect();
     let todo: Vec<usize> = asked
         .iter()
-        .filter(|t| t.standing != Standing::Done || !is_whole(&args.sweep, &manifest, t))
+        .filter(|t| t.standing != Standing::Done)
         .map(|t| t.task)
         .collect();
     let mut summary = RunSummary {
@@ -130,15 +130,6 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
         None => Ok(()),
         Some(error) => Err(error),
     }
-}
-
-/// Whether the result of a task that is done is what was written.
-fn is_whole(sweep: &Path, manifest: &Manifest, task: &tangram_sweep::TaskProgress) -> bool {
-    let Some(results) = tangram_sweep::Results::of(sweep, manifest) else {
-        return true;
-    };
-    let digest = task.decisive().and_then(|a| a.shard_sha256.as_deref());
-    digest.is_some_and(|digest| tangram_sweep::is_whole(&results.place(task.task), digest))
 }
 
 /// Trains folds of the tasks, several at a time.
