@@ -4,7 +4,7 @@
 
 mod program;
 
-use program::{Expression, fail, listing, names, run, succeed, tangram, without_locks};
+use program::{Expression, fail, listing, names, run, succeed, tangram};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -305,7 +305,7 @@ fn memory_that_will_not_suffice_is_told_before_the_work() {
         "ulimit -v 12000000; exec {} map --solver adam --cells cells.h5ad --voxels voxels.h5ad --out run",
         env!("CARGO_BIN_EXE_tangram")
     );
-    let output = without_locks(Command::new("sh"))
+    let output = Command::new("sh")
         .current_dir(folder.path())
         .args(["-c", &script])
         .output()
@@ -332,7 +332,7 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     let script = format!(
         "mount -t tmpfs -o size=300k none small || exit 99; {simulate}; code=$?; ls -A small; exit $code"
     );
-    let output = without_locks(Command::new("unshare"))
+    let output = Command::new("unshare")
         .args(["-rm", "sh", "-c", &script])
         .current_dir(folder.path())
         .output();
@@ -397,7 +397,7 @@ fn a_closed_pipe_is_no_error() {
         "{{ {} inspect cells.h5ad; echo $? >&2; }} | true",
         env!("CARGO_BIN_EXE_tangram")
     );
-    let output = without_locks(Command::new("sh"))
+    let output = Command::new("sh")
         .current_dir(folder.path())
         .args(["-c", &script])
         .output()

@@ -139,7 +139,7 @@ fn the_doctor_tells_of_gpus() {
 /// Two processes of one mapping.
 #[cfg(feature = "mpi")]
 fn on_two_ranks(arguments: &str, grid: &str) -> std::process::Output {
-    program::without_locks(std::process::Command::new("mpirun"))
+    std::process::Command::new("mpirun")
         .current_dir(tissue())
         .args(["--oversubscribe", "--bind-to", "none", "-n", "2"])
         .env("OMPI_MCA_btl_vader_single_copy_mechanism", "none")

@@ -5,7 +5,7 @@
 mod program;
 
 use ndarray::Array2;
-use program::{fail, listing, succeed, summary, without_locks};
+use program::{fail, listing, succeed, summary};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -428,7 +428,7 @@ assert list(placed.obs['most_probable_voxel']) == list(voxels.obs_names[P.argmax
 assert factors.varm['training_cells'].shape[0] == factors.n_vars
 print('as they should be')
 ";
-    let mut command = without_locks(Command::new(python));
+    let mut command = Command::new(python);
     let output = command
         .args(["-c", judge])
         .current_dir(folder)

@@ -5,7 +5,7 @@
 
 mod program;
 
-use program::{fail, listing, run, succeed, tangram, without_locks};
+use program::{fail, listing, run, succeed, tangram};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -45,7 +45,7 @@ fn mpirun(arguments: &str, grid: &str) -> Command {
 }
 
 fn mpirun_on(n_ranks: usize, arguments: &str) -> Command {
-    let mut command = without_locks(Command::new("mpirun"));
+    let mut command = Command::new("mpirun");
     command
         .current_dir(tissue())
         .args(["--oversubscribe", "--bind-to", "none", "-n"])

@@ -284,7 +284,7 @@ fn a_full_disk_ends_it_and_space_lets_it_go_on() {
         {program} sweep run small/loo --all || exit 96
         rm -r loo && cp -r small/loo loo"
     );
-    let mut unshare = program::without_locks(Command::new("unshare"));
+    let mut unshare = Command::new("unshare");
     let run = unshare.args(["--mount", "--propagation", "private", "bash", "-c", &script]);
     let Ok(output) = run.current_dir(&folder).output() else {
         return eprintln!("SKIPPED: no `unshare` here, so no small disk");

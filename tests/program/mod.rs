@@ -10,14 +10,7 @@ use tangram_store::{AnnDataWriter, Existing, MatrixName};
 
 /// The program, to be given arguments.
 pub fn tangram() -> Command {
-    without_locks(Command::new(env!("CARGO_BIN_EXE_tangram")))
-}
-
-/// A command that asks HDF5 for no lock on files. A program that a test starts inherits the descriptors of files that another
-/// test is just writing, and their locks with them.
-pub fn without_locks(mut command: Command) -> Command {
-    command.env("HDF5_USE_FILE_LOCKING", "FALSE");
-    command
+    Command::new(env!("CARGO_BIN_EXE_tangram"))
 }
 
 /// Runs the program in a folder; the arguments are split at blanks.

@@ -5,8 +5,12 @@ use super::{Attr, Attrs, Banded, Growing, Number, TreeWriter, Values};
 use crate::StoreError;
 use hdf5::types::VarLenUnicode;
 use hdf5::{Dataset, DatasetBuilder, File, H5Type, Location, SimpleExtents};
+use hdf5_sys::h5f::H5Fget_vfd_handle;
+use hdf5_sys::h5p::H5P_DEFAULT;
 use ndarray::{ArrayView2, ArrayViewD, s};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::{fs, ptr};
 
 /// Numbers per chunk of a long array: 1 MB of `f32`.
 const CHUNK: usize = 1 << 18;
@@ -14,6 +18,20 @@ const CHUNK: usize = 1 << 18;
 const SMALL: usize = 1 << 12;
 /// Lowest compression: the entries of a mapping hardly compress, and writing must not wait for it.
 const DEFLATE: u8 = 1;
+
+/// Gives up HDF5's lock on a file being written. Nobody else knows the file before it gets its name, and any program started
+/// meanwhile inherits the lock and would keep it after the file is whole.
+fn unlock(file: &File) -> hdf5::Result<()> {
+    let mut handle = ptr::null_mut();
+    hdf5::h5call!(H5Fget_vfd_handle(file.id(), H5P_DEFAULT, &raw mut handle))?;
+    // SAFETY: the default driver of an open file gives a pointer to the descriptor that it keeps until the file is closed.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(*handle.cast::<RawFd>()) };
+    let same = descriptor.try_clone_to_owned();
+    let same = same.map_err(|e| hdf5::Error::from(e.to_string()))?;
+    // A file system that knows no locks refuses, and has none to give up.
+    let _ = fs::File::from(same).unlock();
+    Ok(())
+}
 
 /// An HDF5 file being written.
 #[derive(Debug)]
@@ -26,12 +44,13 @@ pub(crate) struct Hdf5Writer {
 impl Hdf5Writer {
     pub(crate) fn create(partial: &Path, path: &Path) -> Result<Self, StoreError> {
         // HDF5 explains a refused file at length; the system does in a word.
-        std::fs::File::create(partial).map_err(|e| StoreError::write(path, e))?;
+        fs::File::create(partial).map_err(|e| StoreError::write(path, e))?;
         let (slots, bytes, w0) = CHUNK_CACHE;
         let file = File::with_options()
             .with_fapl(|p| p.chunk_cache(slots, bytes, w0))
             .create(partial);
         let file = file.map_err(|e| failed(path, &e))?;
+        unlock(&file).map_err(|e| failed(path, &e))?;
         Ok(Self {
             path: path.to_owned(),
             file,

@@ -3,6 +3,7 @@
 use ndarray::{Array2, s};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use tangram_core::{Column, SparseRows, Table};
 use tangram_store::{
     AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns, fingerprint, read_npy,
@@ -370,4 +371,19 @@ fn npy_files_of_both_precisions_are_read() {
         message.contains("expected a 2-D float64 or float32 array"),
         "{message}"
     );
+}
+
+#[test]
+fn a_program_started_meanwhile_keeps_no_lock_on_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.h5ad");
+    let writer =
+        AnnDataWriter::create(&path, Existing::Refuse, &table("c", 9), &table("g", 5)).unwrap();
+    // It inherits every descriptor that is open here, that of the file among them.
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    writer.finish().unwrap();
+    let read = Dataset::open(&path).map(|dataset| dataset.obs().unwrap().len());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(read.unwrap(), 9);
 }
