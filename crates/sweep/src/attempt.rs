@@ -3,12 +3,10 @@
 //! An attempt takes the next number of its task by creating its record, which fails if another process took it. Its record is
 //! its own: nobody else writes it. Before it puts its result in place it looks whether a newer one has begun, and ends if so.
 
-use crate::{Manifest, SweepError};
+use crate::{Manifest, SweepError, Who, record};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tangram_core::GeneScore;
 
@@ -100,32 +98,6 @@ impl Cause {
     }
 }
 
-/// Who makes an attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Who {
-    /// Name of the machine.
-    pub host: String,
-    /// Number of the process there.
-    pub pid: u32,
-    /// The job of the cluster it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub job: Option<Job>,
-}
-
-/// A Slurm job, as its environment says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Job {
-    /// `SLURM_JOB_ID`.
-    pub id: String,
-    /// `SLURM_ARRAY_JOB_ID` and `SLURM_ARRAY_TASK_ID`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub element: Option<(String, String)>,
-    /// `SLURM_RESTART_COUNT`: how often it was requeued.
-    pub restarts: u32,
-}
-
 /// What a fold gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -151,52 +123,6 @@ pub struct GeneOutcome {
     /// Its scores.
     #[serde(flatten)]
     pub score: GeneScore,
-}
-
-impl Who {
-    /// This process.
-    #[must_use]
-    pub fn here() -> Self {
-        let text = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let element = text("SLURM_ARRAY_JOB_ID").zip(text("SLURM_ARRAY_TASK_ID"));
-        let restarts = text("SLURM_RESTART_COUNT").and_then(|n| n.parse().ok());
-        Self {
-            host: host(),
-            pid: std::process::id(),
-            job: text("SLURM_JOB_ID").map(|id| Job {
-                id,
-                element,
-                restarts: restarts.unwrap_or(0),
-            }),
-        }
-    }
-
-    /// Whether it is of this machine.
-    pub(crate) fn is_here(&self) -> bool {
-        self.host == host()
-    }
-
-    /// Whether it is another process that runs on this machine now.
-    pub(crate) fn is_alive_here(&self) -> bool {
-        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-        self.is_here()
-            && self.pid != std::process::id()
-            && name("self").is_some_and(|own| name(&self.pid.to_string()) == Some(own))
-    }
-}
-
-fn host() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "unknown".to_owned(),
-        name => name.to_owned(),
-    }
-}
-
-/// A number that no other call in this process gets, for names of files that threads write at once.
-pub(crate) fn turn() -> usize {
-    static TURN: AtomicUsize = AtomicUsize::new(0);
-    TURN.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Seconds since 1970.
@@ -278,15 +204,8 @@ impl Attempts {
                 shard_sha256: None,
                 kept_sha256: None,
             };
-            let path = self.path(task, number);
-            let aside = self.write_aside(&attempt)?;
-            // A link is made by one process only; a record is whole as soon as it is seen.
-            let made = fs::hard_link(&aside, &path);
-            let removed = fs::remove_file(&aside);
-            match made {
-                Ok(()) => removed.map_err(|e| SweepError::write(&aside, &e))?,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(SweepError::write(&path, &error)),
+            if !record::create(&self.path(task, number), &attempt, &who)? {
+                continue;
             }
             return Ok(Claim {
                 attempts: self.clone(),
@@ -327,27 +246,6 @@ impl Attempts {
         let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
         serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))
     }
-
-    fn write_aside(&self, attempt: &Attempt) -> Result<PathBuf, SweepError> {
-        let Who { host, pid, .. } = &attempt.who;
-        let (task, number) = (attempt.task, attempt.number);
-        let aside = self.folder.join(format!(
-            ".{task:05}.{number}.{host}.{pid}.{}.partial",
-            turn()
-        ));
-        let text = serde_json::to_string_pretty(attempt).expect("a record is plain data");
-        let write = || {
-            let mut file = fs::File::create(&aside)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|e| {
-            // What could not be written whole is of no use; if it cannot be removed either, its name says so.
-            let _ = fs::remove_file(&aside);
-            SweepError::write(&aside, &e)
-        })?;
-        Ok(aside)
-    }
 }
 
 /// An attempt of this process.
@@ -385,9 +283,8 @@ impl Claim {
     pub fn tell(&mut self, change: impl FnOnce(&mut Attempt)) -> Result<(), SweepError> {
         change(&mut self.attempt);
         self.attempt.told = now();
-        let aside = self.attempts.write_aside(&self.attempt)?;
         let path = self.attempts.path(self.attempt.task, self.attempt.number);
-        fs::rename(&aside, &path).map_err(|e| SweepError::write(&path, &e))
+        record::replace(&path, &self.attempt, &self.attempt.who)
     }
 
     /// Removes what this and earlier attempts at the task kept or left half-written.

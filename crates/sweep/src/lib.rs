@@ -18,13 +18,13 @@ mod fold;
 mod manifest;
 mod outlook;
 mod progress;
+mod record;
 mod results;
 pub mod slurm;
 mod submission;
+mod who;
 
-pub use attempt::{
-    Attempt, Attempts, Cause, Claim, FoldOutcome, GeneOutcome, Job as SlurmJob, State, Who,
-};
+pub use attempt::{Attempt, Attempts, Cause, Claim, FoldOutcome, GeneOutcome, State};
 pub use error::SweepError;
 pub use fold::{Fold, ablation, k_fold, leave_one_out};
 pub use manifest::{Kind, MANIFEST, Manifest, RunSpec, Start, Work};
@@ -32,3 +32,4 @@ pub use outlook::{Again, Outlook, Why};
 pub use progress::{Standing, TaskProgress, progress_of, verified_progress_of};
 pub use results::Results;
 pub use submission::{ArrayRecord, JobRecord, OpenSubmission, Submission, Submissions};
+pub use who::{Job as SlurmJob, Who};

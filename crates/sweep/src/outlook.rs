@@ -384,6 +384,7 @@ mod tests {
                 who: Who {
                     host: "vn2".into(),
                     pid: 1,
+                    ticks: None,
                     job: Some(SlurmJob {
                         id: "9".into(),
                         element: Some((array.job.job.unwrap().to_string(), "0".into())),

@@ -3,12 +3,12 @@
 //! A submission takes the next number by creating its file, which fails if another process took it; the names of its jobs are written
 //! before Slurm is asked, their numbers after. Nobody but the process that made it writes it.
 
-use crate::attempt::{now, turn};
+use crate::attempt::now;
 use crate::slurm::{JobId, JobName, Memory, Profile, Sighting, TimeLimit};
-use crate::{SweepError, Who};
+use crate::{SweepError, Who, record};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "submissions";
@@ -181,18 +181,10 @@ impl Submissions {
         fs::create_dir_all(&self.folder).map_err(|e| SweepError::write(&self.folder, &e))?;
         submission.number = known.len() + 1;
         let path = self.path(submission.number);
-        let aside = self.write_aside(&submission)?;
-        // A link is made by one process only; the file is whole as soon as it is seen.
-        let made = fs::hard_link(&aside, &path);
-        let removed = fs::remove_file(&aside);
-        match made {
-            Ok(()) => removed.map_err(|e| SweepError::write(&aside, &e))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let all = self.all()?;
-                let other = all.get(submission.number - 1).unwrap_or(&submission);
-                return Err(busy(other));
-            }
-            Err(error) => return Err(SweepError::write(&path, &error)),
+        if !record::create(&path, &submission, &submission.who)? {
+            let all = self.all()?;
+            let other = all.get(submission.number - 1).unwrap_or(&submission);
+            return Err(busy(other));
         }
         Ok(OpenSubmission {
             submissions: self.clone(),
@@ -202,24 +194,6 @@ impl Submissions {
 
     fn path(&self, number: usize) -> PathBuf {
         self.folder.join(format!("{number:03}.json"))
-    }
-
-    fn write_aside(&self, submission: &Submission) -> Result<PathBuf, SweepError> {
-        let Who { host, pid, .. } = &submission.who;
-        let name = format!(".{:03}.{host}.{pid}.{}.partial", submission.number, turn());
-        let aside = self.folder.join(name);
-        let text = serde_json::to_string_pretty(submission).expect("a record is plain data");
-        let write = || {
-            let mut file = fs::File::create(&aside)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|e| {
-            // What is half-written is of no use; its name says so if it stays.
-            let _ = fs::remove_file(&aside);
-            SweepError::write(&aside, &e)
-        })?;
-        Ok(aside)
     }
 }
 
@@ -243,9 +217,8 @@ impl OpenSubmission {
     /// [`SweepError::Write`]
     pub fn tell(&mut self, change: impl FnOnce(&mut Submission)) -> Result<(), SweepError> {
         change(&mut self.submission);
-        let aside = self.submissions.write_aside(&self.submission)?;
         let path = self.submissions.path(self.submission.number);
-        fs::rename(&aside, &path).map_err(|e| SweepError::write(&path, &e))
+        record::replace(&path, &self.submission, &self.submission.who)
     }
 }
 
