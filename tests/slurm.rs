@@ -11,7 +11,7 @@ mod sandbox;
 use program::{fail, succeed};
 use sandbox::Sandbox;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -47,6 +47,8 @@ fn on_a_real_slurm() {
     step("mappings on one node and on two", &mappings);
     step("stopped, requeued, resumed", &stopped);
     step("a sweep in chunks", &chunked);
+    step("a damaged shard", &damaged);
+    step("a full disk", &full_disk);
     // So many that all folds take this machine more than a minute.
     let pace = status(&slurm, "plain-alone")["seconds_per_fold"]
         .as_f64()
@@ -213,8 +215,8 @@ fn sweep(slurm: &Sandbox, name: &str, per_task: usize, epochs: usize) {
     succeed(folder, &format!("sweep collect {name}-alone --quiet"));
 }
 
-/// The sweep that jobs have collected is that of one machine, bit for bit, and every task was done once.
-fn same_as_alone(slurm: &Sandbox, name: &str, alone: &str) {
+/// The sweep that jobs have collected is that of one machine, bit for bit.
+fn collected_as_alone(slurm: &Sandbox, name: &str, alone: &str) {
     let folder = slurm.folder();
     slurm.wait_for(&format!("{name} is collected"), || {
         folder.join(name).join("scores.tsv").is_file()
@@ -223,6 +225,11 @@ fn same_as_alone(slurm: &Sandbox, name: &str, alone: &str) {
         let read = |sweep: &str| fs::read(folder.join(sweep).join(file)).unwrap();
         assert!(read(name) == read(alone), "{name}: {file}");
     }
+}
+
+/// The same, and every task was done once.
+fn same_as_alone(slurm: &Sandbox, name: &str, alone: &str) {
+    collected_as_alone(slurm, name, alone);
     for (task, attempts) in attempts(slurm, name).into_iter().enumerate() {
         let done = attempts.iter().filter(|a| a["state"] == "done").count();
         assert_eq!(done, 1, "{name}: task {task}");
@@ -332,6 +339,62 @@ fn chunked(slurm: &Sandbox) {
         .collect();
     assert!(nodes.len() > 1, "{nodes:?}");
     jobs_ended(slurm, "plain");
+}
+
+/// What a disk has changed is noticed by its checksum, and done again by one more job.
+fn damaged(slurm: &Sandbox) {
+    let sweep = slurm.folder().join("plain");
+    for file in ["scores.tsv", "predictions.h5ad"] {
+        fs::remove_file(sweep.join(file)).unwrap();
+    }
+    let shard = sweep.join("results.zarr/predictions/c/5/0/0");
+    let mut bytes = fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let told = slurm.fails("sweep collect plain", 3);
+    assert!(told.contains("c/5/0/0: damaged"), "{told}");
+    let resumed = submit_sweep(slurm, "sweep resume plain");
+    assert_eq!(resumed["tasks"], serde_json::json!([5]));
+    collected_as_alone(slurm, "plain", "plain-alone");
+    let done: Vec<usize> = attempts(slurm, "plain").iter().map(Vec::len).collect();
+    let expected: Vec<usize> = (0..24).map(|task| 1 + usize::from(task == 5)).collect();
+    assert_eq!(done, expected, "attempts of every task");
+    jobs_ended(slurm, "plain");
+}
+
+/// The disk of a sweep is filled, by somebody else, while tasks are at work; when there is space again they are done.
+fn full_disk(slurm: &Sandbox) {
+    let folder = slurm.folder();
+    let Some(disk) = slurm.disk() else {
+        eprintln!("SKIPPED: a small disk cannot be mounted here; no job met a full one");
+        return;
+    };
+    new_sweep(slurm, "disk/full", 1, 60);
+    slurm.tangram("sweep submit disk/full --profile sandbox");
+    slurm.wait_for("a fold is done", || {
+        let all = attempts(slurm, "disk/full");
+        all.iter()
+            .flatten()
+            .any(|a| !a["folds"].as_array().unwrap().is_empty())
+    });
+    disk.fill();
+    jobs_ended(slurm, "disk/full");
+    let met = status(slurm, "disk/full");
+    let expected = missing(&met);
+    assert!(!expected.is_empty(), "{met}");
+    assert!(!folder.join("disk/full/scores.tsv").exists(), "{met}");
+    let logs = program::listing(&folder.join("disk/full/logs"));
+    let full = |log: &PathBuf| {
+        let text = fs::read_to_string(log).unwrap();
+        text.contains("the disk is full") || text.contains("No space left")
+    };
+    assert!(logs.iter().any(full), "{}", slurm.logs());
+    disk.empty();
+    let resumed = submit_sweep(slurm, "sweep resume disk/full");
+    assert_eq!(resumed["tasks"], serde_json::json!(expected));
+    same_as_alone(slurm, "disk/full", "plain-alone");
+    jobs_ended(slurm, "disk/full");
 }
 
 /// Each run of a sweep over seeds is learned by two ranks on two nodes.

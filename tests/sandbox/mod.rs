@@ -4,6 +4,7 @@
 
 use super::program::tangram;
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -15,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A cluster of virtual nodes vn1, vn2 and vn3, and a folder to work in.
 pub struct Sandbox {
+    disk: Option<SmallDisk>,
     folder: TempDir,
     work: PathBuf,
     settings: Vec<(String, String)>,
@@ -23,6 +25,37 @@ pub struct Sandbox {
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/slurm-sandbox.sh")
+}
+
+/// A disk of 2 MB, taken away when dropped.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mounted_at(place: &Path) -> Option<Self> {
+        fs::create_dir(place).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]);
+        let done = mount.arg(place).output().ok()?.status.success();
+        done.then(|| Self(place.to_owned()))
+    }
+
+    /// Leaves no space on it.
+    pub fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    /// Gives the space back.
+    pub fn empty(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a test that is failing may have left jobs at work there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
 }
 
 /// A range of ports that nobody listens on.
@@ -54,6 +87,8 @@ impl Sandbox {
             ("BASE_PORT", ports().to_string()),
         ];
         let mut slurm = Self {
+            // Before the nodes begin: each has its own view of what is mounted later.
+            disk: SmallDisk::mounted_at(&work.join("disk")),
             folder,
             work,
             settings: settings.map(|(k, v)| (k.to_owned(), v)).into(),
@@ -74,6 +109,11 @@ impl Sandbox {
     /// Where the test works.
     pub fn folder(&self) -> &Path {
         &self.work
+    }
+
+    /// A small disk that all nodes share, in the folder to work in as `disk`; there is none where nothing can be mounted.
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
     }
 
     /// A command of the script that makes the cluster.
