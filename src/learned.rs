@@ -166,10 +166,7 @@ impl Learned {
                 transfer(trained, values)?
             }
             Self::Mirror { factors, .. } if alone => {
-                match (problem.cells().whole(), carried.whole()) {
-                    (Some(cells), Some(values)) => transfer(&factors.mapping(cells), values)?,
-                    _ => factors.carried(carried, settings.transform())?,
-                }
+                factors.carried(carried, settings.transform())?
             }
             Self::Mirror { factors, .. } => {
                 // Every rank takes other cells, with all genes.

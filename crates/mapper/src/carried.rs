@@ -7,7 +7,6 @@ use crate::ranks::Ranks;
 use crate::train::one_rank;
 use crate::{Factors, Precision};
 use ndarray::{Array2, s};
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use tangram_comm::Shares;
 use tangram_core::normalize::transform;
@@ -32,7 +31,7 @@ impl Factors {
     ) -> Result<Array2<f32>, C::Error> {
         let (n_voxels, n_genes) = (self.n_voxels(), self.n_genes());
         assert_eq!(values.n_genes(), n_genes, "the genes of the training");
-        let layout = Layout::new::<f32>(values.n_cells(), n_voxels, 0.0, Precision::F32);
+        let layout = Layout::new::<f32>(values.n_cells(), n_voxels, n_genes, 0.0, Precision::F32);
         let (grid, shares) = (
             one_rank(),
             Shares::whole(values.n_cells(), n_voxels, n_genes),
@@ -47,15 +46,16 @@ impl Factors {
         let mut part_sums = Array2::zeros((n_genes + 1, n_voxels));
         let mut sums = Array2::<f64>::zeros((n_genes + 1, n_voxels));
         values.for_each_part(0..values.n_cells(), &mut |_, values: &SparseRows| {
-            let mut mapped = Cow::Borrowed(values);
-            if how != Transform::None {
-                transform(mapped.to_mut(), how);
-            }
-            let mut logits = Products::for_logits::<f32>(&mapped, layout, &[0]);
+            let mut mapped = (how != Transform::None).then(|| {
+                let mut mapped = values.clone();
+                transform(&mut mapped, how);
+                Products::for_logits::<f32>(&mapped, layout, &[0])
+            });
             let mut values = Products::in_parts::<f32>(values, 0..values.n_rows(), layout, &[0]);
             carried.clear();
-            for block in logits.blocks() {
-                let rows = pass.probabilities(&mut logits, block.clone());
+            for block in values.blocks() {
+                let logits = mapped.as_mut().unwrap_or(&mut values);
+                let rows = pass.probabilities(logits, block.clone());
                 carried.add(&mut values, block, rows, std::iter::empty());
             }
             carried.end_block();

@@ -104,7 +104,7 @@ impl<'a, T: Real> Epochs<'a, T> {
         let (n_cells, n_voxels, most) = (
             ranks.shares.cells.len(),
             ranks.shares.voxels.len(),
-            ranks.most_voxels(),
+            ranks.most(),
         );
         // Density and precision do not matter: there is no product.
         let precision = crate::Precision::F32;

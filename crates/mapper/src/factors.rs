@@ -184,7 +184,8 @@ struct Reader<T> {
 
 impl<T: Real> Reader<T> {
     fn new(factors: &Factors, n_cells: usize, density: f64, precision: Precision) -> Self {
-        let layout = Layout::new::<T>(n_cells, factors.n_voxels(), density, precision);
+        let (n_voxels, n_genes) = (factors.n_voxels(), factors.n_genes());
+        let layout = Layout::new::<T>(n_cells, n_voxels, n_genes, density, precision);
         let mut pass = FactoredPass::new(layout, factors.n_genes() + 1);
         let shares = Shares::whole(n_cells, factors.n_voxels(), factors.n_genes());
         let grid = one_rank();

@@ -15,11 +15,21 @@ pub fn mirror_memory_needed(
     nnz: Option<usize>,
     precision: Precision,
 ) -> u64 {
-    let (n_genes, number) = (n_genes + 1, if precision == Precision::F64 { 8 } else { 4 });
-    let layout = Layout::new::<f64>(n_cells, n_voxels, 0.0, Precision::F64);
+    let density = 0.0;
+    let (layout, number) = match precision {
+        Precision::F64 => (
+            Layout::new::<f64>(n_cells, n_voxels, n_genes, density, precision),
+            8,
+        ),
+        _ => (
+            Layout::new::<f32>(n_cells, n_voxels, n_genes, density, precision),
+            4,
+        ),
+    };
+    let n_genes = n_genes + 1;
     // Four matrices of double precision, the measured expression, three in the numbers of the products.
     let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number);
-    let scratch = layout.cells_per_block * layout.stride::<f64>() * number;
+    let scratch = layout.cells_per_block * layout.stride::<f32>() * number;
     let expression = nnz.map_or(0, |nnz| {
         let nnz = nnz + n_cells;
         nnz * 16 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
@@ -47,8 +57,10 @@ pub fn memory_needed(
     };
     let density = nnz as f64 / (n_cells.max(1) * n_genes.max(1)) as f64;
     let layout = match settings.precision {
-        Precision::F64 => Layout::new::<f64>(n_cells, n_voxels, density, settings.precision),
-        _ => Layout::new::<f32>(n_cells, n_voxels, density, settings.precision),
+        Precision::F64 => {
+            Layout::new::<f64>(n_cells, n_voxels, n_genes, density, settings.precision)
+        }
+        _ => Layout::new::<f32>(n_cells, n_voxels, n_genes, density, settings.precision),
     };
     let Layout {
         tiles,
@@ -57,7 +69,8 @@ pub fn memory_needed(
         ..
     } = layout;
     let logits_and_moments = 3 * n_cells * n_voxels * number;
-    let scratch = block * (tiles.padded() + 64) * number * if dense { 2 } else { 1 };
+    // Gradients and, before the first step, probabilities; a dense product has them in its own numbers, too.
+    let scratch = block * (tiles.padded() + 64) * number * if dense { 3 } else { 2 };
     let expression = if dense {
         nnz * 8 + block * n_genes * number
     } else {

@@ -223,7 +223,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             density[0] / density[1]
         };
         let precision = settings.precision;
-        let most = ranks.most_voxels();
+        let most = ranks.most();
         let layout = Layout::shared::<T>(n_cells, n_voxels, most, density, precision);
         let pass = match &settings.engine {
             Engine::Native => Pass::Native(Box::new(Self::native(problem, layout, ranks)?)),

@@ -68,7 +68,7 @@ impl<T: Real> Probe<T> {
             Precision::F32
         };
         let n_voxels = ranks.shares.voxels.len();
-        let layout = Layout::new::<T>(chosen.n_rows(), n_voxels, 0.0, precision);
+        let layout = Layout::new::<T>(chosen.n_rows(), n_voxels, 0, 0.0, precision);
         let products = Products::for_logits::<T>(&chosen, layout, &ranks.gene_parts());
         let tiles = layout.tiles;
         let mut logits = AllGenes::new(layout);

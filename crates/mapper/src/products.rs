@@ -12,9 +12,14 @@ use rayon::prelude::*;
 use std::ops::Range;
 use tangram_core::SparseRows;
 
-/// Bytes of a super-block's (cells, voxels) scratch: small enough for a third-level cache, large enough that the
-/// (genes, voxels) matrices are read seldom.
-const SCRATCH_BYTES: usize = 8 << 20;
+/// Bytes of a super-block's (cells, voxels) scratch that stay in a third-level cache.
+const CACHED_BYTES: usize = 8 << 20;
+/// Bytes of a scratch that does not.
+const LARGEST_BYTES: usize = 128 << 20;
+/// The two (genes, voxels) matrices come from memory once for every super-block. With more genes than this for every cell of a scratch
+/// in cache they are what a pass waits for, and a larger scratch pays, with so many genes for a cell of it.
+const GENES_PER_CACHED_CELL: usize = 2;
+const CELLS_PER_GENE: f64 = 1.5;
 
 /// Share of non-zero entries above which the dense product is faster in single precision, and in bf16 (`scripts/bench.sh` measures both).
 const DENSE_ABOVE: f64 = 0.5;
@@ -49,6 +54,13 @@ enum Way {
     },
 }
 
+/// Voxels and genes of the ranks that have most of them: what decides over buffers must be the same on all ranks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    pub(crate) voxels: usize,
+    pub(crate) genes: usize,
+}
+
 /// How cells and voxels are cut, the same for all parts of the cells.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
@@ -66,17 +78,22 @@ impl Layout {
     pub(crate) fn new<T>(
         n_cells: usize,
         n_voxels: usize,
+        n_genes: usize,
         density: f64,
         precision: Precision,
     ) -> Self {
-        Self::shared::<T>(n_cells, n_voxels, n_voxels, density, precision)
+        let most = Most {
+            voxels: n_voxels,
+            genes: n_genes,
+        };
+        Self::shared::<T>(n_cells, n_voxels, most, density, precision)
     }
 
-    /// Layout of a rank that has `n_voxels` where some rank has `most_voxels`: all work on as many cells at a time.
+    /// Layout of a rank that has `n_voxels` where some rank has most: all work on as many cells at a time.
     pub(crate) fn shared<T>(
         n_cells: usize,
         n_voxels: usize,
-        most_voxels: usize,
+        most: Most,
         density: f64,
         precision: Precision,
     ) -> Self {
@@ -90,9 +107,14 @@ impl Layout {
         } else {
             Tiles::new(n_voxels, WIDEST)
         };
-        let widest = Tiles::new(most_voxels, WIDEST);
-        let fitting = SCRATCH_BYTES / (widest.row_stride::<T>() * size_of::<T>());
-        let chunks = (fitting / CHUNK).clamp(1, 4096 / CHUNK);
+        let row_bytes = Tiles::new(most.voxels, WIDEST).row_stride::<T>() * size_of::<T>();
+        let cached = CACHED_BYTES / row_bytes;
+        let cells = match most.genes > GENES_PER_CACHED_CELL * cached {
+            true => (CELLS_PER_GENE * most.genes as f64) as usize,
+            false => cached,
+        };
+        let cells = cells.min(LARGEST_BYTES / row_bytes);
+        let chunks = (cells / CHUNK).clamp(1, 4096 / CHUNK);
         Self {
             tiles,
             cells_per_block: chunks.min(n_cells.div_ceil(CHUNK)).max(1) * CHUNK,

@@ -2,11 +2,12 @@
 
 use crate::MapError;
 use crate::lanes::Real;
+use crate::products::Most;
 use crate::softmax::{ExpBelowMax, Scale};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
-use tangram_comm::{Communicator, Grid, Reduce, Shares, on_grid, step_for};
+use tangram_comm::{Communicator, Cut, Grid, Reduce, Shares, on_grid, step_for};
 use tangram_core::Sums;
 
 /// Rows worked on by one task: they stay in the second cache.
@@ -69,14 +70,18 @@ impl<K: Communicator> Ranks<'_, K> {
         }
     }
 
-    /// Voxels of the rank that has most: what decides over buffers must be the same on all ranks along the voxels.
-    pub(crate) fn most_voxels(&self) -> usize {
-        let voxels = &self.shares.voxels;
-        voxels
-            .whole_len()
-            .div_ceil(voxels.n_blocks())
-            .saturating_mul(voxels.n_blocks().div_ceil(self.grid.shape().voxels))
-            .max(voxels.len())
+    /// What the ranks have at most.
+    pub(crate) fn most(&self) -> Most {
+        let shape = self.grid.shape();
+        let of = |share: &Cut, ranks: usize| {
+            let largest_block = share.whole_len().div_ceil(share.n_blocks());
+            let most_blocks = share.n_blocks().div_ceil(ranks);
+            share.len().max(largest_block.saturating_mul(most_blocks))
+        };
+        Most {
+            voxels: of(&self.shares.voxels, shape.voxels),
+            genes: of(&self.shares.genes, shape.genes),
+        }
     }
 
     /// Sum over all cells of one number for every block of this rank's cells.

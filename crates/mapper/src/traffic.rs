@@ -240,7 +240,8 @@ pub fn operations_of_pass(shares: &Shares, density: f64) -> f64 {
 /// Super-blocks of a pass: every one of them takes some exchanges where voxels or genes are shared.
 #[must_use]
 pub fn super_blocks(shares: &Shares, precision: Precision) -> usize {
-    let (n_cells, n_voxels) = (shares.cells.len(), shares.voxels.len());
-    let layout = Layout::new::<f32>(n_cells, n_voxels, 0.0, precision);
+    let (n_cells, n_voxels, n_genes) =
+        (shares.cells.len(), shares.voxels.len(), shares.genes.len());
+    let layout = Layout::new::<f32>(n_cells, n_voxels, n_genes, 0.0, precision);
     n_cells.div_ceil(layout.cells_per_block.max(CHUNK))
 }

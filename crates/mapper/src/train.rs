@@ -267,7 +267,7 @@ impl<T: Real> Pass<T> {
             true => 0.0,
             false => density[0] / density[1],
         };
-        let (n_voxels, most) = (shares.voxels.len(), ranks.most_voxels());
+        let (n_voxels, most) = (shares.voxels.len(), ranks.most());
         let layout = Layout::shared::<T>(cells.n_rows(), n_voxels, most, density, precision);
         let (mut gradients, mut sums) = (AllGenes::new(layout), Predicted::new(layout, n_genes));
         if ranks.is_exact() {
