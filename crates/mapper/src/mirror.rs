@@ -27,7 +27,7 @@ use tangram_core::{CellParts, Loss, Measured, SparseRows, Sums};
 
 /// A step changes a cell's logits by at most this, mean over the probe's cells.
 const REACH: f64 = 1.5;
-/// The same for the first step of a training that begins near its end.
+/// The same for the first step of a training, or a stage of one, that begins near its end.
 const NEAR_REACH: f64 = 0.5;
 /// A voxel's share of the density may fall to this part of its prior before its pull grows no further.
 const LEAST_SHARE: f64 = 0.02;
@@ -326,7 +326,11 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             let (mut sample, n_cells) = self.sample(part)?;
             self.stage(&mut sample, part, n_cells, last, keeper, &mut watch)?;
             self.iterates.restart();
-            self.reach = REACH;
+            // With a temperature it is near rest already, and a long first step leads away from it.
+            self.reach = match self.settings.temperature {
+                Some(_) => NEAR_REACH,
+                None => REACH,
+            };
             part /= 2;
         }
         let mut cells = match (self.problem.cells().whole(), &mut self.pass) {

@@ -17,7 +17,7 @@ const CACHED_BYTES: usize = 8 << 20;
 /// Bytes of a scratch that does not.
 const LARGEST_BYTES: usize = 128 << 20;
 /// The two (genes, voxels) matrices come from memory once for every super-block. With more genes than this for every cell of a scratch
-/// in cache they are what a pass waits for, and a larger scratch pays, with so many genes for a cell of it.
+/// in cache they are what a pass waits for, and a larger scratch pays, of so many cells for a gene (docs/adr/0001).
 const GENES_PER_CACHED_CELL: usize = 2;
 const CELLS_PER_GENE: f64 = 1.5;
 

@@ -1,14 +1,14 @@
 //! An array of which every shard has a writer of its own: no two processes ever write the same file.
 
 use crate::StoreError;
+use crate::tree::zarr_write::make_reproducible;
 use ndarray::{Array3, ArrayView3, Ix3, s};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zarrs::array::codec::ZstdCodec;
-use zarrs::array::codec::array_to_bytes::sharding::{ShardingCodecOptions, SubchunkWriteOrder};
-use zarrs::array::{Array, ArrayBuilder, ArrayMetadataOptions, CodecSpecificOptions, data_type};
+use zarrs::array::{Array, ArrayBuilder, data_type};
 use zarrs::filesystem::FilesystemStore;
 use zarrs::metadata::FillValueMetadata;
 
@@ -136,13 +136,7 @@ impl ShardedArray {
         let mut array = builder
             .build(Arc::new(store), &format!("/{}", self.name))
             .map_err(|e| self.failed(e))?;
-        array.set_metadata_options(
-            ArrayMetadataOptions::default().with_include_zarrs_metadata(false),
-        );
-        // Else chunks lie in a shard in the order in which threads were done with them: other bytes every time.
-        let in_order =
-            ShardingCodecOptions::default().with_subchunk_write_order(SubchunkWriteOrder::C);
-        array.set_codec_specific_options(&CodecSpecificOptions::default().with_option(in_order));
+        make_reproducible(&mut array);
         Ok(array)
     }
 

@@ -66,7 +66,7 @@ impl Display for Why {
             Self::OutOfTime => "out of time",
             Self::OutOfMemory => "out of memory",
             Self::Failed(cause) => cause.name(),
-            Self::NotBegun => "job ended before tangram began",
+            Self::NotBegun => "job ended without a record",
         })
     }
 }
@@ -250,8 +250,7 @@ impl<'a> History<'a> {
         };
         match (failed, states.last()) {
             (2.., _) => Outlook::Hopeless(
-                "its job ended twice before tangram began; the logs of the sweep say why"
-                    .to_owned(),
+                "its job ended twice without a record; the logs of the sweep say why".to_owned(),
             ),
             (1, _) => again(Why::NotBegun),
             (_, Some(JobState::Cancelled)) => again(Why::Cancelled),

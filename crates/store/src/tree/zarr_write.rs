@@ -9,7 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zarrs::array::codec::ZstdCodec;
-use zarrs::array::{Array as ZarrsArray, ArrayBuilder, ArrayMetadataOptions, Element, data_type};
+use zarrs::array::codec::array_to_bytes::sharding::{ShardingCodecOptions, SubchunkWriteOrder};
+use zarrs::array::{
+    Array as ZarrsArray, ArrayBuilder, ArrayMetadataOptions, CodecSpecificOptions, Element,
+    data_type,
+};
 use zarrs::filesystem::FilesystemStore;
 use zarrs::metadata::FillValueMetadata;
 
@@ -70,6 +74,14 @@ zarr_number! {
     bool, bool, false, false;
 }
 
+/// Makes the same values the same bytes, by whatever version of the library on how many threads.
+pub(crate) fn make_reproducible(array: &mut ZarrsArray<FilesystemStore>) {
+    array.set_metadata_options(ArrayMetadataOptions::default().with_include_zarrs_metadata(false));
+    // Else chunks lie in a shard in the order in which threads were done with them.
+    let in_order = ShardingCodecOptions::default().with_subchunk_write_order(SubchunkWriteOrder::C);
+    array.set_codec_specific_options(&CodecSpecificOptions::default().with_option(in_order));
+}
+
 impl Place {
     fn failed(&self, error: impl std::fmt::Display) -> StoreError {
         let message = error.to_string();
@@ -84,9 +96,7 @@ impl Place {
         let mut array = builder
             .build(self.store.clone(), &format!("/{at}"))
             .map_err(|e| self.failed(e))?;
-        array.set_metadata_options(
-            ArrayMetadataOptions::default().with_include_zarrs_metadata(false),
-        );
+        make_reproducible(&mut array);
         array.store_metadata().map_err(|e| self.failed(e))?;
         Ok(array)
     }
