@@ -15,17 +15,7 @@ pub fn mirror_memory_needed(
     nnz: Option<usize>,
     precision: Precision,
 ) -> u64 {
-    let density = 0.0;
-    let (layout, number) = match precision {
-        Precision::F64 => (
-            Layout::new::<f64>(n_cells, n_voxels, n_genes, density, precision),
-            8,
-        ),
-        _ => (
-            Layout::new::<f32>(n_cells, n_voxels, n_genes, density, precision),
-            4,
-        ),
-    };
+    let (layout, number) = layout_and_number(n_cells, n_voxels, n_genes, 0.0, precision);
     let n_genes = n_genes + 1;
     // Four matrices of double precision, the measured expression, three in the numbers of the products.
     let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number);
@@ -35,6 +25,26 @@ pub fn mirror_memory_needed(
         nnz * 16 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
     });
     (genes_by_voxels + scratch + expression) as u64
+}
+
+/// How a rank cuts its problem, and the bytes of a number of its products.
+fn layout_and_number(
+    n_cells: usize,
+    n_voxels: usize,
+    n_genes: usize,
+    density: f64,
+    precision: Precision,
+) -> (Layout, usize) {
+    match precision {
+        Precision::F64 => (
+            Layout::new::<f64>(n_cells, n_voxels, n_genes, density, precision),
+            8,
+        ),
+        _ => (
+            Layout::new::<f32>(n_cells, n_voxels, n_genes, density, precision),
+            4,
+        ),
+    }
 }
 
 /// Bytes that [`train_adam`](crate::train_adam) will hold at once besides the problem itself.
@@ -50,18 +60,9 @@ pub fn memory_needed(
 ) -> u64 {
     // The gene of ones.
     let (n_genes, nnz) = (n_genes + 1, nnz + n_cells);
-    let number = if settings.precision == Precision::F64 {
-        8
-    } else {
-        4
-    };
     let density = nnz as f64 / (n_cells.max(1) * n_genes.max(1)) as f64;
-    let layout = match settings.precision {
-        Precision::F64 => {
-            Layout::new::<f64>(n_cells, n_voxels, n_genes, density, settings.precision)
-        }
-        _ => Layout::new::<f32>(n_cells, n_voxels, n_genes, density, settings.precision),
-    };
+    let (layout, number) =
+        layout_and_number(n_cells, n_voxels, n_genes, density, settings.precision);
     let Layout {
         tiles,
         cells_per_block: block,
