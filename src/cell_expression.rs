@@ -33,6 +33,12 @@ pub struct StreamedCells {
 /// Entries of a part as it is read, zeros counted: a few parts take less than 1 GB even if nothing is zero.
 const PART_ENTRIES: usize = 1 << 25;
 
+/// Cells of a part of a file of so many genes.
+#[must_use]
+pub fn cells_per_part(n_genes: usize) -> usize {
+    (PART_ENTRIES / n_genes.max(1)).clamp(64, 1 << 16)
+}
+
 impl StreamedCells {
     /// * `columns`: the training genes, in their order
     /// * `factors`: what each cell is multiplied by
@@ -44,7 +50,7 @@ impl StreamedCells {
         transform: Transform,
     ) -> Self {
         Self {
-            cells_per_part: (PART_ENTRIES / file.genes().len().max(1)).clamp(64, 1 << 16),
+            cells_per_part: cells_per_part(file.genes().len()),
             cells: 0..file.n_rows(),
             file,
             columns,

@@ -4,7 +4,8 @@ use crate::memory::for_people;
 use serde::{Deserialize, Serialize};
 use tangram_comm::{GridShape, Shares};
 use tangram_mapper::{
-    DeviceMemory, PassPlan, bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks,
+    DeviceMemory, PassPlan, Reading, bytes_of_pass, memory_of_rank, operations_of_pass,
+    super_blocks,
 };
 
 /// Passes, or epochs, that a mapping is taken to need.
@@ -56,6 +57,8 @@ pub struct Task {
     pub pass: PassPlan,
     /// Where the cells are.
     pub cells: CellsAre,
+    /// How they are read if they are on disk.
+    pub reading: Reading,
     /// Ranks.
     pub n_ranks: usize,
     /// Cores of a rank.
@@ -131,8 +134,8 @@ impl Task {
         let shares = Shares::at(shape, pass.reduce, self.lens, 0).ok()?;
         let bytes = bytes_of_pass(shape, &shares, pass);
         let limit = self.memory.unwrap_or(u64::MAX);
-        let held = memory_of_rank(&shares, pass, self.density, true);
-        let streamed = memory_of_rank(&shares, pass, self.density, false);
+        let held = memory_of_rank(&shares, pass, self.density, None);
+        let streamed = memory_of_rank(&shares, pass, self.density, Some(self.reading));
         let memory_bytes = match self.cells {
             CellsAre::Held => held,
             CellsAre::Streamed => streamed,
@@ -247,6 +250,10 @@ mod tests {
                 on_device: false,
             },
             cells: CellsAre::Held,
+            reading: Reading {
+                cells_per_part: 1 << 16,
+                first_part: 1,
+            },
             n_ranks,
             threads: 1,
             memory: None,

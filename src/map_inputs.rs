@@ -3,7 +3,7 @@
 use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::{CliError, examples};
 use crate::expression::{ExpressionFile, OfBoth, RowNames};
-use crate::grid_plan::{CellsAre, Task};
+use crate::grid_plan::Task;
 use crate::map_settings::{MapSettings, Solver, Stream};
 use crate::ranks::{Ranks, agreed};
 use crate::report::{Report, count};
@@ -21,7 +21,7 @@ use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
     align, drop_zero_genes, factors_to, median_positive, scale_rows,
 };
-use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, memory_needed, mirror_memory_needed};
+use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, Reading, memory_needed, mirror_memory_needed};
 use tangram_store::{fingerprint, read_npy};
 
 /// Both files, and the training genes of both.
@@ -73,10 +73,13 @@ impl Inputs {
         let problem = &self.problem;
         let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
         let precision = settings.precision.into();
-        let needed = mirror_memory_needed(CELLS_TO_CHOOSE_BY, n_voxels, n_genes, None, precision);
+        let n_cells = problem.n_cells().min(CELLS_TO_CHOOSE_BY);
+        let counts = (n_cells * n_genes) as f64 * self.cells.file.density();
+        let size = [n_cells, n_voxels, n_genes];
+        let needed = mirror_memory_needed(size, counts as usize, None, precision);
         if let Some(available) = memory::available().filter(|&available| needed > available) {
             bail!(CliError::Memory {
-                n_cells: problem.n_cells().min(CELLS_TO_CHOOSE_BY),
+                n_cells,
                 n_voxels,
                 needed: memory::for_people(needed),
                 available: memory::for_people(available),
@@ -242,11 +245,8 @@ impl Files {
             ],
             density: self.cells.density(),
             pass: settings.pass_plan(),
-            cells: match (settings.solver, settings.stream) {
-                (Solver::Adam, _) | (Solver::Mirror, Stream::Off) => CellsAre::Held,
-                (Solver::Mirror, Stream::On) => CellsAre::Streamed,
-                (Solver::Mirror, Stream::Auto) => CellsAre::HeldIfTheyFit,
-            },
+            cells: settings.stream.cells_of(settings.solver),
+            reading: settings.reading(self.cells.genes().len()),
             n_ranks,
             threads: settings.threads(),
             memory: bytes.is_finite().then_some((bytes * USED_OF_NODE) as u64),
@@ -276,7 +276,11 @@ impl Files {
         let mut any = [f64::from(u8::from(streamed))];
         ranks.max_of_all(&mut any);
         let streamed = any[0] > 0.0;
-        let needed = check_memory(settings, &shares, ranks, (!streamed).then_some(0));
+        let counts = match streamed {
+            true => Counts::read(settings, &self.cells, &shares),
+            false => Counts::held(0),
+        };
+        let needed = check_memory(settings, &shares, ranks, counts);
         agreed(ranks, needed.map_err(Into::into))?;
         let held = alone.then_some(&self.shared.in_voxels[..]);
         let voxels = Sums::read(&self.voxels, held, ranks)?;
@@ -529,34 +533,60 @@ fn streams(
         (_, Stream::Auto) => {
             let entries = cells.most_entries(shares.genes.len()) as usize;
             let own = entries as f64 * shares.cells.len() as f64 / shares.cells.whole_len() as f64;
-            let needed = needed(settings, shares, Some(own as usize)) * on_node as u64;
+            let needed = needed(settings, shares, Counts::held(own as usize)) * on_node as u64;
             memory::available().is_some_and(|free| needed > free / 2)
         }
     }
 }
 
-/// Bytes that the solver will need on this rank; `n_entries`: counts of the cells that are held, `None` if they are read at every
-/// pass.
-#[must_use]
-pub fn needed(settings: &MapSettings, shares: &Shares, n_entries: Option<usize>) -> u64 {
-    let size = (shares.cells.len(), shares.voxels.len(), shares.genes.len());
-    match settings.solver {
-        Solver::Adam => memory_needed(
-            size.0,
-            size.1,
-            size.2,
-            n_entries.unwrap_or(0),
-            &settings.adam(),
-        ),
-        Solver::Mirror => {
-            mirror_memory_needed(size.0, size.1, size.2, n_entries, settings.precision.into())
+/// A rank's counts of the training genes.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    nnz: usize,
+    /// If they are read at every pass.
+    reading: Option<Reading>,
+}
+
+impl Counts {
+    /// So many, in memory.
+    #[must_use]
+    pub fn held(nnz: usize) -> Self {
+        Self { nnz, reading: None }
+    }
+
+    /// About so many as a file's density tells, read at every pass.
+    fn read(settings: &MapSettings, cells: &ExpressionFile, shares: &Shares) -> Self {
+        let all = (shares.cells.len() * shares.genes.len()) as f64;
+        Self {
+            nnz: (all * cells.density()) as usize,
+            reading: Some(settings.reading(cells.genes().len())),
+        }
+    }
+
+    /// Those that are trained on.
+    #[must_use]
+    pub fn of(inputs: &Inputs, settings: &MapSettings) -> Self {
+        match inputs.problem.cells() {
+            CellExpression::Memory(rows) => Self::held(rows.nnz()),
+            CellExpression::Streamed(_) => {
+                Self::read(settings, &inputs.cells.file, inputs.problem.shares())
+            }
         }
     }
 }
 
+/// Bytes that the solver will need on this rank.
+#[must_use]
+pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
+    let size = [&shares.cells, &shares.voxels, &shares.genes].map(Cut::len);
+    let Counts { nnz, reading } = counts;
+    match settings.solver {
+        Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam()),
+        Solver::Mirror => mirror_memory_needed(size, nnz, reading, settings.precision.into()),
+    }
+}
+
 /// Whether memory will suffice, asked before anything large is read and again when the counts are known.
-///
-/// * `n_entries`: counts of the cells that are held, `None` if they are read at every pass
 ///
 /// # Errors
 /// [`CliError::Memory`] if not.
@@ -564,11 +594,11 @@ pub fn check_memory(
     settings: &MapSettings,
     shares: &Shares,
     ranks: &Ranks,
-    n_entries: Option<usize>,
+    counts: Counts,
 ) -> Result<(), CliError> {
     // Ranks of a node have its memory together.
     let (_, on_node) = ranks.world().on_this_node();
-    let needed = needed(settings, shares, n_entries) * on_node as u64;
+    let needed = needed(settings, shares, counts) * on_node as u64;
     match memory::available() {
         Some(available) if needed > available => Err(CliError::Memory {
             n_cells: shares.cells.len(),

@@ -1,6 +1,8 @@
 //! What `tangram map` can be told.
 
+use crate::cell_expression::cells_per_part;
 use crate::error::CliError;
+use crate::grid_plan::CellsAre;
 use crate::values::{
     GridChoice, KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text,
     not_negative, positive, seed, threads,
@@ -11,7 +13,7 @@ use std::path::PathBuf;
 
 use tangram_comm::Reduce;
 use tangram_core::{Keep, Normalize, Objective, Transform};
-use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Precision};
+use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Precision, Reading};
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
@@ -428,6 +430,15 @@ impl MapSettings {
         }
     }
 
+    /// How cells that are not held are read from a file of so many genes.
+    #[must_use]
+    pub fn reading(&self, n_genes: usize) -> Reading {
+        Reading {
+            cells_per_part: cells_per_part(n_genes),
+            first_part: self.batches,
+        }
+    }
+
     /// What adam needs of resolved settings.
     #[must_use]
     pub fn adam(&self) -> AdamSettings {
@@ -466,6 +477,18 @@ impl MapSettings {
 
 /// Cells × voxels up to which mirror's probabilities are stored unless asked otherwise.
 const MOST_KEPT: usize = 50_000_000;
+
+impl Stream {
+    /// Where the cells are during the passes of a solver.
+    #[must_use]
+    pub fn cells_of(self, solver: Solver) -> CellsAre {
+        match (solver, self) {
+            (Solver::Adam, _) | (Solver::Mirror, Self::Off) => CellsAre::Held,
+            (Solver::Mirror, Self::On) => CellsAre::Streamed,
+            (Solver::Mirror, Self::Auto) => CellsAre::HeldIfTheyFit,
+        }
+    }
+}
 
 impl From<PrecisionChoice> for Precision {
     fn from(choice: PrecisionChoice) -> Self {

@@ -11,7 +11,7 @@ mod sandbox;
 use program::{fail, succeed};
 use sandbox::Sandbox;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 

@@ -5,7 +5,7 @@ use crate::checkpoint::{self, Checkpoints, Identity};
 use crate::error::CliError;
 use crate::expression::OfBoth;
 use crate::learned::Learned;
-use crate::map_inputs::{self, Inputs, check_memory};
+use crate::map_inputs::{self, Counts, Inputs, check_memory};
 use crate::map_settings::{MapSettings, Solver};
 use crate::mapping_file::{Contents, Stored};
 use crate::progress::Progress;
@@ -316,10 +316,10 @@ fn train(
     report: Report,
 ) -> Result<Learned> {
     let problem = &inputs.problem;
-    let entries = problem.cells().whole().map(SparseRows::nnz);
-    let enough = check_memory(settings, problem.shares(), ranks, entries);
+    let counts = Counts::of(inputs, settings);
+    let enough = check_memory(settings, problem.shares(), ranks, counts);
     agreed(ranks, enough.map_err(Into::into))?;
-    if entries.is_none() {
+    if problem.cells().whole().is_none() {
         report.say("the cells are read from disk at every pass")?;
     }
     let identity = Identity::new(settings, &inputs.cells.sha256, &inputs.voxels.sha256)?;

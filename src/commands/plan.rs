@@ -1,8 +1,9 @@
 //! `tangram plan`: how many ranks, along which axes, what memory and what time a mapping takes.
 
+use crate::cell_expression::cells_per_part;
 use crate::error::CliError;
-use crate::grid_plan::{ASSUMED, Candidate, CellsAre, Gpu, Rates, Task};
-use crate::map_settings::{PrecisionChoice, Solver};
+use crate::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
+use crate::map_settings::{PrecisionChoice, Solver, Stream};
 use crate::memory::for_people;
 use crate::report::{Report, thousands};
 use crate::values::at_least_one;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tangram_comm::{Communicator, Kind, Reduce, World};
 use tangram_core::{DensityPrior, Objective, SparseRows};
-use tangram_mapper::{Engine, MirrorSettings, PassPlan, Problem, operations_of_pass, train_mirror};
+use tangram_mapper::{
+    Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,6 +58,12 @@ pub struct PlanArgs {
     /// How the mapping is found
     #[arg(long, value_enum, default_value_t = Solver::Mirror)]
     solver: Solver,
+    /// Whether mirror reads the cells from disk at every pass (as --stream of map); auto: if they do not fit
+    #[arg(long, value_enum, default_value_t = Stream::Auto)]
+    stream: Stream,
+    /// Cell batches of mirror (as --batches of map); samples of cells that are read at every pass are held, up to a size
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    batches: usize,
     /// Precision of the numbers
     #[arg(long, value_enum, default_value_t = PrecisionChoice::F32)]
     precision: PrecisionChoice,
@@ -139,9 +148,10 @@ fn task(args: &PlanArgs) -> Task {
             reduce: args.reduce,
             on_device: args.gpu_memory.is_some(),
         },
-        cells: match args.solver {
-            Solver::Mirror => CellsAre::HeldIfTheyFit,
-            Solver::Adam => CellsAre::Held,
+        cells: args.stream.cells_of(args.solver),
+        reading: Reading {
+            cells_per_part: cells_per_part(args.genes.unwrap_or(1)),
+            first_part: args.batches,
         },
         n_ranks: args.ranks,
         threads: args.threads,

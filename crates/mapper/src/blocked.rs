@@ -88,8 +88,11 @@ impl Blocked {
         (&self.columns[range.clone()], &self.values[range])
     }
 
+    /// Bytes of an entry.
+    pub(crate) const ENTRY: usize = size_of::<u8>() + size_of::<f32>();
+
     /// Bytes held for a matrix of this shape and number of entries.
     pub(crate) fn bytes(n_rows: usize, n_cols: usize, nnz: usize) -> usize {
-        n_cols.div_ceil(CHUNK) * n_rows * size_of::<usize>() + nnz * 5
+        n_cols.div_ceil(CHUNK) * n_rows * size_of::<usize>() + nnz * Self::ENTRY
     }
 }

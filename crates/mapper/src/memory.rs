@@ -2,29 +2,66 @@
 
 use crate::blocked::Blocked;
 use crate::products::Layout;
+use crate::stage_cells::largest_held;
 use crate::{AdamSettings, Precision};
+
+/// How cells that are not held are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Cells read at a time.
+    pub cells_per_part: usize,
+    /// [`MirrorSettings::first_part`](crate::MirrorSettings::first_part): samples of the cells are held, up to a size.
+    pub first_part: usize,
+}
+
+/// Bytes of a count of a part that is read, of which there are three and one as it is in the file, another that is cut, and two that
+/// are cut: measured.
+const OF_PART: usize = 82;
+/// Bytes of a count of a sample: while it is cut there is a copy.
+const OF_SAMPLE: usize = 34;
+/// What reading takes besides: measured.
+const READER: usize = 48 << 20;
 
 /// Bytes that [`train_mirror`](crate::train_mirror) will hold at once besides the voxels.
 ///
-/// * `nnz`: number of non-zero counts of the cells' training genes if they are in memory, `None` if they come in parts
+/// * numbers of cells, voxels and genes
+/// * `nnz`: number of non-zero counts of the cells' training genes
+/// * `reading`: if the cells are not in memory
 #[must_use]
 pub fn mirror_memory_needed(
-    n_cells: usize,
-    n_voxels: usize,
-    n_genes: usize,
-    nnz: Option<usize>,
+    [n_cells, n_voxels, n_genes]: [usize; 3],
+    nnz: usize,
+    reading: Option<Reading>,
     precision: Precision,
 ) -> u64 {
     let (layout, number) = layout_and_number(n_cells, n_voxels, n_genes, 0.0, precision);
+    let per_cell = nnz as f64 / n_cells.max(1) as f64 + 1.0;
     let n_genes = n_genes + 1;
     // Four matrices of double precision, the measured expression, three in the numbers of the products.
     let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number);
     let scratch = layout.cells_per_block * layout.stride::<f32>() * number;
-    let expression = nnz.map_or(0, |nnz| {
-        let nnz = nnz + n_cells;
-        nnz * 16 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
-    });
+    let cells_by_genes = |n_cells: usize, of_count: usize, copies: usize| {
+        let starts = Blocked::bytes(n_cells, n_genes, 0) + Blocked::bytes(n_genes, n_cells, 0);
+        (n_cells as f64 * per_cell) as usize * of_count + copies * starts
+    };
+    let expression = match reading {
+        None => cells_by_genes(n_cells, 16 + 2 * Blocked::ENTRY, 1),
+        Some(reading) => {
+            let part = cells_by_genes(n_cells.min(reading.cells_per_part), OF_PART, 3);
+            let sample = largest_held(reading.first_part, n_cells, n_genes - 1);
+            READER + part.max(cells_by_genes(sample, OF_SAMPLE, 2))
+        }
+    };
     (genes_by_voxels + scratch + expression) as u64
+}
+
+/// Bytes of the logits of a super-block, of which there are two where genes are shared.
+pub(crate) fn logits_of_block(
+    [n_cells, n_voxels, n_genes]: [usize; 3],
+    precision: Precision,
+) -> u64 {
+    let (layout, number) = layout_and_number(n_cells, n_voxels, n_genes, 0.0, precision);
+    (layout.cells_per_block * layout.stride::<f32>() * number) as u64
 }
 
 /// How a rank cuts its problem, and the bytes of a number of its products.

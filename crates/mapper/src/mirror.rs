@@ -11,19 +11,18 @@ use crate::iterates::Iterates;
 use crate::lanes::Real;
 use crate::polls::Polls;
 use crate::probe::{Probe, Reach};
-use crate::products::{Layout, Products};
+use crate::products::Layout;
 use crate::ranks::Ranks;
 use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep, keep_and_stop};
+use crate::stage_cells::{StageCells, one_of_every, too_large_to_hold};
 use crate::train::{Epoch, evaluate, largest_of_genes, one_rank, workers};
 use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, Loss, Measured, SparseRows, Sums};
+use tangram_core::{CellParts, Loss, Measured, Sums};
 
 /// A step changes a cell's logits by at most this, mean over the probe's cells.
 const REACH: f64 = 1.5;
@@ -150,13 +149,6 @@ enum Pass<T> {
     Native(Box<FactoredPass<T>>),
     /// Holds its cells itself.
     Device(Box<DevicePass<T>>),
-}
-
-/// The cells of the passes at a time: a part of them cut for products, block by block, or all.
-enum Cells {
-    Cut(Vec<Products>),
-    /// Read and cut at every pass; with a device, what its pass holds.
-    Streamed,
 }
 
 struct Mirror<'a, T, C, K> {
@@ -336,16 +328,10 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         let mut cells = match (self.problem.cells().whole(), &mut self.pass) {
             (_, Pass::Device(pass)) => {
                 pass.hold_all(self.problem.cells())?;
-                Cells::Streamed
+                StageCells::Streamed(None)
             }
-            (Some(cells), Pass::Native(_)) => {
-                let blocks = self.ranks.shares.cells.blocks().into_iter();
-                let cut = |block| {
-                    Products::in_parts::<T>(cells, block, self.layout, &self.ranks.gene_parts())
-                };
-                Cells::Cut(blocks.map(cut).collect())
-            }
-            (None, Pass::Native(_)) => Cells::Streamed,
+            (Some(cells), Pass::Native(_)) => StageCells::all::<T>(cells, self.layout, self.ranks),
+            (None, Pass::Native(_)) => StageCells::Streamed(None),
         };
         let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
         let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
@@ -357,35 +343,22 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         })
     }
 
-    /// This rank's share of one cell of every `part` consecutive ones, by the seed, and their number: cells that lie together in a file are alike.
-    fn sample(&mut self, part: usize) -> Result<(Cells, usize), MapError> {
-        let mut chance = ChaCha8Rng::seed_from_u64(self.settings.seed);
-        let n_cells = self.problem.n_cells();
-        let cells = &self.ranks.shares.cells;
-        let range = cells.range();
-        let mut chosen = Vec::with_capacity(range.len() / part + 1);
-        // Groups are of all cells, whatever the ranks.
-        for first in (range.start / part * part..range.end).step_by(part) {
-            chance.set_word_pos(2 * first as u128);
-            let cell = first + (chance.next_u64() % part as u64) as usize;
-            if range.contains(&cell) && cell < n_cells {
-                chosen.push(cell - range.start);
-            }
-        }
-        let sample = self.problem.cells().select(&chosen);
-        let sample = sample.map_err(|e| MapError::Cells(e.into()))?;
-        let n_cells = sample.n_rows();
+    /// This rank's share of a sample of one cell of every `part`, and how many cells it has.
+    fn sample(&mut self, part: usize) -> Result<(StageCells, usize), MapError> {
+        let (cells, n_cells) = (self.problem.cells(), self.problem.n_cells());
+        let range = self.ranks.shares.cells.range();
+        let chosen = one_of_every(part, self.settings.seed, n_cells, range);
+        let n_chosen = chosen.len();
+        let select = || cells.select(&chosen).map_err(|e| MapError::Cells(e.into()));
         if let Pass::Device(pass) = &mut self.pass {
-            pass.hold(sample)?;
-            return Ok((Cells::Streamed, n_cells));
+            pass.hold(select()?)?;
+            return Ok((StageCells::Streamed(None), n_chosen));
         }
-        let place = |cell| chosen.partition_point(|&c| c < cell);
-        let cut = |block: Range<usize>| {
-            let rows = place(block.start)..place(block.end);
-            Products::in_parts::<T>(&sample, rows, self.layout, &self.ranks.gene_parts())
-        };
-        let blocks = cells.blocks().into_iter().map(cut).collect();
-        Ok((Cells::Cut(blocks), n_cells))
+        if cells.whole().is_none() && too_large_to_hold(part, n_cells, self.ranks) {
+            return Ok((StageCells::Streamed(Some(chosen)), n_chosen));
+        }
+        let sample = StageCells::some::<T>(&select()?, &chosen, self.layout, self.ranks);
+        Ok((sample, n_chosen))
     }
 
     /// Goes on where another training was.
@@ -458,7 +431,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
     /// * `n_cells`: cells of this rank in a pass
     fn stage(
         &mut self,
-        cells: &mut Cells,
+        cells: &mut StageCells,
         part: usize,
         n_cells: usize,
         last: usize,
@@ -558,7 +531,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
     /// nothing if the pass was given up.
     fn predict(
         &mut self,
-        cells: &mut Cells,
+        cells: &mut StageCells,
         factors: &mut Array2<f64>,
         mut polls: Polls<'_>,
     ) -> Result<Option<f64>, MapError> {
@@ -572,47 +545,9 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             }
         };
         pass.begin(factors.view(), ranks);
-        match cells {
-            Cells::Cut(blocks) => {
-                for products in blocks {
-                    if pass.add(products, ranks, &mut polls).is_break() {
-                        return Ok(None);
-                    }
-                    pass.end_block();
-                }
-            }
-            Cells::Streamed => {
-                let layout = self.layout;
-                let parts = self.problem.cells();
-                let genes = ranks.gene_parts();
-                for block in ranks.shares.cells.blocks() {
-                    // The next part is cut while one is worked on.
-                    let (mut waiting, mut flow) = (None::<Products>, ControlFlow::Continue(()));
-                    let read = parts.for_each_part(block, &mut |_, part: &SparseRows| {
-                        let cut =
-                            || Products::in_parts::<T>(part, 0..part.n_rows(), layout, &genes);
-                        let next = match &mut waiting {
-                            None => cut(),
-                            Some(products) => {
-                                let add = || pass.add(products, ranks, &mut polls);
-                                let (added, next) = rayon::join(add, cut);
-                                flow = added;
-                                next
-                            }
-                        };
-                        waiting = Some(next);
-                        Ok(flow)
-                    });
-                    read.map_err(|e| MapError::Cells(e.into()))?;
-                    if let (Some(products), true) = (&mut waiting, flow.is_continue()) {
-                        flow = pass.add(products, ranks, &mut polls);
-                    }
-                    if flow.is_break() {
-                        return Ok(None);
-                    }
-                    pass.end_block();
-                }
-            }
+        let flow = cells.add_to(pass, self.problem.cells(), self.layout, ranks, &mut polls)?;
+        if flow.is_break() {
+            return Ok(None);
         }
         if polls.end(ranks).is_break() {
             return Ok(None);
@@ -749,9 +684,10 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::snapshot::Wish;
+    use crate::stage_cells::LARGEST_SAMPLE;
     use std::convert::Infallible;
     use tangram_comm::{Reduce, Threads};
-    use tangram_core::{Objective, VisitPart};
+    use tangram_core::{Objective, SparseRows, VisitPart};
 
     const SETTINGS: MirrorSettings = MirrorSettings {
         objective: Objective {
@@ -902,6 +838,32 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_sample_read_at_every_pass_is_the_one_that_is_held() {
+        let problem = problem_of(160);
+        let settings = MirrorSettings {
+            passes: 16,
+            first_part: 4,
+            ..SETTINGS
+        };
+        let size = |part: usize| 160 / part * problem.n_genes();
+        assert!(size(4) > LARGEST_SAMPLE, "the sample is read");
+        let of = |problem: &Problem<InTens>| {
+            let (grid, begin) = (one_rank(), Begin::At(None));
+            train_mirror_part(problem, &settings, begin, &grid, &mut NoKeeper, &mut |_| ())
+        };
+        let read = of(&in_tens(&problem)).unwrap();
+        let held = train_mirror(&problem, &settings, None, &mut |_| ()).unwrap();
+        assert_eq!(read.history.len(), held.history.len());
+        for (read, held) in read.history.iter().zip(&held.history) {
+            assert_eq!(read.n_cells, held.n_cells);
+            let apart = (read.total - held.total).abs();
+            assert!(apart < 1e-5, "{} and {}", read.total, held.total);
+        }
+        let cells: Vec<usize> = held.history.iter().map(|e| e.n_cells).collect();
+        assert!(cells.contains(&40) && cells.contains(&160), "{cells:?}");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use crate::blocked::CHUNK;
 use crate::device_memory::PADDED;
+use crate::memory::{Reading, logits_of_block, memory_needed, mirror_memory_needed};
 use crate::polls::polls_of_pass;
 use crate::probe::N_CELLS;
 use crate::products::Layout;
 use crate::tiles::Tiles;
-use crate::{AdamSettings, Engine, memory_needed};
-use crate::{Precision, mirror_memory_needed};
+use crate::{AdamSettings, Engine, Precision};
 use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
 use tangram_core::Objective;
 
@@ -188,23 +188,29 @@ const PROCESS: u64 = 150 << 20;
 const ONCE_MORE: u64 = 11;
 /// Copies of all factors while they are gathered.
 const GATHERED: u64 = 3;
+/// Bytes of a cell's name while all are compared, by the rank that writes.
+const NAME: u64 = 93;
+/// Bytes of a cell of the file on every rank that reads it at every pass: its total, its factor, where its counts begin.
+const OF_CELL: u64 = 24;
 
 /// Bytes that a rank will hold at once, the process and the problem included.
 ///
-/// Fitted to five simulated tissues, where both solvers stay within a tenth of it.
+/// Fitted to simulated tissues, where both solvers stay within a tenth of it, with the cells in memory or not.
 ///
 /// * `density`: share of the cells' counts that are not zero
-/// * `held`: whether the cells are in memory
+/// * `reading`: if the cells are not in memory
 #[must_use]
-pub fn memory_of_rank(shares: &Shares, plan: &PassPlan, density: f64, held: bool) -> u64 {
-    let (n_cells, n_voxels, n_genes) =
-        (shares.cells.len(), shares.voxels.len(), shares.genes.len());
+pub fn memory_of_rank(
+    shares: &Shares,
+    plan: &PassPlan,
+    density: f64,
+    reading: Option<Reading>,
+) -> u64 {
+    let size = [&shares.cells, &shares.voxels, &shares.genes].map(Cut::len);
+    let [n_cells, n_voxels, n_genes] = size;
     let nnz = (n_cells as f64 * n_genes as f64 * density) as usize;
     let solver = match plan.mirror {
-        true => {
-            let nnz = held.then_some(nnz);
-            mirror_memory_needed(n_cells, n_voxels, n_genes, nnz, plan.precision)
-        }
+        true => mirror_memory_needed(size, nnz, reading, plan.precision),
         false => memory_needed(
             n_cells,
             n_voxels,
@@ -222,11 +228,30 @@ pub fn memory_of_rank(shares: &Shares, plan: &PassPlan, density: f64, held: bool
             },
         ),
     };
+    let [all_cells, all_voxels, all_genes] =
+        [&shares.cells, &shares.voxels, &shares.genes].map(Cut::whole_len);
     // Factors of all voxels and genes are gathered by all ranks in the end.
-    let factors = 8 * (shares.voxels.whole_len() * (shares.genes.whole_len() + 1)) as u64;
+    let factors = 8 * (all_voxels * (all_genes + 1)) as u64;
     let gathered = if plan.mirror { GATHERED * factors } else { 0 };
-    let counts = if held { ONCE_MORE * nnz as u64 } else { 0 };
-    PROCESS + solver + gathered + counts
+    let training = match reading {
+        None => solver + gathered + ONCE_MORE * nnz as u64,
+        Some(reading) => {
+            // Then one rank scores all genes, for which it holds about what the solver would alone.
+            let counts = (all_cells as f64 * all_genes as f64 * density) as usize;
+            let reading = Reading {
+                first_part: 1,
+                ..reading
+            };
+            let (size, reading) = ([all_cells, all_voxels, all_genes], Some(reading));
+            let scoring = mirror_memory_needed(size, counts, reading, plan.precision);
+            solver.max(scoring) + OF_CELL * all_cells as u64
+        }
+    };
+    let second = match n_genes < all_genes {
+        true => logits_of_block(size, plan.precision),
+        false => 0,
+    };
+    PROCESS + (training + second).max((NAME + OF_CELL) * all_cells as u64)
 }
 
 /// Operations of a pass on a rank: 4 · cells · voxels · genes, of which only counts that are not zero cost any.

@@ -2,7 +2,7 @@
 
 use crate::error::CliError;
 use crate::fold_training::FoldTraining;
-use crate::map_inputs::{self, Inputs};
+use crate::map_inputs::{self, Counts, Inputs};
 use crate::map_settings::MapSettings;
 use crate::progress::Progress;
 use crate::report::{Report, count};
@@ -14,7 +14,6 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tangram_core::CellParts;
 use tangram_mapper::{Engine, Keeper, MapError, Snapshot, Wish};
 use tangram_store::fingerprint;
 use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, verified_progress_of};
@@ -200,19 +199,15 @@ fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize
         // A device is busy with one.
         Engine::Torch(_) => 1,
     });
-    let nnz = inputs
-        .problem
-        .cells()
-        .whole()
-        .map(tangram_core::SparseRows::nnz);
-    let needed = map_inputs::needed(settings, inputs.problem.shares(), nnz);
+    let counts = Counts::of(inputs, settings);
+    let needed = map_inputs::needed(settings, inputs.problem.shares(), counts);
     let fit = match memory::available() {
         Some(available) => (available / needed.max(1)) as usize,
         None => most,
     };
     if fit == 0 {
         let one = ranks::join(None, settings.reduce)?;
-        map_inputs::check_memory(settings, inputs.problem.shares(), &one, nnz)?;
+        map_inputs::check_memory(settings, inputs.problem.shares(), &one, counts)?;
     }
     Ok(most.clamp(1, fit.max(1)))
 }
