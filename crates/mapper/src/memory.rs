@@ -16,7 +16,7 @@ pub struct Reading {
 
 /// Bytes of a count of a part that is read, of which there are three and one as it is in the file, another that is cut, and two that
 /// are cut: measured.
-const OF_PART: usize = 82;
+const OF_PART: usize = 90;
 /// Bytes of a count of a sample: while it is cut there is a copy.
 const OF_SAMPLE: usize = 34;
 /// What reading takes besides: measured.
