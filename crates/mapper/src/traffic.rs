@@ -293,13 +293,14 @@ mod tests {
             ([300_000, 20_000, 500], "1x1x1", 1, 1183e6),
             ([1_000_000, 2_000, 500], "1x1x1", 1, 807e6),
             ([1_000_000, 2_000, 500], "1x1x1", 8, 782e6),
+            ([400_000, 3_000, 1_000], "1x1x1", 1, 864e6),
             ([2_000_000, 10_000, 100], "1x1x1", 1, 480e6),
             ([10_000_000, 20_000, 300], "2x1x1", 64, 1290e6),
         ] {
             let shape = shape.parse().unwrap();
             let shares = Shares::at(shape, Reduce::Fast, lens, 0).unwrap();
             let reading = Reading {
-                cells_per_part: 1 << 16,
+                cells_per_part: (1 << 25) / lens[2].max(1 << 9),
                 first_part,
             };
             let planned = memory_of_rank(&shares, &plan, 0.15, Some(reading)) as f64;
