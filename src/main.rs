@@ -25,6 +25,7 @@ mod map_inputs;
 mod map_settings;
 mod mapping_file;
 mod memory;
+mod memory_check;
 mod progress;
 mod ranks;
 mod report;

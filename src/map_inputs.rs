@@ -4,7 +4,8 @@ use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::{CliError, examples};
 use crate::expression::{ExpressionFile, OfBoth, RowNames};
 use crate::grid_plan::Task;
-use crate::map_settings::{MapSettings, Solver, Stream};
+use crate::map_settings::MapSettings;
+use crate::memory_check::{Counts, check_memory, streams};
 use crate::ranks::{Ranks, agreed};
 use crate::report::{Report, count};
 use crate::values::{GridChoice, PriorChoice};
@@ -15,13 +16,13 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce, Shares};
+use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce};
 use tangram_core::normalize::transform;
 use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
     align, drop_zero_genes, factors_to, median_positive, scale_rows,
 };
-use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, Reading, memory_needed, mirror_memory_needed};
+use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, mirror_memory_needed};
 use tangram_store::{fingerprint, read_npy};
 
 /// Both files, and the training genes of both.
@@ -518,100 +519,6 @@ fn prior(
         }
     };
     Ok(Some(prior))
-}
-
-/// Whether the cells are read at every pass; `on_node`: ranks that share the memory of this machine.
-fn streams(
-    settings: &MapSettings,
-    cells: &ExpressionFile,
-    shares: &Shares,
-    on_node: usize,
-) -> bool {
-    match (settings.solver, settings.stream) {
-        (Solver::Adam, _) | (_, Stream::Off) => false,
-        (_, Stream::On) => true,
-        (_, Stream::Auto) => {
-            let entries = cells.most_entries(shares.genes.len()) as usize;
-            let own = entries as f64 * shares.cells.len() as f64 / shares.cells.whole_len() as f64;
-            let needed = needed(settings, shares, Counts::held(own as usize)) * on_node as u64;
-            memory::available().is_some_and(|free| needed > free / 2)
-        }
-    }
-}
-
-/// A rank's counts of the training genes.
-#[derive(Debug, Clone, Copy)]
-pub struct Counts {
-    nnz: usize,
-    /// If they are read at every pass.
-    reading: Option<Reading>,
-}
-
-impl Counts {
-    /// So many, in memory.
-    #[must_use]
-    pub fn held(nnz: usize) -> Self {
-        Self { nnz, reading: None }
-    }
-
-    /// About so many as a file's density tells, read at every pass.
-    fn read(settings: &MapSettings, cells: &ExpressionFile, shares: &Shares) -> Self {
-        let all = (shares.cells.len() * shares.genes.len()) as f64;
-        Self {
-            nnz: (all * cells.density()) as usize,
-            reading: Some(settings.reading(cells.genes().len())),
-        }
-    }
-
-    /// Those that are trained on.
-    #[must_use]
-    pub fn of(inputs: &Inputs, settings: &MapSettings) -> Self {
-        match inputs.problem.cells() {
-            CellExpression::Memory(rows) => Self::held(rows.nnz()),
-            CellExpression::Streamed(_) => {
-                Self::read(settings, &inputs.cells.file, inputs.problem.shares())
-            }
-        }
-    }
-}
-
-/// Bytes that the solver will need on this rank.
-#[must_use]
-pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
-    let size = [&shares.cells, &shares.voxels, &shares.genes].map(Cut::len);
-    let Counts { nnz, reading } = counts;
-    match settings.solver {
-        Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam()),
-        Solver::Mirror => mirror_memory_needed(size, nnz, reading, settings.precision.into()),
-    }
-}
-
-/// Whether memory will suffice, asked before anything large is read and again when the counts are known.
-///
-/// # Errors
-/// [`CliError::Memory`] if not.
-pub fn check_memory(
-    settings: &MapSettings,
-    shares: &Shares,
-    ranks: &Ranks,
-    counts: Counts,
-) -> Result<(), CliError> {
-    // Ranks of a node have its memory together.
-    let (_, on_node) = ranks.world().on_this_node();
-    let needed = needed(settings, shares, counts) * on_node as u64;
-    match memory::available() {
-        Some(available) if needed > available => Err(CliError::Memory {
-            n_cells: shares.cells.len(),
-            n_voxels: shares.voxels.len(),
-            needed: memory::for_people(needed),
-            available: memory::for_people(available),
-            remedy: match settings.solver {
-                Solver::Adam => "take --solver mirror, which needs no cells × voxels state",
-                Solver::Mirror => "take fewer genes or voxels, or a machine with more memory",
-            },
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// Initial logits of the right shape.

@@ -2,8 +2,9 @@
 
 use crate::error::CliError;
 use crate::fold_training::FoldTraining;
-use crate::map_inputs::{self, Counts, Inputs};
+use crate::map_inputs::{self, Inputs};
 use crate::map_settings::MapSettings;
+use crate::memory_check::{Counts, check_memory, needed};
 use crate::progress::Progress;
 use crate::report::{Report, count};
 use crate::task_queue::{Ended, Queue};
@@ -200,14 +201,14 @@ fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize
         Engine::Torch(_) => 1,
     });
     let counts = Counts::of(inputs, settings);
-    let needed = map_inputs::needed(settings, inputs.problem.shares(), counts);
+    let needed = needed(settings, inputs.problem.shares(), counts);
     let fit = match memory::available() {
         Some(available) => (available / needed.max(1)) as usize,
         None => most,
     };
     if fit == 0 {
         let one = ranks::join(None, settings.reduce)?;
-        map_inputs::check_memory(settings, inputs.problem.shares(), &one, counts)?;
+        check_memory(settings, inputs.problem.shares(), &one, counts)?;
     }
     Ok(most.clamp(1, fit.max(1)))
 }
