@@ -39,7 +39,7 @@ pub fn mirror_memory_needed(
     let n_genes = n_genes + 1;
     // Four matrices of double precision, the measured expression, three in the numbers of the products.
     let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number);
-    let scratch = layout.cells_per_block * layout.stride::<f32>() * number;
+    let scratch = logits_of_block(layout, number);
     let cells_by_genes = |n_cells: usize, of_count: usize, copies: usize| {
         let starts = Blocked::bytes(n_cells, n_genes, 0) + Blocked::bytes(n_genes, n_cells, 0);
         (n_cells as f64 * per_cell) as usize * of_count + copies * starts
@@ -55,13 +55,14 @@ pub fn mirror_memory_needed(
     (genes_by_voxels + scratch + expression) as u64
 }
 
-/// Bytes of the logits of a super-block, of which there are two where genes are shared.
-pub(crate) fn logits_of_block(
-    [n_cells, n_voxels, n_genes]: [usize; 3],
-    precision: Precision,
-) -> u64 {
+/// Bytes of the second block of logits that a rank holds where genes are shared: one is summed while the next is computed.
+pub(crate) fn second_logits([n_cells, n_voxels, n_genes]: [usize; 3], precision: Precision) -> u64 {
     let (layout, number) = layout_and_number(n_cells, n_voxels, n_genes, 0.0, precision);
-    (layout.cells_per_block * layout.stride::<f32>() * number) as u64
+    logits_of_block(layout, number) as u64
+}
+
+fn logits_of_block(layout: Layout, number: usize) -> usize {
+    layout.cells_per_block * layout.stride::<f32>() * number
 }
 
 /// How a rank cuts its problem, and the bytes of a number of its products.

@@ -16,6 +16,7 @@ use tangram_core::{CellParts, SparseRows};
 /// as much memory as the parts that are read.
 pub(crate) const LARGEST_SAMPLE: usize = if cfg!(test) { 400 } else { 1 << 26 };
 
+/// The cells of the passes of a stage.
 pub(crate) enum StageCells {
     /// Held, block by block of the rank's cells.
     Cut(Vec<Products>),

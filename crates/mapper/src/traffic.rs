@@ -2,7 +2,7 @@
 
 use crate::blocked::CHUNK;
 use crate::device_memory::PADDED;
-use crate::memory::{Reading, logits_of_block, memory_needed, mirror_memory_needed};
+use crate::memory::{Reading, memory_needed, mirror_memory_needed, second_logits};
 use crate::polls::polls_of_pass;
 use crate::probe::N_CELLS;
 use crate::products::Layout;
@@ -249,13 +249,10 @@ pub fn memory_of_rank(
         }
     };
     let second = match n_genes < all_genes {
-        true => logits_of_block(size, plan.precision),
+        true => second_logits(size, plan.precision),
         false => 0,
     };
-    let opening = match reading {
-        None => 0,
-        Some(_) => OPENING,
-    };
+    let opening = reading.map_or(0, |_| OPENING);
     PROCESS + (training + second).max(opening + NAME * all_cells as u64)
 }
 
