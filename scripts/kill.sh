@@ -53,7 +53,7 @@ for ((i = 1; kills < times; i++)); do
         if [ ${#running[@]} -gt 0 ] && [ "$kills" -lt "$times" ] && kill -9 "${running[RANDOM % ${#running[@]}]}" 2>/dev/null; then
             kills=$((kills + 1))
             wait "$launcher" || true
-            passes_done=$(find "run-$i.checkpoint" -name checkpoint.json 2>/dev/null | sort | tail -1 | xargs -r dirname | xargs -r basename)
+            passes_done=$(find "run-$i.checkpoint" -name checkpoint.json 2>/dev/null | sort | tail -1 | xargs -r dirname | xargs -r basename || true)
             echo "kill $kills: run $i, latest checkpoint ${passes_done:-none}"
         else
             wait "$launcher" || true
