@@ -4,6 +4,7 @@ use crate::commands::{
     DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
     SubmitArgs, SweepArgs,
 };
+use crate::report::{Detail, Report};
 use crate::{exit, versions};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -70,6 +71,19 @@ pub struct GlobalArgs {
     /// Say more
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub verbose: bool,
+}
+
+impl GlobalArgs {
+    /// The report that these flags ask for.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let detail = match (self.quiet, self.verbose) {
+            (true, _) => Detail::Quiet,
+            (_, true) => Detail::Verbose,
+            _ => Detail::Normal,
+        };
+        Report::new(detail, self.json)
+    }
 }
 
 /// The commands.

@@ -21,7 +21,9 @@ mod grid_plan;
 mod interrupt;
 mod job_flags;
 mod learned;
+mod listener;
 mod map_inputs;
+mod map_process;
 mod map_settings;
 mod mapping_file;
 mod memory;
@@ -36,6 +38,7 @@ mod sweep_jobs;
 mod task_queue;
 mod values;
 mod versions;
+mod wording;
 
 use clap::Parser;
 use std::process::ExitCode;

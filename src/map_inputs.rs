@@ -1,14 +1,16 @@
 //! What `tangram map` reads: both files, their training genes, the prior.
 
 use crate::cell_expression::{CellExpression, StreamedCells};
-use crate::error::{CliError, examples};
-use crate::expression::{ExpressionFile, OfBoth, RowNames};
+use crate::error::CliError;
+use crate::error::OfBoth;
+use crate::expression::{ExpressionFile, RowNames};
 use crate::grid_plan::Task;
+use crate::listener::Listener;
 use crate::map_settings::MapSettings;
 use crate::memory_check::{Counts, check_memory, streams};
 use crate::ranks::{Ranks, agreed};
-use crate::report::{Report, count};
 use crate::values::{GridChoice, PriorChoice};
+use crate::wording::count;
 use crate::{gene_list, grid_plan, memory};
 use anyhow::{Result, bail};
 use ndarray::Array2;
@@ -17,6 +19,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce};
+use tangram_core::names::examples;
 use tangram_core::normalize::transform;
 use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
@@ -63,6 +66,17 @@ impl Inputs {
         match ranks.shape().n_ranks() {
             1 => Cow::Borrowed(own.unwrap_or(self.problem.cells())),
             _ => Cow::Owned(CellExpression::Streamed(self.all_cells.clone())),
+        }
+    }
+
+    /// This rank's counts of the genes that are trained on.
+    #[must_use]
+    pub fn counts(&self, settings: &MapSettings) -> Counts {
+        match self.problem.cells() {
+            CellExpression::Memory(rows) => Counts::held(rows.nnz()),
+            CellExpression::Streamed(_) => {
+                Counts::read(settings, &self.cells.file, self.problem.shares())
+            }
         }
     }
 
@@ -115,13 +129,17 @@ impl Inputs {
 ///
 /// # Errors
 /// If a file does not fit, or memory will not suffice.
-pub fn read(settings: &mut MapSettings, ranks: &mut Ranks, report: Report) -> Result<Inputs> {
+pub fn read(
+    settings: &mut MapSettings,
+    ranks: &mut Ranks,
+    listener: &dyn Listener,
+) -> Result<Inputs> {
     let opened = agreed(ranks, Files::open(settings, ranks))?;
-    opened.arrange(settings, ranks, report)?;
+    opened.arrange(settings, ranks, listener)?;
     let (settings, ranks) = (&*settings, &*ranks);
     let (sums, streamed) = opened.sums(settings, ranks)?;
     let inputs = agreed(ranks, opened.inputs(sums, streamed, settings, ranks))?;
-    tell_inputs(&inputs, report)?;
+    tell_inputs(&inputs, listener)?;
     Ok(inputs)
 }
 
@@ -206,7 +224,12 @@ impl Files {
     }
 
     /// Arranges several ranks by the fastest grid that fits, unless one was asked for; settings then name it.
-    fn arrange(&self, settings: &mut MapSettings, ranks: &mut Ranks, report: Report) -> Result<()> {
+    fn arrange(
+        &self,
+        settings: &mut MapSettings,
+        ranks: &mut Ranks,
+        listener: &dyn Listener,
+    ) -> Result<()> {
         let n_ranks = ranks.shape().n_ranks();
         if n_ranks == 1 {
             settings.grid = None;
@@ -233,7 +256,7 @@ impl Files {
         };
         ranks.rearrange(best).map_err(CliError::Grid)?;
         settings.grid = Some(GridChoice::Shape(best));
-        Ok(report.say(format_args!("{n_ranks} ranks as {best}"))?)
+        Ok(listener.say(format_args!("{n_ranks} ranks as {best}"))?)
     }
 
     /// The fastest grid whose ranks fit in so many bytes each.
@@ -413,7 +436,7 @@ fn places(names: &[String], all: &[String]) -> Vec<usize> {
     names.iter().map(next).collect()
 }
 
-fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
+fn tell_inputs(inputs: &Inputs, listener: &dyn Listener) -> Result<()> {
     let Inputs {
         genes,
         dropped,
@@ -421,7 +444,7 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
         problem,
         ..
     } = inputs;
-    report.say(format_args!(
+    listener.say(format_args!(
         "{} onto {} by {}",
         count(problem.n_cells(), "cell"),
         count(problem.n_voxels(), "voxel"),
@@ -429,19 +452,19 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
     ))?;
     if !dropped.is_empty() {
         let names = || dropped.iter().map(String::as_str);
-        report.say(format_args!(
+        listener.say(format_args!(
             "left out {} without any count in the cells or in the voxels: {}",
             count(dropped.len(), "shared gene"),
             examples(names()),
         ))?;
-        report.explain(format_args!(
+        listener.explain(format_args!(
             "all of them: {}",
             names().collect::<Vec<_>>().join(", ")
         ))?;
     }
     if !genes.unscored.is_empty() {
         let names = examples(genes.unscored.iter().map(String::as_str));
-        report.warn(format_args!(
+        listener.warn(format_args!(
             "held-out genes that only one of the files has cannot be scored: {names}"
         ));
     }
@@ -456,7 +479,7 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
         let names = voxels.file.names()?;
         let silent_names = silent.iter().map(|&j| names[j].as_str());
         let (n, names) = (count(silent.len(), "voxel"), examples(silent_names));
-        report.warn(format_args!(
+        listener.warn(format_args!(
             "{n} without any count in the training genes, known by density only: {names}"
         ));
     }

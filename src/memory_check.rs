@@ -1,9 +1,7 @@
 //! Whether a mapping fits in memory, and whether its cells are then held or read at every pass.
 
-use crate::cell_expression::CellExpression;
 use crate::error::CliError;
 use crate::expression::ExpressionFile;
-use crate::map_inputs::Inputs;
 use crate::map_settings::{MapSettings, Solver, Stream};
 use crate::memory;
 use crate::ranks::Ranks;
@@ -52,17 +50,6 @@ impl Counts {
         Self {
             nnz: (all * cells.density()) as usize,
             reading: Some(settings.reading(cells.genes().len())),
-        }
-    }
-
-    /// Those that are trained on.
-    #[must_use]
-    pub fn of(inputs: &Inputs, settings: &MapSettings) -> Self {
-        match inputs.problem.cells() {
-            CellExpression::Memory(rows) => Self::held(rows.nnz()),
-            CellExpression::Streamed(_) => {
-                Self::read(settings, &inputs.cells.file, inputs.problem.shares())
-            }
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::map_settings::MapSettings;
 use crate::versions::Versions;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tangram_core::Summary;
@@ -259,6 +260,14 @@ impl RunDirectory {
             .into())
         }
     }
+}
+
+/// The folder of checkpoints of an output.
+#[must_use]
+pub fn checkpoints_of(out: &Path) -> PathBuf {
+    let mut name: OsString = out.file_name().unwrap_or_default().to_owned();
+    name.push(".checkpoint");
+    out.with_file_name(name)
 }
 
 /// Whether a directory that exists may be replaced: only with `--force`, and only one that has the file `marker`.

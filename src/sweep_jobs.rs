@@ -2,7 +2,8 @@
 
 use crate::error::CliError;
 use crate::job_flags::{Intent, path_text, this_program};
-use crate::report::{Report, count};
+use crate::report::Report;
+use crate::wording::count;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -3,11 +3,12 @@
 use crate::cell_expression::CellExpression;
 use crate::error::CliError;
 use crate::expression::{ExpressionFile, RowNames};
-use crate::report::{Report, count, thousands};
+use crate::report::Report;
 use crate::run_directory::{RunDirectory, replaceable};
 use crate::stored_mapping::training_cells;
 use crate::values::{as_text, at_least_one, threads};
 use crate::versions::Versions;
+use crate::wording::{count, thousands};
 use crate::{factors_file, interrupt};
 use anyhow::Result;
 use clap::Args;

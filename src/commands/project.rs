@@ -3,12 +3,13 @@
 use crate::error::CliError;
 use crate::expression::{ExpressionFile, RowNames};
 use crate::gene_transfer::{GeneValues, Genes};
-use crate::progress::Progress;
-use crate::report::{Report, count, thousands};
+use crate::listener::Listener;
+use crate::report::Report;
 use crate::run_directory::{GeneRecord, RunDirectory, replaceable};
 use crate::stored_mapping::StoredMapping;
 use crate::values::{ObsColumn, at_least_one, threads};
 use crate::versions::Versions;
+use crate::wording::{count, thousands};
 use crate::{annotations, gene_list, interrupt};
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
@@ -323,14 +324,14 @@ fn write_genes(
         values,
         chunk: settings.chunk,
     };
-    let progress = Progress::begin(report, "gene", columns.len());
+    let progress = report.steps("gene", columns.len());
     let mut matrix = out.dense(&MatrixName::X)?;
     genes.transfer(&source.mapping, |first, piece| -> Result<()> {
         matrix.write_columns(first, piece.view())?;
-        progress.step(first + piece.ncols(), String::new);
+        progress.step(first + piece.ncols(), &String::new);
         Ok(())
     })?;
-    progress.finish();
+    drop(progress);
     Ok(matrix.finish()?)
 }
 

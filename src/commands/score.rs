@@ -1,14 +1,16 @@
 //! `tangram score`: predicted against measured genes.
 
-use crate::expression::{ExpressionFile, OfBoth, RowNames};
+use crate::error::OfBoth;
+use crate::expression::{ExpressionFile, RowNames};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::interrupt;
-use crate::progress::Progress;
-use crate::report::{Report, count};
+use crate::listener::Listener;
+use crate::report::Report;
 use crate::run_directory::{GeneRecord, RunDirectory, replaceable, write};
 use crate::stored_mapping::StoredMapping;
 use crate::values::{at_least_one, threads};
 use crate::versions::Versions;
+use crate::wording::count;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -169,7 +171,7 @@ fn score(
         values,
         chunk: args.chunk,
     };
-    let progress = Progress::begin(report, "gene", shared.names.len());
+    let progress = report.steps("gene", shared.names.len());
     let mut lines = Vec::with_capacity(shared.names.len());
     genes.transfer(mapping, |first, predicted| -> Result<()> {
         let columns = &shared.in_voxels[first..first + predicted.ncols()];
@@ -189,10 +191,10 @@ fn score(
                 training,
             });
         }
-        progress.step(first + predicted.ncols(), String::new);
+        progress.step(first + predicted.ncols(), &String::new);
         Ok(())
     })?;
-    progress.finish();
+    drop(progress);
     Ok(lines)
 }
 

@@ -2,10 +2,11 @@
 
 use crate::interrupt;
 use crate::map_settings::MappingFormat;
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::run_directory::{existing, write};
 use crate::values::{at_least_one, seed, threads};
 use crate::versions::Versions;
+use crate::wording::count;
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::Array2;

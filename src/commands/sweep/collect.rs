@@ -4,9 +4,10 @@ use crate::error::CliError;
 use crate::expression::{ExpressionFile, RowNames};
 use crate::interrupt;
 use crate::map_settings::MapSettings;
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::run_directory::{RunDirectory, write};
 use crate::run_tasks;
+use crate::wording::count;
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::Array2;
@@ -90,7 +91,7 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
             path: args.sweep.clone(),
             missing: missing.len(),
             n_tasks: progress.len(),
-            examples: crate::error::examples(missing.iter().map(String::as_str)),
+            examples: tangram_core::names::examples(missing.iter().map(String::as_str)),
         }
         .into());
     }

@@ -3,8 +3,9 @@
 use crate::error::CliError;
 use crate::map_inputs::{self, Inputs};
 use crate::map_settings::{MapSettings, Solver};
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::values::{at_least_one, positive};
+use crate::wording::count;
 use crate::{gene_list, interrupt, ranks};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -256,7 +257,7 @@ fn folds(
     };
     crate::commands::use_threads(settings.threads());
     let mut one = ranks::join(None, settings.reduce)?;
-    let inputs = map_inputs::read(&mut settings, &mut one, report)?;
+    let inputs = map_inputs::read(&mut settings, &mut one, &report)?;
     let folds = make(&inputs.genes.names, &settings)?;
     if let Some(fold) = folds
         .iter()
@@ -373,7 +374,7 @@ fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
             reason: format!(
                 "{} of its genes do not train: {}; take them off the list",
                 missing.len(),
-                crate::error::examples(missing)
+                tangram_core::names::examples(missing)
             ),
         }
         .into());
@@ -463,7 +464,7 @@ fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {
         count(n_folds, noun),
         count(n_tasks, "task"),
         count(manifest.folds_per_task, noun),
-        crate::report::duration(manifest.seconds_per_fold * n_folds as f64),
+        crate::wording::duration(manifest.seconds_per_fold * n_folds as f64),
     ))?;
     report.summary(&NewSummary {
         sweep: out,

@@ -2,9 +2,10 @@
 
 use crate::error::CliError;
 use crate::job_flags::Intent;
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
 use crate::values::at_least_one;
+use crate::wording::count;
 use anyhow::Result;
 use clap::Args;
 use std::collections::BTreeMap;

@@ -2,14 +2,15 @@
 
 use crate::error::CliError;
 use crate::fold_training::FoldTraining;
+use crate::listener::Listener;
 use crate::map_inputs::{self, Inputs};
 use crate::map_settings::MapSettings;
-use crate::memory_check::{Counts, check_memory, needed};
-use crate::progress::Progress;
-use crate::report::{Report, count};
+use crate::memory_check::{check_memory, needed};
+use crate::report::Report;
 use crate::task_queue::{Ended, Queue};
 use crate::values::{at_least_one, not_negative, threads};
-use crate::{device, interrupt, memory, ranks, run_tasks};
+use crate::wording::count;
+use crate::{device, interrupt, map_process, memory, ranks, run_tasks};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -111,8 +112,8 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
             &manifest,
             runs,
             &todo,
-            args.launcher.as_deref(),
-            report,
+            &mut |folder, spec| map_process::map(folder, spec, args.launcher.as_deref()),
+            &report,
         )?,
     };
     (summary.tasks_done_now, summary.folds_done_now) = (ended.tasks, ended.folds);
@@ -153,8 +154,8 @@ fn folds(
     unchanged(&settings.cells, &manifest.cells_sha256, &args.sweep)?;
     unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
     let mut one = ranks::join(None, settings.reduce)?;
-    settings.engine = device::choose(&settings, &one, report)?.engine;
-    let inputs = map_inputs::read(&mut settings, &mut one, report)?;
+    settings.engine = device::choose(&settings, &one, &report)?.engine;
+    let inputs = map_inputs::read(&mut settings, &mut one, &report)?;
     if inputs.genes.names != manifest.genes {
         let path = args.sweep.clone();
         let reason = "its genes are not those that this program finds in the inputs; was it made by another version?".to_owned();
@@ -171,19 +172,19 @@ fn folds(
     let every = (args.checkpoint_minutes > 0.0)
         .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
     let queue = Queue::new(&args.sweep, manifest, all, todo, every);
-    let progress = Progress::begin(report, "fold", queue.n_waiting());
+    let progress = report.steps("fold", queue.n_waiting());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some((fold, held_out)) = queue.next() {
                     let trained = training.train(fold, &held_out, each, &mut UntilAsked);
                     let done = queue.finish(fold, trained);
-                    progress.step(done, String::new);
+                    progress.step(done, &String::new);
                 }
             });
         }
     });
-    progress.finish();
+    drop(progress);
     interrupt::keeps_state(false);
     if interrupt::stop_asked() {
         let folds = queue.stop()?;
@@ -200,7 +201,7 @@ fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize
         // A device is busy with one.
         Engine::Torch(_) => 1,
     });
-    let counts = Counts::of(inputs, settings);
+    let counts = inputs.counts(settings);
     let needed = needed(settings, inputs.problem.shares(), counts);
     let fit = match memory::available() {
         Some(available) => (available / needed.max(1)) as usize,

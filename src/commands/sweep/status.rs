@@ -1,7 +1,8 @@
 //! `tangram sweep status`: how far a sweep is.
 
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs};
+use crate::wording::count;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;

@@ -1,9 +1,10 @@
 //! `tangram sweep submit`: the tasks of a sweep as jobs of a cluster.
 
 use crate::job_flags::{Intent, JobFlags};
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
 use crate::values::at_least_one;
+use crate::wording::count;
 use anyhow::Result;
 use clap::Args;
 use std::num::NonZeroUsize;
