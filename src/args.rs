@@ -4,10 +4,11 @@ use crate::commands::{
     DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
     SubmitArgs, SweepArgs,
 };
+use crate::exit;
 use crate::report::{Detail, Report};
-use crate::{exit, versions};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use tangram_pipeline::versions;
 
 const EXAMPLES: &str = "\
 Example, from nothing to a scored map of a simulated tissue:

@@ -1,9 +1,9 @@
 //! Exit codes, decided here only.
 
 use crate::config::ConfigError;
-use crate::error::{self, CliError};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use tangram_pipeline::error::{self, CliError};
 use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
 

@@ -4,14 +4,14 @@
 //! Beside the checkpoints, `RUN.checkpoint/exit-rank-00003.json`; a run that is completed leaves none, and one that goes on reports
 //! and removes them. A rank that was killed cannot write: that its record is missing tells.
 
-use crate::run_directory::checkpoints_of;
-use crate::wording::count;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tangram_pipeline::run_directory::checkpoints_of;
+use tangram_pipeline::wording::count;
 
 /// How a rank ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

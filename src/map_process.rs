@@ -1,14 +1,15 @@
 //! A mapping of a sweep as a process: `tangram map`, under a launcher if it takes several ranks.
 
-use crate::error::CliError;
-use crate::run_tasks::Ended;
-use crate::{exit, interrupt};
+use crate::exit;
+use crate::interrupt;
 use anyhow::{Context, Result};
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::runs::Ended;
 use tangram_store::StoreError;
 use tangram_sweep::RunSpec;
 use toml::Table;

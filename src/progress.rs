@@ -1,10 +1,10 @@
 //! How far training is: a bar on a terminal, a few plain lines elsewhere.
 
-use crate::listener::Steps;
 use crate::report::Detail;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
+use tangram_pipeline::listener::Steps;
 
 /// Lines written where there is no terminal, at most.
 const N_LINES: usize = 20;

@@ -1,12 +1,12 @@
 //! What the person, or the program that called, gets to read.
 
 use crate::interrupt;
-use crate::listener::{Listener, Steps};
 use crate::progress::Progress;
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
+use tangram_pipeline::listener::{Listener, Steps};
 
 /// Where reports go: text for people to standard output, or, with `--json`, to standard error beside a summary for
 /// programs on standard output.

@@ -1,14 +1,14 @@
 //! The tasks of a sweep as jobs of a cluster: what is missing, grouped by what it needs, in arrays and with a job that collects.
 
-use crate::error::CliError;
 use crate::job_flags::{Intent, path_text, this_program};
 use crate::report::Report;
-use crate::wording::count;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::wording::count;
 use tangram_store::StoreError;
 use tangram_sweep::slurm::{
     Job, JobId, JobName, Kind, LogFile, Memory, Profile, Rehearsal, Scheduler, Sighting, Slurm,

@@ -1,25 +1,9 @@
 //! `tangram map`: learns where every cell sits.
 
-use crate::cell_expression::CellExpression;
-use crate::checkpoint::{self, Checkpoints, Identity};
-use crate::error::CliError;
-use crate::error::OfBoth;
-use crate::learned::Learned;
-use crate::listener::Listener;
-use crate::map_inputs::{self, Inputs};
-use crate::map_settings::{MapSettings, Solver};
-use crate::mapping_file::{Contents, Stored};
-use crate::memory_check::check_memory;
-use crate::ranks::{self, Ranks, agreed, alone};
+use crate::exit;
+use crate::exit_record;
+use crate::interrupt;
 use crate::report::Report;
-use crate::run_directory::{
-    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, checkpoints_of, existing,
-    write_history, write_run_file,
-};
-use crate::values::{Temperature, not_negative};
-use crate::versions::Versions;
-use crate::wording::{count, thousands};
-use crate::{device, exit, exit_record, factors_file, interrupt, memory};
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::{Array2, ArrayView1};
@@ -31,6 +15,27 @@ use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_ge
 use tangram_mapper::{
     Epoch, Keeper, Problem, TemperatureScore, best_temperature, score_temperatures,
 };
+use tangram_pipeline::checkpoint::{self, Checkpoints, Identity};
+use tangram_pipeline::device;
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::OfBoth;
+use tangram_pipeline::factors_file;
+use tangram_pipeline::inputs::{self, Inputs};
+use tangram_pipeline::learned::Learned;
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::mapping_file::{Contents, Stored};
+use tangram_pipeline::memory_check::check_memory;
+use tangram_pipeline::ranks::{self, Ranks, agreed, alone};
+use tangram_pipeline::run_directory::{
+    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, checkpoints_of, existing,
+    write_history, write_run_file,
+};
+use tangram_pipeline::settings::{MapSettings, Solver};
+use tangram_pipeline::values::{Temperature, not_negative};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::{count, thousands};
+use tangram_store::CellExpression;
+use tangram_store::memory;
 use tangram_store::{Existing, StoreError, write_aside};
 
 const EXAMPLES: &str = "\
@@ -186,7 +191,7 @@ fn learn(
 ) -> Result<(Inputs, Outcome)> {
     let device = device::choose(settings, ranks, &report)?;
     settings.engine = device.engine;
-    let inputs = map_inputs::read(settings, ranks, &report)?;
+    let inputs = inputs::read(settings, ranks, &report)?;
     let ranks = &*ranks;
     let begun = Instant::now();
     let temperatures = choose_temperature(settings, &inputs, ranks, report)?;

@@ -1,15 +1,7 @@
 //! `tangram place`: cells that were not in the training.
 
-use crate::cell_expression::CellExpression;
-use crate::error::CliError;
-use crate::expression::{ExpressionFile, RowNames};
+use crate::interrupt;
 use crate::report::Report;
-use crate::run_directory::{RunDirectory, replaceable};
-use crate::stored_mapping::training_cells;
-use crate::values::{as_text, at_least_one, threads};
-use crate::versions::Versions;
-use crate::wording::{count, thousands};
-use crate::{factors_file, interrupt};
 use anyhow::Result;
 use clap::Args;
 use ndarray::Array2;
@@ -22,7 +14,16 @@ use tangram_core::{
     CellParts, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, keep_block,
 };
 use tangram_mapper::FactoredMapping;
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::factors_file;
+use tangram_pipeline::run_directory::{RunDirectory, replaceable};
+use tangram_pipeline::stored_mapping::training_cells;
+use tangram_pipeline::values::{as_text, at_least_one, threads};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::{count, thousands};
+use tangram_store::CellExpression;
 use tangram_store::{AnnDataWriter, Dataset, MatrixName, StoreError, Uns, fingerprint};
+use tangram_store::{ExpressionFile, RowNames};
 
 const LONG_HELP: &str = "\
 FILE is an AnnData of the new cells × the voxels of the mapping: probabilities in X; in obs, beside what was known of the cells,

@@ -1,13 +1,6 @@
 //! `tangram plan`: how many ranks, along which axes, what memory and what time a mapping takes.
 
-use crate::cell_expression::cells_per_part;
-use crate::error::CliError;
-use crate::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
-use crate::map_settings::{PrecisionChoice, Solver, Stream};
-use crate::memory::for_people;
 use crate::report::Report;
-use crate::values::at_least_one;
-use crate::wording::thousands;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -17,6 +10,13 @@ use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
     Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
 };
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
+use tangram_pipeline::settings::{PrecisionChoice, Solver, Stream};
+use tangram_pipeline::values::at_least_one;
+use tangram_pipeline::wording::thousands;
+use tangram_store::cells_per_part;
+use tangram_store::memory::for_people;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,7 +87,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    crate::values::positive(text).map_err(|e| e.to_string())
+    tangram_pipeline::values::positive(text).map_err(|e| e.to_string())
 }
 
 /// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).
@@ -262,7 +262,7 @@ fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()
     };
     if world.rank() == 0 {
         let text = toml::to_string(&rates)?;
-        crate::run_directory::write(path, &text)?;
+        tangram_pipeline::run_directory::write(path, &text)?;
         report.say(format_args!("{text}wrote {}", path.display()))?;
         if world.size() == 1 {
             report.warn("one rank has nothing to exchange: those rates are assumed; measure under mpirun or srun");

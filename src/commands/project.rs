@@ -1,16 +1,7 @@
 //! `tangram project`: carries what is known of the cells into space.
 
-use crate::error::CliError;
-use crate::expression::{ExpressionFile, RowNames};
-use crate::gene_transfer::{GeneValues, Genes};
-use crate::listener::Listener;
+use crate::interrupt;
 use crate::report::Report;
-use crate::run_directory::{GeneRecord, RunDirectory, replaceable};
-use crate::stored_mapping::StoredMapping;
-use crate::values::{ObsColumn, at_least_one, threads};
-use crate::versions::Versions;
-use crate::wording::{count, thousands};
-use crate::{annotations, gene_list, interrupt};
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
 use ndarray::Array2;
@@ -18,7 +9,18 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::{Column, MostProbableVoxel, Table, density};
+use tangram_pipeline::annotations;
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::gene_list;
+use tangram_pipeline::gene_transfer::{GeneValues, Genes};
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::run_directory::{GeneRecord, RunDirectory, replaceable};
+use tangram_pipeline::stored_mapping::StoredMapping;
+use tangram_pipeline::values::{ObsColumn, at_least_one, threads};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::{count, thousands};
 use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, Uns, fingerprint};
+use tangram_store::{ExpressionFile, RowNames};
 
 const WHAT: &str = "What to carry (at least one)";
 

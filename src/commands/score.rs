@@ -1,21 +1,21 @@
 //! `tangram score`: predicted against measured genes.
 
-use crate::error::OfBoth;
-use crate::expression::{ExpressionFile, RowNames};
-use crate::gene_transfer::{GeneValues, Genes};
 use crate::interrupt;
-use crate::listener::Listener;
 use crate::report::Report;
-use crate::run_directory::{GeneRecord, RunDirectory, replaceable, write};
-use crate::stored_mapping::StoredMapping;
-use crate::values::{at_least_one, threads};
-use crate::versions::Versions;
-use crate::wording::count;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_core::{GeneChoice, GeneScore, Summary, align, auc, score_gene};
+use tangram_pipeline::error::OfBoth;
+use tangram_pipeline::gene_transfer::{GeneValues, Genes};
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::run_directory::{GeneRecord, RunDirectory, replaceable, write};
+use tangram_pipeline::stored_mapping::StoredMapping;
+use tangram_pipeline::values::{at_least_one, threads};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::count;
+use tangram_store::{ExpressionFile, RowNames};
 use tangram_store::{fingerprint, write_aside};
 
 const LONG_HELP: &str = "\

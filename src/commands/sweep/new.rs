@@ -1,12 +1,7 @@
 //! `tangram sweep new`: what is to be done, written down once.
 
-use crate::error::CliError;
-use crate::map_inputs::{self, Inputs};
-use crate::map_settings::{MapSettings, Solver};
+use crate::interrupt;
 use crate::report::Report;
-use crate::values::{at_least_one, positive};
-use crate::wording::count;
-use crate::{gene_list, interrupt, ranks};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -14,6 +9,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tangram_core::CellParts;
 use tangram_mapper::operations_of_pass;
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::gene_list;
+use tangram_pipeline::inputs::{self, Inputs};
+use tangram_pipeline::ranks;
+use tangram_pipeline::settings::{MapSettings, Solver};
+use tangram_pipeline::values::{at_least_one, positive};
+use tangram_pipeline::wording::count;
 use tangram_store::{Existing, StoreError, fingerprint, write_aside};
 use tangram_sweep::{
     Fold, Kind, Manifest, Results, RunSpec, Start, SweepError, Work, ablation, k_fold,
@@ -118,7 +120,7 @@ struct SeedsArgs {
     #[command(flatten)]
     shared: Shared,
     /// The seeds
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',', required = true, value_parser = crate::values::seed, help_heading = "Sweep")]
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', required = true, value_parser = tangram_pipeline::values::seed, help_heading = "Sweep")]
     seeds: Vec<u64>,
 }
 
@@ -244,7 +246,7 @@ fn folds(
         let text = "--grid and --init-logits are for single mappings; a fold is trained by one process, from its own start";
         return usage(text.to_owned());
     }
-    if settings.temperature == Some(crate::values::Temperature::Auto) {
+    if settings.temperature == Some(tangram_pipeline::values::Temperature::Auto) {
         let text = "--temperature auto would be chosen anew in every fold; choose it with one `tangram map`, then give its number";
         return usage(text.to_owned());
     }
@@ -257,7 +259,7 @@ fn folds(
     };
     crate::commands::use_threads(settings.threads());
     let mut one = ranks::join(None, settings.reduce)?;
-    let inputs = map_inputs::read(&mut settings, &mut one, &report)?;
+    let inputs = inputs::read(&mut settings, &mut one, &report)?;
     let folds = make(&inputs.genes.names, &settings)?;
     if let Some(fold) = folds
         .iter()
@@ -464,7 +466,7 @@ fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {
         count(n_folds, noun),
         count(n_tasks, "task"),
         count(manifest.folds_per_task, noun),
-        crate::wording::duration(manifest.seconds_per_fold * n_folds as f64),
+        tangram_pipeline::wording::duration(manifest.seconds_per_fold * n_folds as f64),
     ))?;
     report.summary(&NewSummary {
         sweep: out,

@@ -1,16 +1,16 @@
 //! `tangram sweep resume`: submits what is missing, each task by the cause of its end.
 
-use crate::error::CliError;
 use crate::job_flags::Intent;
 use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
-use crate::values::at_least_one;
-use crate::wording::count;
 use anyhow::Result;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::values::at_least_one;
+use tangram_pipeline::wording::count;
 use tangram_sweep::slurm::{Profile, Slurm};
 use tangram_sweep::{Again, Outlook};
 

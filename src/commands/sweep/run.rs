@@ -1,23 +1,28 @@
 //! `tangram sweep run`: the tasks of a sweep, in this process.
 
-use crate::error::CliError;
-use crate::fold_training::FoldTraining;
-use crate::listener::Listener;
-use crate::map_inputs::{self, Inputs};
-use crate::map_settings::MapSettings;
-use crate::memory_check::{check_memory, needed};
+use crate::interrupt;
+use crate::map_process;
 use crate::report::Report;
-use crate::task_queue::{Ended, Queue};
-use crate::values::{at_least_one, not_negative, threads};
-use crate::wording::count;
-use crate::{device, interrupt, map_process, memory, ranks, run_tasks};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_mapper::{Engine, Keeper, MapError, Snapshot, Wish};
+use tangram_pipeline::device;
+use tangram_pipeline::error::CliError;
+use tangram_pipeline::fold::FoldTraining;
+use tangram_pipeline::inputs::{self, Inputs};
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::memory_check::{check_memory, needed};
+use tangram_pipeline::queue::{Ended, Queue};
+use tangram_pipeline::ranks;
+use tangram_pipeline::runs;
+use tangram_pipeline::settings::MapSettings;
+use tangram_pipeline::values::{at_least_one, not_negative, threads};
+use tangram_pipeline::wording::count;
 use tangram_store::fingerprint;
+use tangram_store::memory;
 use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, verified_progress_of};
 
 const LONG_HELP: &str = "\
@@ -107,7 +112,7 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
     }
     let ended = match &manifest.work {
         Work::Folds(all) => folds(args, &manifest, all, &todo, report)?,
-        Work::Runs(runs) => run_tasks::run(
+        Work::Runs(runs) => runs::run(
             &args.sweep,
             &manifest,
             runs,
@@ -155,7 +160,7 @@ fn folds(
     unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
     let mut one = ranks::join(None, settings.reduce)?;
     settings.engine = device::choose(&settings, &one, &report)?.engine;
-    let inputs = map_inputs::read(&mut settings, &mut one, &report)?;
+    let inputs = inputs::read(&mut settings, &mut one, &report)?;
     if inputs.genes.names != manifest.genes {
         let path = args.sweep.clone();
         let reason = "its genes are not those that this program finds in the inputs; was it made by another version?".to_owned();

@@ -2,13 +2,13 @@
 
 use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs};
-use crate::wording::count;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tangram_pipeline::wording::count;
 use tangram_sweep::slurm::{JobState, Patience, Slurm};
 use tangram_sweep::{ArrayRecord, Outlook, State};
 

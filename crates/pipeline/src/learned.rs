@@ -1,11 +1,10 @@
 //! What a training gave, by either solver.
 
-use crate::cell_expression::CellExpression;
 use crate::error::OfBoth;
-use crate::map_inputs::{Inputs, initial_logits};
-use crate::map_settings::{MapSettings, Solver};
+use crate::inputs::{Inputs, initial_logits};
 use crate::mapping_file::{self, Contents, Stored};
 use crate::ranks::{Gathered, Ranks, agreed, alone};
+use crate::settings::{MapSettings, Solver};
 use anyhow::Result;
 use ndarray::{Array2, s};
 use std::path::Path;
@@ -15,6 +14,7 @@ use tangram_mapper::{
     AdamBegin, Begin, Epoch, Factors, InitialLogits, Keeper, MapError, Mirrored, Snapshot, Trained,
     train_adam_part, train_mirror_part,
 };
+use tangram_store::CellExpression;
 
 /// A mapping in memory.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! The folds of some tasks, handed out one by one; a task is written when its last fold is done.
 
 use crate::error::cause;
-use crate::fold_training::TrainedFold;
-use crate::memory;
+use crate::fold::TrainedFold;
 use anyhow::{Error, Result};
 use ndarray::{Array3, s};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,6 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tangram_mapper::MapError;
+use tangram_store::memory;
 use tangram_sweep::{
     Attempts, Cause, Claim, Fold, FoldOutcome, Manifest, Results, State, SweepError,
 };

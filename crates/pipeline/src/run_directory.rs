@@ -1,7 +1,7 @@
 //! The directory of a run: the mapping, its history, and `run.toml`, which says what it was made from.
 
 use crate::error::CliError;
-use crate::map_settings::MapSettings;
+use crate::settings::MapSettings;
 use crate::versions::Versions;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};

@@ -1,17 +1,16 @@
 //! What `tangram map` reads: both files, their training genes, the prior.
 
-use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::CliError;
 use crate::error::OfBoth;
-use crate::expression::{ExpressionFile, RowNames};
+use crate::gene_list;
+use crate::grid_plan;
 use crate::grid_plan::Task;
 use crate::listener::Listener;
-use crate::map_settings::MapSettings;
 use crate::memory_check::{Counts, check_memory, streams};
 use crate::ranks::{Ranks, agreed};
+use crate::settings::MapSettings;
 use crate::values::{GridChoice, PriorChoice};
 use crate::wording::count;
-use crate::{gene_list, grid_plan, memory};
 use anyhow::{Result, bail};
 use ndarray::Array2;
 use std::borrow::Cow;
@@ -26,6 +25,9 @@ use tangram_core::{
     align, drop_zero_genes, factors_to, median_positive, scale_rows,
 };
 use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, mirror_memory_needed};
+use tangram_store::memory;
+use tangram_store::{CellExpression, StreamedCells};
+use tangram_store::{ExpressionFile, RowNames};
 use tangram_store::{fingerprint, read_npy};
 
 /// Both files, and the training genes of both.

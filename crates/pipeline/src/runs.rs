@@ -2,8 +2,8 @@
 
 use crate::error::CliError;
 use crate::listener::Listener;
+use crate::queue;
 use crate::run_directory::{RUN_FILE, RunDirectory};
-use crate::task_queue;
 use crate::wording::count;
 use anyhow::{Context, Result};
 use std::fs;
@@ -26,14 +26,14 @@ pub fn run(
     todo: &[usize],
     map: &mut dyn FnMut(&Path, &RunSpec) -> Result<Ended>,
     listener: &dyn Listener,
-) -> Result<task_queue::Ended> {
+) -> Result<queue::Ended> {
     let folder = sweep.join(RUNS);
     fs::create_dir_all(&folder).map_err(|e| SweepError::Write {
         path: folder.clone(),
         reason: e.to_string(),
     })?;
     let attempts = Attempts::of(sweep);
-    let mut ended = task_queue::Ended::default();
+    let mut ended = queue::Ended::default();
     listener.asks_whether_to_stop(true);
     for &task in todo {
         let mut claim = match attempts.claim(task, manifest) {

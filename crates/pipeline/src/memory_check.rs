@@ -1,12 +1,12 @@
 //! Whether a mapping fits in memory, and whether its cells are then held or read at every pass.
 
 use crate::error::CliError;
-use crate::expression::ExpressionFile;
-use crate::map_settings::{MapSettings, Solver, Stream};
-use crate::memory;
 use crate::ranks::Ranks;
+use crate::settings::{MapSettings, Solver, Stream};
 use tangram_comm::{Cut, Shares};
 use tangram_mapper::{Reading, memory_needed, mirror_memory_needed};
+use tangram_store::ExpressionFile;
+use tangram_store::memory;
 
 /// Whether the cells are read at every pass; `on_node`: ranks that share the memory of this machine.
 #[must_use]

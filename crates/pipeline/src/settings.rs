@@ -1,6 +1,5 @@
 //! What `tangram map` can be told.
 
-use crate::cell_expression::cells_per_part;
 use crate::error::CliError;
 use crate::grid_plan::CellsAre;
 use crate::values::{
@@ -10,6 +9,7 @@ use crate::values::{
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tangram_store::cells_per_part;
 
 use tangram_comm::Reduce;
 use tangram_core::{Keep, Normalize, Objective, Transform};

@@ -2,13 +2,13 @@
 
 use crate::error::CliError;
 use crate::listener::Listener;
-use crate::map_settings::{DeviceChoice, MapSettings};
-use crate::memory::for_people;
 use crate::ranks::{Ranks, agreed};
+use crate::settings::{DeviceChoice, MapSettings};
 use anyhow::Result;
 use std::collections::HashMap;
 use tangram_comm::{Communicator, Reduce, World};
 use tangram_mapper::{Cuda, Engine, Gpu, TorchDevice, TorchEngine, libtorch_version};
+use tangram_store::memory::for_people;
 
 /// What was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@
 
 use crate::error::CliError;
 use crate::listener::Listener;
-use crate::map_settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
 use crate::ranks::{Ranks, agreed};
 use crate::run_directory::{checkpoints_of, write};
+use crate::settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
 use crate::wording::count;
 use anyhow::{Context, Result, bail};
 use ndarray::{Array2, s};

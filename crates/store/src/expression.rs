@@ -1,11 +1,11 @@
 //! Expression matrices of input files, read a part at a time.
 
+use crate::{Dataset, Matrix, MatrixName, Names, StoreError, fingerprint_names};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use tangram_core::names::examples;
 use tangram_core::{Normalize, SparseRows, library_factors, scale_rows};
-use tangram_store::{Dataset, Matrix, MatrixName, Names, StoreError, fingerprint_names};
 
 /// Entries of a block of rows as it is read, zeros counted: 256 MB if every one is stored.
 const BLOCK_ENTRIES: usize = 1 << 25;

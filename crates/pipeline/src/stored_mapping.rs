@@ -1,17 +1,18 @@
 //! A mapping on disk, read as a stream of row blocks.
 
-use crate::cell_expression::{CellExpression, StreamedCells};
 use crate::error::CliError;
-use crate::expression::{ExpressionFile, RowNames};
+use crate::factors_file;
 use crate::run_directory::RunDirectory;
-use crate::{factors_file, memory};
 use anyhow::Result;
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
 use tangram_core::{MappingBlock, MappingRows, PBlock, SparseRows, Table};
 use tangram_mapper::Factors;
+use tangram_store::memory;
+use tangram_store::{CellExpression, StreamedCells};
 use tangram_store::{Dataset, MatrixName, Names, StoreError, fingerprint_names};
+use tangram_store::{ExpressionFile, RowNames};
 
 /// Stored entries of a block: 64 MB.
 const BLOCK_ENTRIES: usize = 1 << 23;
