@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use tangram_pipeline::error::{self, CliError};
+use tangram_pipeline::error::{self, PipelineError};
 use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
 
@@ -44,7 +44,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // The rank that failed has told.
-    if !matches!(error.downcast_ref(), Some(CliError::OtherRank { .. })) {
+    if !matches!(error.downcast_ref(), Some(PipelineError::OtherRank { .. })) {
         // Nobody is left to tell if standard error is closed.
         let _ = writeln!(io::stderr(), "error: {error:#}");
     }
@@ -81,7 +81,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
             return USAGE;
         }
         // A process of this program says it itself.
-        if let Some(CliError::Run { code, .. }) = cause.downcast_ref() {
+        if let Some(PipelineError::Run { code, .. }) = cause.downcast_ref() {
             return u8::try_from(*code).unwrap_or(UNEXPECTED);
         }
     }

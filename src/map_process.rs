@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::runs::Ended;
 use tangram_store::StoreError;
 use tangram_sweep::RunSpec;
@@ -52,7 +52,7 @@ pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ende
         .arg(&out);
     let child = command.spawn().map_err(|e| {
         let what = launcher.unwrap_or("tangram map");
-        CliError::Usage(format!("--launcher: `{what}` cannot be started: {e}"))
+        PipelineError::Usage(format!("--launcher: `{what}` cannot be started: {e}"))
     });
     let status = child.map(wait);
     let removed = fs::remove_file(&settings);

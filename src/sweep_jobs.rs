@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::wording::count;
 use tangram_store::StoreError;
 use tangram_sweep::slurm::{
@@ -382,7 +382,7 @@ const LOGS: &str = "logs";
 
 /// The launcher as `tangram sweep run --launcher` takes it.
 fn launcher(profile: &Profile) -> Result<String> {
-    let refuse = |text: &str| Err(CliError::Usage(text.to_owned()).into());
+    let refuse = |text: &str| Err(PipelineError::Usage(text.to_owned()).into());
     if profile.container.is_some() {
         return refuse(
             "a sweep over runs of several ranks starts them from within the task, where a container has no launcher: leave `container` out of the profile, or take one rank",

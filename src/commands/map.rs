@@ -17,8 +17,8 @@ use tangram_mapper::{
 };
 use tangram_pipeline::checkpoint::{self, Checkpoints, Identity};
 use tangram_pipeline::device;
-use tangram_pipeline::error::CliError;
 use tangram_pipeline::error::OfBoth;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::factors_file;
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::learned::Learned;
@@ -102,7 +102,7 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
             _ => format!("{error:#}"),
         };
         exit_record::ended(Some(code), &reason);
-        if let Some(CliError::Alone { .. }) = error.downcast_ref() {
+        if let Some(PipelineError::Alone { .. }) = error.downcast_ref() {
             // The others wait for what will not come.
             let _ = exit::fail(error);
             ranks.world().abort(code);
@@ -126,7 +126,7 @@ fn place(args: &MapArgs, report: Report) -> Result<Existing> {
         interrupt::remove_leftovers(&args.out);
     } else if let Some(passes) = checkpoint::latest(&args.out) {
         let path = checkpoints_of(&args.out);
-        return Err(CliError::Checkpoint { path, passes }.into());
+        return Err(PipelineError::Checkpoint { path, passes }.into());
     }
     for line in exit_record::told(&exit_record::take(&args.out)) {
         if args.resume {

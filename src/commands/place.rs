@@ -14,7 +14,7 @@ use tangram_core::{
     CellParts, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, keep_block,
 };
 use tangram_mapper::FactoredMapping;
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::factors_file;
 use tangram_pipeline::run_directory::{RunDirectory, replaceable};
 use tangram_pipeline::stored_mapping::training_cells;
@@ -97,7 +97,7 @@ pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
             "{}: was made by --solver adam, which knows only the cells it was trained on; map again with --solver mirror",
             run.path().display()
         );
-        return Err(CliError::Usage(text).into());
+        return Err(PipelineError::Usage(text).into());
     }
     let may_replace = replaceable(&args.out, args.force, &[&settings.cells, run.path()])?;
     interrupt::clean_up(&args.out);

@@ -10,7 +10,7 @@ use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
     Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
 };
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
 use tangram_pipeline::settings::{PrecisionChoice, Solver, Stream};
 use tangram_pipeline::values::at_least_one;
@@ -115,15 +115,16 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
         ),
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            let rates = toml::from_str(&text)
-                .map_err(|e| CliError::Usage(format!("{}: {}", path.display(), e.message())))?;
+            let rates = toml::from_str(&text).map_err(|e| {
+                PipelineError::Usage(format!("{}: {}", path.display(), e.message()))
+            })?;
             (rates, format!("rates of {}", path.display()))
         }
     };
     let task = task(args);
     let candidates = task.candidates(rates);
     if !candidates.first().is_some_and(|best| best.fits) {
-        return Err(CliError::Usage(task.nothing_fits(&candidates)).into());
+        return Err(PipelineError::Usage(task.nothing_fits(&candidates)).into());
     }
     tell(args, &candidates, &source, report)?;
     report.summary(&candidates)
@@ -255,7 +256,7 @@ const TIMED: [usize; 3] = [8_192, 2_048, 256];
 const TIMED_PASSES: usize = 6;
 
 fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()> {
-    let world = World::join().map_err(CliError::Launcher)?;
+    let world = World::join().map_err(PipelineError::Launcher)?;
     let rates = Rates {
         operations_per_core: measure_operations(args)?,
         ..measure_exchange(&world)

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::{Column, MostProbableVoxel, Table, density};
 use tangram_pipeline::annotations;
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::gene_list;
 use tangram_pipeline::gene_transfer::{GeneValues, Genes};
 use tangram_pipeline::listener::Listener;
@@ -238,7 +238,7 @@ fn write_cells(
     if asks_for_more {
         let text = "--assign cells writes a file of the cells, which have their types and genes already; \
                     carry those into space by a second `tangram project`";
-        return Err(CliError::Usage(text.to_owned()).into());
+        return Err(PipelineError::Usage(text.to_owned()).into());
     }
     let mapping = &source.mapping;
     let best = MostProbableVoxel::of_cells(mapping)?;

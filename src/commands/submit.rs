@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::values::{GridChoice, not_negative};
 use tangram_store::{Dataset, StoreError};
@@ -143,7 +143,7 @@ fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
             grid.n_ranks(),
             grid.n_ranks()
         );
-        return Err(CliError::Usage(text).into());
+        return Err(PipelineError::Usage(text).into());
     }
     Ok(settings)
 }

@@ -4,7 +4,7 @@
 //! `checkpoint.json`, written last, with what all ranks know, the grid and the fingerprint of every store. The two latest are kept, so
 //! that one that was torn leaves the one before it.
 
-use crate::error::CliError;
+use crate::error::PipelineError;
 use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed};
 use crate::run_directory::{checkpoints_of, write};
@@ -182,7 +182,7 @@ impl<'a> Checkpoints<'a> {
             // What differs from the command ends the run; what is damaged sends it to the checkpoint before.
             let (record, damage) = match checked {
                 Ok(record) => (Some(record), None),
-                Err(error) if error.is::<CliError>() => return agreed(self.ranks, Err(error)),
+                Err(error) if error.is::<PipelineError>() => return agreed(self.ranks, Err(error)),
                 Err(error) => (None, Some(error)),
             };
             agreed(self.ranks, Ok(()))?;
@@ -214,7 +214,7 @@ impl<'a> Checkpoints<'a> {
         if self.ranks.is_first()
             && let Some(difference) = self.identity.difference(&record.identity)
         {
-            bail!(CliError::OtherCheckpoint {
+            bail!(PipelineError::OtherCheckpoint {
                 path: self.folder.clone(),
                 difference
             });

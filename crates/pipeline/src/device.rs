@@ -1,6 +1,6 @@
 //! What does the work of a mapping: the cores, or a GPU for every rank.
 
-use crate::error::CliError;
+use crate::error::PipelineError;
 use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed};
 use crate::settings::{DeviceChoice, MapSettings};
@@ -91,7 +91,7 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) ->
 
 fn usage(why: &str) -> anyhow::Error {
     let text = format!("--device cuda: {why}; or take --device cpu, or auto");
-    CliError::Usage(text).into()
+    PipelineError::Usage(text).into()
 }
 
 /// The GPUs that a rank sees, and the one it is to take.

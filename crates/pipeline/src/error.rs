@@ -10,7 +10,7 @@ use tangram_sweep::{Cause, SweepError};
 
 /// Why a command stops.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub enum PipelineError {
     /// Flags or settings that contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -225,13 +225,15 @@ fn decisive(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return Some(of_store(error));
     }
-    if let Some(error) = error.downcast_ref::<CliError>() {
+    if let Some(error) = error.downcast_ref::<PipelineError>() {
         return Some(match error {
-            CliError::Alone { .. } => return None,
-            CliError::Usage(_) | CliError::Grid(_) | CliError::Launcher(_) => Cause::Usage,
-            CliError::OtherRank { cause } | CliError::Run { cause, .. } => *cause,
-            CliError::NotOurs { .. } | CliError::Checkpoint { .. } => Cause::Output,
-            CliError::Memory { .. } | CliError::NoGridFits { .. } => Cause::Memory,
+            PipelineError::Alone { .. } => return None,
+            PipelineError::Usage(_) | PipelineError::Grid(_) | PipelineError::Launcher(_) => {
+                Cause::Usage
+            }
+            PipelineError::OtherRank { cause } | PipelineError::Run { cause, .. } => *cause,
+            PipelineError::NotOurs { .. } | PipelineError::Checkpoint { .. } => Cause::Output,
+            PipelineError::Memory { .. } | PipelineError::NoGridFits { .. } => Cause::Memory,
             _ => Cause::Input,
         });
     }

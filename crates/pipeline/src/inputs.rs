@@ -1,7 +1,7 @@
 //! What `tangram map` reads: both files, their training genes, the prior.
 
-use crate::error::CliError;
 use crate::error::OfBoth;
+use crate::error::PipelineError;
 use crate::gene_list;
 use crate::grid_plan;
 use crate::grid_plan::Task;
@@ -95,7 +95,7 @@ impl Inputs {
         let size = [n_cells, n_voxels, n_genes];
         let needed = mirror_memory_needed(size, counts as usize, None, precision);
         if let Some(available) = memory::available().filter(|&available| needed > available) {
-            bail!(CliError::Memory {
+            bail!(PipelineError::Memory {
                 n_cells,
                 n_voxels,
                 needed: memory::for_people(needed),
@@ -256,7 +256,7 @@ impl Files {
             voxels: lens[1] as usize,
             genes: lens[2] as usize,
         };
-        ranks.rearrange(best).map_err(CliError::Grid)?;
+        ranks.rearrange(best).map_err(PipelineError::Grid)?;
         settings.grid = Some(GridChoice::Shape(best));
         Ok(listener.say(format_args!("{n_ranks} ranks as {best}"))?)
     }
@@ -282,7 +282,7 @@ impl Files {
         let candidates = task.candidates(grid_plan::ASSUMED);
         match candidates.first() {
             Some(best) if best.fits => Ok(best.shape),
-            _ => bail!(CliError::NoGridFits {
+            _ => bail!(PipelineError::NoGridFits {
                 reason: task.nothing_fits(&candidates),
                 available: memory::for_people(bytes as u64),
             }),
@@ -295,7 +295,7 @@ impl Files {
         let n_genes = self.shared.names.len();
         let shares = ranks
             .shares(self.cells.n_rows(), self.voxels.n_rows(), n_genes)
-            .map_err(CliError::Grid)?;
+            .map_err(PipelineError::Grid)?;
         // All or none: ranks with the same cells work on the same blocks of them.
         let (_, on_node) = ranks.world().on_this_node();
         let streamed = streams(settings, &self.cells, &shares, on_node);
@@ -337,7 +337,7 @@ impl Files {
         let left = places(&genes.names, &all_names);
         let shares = ranks
             .shares(cells.n_rows(), voxels.n_rows(), genes.names.len())
-            .map_err(CliError::Grid)?;
+            .map_err(PipelineError::Grid)?;
         let median = |normalize, totals: &[f64]| match normalize {
             // Where all are 0 there is nothing to bring to a total.
             Normalize::Library => Some(median_positive(totals).unwrap_or(1.0)),
@@ -494,7 +494,7 @@ fn refuse_zero_voxels(voxels: &ExpressionFile, totals: &[f64]) -> Result<()> {
         return Ok(());
     }
     let names = voxels.names()?;
-    Err(CliError::ZeroVoxels {
+    Err(PipelineError::ZeroVoxels {
         path: voxels.dataset().path().to_owned(),
         n_zero: zero.len(),
         n_voxels: totals.len(),
@@ -513,7 +513,7 @@ fn prior(
         PriorChoice::Uniform => DensityPrior::uniform(totals.len())?,
         PriorChoice::Rna => DensityPrior::rna_counts(totals)?,
         PriorChoice::Obs(column) => {
-            let wrong = |reason: String| CliError::Prior {
+            let wrong = |reason: String| PipelineError::Prior {
                 path: voxels.dataset().path().to_owned(),
                 column: column.clone(),
                 reason,
@@ -556,7 +556,7 @@ pub fn initial_logits(path: &Path, n_cells: usize, n_voxels: usize) -> Result<Ar
     if (found_cells, found_voxels) == (n_cells, n_voxels) {
         return Ok(logits);
     }
-    bail!(CliError::InitialLogits {
+    bail!(PipelineError::InitialLogits {
         path: path.to_owned(),
         found_cells,
         found_voxels,

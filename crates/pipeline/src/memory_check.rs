@@ -1,6 +1,6 @@
 //! Whether a mapping fits in memory, and whether its cells are then held or read at every pass.
 
-use crate::error::CliError;
+use crate::error::PipelineError;
 use crate::ranks::Ranks;
 use crate::settings::{MapSettings, Solver, Stream};
 use tangram_comm::{Cut, Shares};
@@ -68,18 +68,18 @@ pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
 /// Whether memory will suffice, asked before anything large is read and again when the counts are known.
 ///
 /// # Errors
-/// [`CliError::Memory`] if not.
+/// [`PipelineError::Memory`] if not.
 pub fn check_memory(
     settings: &MapSettings,
     shares: &Shares,
     ranks: &Ranks,
     counts: Counts,
-) -> Result<(), CliError> {
+) -> Result<(), PipelineError> {
     // Ranks of a node have its memory together.
     let (_, on_node) = ranks.world().on_this_node();
     let needed = needed(settings, shares, counts) * on_node as u64;
     match memory::available() {
-        Some(available) if needed > available => Err(CliError::Memory {
+        Some(available) if needed > available => Err(PipelineError::Memory {
             n_cells: shares.cells.len(),
             n_voxels: shares.voxels.len(),
             needed: memory::for_people(needed),

@@ -1,6 +1,6 @@
 //! The processes of one mapping: how they are arranged, agree on whether to go on, and hand the mapping to the first of them.
 
-use crate::error::{CliError, cause};
+use crate::error::{PipelineError, cause};
 use crate::values::GridChoice;
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2, s};
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// # Errors
 /// If they do not find each other, or the grid is of another number.
 pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce) -> Result<Ranks> {
-    let world = World::join().map_err(CliError::Launcher)?;
+    let world = World::join().map_err(PipelineError::Launcher)?;
     let shape = match grid {
         Some(GridChoice::Shape(shape)) => shape,
         Some(GridChoice::Auto) | None => GridShape {
@@ -31,7 +31,7 @@ pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce) -> Result<Ranks
             ..GridShape::ONE
         },
     };
-    let grid = Grid::new(world, shape, how).map_err(CliError::Grid)?;
+    let grid = Grid::new(world, shape, how).map_err(PipelineError::Grid)?;
     Ok(grid.watched(PATIENCE))
 }
 
@@ -57,7 +57,7 @@ pub fn agreed<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
     let first_rank = n_ranks - first[0] as usize;
     match result {
         Err(error) if rank == first_rank => Err(error.context(format!("rank {rank}"))),
-        _ => Err(CliError::OtherRank {
+        _ => Err(PipelineError::OtherRank {
             cause: CAUSES[first[1] as usize],
         }
         .into()),
@@ -82,10 +82,10 @@ fn number(cause: Cause) -> usize {
 /// Marks an error that only this rank has met while others wait for it: whoever called must end them all.
 ///
 /// # Errors
-/// [`CliError::Alone`] if there are other ranks.
+/// [`PipelineError::Alone`] if there are other ranks.
 pub fn alone<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
     match result {
-        Err(error) if ranks.shape().n_ranks() > 1 => Err(CliError::Alone {
+        Err(error) if ranks.shape().n_ranks() > 1 => Err(PipelineError::Alone {
             rank: ranks.world().rank(),
             source: error.into(),
         }

@@ -1,6 +1,6 @@
 //! The tasks of a sweep over settings: each mapping is a run of its own.
 
-use crate::error::CliError;
+use crate::error::PipelineError;
 use crate::listener::Listener;
 use crate::queue;
 use crate::run_directory::{RUN_FILE, RunDirectory};
@@ -72,7 +72,7 @@ pub fn run(
                     .with_context(|| format!("task {task}: {} of it done", count(n_runs, "run")));
             }
             Some((spec, code, cause)) => {
-                let error = CliError::Run {
+                let error = PipelineError::Run {
                     name: spec.name.clone(),
                     code,
                     cause,

@@ -1,6 +1,6 @@
 //! A mapping on disk, read as a stream of row blocks.
 
-use crate::error::CliError;
+use crate::error::PipelineError;
 use crate::factors_file;
 use crate::run_directory::RunDirectory;
 use anyhow::Result;
@@ -118,7 +118,7 @@ impl StoredMapping {
     /// Checks that a file has the cells of the mapping, in its order.
     ///
     /// # Errors
-    /// [`CliError::OtherNames`] if not.
+    /// [`PipelineError::OtherNames`] if not.
     pub fn check_cells(&self, file: &Dataset) -> Result<()> {
         check(file, "cells", self.n_cells(), &self.cell_names_sha256)
     }
@@ -126,7 +126,7 @@ impl StoredMapping {
     /// Checks that a file has the voxels of the mapping, in its order.
     ///
     /// # Errors
-    /// [`CliError::OtherNames`] if not.
+    /// [`PipelineError::OtherNames`] if not.
     pub fn check_voxels(&self, file: &Dataset) -> Result<()> {
         let names = self.voxels()?;
         check(file, "voxels", names.len(), &fingerprint_names(&names))
@@ -162,7 +162,7 @@ fn check(file: &Dataset, what: &'static str, n: usize, sha256: &str) -> Result<(
     } else {
         return Ok(());
     };
-    Err(CliError::OtherNames {
+    Err(PipelineError::OtherNames {
         path: file.path().to_owned(),
         what,
         reason,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::{Column, GeneScore, Summary, Table, auc};
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::run_directory::{RunDirectory, write};
 use tangram_pipeline::runs;
 use tangram_pipeline::settings::MapSettings;
@@ -227,7 +227,7 @@ impl Predictions<'_> {
         let voxels =
             ExpressionFile::open(&settings.voxels, &settings.voxels_matrix, RowNames::Checked)?;
         if voxels.n_rows() != self.manifest.n_voxels {
-            return Err(CliError::OtherNames {
+            return Err(PipelineError::OtherNames {
                 path: settings.voxels.clone(),
                 what: "voxels",
                 reason: format!("{} instead of {}", voxels.n_rows(), self.manifest.n_voxels),

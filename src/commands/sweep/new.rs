@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tangram_core::CellParts;
 use tangram_mapper::operations_of_pass;
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::gene_list;
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::ranks;
@@ -229,7 +229,7 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
 }
 
 fn usage<T>(text: String) -> Result<T> {
-    Err(CliError::Usage(text).into())
+    Err(PipelineError::Usage(text).into())
 }
 
 /// A sweep over parts of the genes.
@@ -371,7 +371,7 @@ fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
     let missing = wanted.iter().filter(|g| genes.binary_search(g).is_err());
     let missing: Vec<&str> = missing.map(String::as_str).collect();
     if !missing.is_empty() {
-        return Err(CliError::GeneList {
+        return Err(PipelineError::GeneList {
             path: list.to_owned(),
             reason: format!(
                 "{} of its genes do not train: {}; take them off the list",
@@ -395,7 +395,7 @@ fn listed(path: &Path, base: &MapSettings) -> Result<Vec<(String, MapSettings)>>
         path: path.to_owned(),
         reason: e.to_string(),
     })?;
-    let wrong = |reason: &str| CliError::Usage(format!("{}: {reason}", path.display()));
+    let wrong = |reason: &str| PipelineError::Usage(format!("{}: {reason}", path.display()));
     let list: Table = text
         .parse()
         .map_err(|e: toml::de::Error| wrong(e.message()))?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_mapper::{Engine, Keeper, MapError, Snapshot, Wish};
 use tangram_pipeline::device;
-use tangram_pipeline::error::CliError;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::fold::FoldTraining;
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::listener::Listener;
@@ -148,7 +148,7 @@ fn folds(
 ) -> Result<Ended> {
     if args.launcher.is_some() {
         let text = "--launcher: a fold is trained by this process; leave it out, or make the sweep one over seeds, sections or a list";
-        return Err(CliError::Usage(text.to_owned()).into());
+        return Err(PipelineError::Usage(text.to_owned()).into());
     }
     let mut settings: MapSettings = manifest.map.clone().try_into().with_context(|| {
         let path = args.sweep.join(tangram_sweep::MANIFEST);
@@ -224,7 +224,7 @@ fn unchanged(path: &Path, sha256: &str, sweep: &Path) -> Result<()> {
     if fingerprint(path)? == sha256 {
         return Ok(());
     }
-    Err(CliError::ChangedInput {
+    Err(PipelineError::ChangedInput {
         path: path.to_owned(),
         sweep: sweep.to_owned(),
     }
