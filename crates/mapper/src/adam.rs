@@ -1,5 +1,7 @@
 //! Adam on free logits: the published package's own solver, here as one streaming pass per epoch.
 
+pub(crate) mod begin;
+pub(crate) mod cpu_pass;
 pub(crate) mod engine;
 pub(crate) mod initial;
 pub(crate) mod solver;

@@ -10,15 +10,19 @@ mod cost;
 mod cpu;
 mod engine;
 mod error;
+mod evaluate;
+mod history;
 mod mirror;
 mod problem;
 mod ranks;
 mod settings;
 mod snapshot;
 mod torch;
+mod workers;
 
+pub use adam::begin::AdamBegin;
 pub use adam::initial::InitialLogits;
-pub use adam::solver::{AdamBegin, Epoch, train_adam, train_adam_part};
+pub use adam::solver::{train_adam, train_adam_part};
 pub use adam::state::Trained;
 pub use cost::memory::{Reading, memory_needed, mirror_memory_needed};
 pub use cost::traffic::{
@@ -27,6 +31,7 @@ pub use cost::traffic::{
 pub use cpu::denormals::flush_denormals;
 pub use engine::{Engine, TorchDevice, TorchEngine};
 pub use error::MapError;
+pub use history::Epoch;
 pub use mirror::factors::{FactoredMapping, Factors};
 pub use mirror::solver::{Begin, Mirrored, train_mirror, train_mirror_part};
 pub use mirror::temperature::{

@@ -1,6 +1,7 @@
 //! The epochs of Adam, by the native kernels or on a device.
 
-use crate::adam::solver::{AdamBegin, Pass};
+use crate::adam::begin::AdamBegin;
+use crate::adam::cpu_pass::Pass;
 use crate::adam::state::AdamState;
 use crate::adam::torch_pass::DeviceAdam;
 use crate::cpu::adam_row::AdamStep;

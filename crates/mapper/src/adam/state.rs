@@ -1,10 +1,10 @@
 //! What Adam has learned, and P read from it.
 
 use crate::MapError;
-use crate::adam::solver::Epoch;
 use crate::cpu::adam_row::{AdamStep, RowDot, RowStep, RowUpdate};
 use crate::cpu::lanes::Real;
 use crate::cpu::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
+use crate::history::Epoch;
 use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
 use crate::snapshot::{Axes, Snapshot};
 use ndarray::Array2;

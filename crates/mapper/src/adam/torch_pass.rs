@@ -1,6 +1,6 @@
 //! Adam on free logits on a device of libtorch: the same one pass per epoch, a block of cells after the other.
 
-use crate::adam::solver::AdamBegin;
+use crate::adam::begin::AdamBegin;
 use crate::adam::state::AdamState;
 use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
 use crate::cpu::lanes::Real;

@@ -4,9 +4,10 @@
 //! and `u = ∂L/∂q`. Mirror descent on each row's simplex subtracts a step of that from the logits: `Z ← Z − η W`, `b ← b − η u / C`.
 //! Nothing that grows with cells × voxels exists outside the super-block in work, and there is no random start.
 
-use crate::adam::solver::{Epoch, evaluate, largest_of_genes, one_rank, workers};
 use crate::cpu::lanes::Real;
 use crate::cpu::products::Layout;
+use crate::evaluate::{evaluate, largest_of_genes};
+use crate::history::Epoch;
 use crate::mirror::cpu_pass::FactoredPass;
 use crate::mirror::factors::Factors;
 use crate::mirror::iterates::Iterates;
@@ -16,6 +17,7 @@ use crate::mirror::stage_cells::{StageCells, one_of_every, too_large_to_hold};
 use crate::mirror::torch_pass::DevicePass;
 use crate::ranks::Ranks;
 use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep, keep_and_stop};
+use crate::workers::{one_rank, workers};
 use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
 use serde::{Deserialize, Serialize};
