@@ -8,6 +8,7 @@ pub(crate) mod disjoint;
 pub(crate) mod lanes;
 pub(crate) mod products;
 pub(crate) mod sharded_logits;
+pub(crate) mod sharded_softmax;
 pub(crate) mod sharded_sums;
 pub(crate) mod softmax;
 pub(crate) mod sparse_product;

@@ -3,11 +3,11 @@
 use crate::Precision;
 use crate::adam::state::AdamState;
 use crate::cpu::adam_row::AdamStep;
-use crate::cpu::lanes::Real;
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sharded_logits::AllGenes;
 use crate::cpu::sharded_sums::Predicted;
 use crate::evaluate::largest_of_genes;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use ndarray::Array2;
 use std::ops::{ControlFlow, Range};
@@ -29,7 +29,7 @@ pub(crate) struct Pass<T> {
     rows: Vec<T>,
 }
 
-impl<T: Real> Pass<T> {
+impl<T: Number> Pass<T> {
     /// A pass over this rank's cells, (cells, genes).
     pub(crate) fn new(
         cells: &SparseRows,

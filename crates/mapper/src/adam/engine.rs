@@ -5,8 +5,8 @@ use crate::adam::cpu_pass::Pass;
 use crate::adam::state::AdamState;
 use crate::adam::torch_pass::DeviceAdam;
 use crate::cpu::adam_row::AdamStep;
-use crate::cpu::lanes::Real;
 use crate::cpu::products::Layout;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::snapshot::Snapshot;
 use crate::{AdamSettings, Engine, MapError};
@@ -23,7 +23,7 @@ pub(crate) enum Epochs<'a, T> {
     Device(Box<DeviceAdam<'a, T>>),
 }
 
-impl<'a, T: Real> Epochs<'a, T> {
+impl<'a, T: Number> Epochs<'a, T> {
     /// * `cells`: S of this rank, (cells, genes)
     pub(crate) fn new(
         settings: &AdamSettings,

@@ -1,7 +1,7 @@
 //! Where training starts.
 
 use crate::MapError;
-use crate::cpu::lanes::Real;
+use crate::number::Number;
 use ndarray::{Array2, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -20,7 +20,7 @@ pub enum InitialLogits {
 
 impl InitialLogits {
     /// Those of a rank's cells and voxels, row after row.
-    pub(crate) fn part<T: Real>(&self, seed: u64, shares: &Shares) -> Result<Vec<T>, MapError> {
+    pub(crate) fn part<T: Number>(&self, seed: u64, shares: &Shares) -> Result<Vec<T>, MapError> {
         self.check(shares)?;
         Ok(self.rows(seed, shares, 0..shares.cells.len()))
     }
@@ -46,7 +46,7 @@ impl InitialLogits {
     }
 
     /// Those of some of a rank's cells, counted from its first.
-    pub(crate) fn rows<T: Real>(&self, seed: u64, shares: &Shares, own: Range<usize>) -> Vec<T> {
+    pub(crate) fn rows<T: Number>(&self, seed: u64, shares: &Shares, own: Range<usize>) -> Vec<T> {
         let (first, voxels) = (
             shares.cells.range().start + own.start,
             shares.voxels.range(),
@@ -69,7 +69,7 @@ impl InitialLogits {
 
 /// Standard normal numbers of one cell, from a voxel on: stream `cell` of the generator of `seed`, two voxels to a counter value (Box and
 /// Muller 1958).
-fn normal_row<T: Real>(seed: u64, cell: usize, first_voxel: usize, row: &mut [T]) {
+fn normal_row<T: Number>(seed: u64, cell: usize, first_voxel: usize, row: &mut [T]) {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(cell as u64);
     // A pair takes two numbers of 64 bits, four words.

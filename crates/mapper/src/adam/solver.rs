@@ -3,11 +3,12 @@
 use crate::adam::begin::AdamBegin;
 use crate::adam::engine::Epochs;
 use crate::adam::state::{AdamState, Learned, Trained};
-use crate::cpu::lanes::Real;
 use crate::evaluate::evaluate;
 use crate::history::Epoch;
+use crate::keep::keep;
+use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::snapshot::{Keeper, NoKeeper, Snapshot, keep};
+use crate::snapshot::{Keeper, NoKeeper, Snapshot};
 use crate::workers::{one_rank, workers};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use std::time::Instant;
@@ -58,7 +59,7 @@ pub fn train_adam_part<C: CellParts>(
     })
 }
 
-fn train<T: Real, C: CellParts>(
+fn train<T: Number, C: CellParts>(
     problem: &Problem<C>,
     settings: &AdamSettings,
     begin: &AdamBegin<'_>,

@@ -2,10 +2,11 @@
 
 use crate::MapError;
 use crate::cpu::adam_row::{AdamStep, RowDot, RowStep, RowUpdate};
-use crate::cpu::lanes::Real;
+use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
 use crate::cpu::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
 use crate::history::Epoch;
-use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
+use crate::number::Number;
+use crate::ranks::Ranks;
 use crate::snapshot::{Axes, Snapshot};
 use ndarray::Array2;
 use pulp::Arch;
@@ -24,7 +25,7 @@ pub(crate) struct AdamState<T> {
     pub(crate) norms: Vec<RowNorm<T>>,
 }
 
-impl<T: Real> AdamState<T> {
+impl<T: Number> AdamState<T> {
     pub(crate) fn new(logits: Vec<T>, n_voxels: usize) -> Self {
         let zeros = || vec![T::default(); logits.len()];
         let norms = vec![RowNorm::default(); logits.len() / n_voxels];
@@ -156,7 +157,7 @@ impl<T: Real> AdamState<T> {
 }
 
 /// Where the voxels of a row are in blocks, mostly on several ranks.
-impl<T: Real> AdamState<T> {
+impl<T: Number> AdamState<T> {
     fn shared_softmax(
         &mut self,
         block: Range<usize>,
@@ -253,7 +254,7 @@ impl<T: Real> AdamState<T> {
     }
 }
 
-impl<T: Real> AdamState<T> {
+impl<T: Number> AdamState<T> {
     /// P of some cells, (cells, voxels).
     fn probabilities<N: Send + Default + Copy>(
         &self,

@@ -3,8 +3,8 @@
 use crate::adam::begin::AdamBegin;
 use crate::adam::state::AdamState;
 use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
-use crate::cpu::lanes::Real;
 use crate::engine::TorchEngine;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::torch::fused_adam::{FusedAdam, Stepped};
 use crate::torch::memory::DeviceMemory;
@@ -48,7 +48,7 @@ struct Block {
     norms: Option<Tensor>,
 }
 
-impl<'a, T: Real> DeviceAdam<'a, T> {
+impl<'a, T: Number> DeviceAdam<'a, T> {
     pub(crate) fn new(
         engine: &TorchEngine,
         settings: &AdamSettings,

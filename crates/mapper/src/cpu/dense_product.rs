@@ -1,8 +1,8 @@
 //! Products of dense expression through libtorch: for expression with few zeros, and for bf16.
 
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::lanes::Real;
 use crate::cpu::tiles::Tiles;
+use crate::number::Number;
 use rayon::prelude::*;
 use std::ops::Range;
 use tangram_core::SparseRows;
@@ -39,7 +39,7 @@ impl Shared<'_> {
 }
 
 impl DenseProducts {
-    pub(crate) fn new<T: Real>(n_genes: usize, tiles: Tiles, cells: usize, bf16: bool) -> Self {
+    pub(crate) fn new<T: Number>(n_genes: usize, tiles: Tiles, cells: usize, bf16: bool) -> Self {
         let kind = if bf16 { Kind::BFloat16 } else { T::KIND };
         let options = (kind, Device::Cpu);
         let narrow = if bf16 { cells * tiles.padded() } else { 0 };
@@ -53,7 +53,7 @@ impl DenseProducts {
     }
 
     /// `gradient[i] = S_i · W`, (cells, voxels) from W, (genes, voxels).
-    pub(crate) fn gradient<T: Real>(
+    pub(crate) fn gradient<T: Number>(
         &mut self,
         cells: &SparseRows,
         range: Range<usize>,
@@ -88,7 +88,7 @@ impl DenseProducts {
     }
 
     /// `sums += S_blkᵀ · P_blk`, (genes, voxels); the super-block is that of the last [`gradient`](Self::gradient) or [`take`](Self::take).
-    pub(crate) fn accumulate<T: Real>(&self, n_cells: usize, rows: &[T], sums: &mut [T]) {
+    pub(crate) fn accumulate<T: Number>(&self, n_cells: usize, rows: &[T], sums: &mut [T]) {
         let (padded, stride) = (self.tiles.padded(), self.tiles.row_stride::<T>());
         let expression = self.expression.narrow(0, 0, n_cells as i64).tr();
         let rows = view(rows, [n_cells, padded], stride);
@@ -114,7 +114,7 @@ impl DenseProducts {
     }
 
     /// Makes `range` the super-block of the next [`accumulate`](Self::accumulate).
-    pub(crate) fn take<T: Real>(&mut self, cells: &SparseRows, range: &Range<usize>) {
+    pub(crate) fn take<T: Number>(&mut self, cells: &SparseRows, range: &Range<usize>) {
         self.densify(cells, range);
     }
 
@@ -166,7 +166,7 @@ fn alone() {
     SET.with(|()| {});
 }
 
-fn view<T: Real>(slice: &[T], [rows, columns]: [usize; 2], stride: usize) -> Tensor {
+fn view<T: Number>(slice: &[T], [rows, columns]: [usize; 2], stride: usize) -> Tensor {
     assert!(
         (rows - 1) * stride + columns <= slice.len(),
         "a view lies inside its slice"
@@ -177,7 +177,11 @@ fn view<T: Real>(slice: &[T], [rows, columns]: [usize; 2], stride: usize) -> Ten
 
 /// # Safety
 /// The memory must be valid while the tensor lives, and written by nothing else.
-unsafe fn view_of<T: Real>(start: *const T, [rows, columns]: [usize; 2], stride: usize) -> Tensor {
+unsafe fn view_of<T: Number>(
+    start: *const T,
+    [rows, columns]: [usize; 2],
+    stride: usize,
+) -> Tensor {
     let (size, strides) = ([rows as i64, columns as i64], [stride as i64, 1]);
     // SAFETY: as the caller promises.
     unsafe { Tensor::from_blob(start.cast(), &size, &strides, T::KIND, Device::Cpu) }

@@ -2,24 +2,14 @@
 //!
 //! `pulp` chooses the instruction set when the program runs; every kernel of this crate is written once, over [`Real`].
 
-use crate::snapshot::Numbers;
-use ndarray::Array2;
 use pulp::Simd;
-use tangram_comm::{Communicator, Grid};
 
 /// `f32` or `f64`, with the vector operations that the kernels need.
 pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
+    /// As many numbers as a register of the processor holds.
     type V<S: Simd>: Copy;
-    /// The tch kind of this number.
-    const KIND: tch::Kind;
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
-    /// In a snapshot.
-    fn numbers(values: Array2<Self>) -> Numbers;
-    /// Sums logits over the ranks along the genes while `work` is done.
-    fn sum_logits<K: Communicator>(grid: &Grid<K>, values: &mut [Self], work: &mut dyn FnMut());
-    /// Sums what the ranks along the cells predict.
-    fn sum_predicted<K: Communicator>(grid: &Grid<K>, values: &mut [Self]);
     fn lanes<S: Simd>() -> usize;
     /// Whole vectors, and what is left.
     fn vectors<S: Simd>(x: &[Self]) -> (&[Self::V<S>], &[Self]);
@@ -39,137 +29,135 @@ pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
     fn exp<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
 }
 
-macro_rules! real {
-    ($real:ty, $kind:expr, $lanes:ident, $vectors:ident, $vectors_mut:ident, $v:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $sqrt:ident, $max:ident, $mul_add:ident, $sum:ident, $reduce_max:ident, $exp:path, $sum_logits:ident, $sum_predicted:ident, $numbers:path) => {
-        impl Real for $real {
-            type V<S: Simd> = S::$v;
-            const KIND: tch::Kind = $kind;
+/// Functions of vectors of `$v`, each by the method of pulp's [`Simd`] that does it.
+macro_rules! by_pulp {
+    ($v:ident: $($name:ident($($of:ident),+) = $method:ident;)+) => {
+        $(
             #[inline(always)]
-            fn from_f64(x: f64) -> Self {
-                x as Self
+            fn $name<S: Simd>(simd: S, $($of: S::$v),+) -> S::$v {
+                simd.$method($($of),+)
             }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                self.into()
-            }
-            fn numbers(values: Array2<Self>) -> Numbers {
-                $numbers(values)
-            }
-            fn sum_logits<K: Communicator>(
-                grid: &Grid<K>,
-                values: &mut [Self],
-                work: &mut dyn FnMut(),
-            ) {
-                grid.$sum_logits(values, work);
-            }
-            fn sum_predicted<K: Communicator>(grid: &Grid<K>, values: &mut [Self]) {
-                grid.$sum_predicted(values);
-            }
-            #[inline(always)]
-            fn lanes<S: Simd>() -> usize {
-                S::$lanes
-            }
-            #[inline(always)]
-            fn vectors<S: Simd>(x: &[Self]) -> (&[S::$v], &[Self]) {
-                S::$vectors(x)
-            }
-            #[inline(always)]
-            fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [S::$v], &mut [Self]) {
-                S::$vectors_mut(x)
-            }
-            #[inline(always)]
-            fn splat<S: Simd>(simd: S, x: Self) -> S::$v {
-                simd.$splat(x)
-            }
-            #[inline(always)]
-            fn add<S: Simd>(simd: S, a: S::$v, b: S::$v) -> S::$v {
-                simd.$add(a, b)
-            }
-            #[inline(always)]
-            fn sub<S: Simd>(simd: S, a: S::$v, b: S::$v) -> S::$v {
-                simd.$sub(a, b)
-            }
-            #[inline(always)]
-            fn mul<S: Simd>(simd: S, a: S::$v, b: S::$v) -> S::$v {
-                simd.$mul(a, b)
-            }
-            #[inline(always)]
-            fn div<S: Simd>(simd: S, a: S::$v, b: S::$v) -> S::$v {
-                simd.$div(a, b)
-            }
-            #[inline(always)]
-            fn sqrt<S: Simd>(simd: S, a: S::$v) -> S::$v {
-                simd.$sqrt(a)
-            }
-            #[inline(always)]
-            fn max<S: Simd>(simd: S, a: S::$v, b: S::$v) -> S::$v {
-                simd.$max(a, b)
-            }
-            #[inline(always)]
-            fn mul_add<S: Simd>(simd: S, a: S::$v, b: S::$v, c: S::$v) -> S::$v {
-                simd.$mul_add(a, b, c)
-            }
-            #[inline(always)]
-            fn reduce_sum<S: Simd>(simd: S, a: S::$v) -> Self {
-                simd.$sum(a)
-            }
-            #[inline(always)]
-            fn reduce_max<S: Simd>(simd: S, a: S::$v) -> Self {
-                simd.$reduce_max(a)
-            }
-            #[inline(always)]
-            fn exp<S: Simd>(simd: S, x: S::$v) -> S::$v {
-                $exp(simd, x)
-            }
-        }
+        )+
     };
 }
 
-real!(
-    f32,
-    tch::Kind::Float,
-    F32_LANES,
-    as_simd_f32s,
-    as_mut_simd_f32s,
-    f32s,
-    splat_f32s,
-    add_f32s,
-    sub_f32s,
-    mul_f32s,
-    div_f32s,
-    sqrt_f32s,
-    max_f32s,
-    mul_add_e_f32s,
-    reduce_sum_f32s,
-    reduce_max_f32s,
-    exp_f32,
-    sum_logits_single,
-    sum_predicted_single,
-    Numbers::Single
-);
-real!(
-    f64,
-    tch::Kind::Double,
-    F64_LANES,
-    as_simd_f64s,
-    as_mut_simd_f64s,
-    f64s,
-    splat_f64s,
-    add_f64s,
-    sub_f64s,
-    mul_f64s,
-    div_f64s,
-    sqrt_f64s,
-    max_f64s,
-    mul_add_e_f64s,
-    reduce_sum_f64s,
-    reduce_max_f64s,
-    exp_f64,
-    sum_logits,
-    sum_predicted,
-    Numbers::Double
-);
+impl Real for f32 {
+    type V<S: Simd> = S::f32s;
+
+    by_pulp! { f32s:
+        add(a, b) = add_f32s;
+        sub(a, b) = sub_f32s;
+        mul(a, b) = mul_f32s;
+        div(a, b) = div_f32s;
+        sqrt(a) = sqrt_f32s;
+        max(a, b) = max_f32s;
+        mul_add(a, b, c) = mul_add_e_f32s;
+    }
+
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x as Self
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        S::F32_LANES
+    }
+
+    #[inline(always)]
+    fn vectors<S: Simd>(x: &[Self]) -> (&[S::f32s], &[Self]) {
+        S::as_simd_f32s(x)
+    }
+
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [S::f32s], &mut [Self]) {
+        S::as_mut_simd_f32s(x)
+    }
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> S::f32s {
+        simd.splat_f32s(x)
+    }
+
+    #[inline(always)]
+    fn reduce_sum<S: Simd>(simd: S, a: S::f32s) -> Self {
+        simd.reduce_sum_f32s(a)
+    }
+
+    #[inline(always)]
+    fn reduce_max<S: Simd>(simd: S, a: S::f32s) -> Self {
+        simd.reduce_max_f32s(a)
+    }
+
+    #[inline(always)]
+    fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        exp_f32(simd, x)
+    }
+}
+
+impl Real for f64 {
+    type V<S: Simd> = S::f64s;
+
+    by_pulp! { f64s:
+        add(a, b) = add_f64s;
+        sub(a, b) = sub_f64s;
+        mul(a, b) = mul_f64s;
+        div(a, b) = div_f64s;
+        sqrt(a) = sqrt_f64s;
+        max(a, b) = max_f64s;
+        mul_add(a, b, c) = mul_add_e_f64s;
+    }
+
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        S::F64_LANES
+    }
+
+    #[inline(always)]
+    fn vectors<S: Simd>(x: &[Self]) -> (&[S::f64s], &[Self]) {
+        S::as_simd_f64s(x)
+    }
+
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [S::f64s], &mut [Self]) {
+        S::as_mut_simd_f64s(x)
+    }
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> S::f64s {
+        simd.splat_f64s(x)
+    }
+
+    #[inline(always)]
+    fn reduce_sum<S: Simd>(simd: S, a: S::f64s) -> Self {
+        simd.reduce_sum_f64s(a)
+    }
+
+    #[inline(always)]
+    fn reduce_max<S: Simd>(simd: S, a: S::f64s) -> Self {
+        simd.reduce_max_f64s(a)
+    }
+
+    #[inline(always)]
+    fn exp<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
+        exp_f64(simd, x)
+    }
+}
 
 /// exp(x) for x ≤ 0 within 2 units of the last place; arguments below −87 count as −87, so that no probability is 0 or denormal.
 ///

@@ -4,9 +4,10 @@ use crate::Precision;
 use crate::cpu::blocked::{Blocked, CHUNK};
 use crate::cpu::dense_product::DenseProducts;
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::lanes::Real;
 use crate::cpu::sparse_product::{Start, TileProduct, WIDEST};
 use crate::cpu::tiles::Tiles;
+use crate::number::Number;
+use crate::ranks::Most;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -52,13 +53,6 @@ enum Way {
         cells: SparseRows,
         products: DenseProducts,
     },
-}
-
-/// Voxels and genes of the ranks that have most of them: what decides over buffers must be the same on all ranks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Most {
-    pub(crate) voxels: usize,
-    pub(crate) genes: usize,
 }
 
 /// How cells and voxels are cut, the same for all parts of the cells.
@@ -133,7 +127,7 @@ impl Products {
     /// Takes the cells of `range`, (cells, genes); logits of blocks of genes can be had by themselves.
     ///
     /// * `genes`: first gene of every block, 0 first
-    pub(crate) fn in_parts<T: Real>(
+    pub(crate) fn in_parts<T: Number>(
         cells: &SparseRows,
         range: Range<usize>,
         layout: Layout,
@@ -143,11 +137,15 @@ impl Products {
     }
 
     /// Takes cells, (cells, genes), for [`gradient`](Self::gradient) alone.
-    pub(crate) fn for_logits<T: Real>(cells: &SparseRows, layout: Layout, genes: &[usize]) -> Self {
+    pub(crate) fn for_logits<T: Number>(
+        cells: &SparseRows,
+        layout: Layout,
+        genes: &[usize],
+    ) -> Self {
         Self::cut::<T>(cells, 0..cells.n_rows(), layout, false, genes)
     }
 
-    fn cut<T: Real>(
+    fn cut<T: Number>(
         cells: &SparseRows,
         range: Range<usize>,
         layout: Layout,
@@ -218,7 +216,7 @@ impl Products {
     ///
     /// * `weights`: W, (genes, voxels) in tiles
     /// * `gradient`: (cells of the block, voxels), rows [`Tiles::row_stride`] apart
-    pub(crate) fn gradient<T: Real>(
+    pub(crate) fn gradient<T: Number>(
         &mut self,
         block: Range<usize>,
         weights: &[T],
@@ -229,7 +227,7 @@ impl Products {
     }
 
     /// The same over the genes of one part.
-    pub(crate) fn gradient_of<T: Real>(
+    pub(crate) fn gradient_of<T: Number>(
         &mut self,
         part: usize,
         block: Range<usize>,
@@ -278,7 +276,12 @@ impl Products {
     ///
     /// * `rows`: P, (cells of the block, voxels), rows [`Tiles::row_stride`] apart
     /// * `sums`: A, (genes, voxels) in tiles
-    pub(crate) fn accumulate<T: Real>(&mut self, block: Range<usize>, rows: &[T], sums: &mut [T]) {
+    pub(crate) fn accumulate<T: Number>(
+        &mut self,
+        block: Range<usize>,
+        rows: &[T],
+        sums: &mut [T],
+    ) {
         let (tiles, arch, n_genes) = (self.layout.tiles, self.arch, self.n_genes());
         let by_gene = match &mut self.way {
             Way::Dense { products, .. } => return products.accumulate(block.len(), rows, sums),
@@ -312,7 +315,7 @@ impl Products {
     }
 
     /// Tells which super-block comes, where [`accumulate`](Self::accumulate) is not preceded by [`gradient`](Self::gradient).
-    pub(crate) fn take<T: Real>(&mut self, block: &Range<usize>) {
+    pub(crate) fn take<T: Number>(&mut self, block: &Range<usize>) {
         if let Way::Dense { cells, products } = &mut self.way {
             products.take::<T>(cells, block);
         }

@@ -1,7 +1,7 @@
 //! Logits, or gradients by them, from the genes of all ranks, one super-block of cells at a time.
 
-use crate::cpu::lanes::Real;
 use crate::cpu::products::{Layout, Products};
+use crate::number::Number;
 use crate::ranks::Ranks;
 use rayon::prelude::*;
 use std::ops::{ControlFlow, Range};
@@ -30,7 +30,7 @@ struct Wide {
 /// Entries of a block worked on by one task.
 const ENTRIES: usize = 4096;
 
-impl<T: Real> AllGenes<T> {
+impl<T: Number> AllGenes<T> {
     pub(crate) fn new(layout: Layout) -> Self {
         let rows = vec![T::default(); layout.cells_per_block * layout.stride::<T>()];
         Self {
@@ -133,7 +133,7 @@ impl<T: Real> AllGenes<T> {
 
 impl Wide {
     /// `S_blk W` from fixed parts of the genes, each rounded to the grid.
-    fn logits<T: Real>(
+    fn logits<T: Number>(
         &mut self,
         products: &mut Products,
         block: Range<usize>,

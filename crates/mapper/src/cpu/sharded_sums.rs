@@ -1,7 +1,7 @@
 //! What a mapping predicts, A = Pᵀ S, added up over super-blocks, blocks of cells and ranks.
 
-use crate::cpu::lanes::Real;
 use crate::cpu::products::{Layout, Products};
+use crate::number::Number;
 use crate::ranks::Ranks;
 use ndarray::{Array2, ArrayView1, Zip};
 use std::ops::Range;
@@ -25,7 +25,7 @@ struct Exact {
     steps: Vec<f64>,
 }
 
-impl<T: Real> Predicted<T> {
+impl<T: Number> Predicted<T> {
     /// `n_genes` with the gene of ones.
     pub(crate) fn new(layout: Layout, n_genes: usize) -> Self {
         Self {

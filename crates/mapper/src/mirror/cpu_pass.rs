@@ -1,12 +1,13 @@
 //! One pass of the factored solver: what P = softmax(S Zᵀ + 1 bᵀ) predicts, P existing only one super-block at a time.
 
-use crate::cpu::lanes::Real;
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sharded_logits::AllGenes;
+use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
 use crate::cpu::sharded_sums::Predicted;
 use crate::cpu::softmax::{RowNorm, SoftmaxInPlace};
 use crate::mirror::polls::Polls;
-use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
+use crate::number::Number;
+use crate::ranks::Ranks;
 use ndarray::{Array2, ArrayView2};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -24,7 +25,7 @@ pub(crate) struct FactoredPass<T> {
     whole: Vec<WholeRow>,
 }
 
-impl<T: Real> FactoredPass<T> {
+impl<T: Number> FactoredPass<T> {
     /// Buffers for any products of this layout; `n_genes` with the gene of ones.
     pub(crate) fn new(layout: Layout, n_genes: usize) -> Self {
         Self {
@@ -110,7 +111,7 @@ impl<T: Real> FactoredPass<T> {
 }
 
 /// P of logits whose voxels are all here, in place.
-fn softmax<T: Real>(rows: &mut [T], layout: Layout, whole: &mut [WholeRow]) {
+fn softmax<T: Number>(rows: &mut [T], layout: Layout, whole: &mut [WholeRow]) {
     let (n_voxels, arch) = (layout.tiles.n_voxels, Arch::new());
     rows.par_chunks_mut(layout.stride::<T>())
         .zip(whole)

@@ -1,9 +1,9 @@
 //! The factored mapping: P = softmax(S Zᵀ + 1 bᵀ), read row by row from S, Z and b.
 
 use crate::Precision;
-use crate::cpu::lanes::Real;
 use crate::cpu::products::{Layout, Products};
 use crate::mirror::cpu_pass::FactoredPass;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::workers::one_rank;
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
@@ -161,7 +161,7 @@ impl Factors {
     }
 
     /// Every row of P for cells in memory.
-    fn for_each_row<T: Real>(
+    fn for_each_row<T: Number>(
         &self,
         cells: &SparseRows,
         precision: Precision,
@@ -182,7 +182,7 @@ struct Reader<T> {
     pass: FactoredPass<T>,
 }
 
-impl<T: Real> Reader<T> {
+impl<T: Number> Reader<T> {
     fn new(factors: &Factors, n_cells: usize, density: f64, precision: Precision) -> Self {
         let (n_voxels, n_genes) = (factors.n_voxels(), factors.n_genes());
         let layout = Layout::new::<T>(n_cells, n_voxels, n_genes, density, precision);

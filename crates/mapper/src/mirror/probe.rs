@@ -1,8 +1,8 @@
 //! A few cells that tell what a direction in (Z, b) does to logits.
 
-use crate::cpu::lanes::Real;
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sharded_logits::AllGenes;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::{MapError, Precision};
 use ndarray::ArrayView2;
@@ -36,7 +36,7 @@ pub(crate) struct Probe<T> {
     n_probes: usize,
 }
 
-impl<T: Real> Probe<T> {
+impl<T: Number> Probe<T> {
     /// Takes the probe's cells that this rank has.
     pub(crate) fn new<C: CellParts>(
         cells: &C,

@@ -4,10 +4,10 @@
 //! and `u = ∂L/∂q`. Mirror descent on each row's simplex subtracts a step of that from the logits: `Z ← Z − η W`, `b ← b − η u / C`.
 //! Nothing that grows with cells × voxels exists outside the super-block in work, and there is no random start.
 
-use crate::cpu::lanes::Real;
 use crate::cpu::products::Layout;
 use crate::evaluate::{evaluate, largest_of_genes};
 use crate::history::Epoch;
+use crate::keep::{keep, keep_and_stop};
 use crate::mirror::cpu_pass::FactoredPass;
 use crate::mirror::factors::Factors;
 use crate::mirror::iterates::Iterates;
@@ -15,8 +15,9 @@ use crate::mirror::polls::Polls;
 use crate::mirror::probe::{Probe, Reach};
 use crate::mirror::stage_cells::{StageCells, one_of_every, too_large_to_hold};
 use crate::mirror::torch_pass::DevicePass;
+use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep, keep_and_stop};
+use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot};
 use crate::workers::{one_rank, workers};
 use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
@@ -197,7 +198,7 @@ struct Common {
     history: Vec<Epoch>,
 }
 
-impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
+impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
     fn new(
         problem: &'a Problem<C>,
         settings: &'a MirrorSettings,

@@ -1,10 +1,10 @@
 //! The cells that a stage of passes goes over: all, or one of so many; cut for products once, or read at every pass.
 
-use crate::cpu::lanes::Real;
 use crate::cpu::products::{Layout, Products};
 use crate::error::MapError;
 use crate::mirror::cpu_pass::FactoredPass;
 use crate::mirror::polls::Polls;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -26,7 +26,7 @@ pub(crate) enum StageCells {
 
 impl StageCells {
     /// Cuts all cells of a rank.
-    pub(crate) fn all<T: Real>(
+    pub(crate) fn all<T: Number>(
         cells: &SparseRows,
         layout: Layout,
         ranks: Ranks<'_, impl Communicator>,
@@ -37,7 +37,7 @@ impl StageCells {
     /// Cuts some of them.
     ///
     /// * `sample`: the cells at the places `chosen`, which grow
-    pub(crate) fn some<T: Real>(
+    pub(crate) fn some<T: Number>(
         sample: &SparseRows,
         chosen: &[usize],
         layout: Layout,
@@ -46,7 +46,7 @@ impl StageCells {
         Self::cut::<T>(sample, layout, ranks, |block| within(chosen, block))
     }
 
-    fn cut<T: Real>(
+    fn cut<T: Number>(
         cells: &SparseRows,
         layout: Layout,
         ranks: Ranks<'_, impl Communicator>,
@@ -61,7 +61,7 @@ impl StageCells {
     /// Adds what all of them predict to a pass; breaks if the pass is to be given up.
     ///
     /// * `parts`: all cells of the rank
-    pub(crate) fn add_to<T: Real, C: CellParts>(
+    pub(crate) fn add_to<T: Number, C: CellParts>(
         &mut self,
         pass: &mut FactoredPass<T>,
         parts: &C,

@@ -1,7 +1,7 @@
 //! One pass of the factored solver on a device of libtorch.
 
-use crate::cpu::lanes::Real;
 use crate::engine::TorchEngine;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::torch::memory::DeviceMemory;
 use crate::torch::products::DeviceProducts;
@@ -36,7 +36,7 @@ enum Cells {
     Read,
 }
 
-impl<T: Real> DevicePass<T> {
+impl<T: Number> DevicePass<T> {
     pub(crate) fn new(
         engine: &TorchEngine,
         settings: &MirrorSettings,

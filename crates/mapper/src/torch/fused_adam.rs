@@ -2,6 +2,7 @@
 //!
 //! tch has no binding for it, so it is called by name through libtorch's stable C interface.
 
+use crate::MapError;
 use std::ffi::{CStr, c_char, c_void};
 use tch::Tensor;
 
@@ -29,6 +30,12 @@ pub(crate) struct Stepped<'a> {
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("libtorch's fused step of Adam failed; it says why above")]
 pub(crate) struct FusedAdamError;
+
+impl From<FusedAdamError> for MapError {
+    fn from(error: FusedAdamError) -> Self {
+        Self::Torch(error.to_string())
+    }
+}
 
 /// A value as libtorch's stable interface passes it: a number's bits, or an owned handle.
 type Value = u64;

@@ -1,8 +1,8 @@
 //! The two products of a pass on a device of libtorch, whose rows and columns are padded.
 
 use crate::MapError;
-use crate::cpu::lanes::Real;
 use crate::engine::TorchEngine;
+use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::settings::Precision;
 use crate::torch::memory::PADDED;
@@ -44,7 +44,7 @@ enum SumOf16Bits {
     Narrow,
 }
 
-impl<T: Real> DeviceProducts<T> {
+impl<T: Number> DeviceProducts<T> {
     /// * `threads`: of libtorch, where the device is the cores
     /// * the number of this rank's genes, and of its voxels
     pub(crate) fn new(
@@ -250,7 +250,7 @@ struct Stage<T> {
     numbers: PhantomData<T>,
 }
 
-impl<T: Real> Stage<T> {
+impl<T: Number> Stage<T> {
     fn new(device: Device) -> Self {
         Self {
             device,
