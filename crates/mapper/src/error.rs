@@ -148,8 +148,8 @@ impl From<tch::TchError> for MapError {
     }
 }
 
-impl From<crate::fused_adam::FusedAdamError> for MapError {
-    fn from(error: crate::fused_adam::FusedAdamError) -> Self {
+impl From<crate::torch::fused_adam::FusedAdamError> for MapError {
+    fn from(error: crate::torch::fused_adam::FusedAdamError) -> Self {
         Self::Torch(error.to_string())
     }
 }

@@ -1,9 +1,9 @@
 //! A rank among those that hold the other cells, voxels and genes of a problem, and the softmax over the voxels of several.
 
 use crate::MapError;
-use crate::lanes::Real;
-use crate::products::Most;
-use crate::softmax::{ExpBelowMax, Scale};
+use crate::cpu::lanes::Real;
+use crate::cpu::products::Most;
+use crate::cpu::softmax::{ExpBelowMax, Scale};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -1,15 +1,15 @@
 //! Adam on free logits on a device of libtorch: the same one pass per epoch, a block of cells after the other.
 
-use crate::adam::{BETA_1, BETA_2, EPSILON};
-use crate::device_memory::DeviceMemory;
-use crate::device_products::DeviceProducts;
-use crate::device_softmax::{Softmax, to_device, to_host};
+use crate::adam::solver::AdamBegin;
+use crate::adam::state::AdamState;
+use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
+use crate::cpu::lanes::Real;
 use crate::engine::TorchEngine;
-use crate::fused_adam::{FusedAdam, Stepped};
-use crate::lanes::Real;
 use crate::ranks::Ranks;
-use crate::state::AdamState;
-use crate::train::AdamBegin;
+use crate::torch::fused_adam::{FusedAdam, Stepped};
+use crate::torch::memory::DeviceMemory;
+use crate::torch::products::DeviceProducts;
+use crate::torch::softmax::{Softmax, to_device, to_host};
 use crate::{AdamSettings, MapError, PassPlan};
 use ndarray::Array2;
 use std::ops::Range;

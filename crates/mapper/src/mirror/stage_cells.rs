@@ -1,10 +1,10 @@
 //! The cells that a stage of passes goes over: all, or one of so many; cut for products once, or read at every pass.
 
+use crate::cpu::lanes::Real;
+use crate::cpu::products::{Layout, Products};
 use crate::error::MapError;
-use crate::factored_pass::FactoredPass;
-use crate::lanes::Real;
-use crate::polls::Polls;
-use crate::products::{Layout, Products};
+use crate::mirror::cpu_pass::FactoredPass;
+use crate::mirror::polls::Polls;
 use crate::ranks::Ranks;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

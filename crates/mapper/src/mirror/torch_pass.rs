@@ -1,11 +1,11 @@
 //! One pass of the factored solver on a device of libtorch.
 
-use crate::device_memory::DeviceMemory;
-use crate::device_products::DeviceProducts;
-use crate::device_softmax::Softmax;
+use crate::cpu::lanes::Real;
 use crate::engine::TorchEngine;
-use crate::lanes::Real;
 use crate::ranks::Ranks;
+use crate::torch::memory::DeviceMemory;
+use crate::torch::products::DeviceProducts;
+use crate::torch::softmax::Softmax;
 use crate::{MapError, MirrorSettings, PassPlan};
 use ndarray::Array2;
 use std::ops::ControlFlow;

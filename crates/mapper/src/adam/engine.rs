@@ -1,13 +1,13 @@
 //! The epochs of Adam, by the native kernels or on a device.
 
-use crate::adam::AdamStep;
-use crate::device_adam::DeviceAdam;
-use crate::lanes::Real;
-use crate::products::Layout;
+use crate::adam::solver::{AdamBegin, Pass};
+use crate::adam::state::AdamState;
+use crate::adam::torch_pass::DeviceAdam;
+use crate::cpu::adam_row::AdamStep;
+use crate::cpu::lanes::Real;
+use crate::cpu::products::Layout;
 use crate::ranks::Ranks;
 use crate::snapshot::Snapshot;
-use crate::state::AdamState;
-use crate::train::{AdamBegin, Pass};
 use crate::{AdamSettings, Engine, MapError};
 use ndarray::Array2;
 use tangram_comm::Communicator;

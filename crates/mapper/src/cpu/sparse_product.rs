@@ -1,8 +1,8 @@
 //! Products of sparse expression with dense tiles: only non-zero counts cost.
 
-use crate::blocked::Blocked;
-use crate::lanes::Real;
-use crate::tiles::VOXELS_PER_VECTOR;
+use crate::cpu::blocked::Blocked;
+use crate::cpu::lanes::Real;
+use crate::cpu::tiles::VOXELS_PER_VECTOR;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ pub(crate) struct TileProduct<'a, T> {
     pub(crate) width: usize,
 }
 
-/// Widest tile: with [`CHUNK`](crate::blocked::CHUNK) rows of it half of a first cache of 48 kB.
+/// Widest tile: with [`CHUNK`](crate::cpu::blocked::CHUNK) rows of it half of a first cache of 48 kB.
 pub(crate) const WIDEST: usize = 6 * VOXELS_PER_VECTOR;
 
 impl<T: Real> TileProduct<'_, T> {

@@ -1,12 +1,12 @@
 //! The two matrix products of an epoch, sparse or dense, one super-block of cells at a time.
 
 use crate::Precision;
-use crate::blocked::{Blocked, CHUNK};
-use crate::dense_product::DenseProducts;
-use crate::disjoint::Disjoint;
-use crate::lanes::Real;
-use crate::sparse_product::{Start, TileProduct, WIDEST};
-use crate::tiles::Tiles;
+use crate::cpu::blocked::{Blocked, CHUNK};
+use crate::cpu::dense_product::DenseProducts;
+use crate::cpu::disjoint::Disjoint;
+use crate::cpu::lanes::Real;
+use crate::cpu::sparse_product::{Start, TileProduct, WIDEST};
+use crate::cpu::tiles::Tiles;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! The row softmax.
 
-use crate::lanes::Real;
+use crate::cpu::lanes::Real;
 use pulp::{Simd, WithSimd};
 
 /// What turns a row of logits x into probabilities: `P_j = exp(x_j − max) · inverse_sum`.

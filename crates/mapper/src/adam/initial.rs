@@ -1,7 +1,7 @@
 //! Where training starts.
 
 use crate::MapError;
-use crate::lanes::Real;
+use crate::cpu::lanes::Real;
 use ndarray::{Array2, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -1,7 +1,7 @@
 //! Logits, or gradients by them, from the genes of all ranks, one super-block of cells at a time.
 
-use crate::lanes::Real;
-use crate::products::{Layout, Products};
+use crate::cpu::lanes::Real;
+use crate::cpu::products::{Layout, Products};
 use crate::ranks::Ranks;
 use rayon::prelude::*;
 use std::ops::{ControlFlow, Range};

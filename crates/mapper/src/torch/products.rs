@@ -1,11 +1,11 @@
 //! The two products of a pass on a device of libtorch, whose rows and columns are padded.
 
 use crate::MapError;
-use crate::device_memory::PADDED;
+use crate::cpu::lanes::Real;
 use crate::engine::TorchEngine;
-use crate::lanes::Real;
 use crate::ranks::Ranks;
 use crate::settings::Precision;
+use crate::torch::memory::PADDED;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -19,7 +19,7 @@ const NO_VOXEL: f64 = -1e30;
 
 /// W or Z, and A, (genes, voxels), on a device.
 ///
-/// The last gene is the one that every cell expresses once, as in [`Products`](crate::products::Products); both axes are filled
+/// The last gene is the one that every cell expresses once, as in [`Products`](crate::cpu::products::Products); both axes are filled
 /// up to multiples of eight, genes with 0.
 pub(crate) struct DeviceProducts<T> {
     device: Device,

@@ -1,8 +1,8 @@
 //! A few cells that tell what a direction in (Z, b) does to logits.
 
-use crate::all_genes::AllGenes;
-use crate::lanes::Real;
-use crate::products::{Layout, Products};
+use crate::cpu::lanes::Real;
+use crate::cpu::products::{Layout, Products};
+use crate::cpu::sharded_logits::AllGenes;
 use crate::ranks::Ranks;
 use crate::{MapError, Precision};
 use ndarray::ArrayView2;

@@ -1,12 +1,12 @@
 //! What a pass exchanges, before it is tried: the same sums that [`Grid::bytes`](tangram_comm::Grid::bytes) counts.
 
-use crate::blocked::CHUNK;
-use crate::device_memory::PADDED;
-use crate::memory::{Reading, memory_needed, mirror_memory_needed, second_logits};
-use crate::polls::polls_of_pass;
-use crate::probe::N_CELLS;
-use crate::products::Layout;
-use crate::tiles::Tiles;
+use crate::cost::memory::{Reading, memory_needed, mirror_memory_needed, second_logits};
+use crate::cpu::blocked::CHUNK;
+use crate::cpu::products::Layout;
+use crate::cpu::tiles::Tiles;
+use crate::mirror::polls::polls_of_pass;
+use crate::mirror::probe::N_CELLS;
+use crate::torch::memory::PADDED;
 use crate::{AdamSettings, Engine, Precision};
 use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
 use tangram_core::Objective;
@@ -102,7 +102,7 @@ impl Counter {
         let summed = if self.exact { 8 } else { number };
         let tiles = |dense| match dense {
             true => Tiles::one(n_voxels),
-            false => Tiles::new(n_voxels, crate::sparse_product::WIDEST),
+            false => Tiles::new(n_voxels, crate::cpu::sparse_product::WIDEST),
         };
         let stride = |tiles: Tiles| match number {
             8 => tiles.row_stride::<f64>(),

@@ -1,10 +1,10 @@
 //! What cells that are read in parts carry into space by a factored mapping.
 
-use crate::factored_pass::FactoredPass;
-use crate::predicted::Predicted;
-use crate::products::{Layout, Products};
+use crate::adam::solver::one_rank;
+use crate::cpu::products::{Layout, Products};
+use crate::cpu::sharded_sums::Predicted;
+use crate::mirror::cpu_pass::FactoredPass;
 use crate::ranks::Ranks;
-use crate::train::one_rank;
 use crate::{Factors, Precision};
 use ndarray::{Array2, s};
 use std::ops::ControlFlow;

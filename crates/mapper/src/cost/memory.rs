@@ -1,8 +1,8 @@
 //! How much memory a mapping needs, before it is tried.
 
-use crate::blocked::Blocked;
-use crate::products::Layout;
-use crate::stage_cells::largest_held;
+use crate::cpu::blocked::Blocked;
+use crate::cpu::products::Layout;
+use crate::mirror::stage_cells::largest_held;
 use crate::{AdamSettings, Precision};
 
 /// How cells that are not held are read.

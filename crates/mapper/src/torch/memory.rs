@@ -144,7 +144,7 @@ impl DeviceMemory {
 fn room(engine: &TorchEngine) -> u64 {
     let free = match engine.device {
         TorchDevice::Cores => None,
-        TorchDevice::Cuda(index) => crate::cuda::free_memory(index),
+        TorchDevice::Cuda(index) => crate::torch::cuda::free_memory(index),
     };
     let free = free.map(|bytes| (bytes as f64 * USABLE) as u64);
     // Without either, libtorch says when there is no more.

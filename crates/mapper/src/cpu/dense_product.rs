@@ -1,8 +1,8 @@
 //! Products of dense expression through libtorch: for expression with few zeros, and for bf16.
 
-use crate::disjoint::Disjoint;
-use crate::lanes::Real;
-use crate::tiles::Tiles;
+use crate::cpu::disjoint::Disjoint;
+use crate::cpu::lanes::Real;
+use crate::cpu::tiles::Tiles;
 use rayon::prelude::*;
 use std::ops::Range;
 use tangram_core::SparseRows;

@@ -1,7 +1,7 @@
 //! How voxels are cut into tiles.
 
-use crate::disjoint::Disjoint;
-use crate::lanes::Real;
+use crate::cpu::disjoint::Disjoint;
+use crate::cpu::lanes::Real;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
 

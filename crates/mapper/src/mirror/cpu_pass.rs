@@ -1,12 +1,12 @@
 //! One pass of the factored solver: what P = softmax(S Zᵀ + 1 bᵀ) predicts, P existing only one super-block at a time.
 
-use crate::all_genes::AllGenes;
-use crate::lanes::Real;
-use crate::polls::Polls;
-use crate::predicted::Predicted;
-use crate::products::{Layout, Products};
+use crate::cpu::lanes::Real;
+use crate::cpu::products::{Layout, Products};
+use crate::cpu::sharded_logits::AllGenes;
+use crate::cpu::sharded_sums::Predicted;
+use crate::cpu::softmax::{RowNorm, SoftmaxInPlace};
+use crate::mirror::polls::Polls;
 use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
-use crate::softmax::{RowNorm, SoftmaxInPlace};
 use ndarray::{Array2, ArrayView2};
 use pulp::Arch;
 use rayon::prelude::*;

@@ -1,7 +1,7 @@
 //! What a mapping predicts, A = Pᵀ S, added up over super-blocks, blocks of cells and ranks.
 
-use crate::lanes::Real;
-use crate::products::{Layout, Products};
+use crate::cpu::lanes::Real;
+use crate::cpu::products::{Layout, Products};
 use crate::ranks::Ranks;
 use ndarray::{Array2, ArrayView1, Zip};
 use std::ops::Range;

@@ -1,15 +1,15 @@
 //! The training loop of Adam on free logits.
 
-use crate::adam::AdamStep;
-use crate::all_genes::AllGenes;
-use crate::denormals::flush_denormals;
-use crate::epochs::Epochs;
-use crate::lanes::Real;
-use crate::predicted::Predicted;
-use crate::products::{Layout, Products};
+use crate::adam::engine::Epochs;
+use crate::adam::state::{AdamState, Learned, Trained};
+use crate::cpu::adam_row::AdamStep;
+use crate::cpu::denormals::flush_denormals;
+use crate::cpu::lanes::Real;
+use crate::cpu::products::{Layout, Products};
+use crate::cpu::sharded_logits::AllGenes;
+use crate::cpu::sharded_sums::Predicted;
 use crate::ranks::Ranks;
 use crate::snapshot::{Keeper, NoKeeper, Snapshot, keep};
-use crate::state::{AdamState, Learned, Trained};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use ndarray::{Array2, Axis};
 use rayon::{ThreadPool, ThreadPoolBuilder};

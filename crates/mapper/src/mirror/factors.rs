@@ -1,11 +1,11 @@
 //! The factored mapping: P = softmax(S Zᵀ + 1 bᵀ), read row by row from S, Z and b.
 
 use crate::Precision;
-use crate::factored_pass::FactoredPass;
-use crate::lanes::Real;
-use crate::products::{Layout, Products};
+use crate::adam::solver::one_rank;
+use crate::cpu::lanes::Real;
+use crate::cpu::products::{Layout, Products};
+use crate::mirror::cpu_pass::FactoredPass;
 use crate::ranks::Ranks;
-use crate::train::one_rank;
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use std::ops::ControlFlow;
 use tangram_comm::{Communicator, Grid, GridError, Shares};

@@ -1,12 +1,12 @@
 //! What Adam has learned, and P read from it.
 
 use crate::MapError;
-use crate::adam::{AdamStep, RowDot, RowStep, RowUpdate};
-use crate::lanes::Real;
+use crate::adam::solver::Epoch;
+use crate::cpu::adam_row::{AdamStep, RowDot, RowStep, RowUpdate};
+use crate::cpu::lanes::Real;
+use crate::cpu::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
 use crate::ranks::{ROWS, Ranks, WholeRow, shared_softmax};
 use crate::snapshot::{Axes, Snapshot};
-use crate::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
-use crate::train::Epoch;
 use ndarray::Array2;
 use pulp::Arch;
 use rayon::prelude::*;
