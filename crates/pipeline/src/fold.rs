@@ -1,8 +1,7 @@
 //! One fold of a sweep: trained without some genes, which it then predicts and scores.
 
-use crate::cell_expression::CellExpression;
-use crate::map_inputs::Inputs;
-use crate::map_settings::{MapSettings, Solver};
+use crate::inputs::Inputs;
+use crate::settings::{MapSettings, Solver};
 use anyhow::{Context, Result};
 use ndarray::Array2;
 use std::ops::ControlFlow;
@@ -12,6 +11,7 @@ use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
     AdamBegin, Begin, Factors, InitialLogits, Keeper, Problem, train_adam_part, train_mirror_part,
 };
+use tangram_store::CellExpression;
 use tangram_store::StoreError;
 use tangram_sweep::{FoldOutcome, GeneOutcome};
 
