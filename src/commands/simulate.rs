@@ -1,6 +1,6 @@
 //! `tangram simulate`: a small cortex with known truth, as three AnnData files.
 
-use crate::choices::{FORMATS, one_of};
+use crate::choices::{FORMATS, one_of, replace};
 use crate::interrupt;
 use crate::report::Report;
 use crate::threads::use_threads;
@@ -149,7 +149,7 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
     interrupt::clean_up(out);
     write_aside(
         out,
-        existing(out, args.force, MARKER)?,
+        existing(out, replace(args.force), MARKER)?,
         |directory| -> Result<()> {
             std::fs::create_dir(directory).map_err(|e| StoreError::Write {
                 path: out.clone(),

@@ -1,6 +1,7 @@
 //! From files to files: reads cells and voxels, learns a mapping, carries what is known of the cells into space.
 
 pub mod annotations;
+mod assigned;
 pub mod checkpoint;
 pub mod choices;
 pub mod device;
@@ -20,12 +21,16 @@ pub mod listener;
 pub mod map;
 pub mod mapping_file;
 pub mod memory_check;
+pub mod place;
 mod prior;
+pub mod project;
+mod provenance;
 pub mod queue;
 pub mod ranks;
 pub mod run_directory;
 mod run_writer;
 pub mod runs;
+pub mod score;
 pub mod settings;
 pub mod stored_mapping;
 mod temperature;

@@ -11,7 +11,7 @@ use crate::leftovers;
 use crate::listener::{Listener, Muted};
 use crate::memory_check::check_memory;
 use crate::ranks::{Ranks, agreed, on_first, on_first_helped};
-use crate::run_directory::{RUN_FILE, RunFile, checkpoints_of, existing};
+use crate::run_directory::{RUN_FILE, Replace, RunFile, checkpoints_of, existing};
 use crate::run_writer::write_run;
 use crate::settings::{Chosen, MapSettings};
 use crate::temperature;
@@ -116,7 +116,7 @@ pub fn map(
 fn claim(output: &Output<'_>, listener: &dyn Listener) -> Result<Aside> {
     let Output { run, earlier, .. } = *output;
     let may_replace = match earlier {
-        Earlier::Replace => existing(run, true, RUN_FILE)?,
+        Earlier::Replace => existing(run, Replace::IfOurs, RUN_FILE)?,
         Earlier::Refuse | Earlier::Resume => Existing::Refuse,
     };
     match earlier {
