@@ -1,7 +1,6 @@
 //! Exit codes, decided here only.
 
-use crate::config::ConfigError;
-use crate::error::CommandError;
+use crate::error::{CommandError, ConfigError};
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;

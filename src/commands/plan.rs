@@ -6,15 +6,13 @@ use crate::values::at_least_one;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
-use std::time::Instant;
 use tangram_comm::{Communicator, Kind, Reduce, World};
-use tangram_core::{DensityPrior, Objective, SparseRows};
-use tangram_mapper::{
-    Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
-};
+use tangram_core::Objective;
+use tangram_mapper::{PassPlan, Reading};
 use tangram_pipeline::choices::{PrecisionChoice, Solver, Stream};
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
+use tangram_pipeline::grid_plan::{Candidate, Gpu, Task};
+use tangram_pipeline::rates::{self, ASSUMED, Measuring};
 use tangram_pipeline::wording::thousands;
 use tangram_store::cells_per_part;
 use tangram_store::memory::for_people;
@@ -250,18 +248,14 @@ fn slurm_time(seconds: f64) -> String {
     format!("{:02}:{:02}:00", minutes / 60, minutes % 60)
 }
 
-// --- measuring -------------------------------------------------------------------------------------------
-
-/// A mapping to time: large enough to leave the caches.
-const TIMED: [usize; 3] = [8_192, 2_048, 256];
-const TIMED_PASSES: usize = 6;
-
 fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()> {
     let world = World::join().map_err(PipelineError::Launcher)?;
-    let rates = Rates {
-        operations_per_core: measure_operations(args)?,
-        ..measure_exchange(&world)
+    let settings = Measuring {
+        density: args.density,
+        threads: args.threads,
+        precision: args.precision.into(),
     };
+    let rates = rates::measure(&settings, &world)?;
     if world.rank() == 0 {
         let text = toml::to_string(&rates)?;
         tangram_pipeline::run_directory::write(path, &text)?;
@@ -272,77 +266,4 @@ fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()
     }
     world.leave();
     Ok(())
-}
-
-/// Thousand million operations of one core in a second, of the mirror solver on counts of which so many are not zero.
-fn measure_operations(args: &PlanArgs) -> Result<f64> {
-    let [n_cells, n_voxels, n_genes] = TIMED;
-    let matrix = |rows: usize, salt: usize| {
-        let mut out = SparseRows::empty(n_genes);
-        let every = (1.0 / args.density).round().max(1.0) as usize;
-        for i in 0..rows {
-            let genes = (0..n_genes)
-                .filter(|k| (i * 31 + k * 17 + salt + i * k % 13).is_multiple_of(every));
-            out.push_row(genes.map(|k| (k as u32, 1.0 + ((i + k) % 5) as f32)));
-        }
-        out
-    };
-    let (cells, voxels) = (matrix(n_cells, 1), matrix(n_voxels, 2));
-    let density = cells.density();
-    let problem = Problem::new(cells, voxels, DensityPrior::uniform(n_voxels).ok())?;
-    let settings = MirrorSettings {
-        objective: Objective {
-            gene: 1.0,
-            voxel: 0.0,
-            density: 1.0,
-            entropy: 0.0,
-        },
-        passes: TIMED_PASSES,
-        temperature: None,
-        first_part: 1,
-        part_passes: None,
-        seed: 1,
-        threads: args.threads,
-        precision: args.precision.into(),
-        tolerance: 0.0,
-        engine: Engine::Native,
-    };
-    let mut ends = Vec::new();
-    train_mirror(&problem, &settings, None, &mut |_| {
-        ends.push(Instant::now())
-    })?;
-    let mut passes: Vec<f64> = ends
-        .windows(2)
-        .map(|t| (t[1] - t[0]).as_secs_f64())
-        .collect();
-    passes.sort_unstable_by(f64::total_cmp);
-    let operations = operations_of_pass(problem.shares(), density);
-    Ok(operations / passes[passes.len() / 2] / 1e9 / args.threads as f64)
-}
-
-/// What a sum over all ranks takes.
-fn measure_exchange(world: &World) -> Rates {
-    const LARGE: usize = 1 << 23;
-    const TIMES: usize = 5;
-    if world.size() == 1 {
-        return ASSUMED;
-    }
-    let median = |values: usize, times: usize| {
-        let mut room = vec![1.0f32; values];
-        let mut spent: Vec<f64> = (0..times)
-            .map(|_| {
-                let begun = Instant::now();
-                world.sum_single(&mut room, &mut || ());
-                begun.elapsed().as_secs_f64()
-            })
-            .collect();
-        spent.sort_unstable_by(f64::total_cmp);
-        spent[times / 2]
-    };
-    let latency = median(1, 200);
-    Rates {
-        bytes_summed: 4.0 * LARGE as f64 / median(LARGE, TIMES) / 1e9,
-        latency_us: latency * 1e6,
-        ..ASSUMED
-    }
 }

@@ -1,6 +1,8 @@
 //! Which grid of ranks is best for a mapping: what `tangram plan` lists, and `tangram map --grid auto` takes.
 
-use serde::{Deserialize, Serialize};
+use crate::choices::Solver;
+use crate::rates::{ASSUMED, Rates, passes_of};
+use serde::Serialize;
 use tangram_comm::{GridShape, Shares};
 use tangram_mapper::{
     DeviceMemory, PassPlan, Reading, bytes_of_pass, memory_of_rank, operations_of_pass,
@@ -8,32 +10,10 @@ use tangram_mapper::{
 };
 use tangram_store::memory::for_people;
 
-/// Passes, or epochs, that a mapping is taken to need.
-const PASSES_OF_MIRROR: f64 = 70.0;
-const EPOCHS_OF_ADAM: f64 = 1000.0;
 /// Grids that take at most so many times as long are about as fast.
 const ABOUT_AS_FAST: f64 = 1.02;
 /// How often the ranks are doubled in search of a number that would do.
 const DOUBLINGS: usize = 12;
-
-/// What a machine does in a second.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Rates {
-    /// Thousand million operations on counts that are not zero, of one core.
-    pub operations_per_core: f64,
-    /// Thousand million bytes that a rank brings to a sum over ranks.
-    pub bytes_summed: f64,
-    /// Millionths of a second that the shortest sum takes.
-    pub latency_us: f64,
-}
-
-/// Where nothing was measured: a server core of 2020 with 256-bit vectors, and 100 Gbit/s between nodes.
-pub const ASSUMED: Rates = Rates {
-    operations_per_core: 15.0,
-    bytes_summed: 4.0,
-    latency_us: 20.0,
-};
 
 /// Where the cells' counts are during the passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,10 +126,7 @@ impl Task {
             .gpu
             .map(|gpu| DeviceMemory::of_rank(&shares, pass, gpu.memory));
         let computing = match self.gpu {
-            None => {
-                operations_of_pass(&shares, self.density)
-                    / (rates.operations_per_core * 1e9 * self.threads as f64)
-            }
+            None => rates.seconds(operations_of_pass(&shares, self.density), self.threads),
             Some(gpu) => operations_of_pass(&shares, 1.0) / gpu.operations,
         };
         // Row by row exchanges come with every super-block.
@@ -164,10 +141,10 @@ impl Task {
             1 => 0.0,
             _ => volume as f64 / (rates.bytes_summed * 1e9) + sums * rates.latency_us * 1e-6,
         };
-        let passes = match pass.mirror {
-            true => PASSES_OF_MIRROR,
-            false => EPOCHS_OF_ADAM,
-        };
+        let passes = passes_of(match pass.mirror {
+            true => Solver::Mirror,
+            false => Solver::Adam,
+        });
         Some(Candidate {
             grid: shape.to_string(),
             shape,

@@ -3,12 +3,13 @@
 use crate::choices::GridChoice;
 use crate::error::{PipelineError, Result, Within};
 use crate::gene_list;
-use crate::grid_plan::{self, Task};
+use crate::grid_plan::Task;
 use crate::inputs::{Inputs, Side};
 use crate::listener::Listener;
 use crate::memory_check::{Counts, check_memory, streams};
 use crate::prior::{prior, refuse_zero_voxels};
 use crate::ranks::{Ranks, agreed, on_first};
+use crate::rates::ASSUMED;
 use crate::settings::MapSettings;
 use std::ops::Range;
 use std::path::Path;
@@ -160,7 +161,7 @@ impl Files {
             // What a GPU holds is checked when it is known; cells are shared first in any case.
             gpu: None,
         };
-        let candidates = task.candidates(grid_plan::ASSUMED);
+        let candidates = task.candidates(ASSUMED);
         match candidates.first() {
             Some(best) if best.fits => Ok(best.shape),
             _ => Err(PipelineError::NoGridFits {
