@@ -23,7 +23,6 @@ pub use submit::SubmitArgs;
 pub use sweep::SweepArgs;
 
 use crate::args::{Cli, Command};
-use crate::report::Report;
 use anyhow::Result;
 use clap::CommandFactory;
 use std::io::Write;
@@ -33,7 +32,7 @@ use std::io::Write;
 /// # Errors
 /// Whatever stops the command; [`crate::exit`] tells the kinds apart.
 pub fn run(cli: Cli) -> Result<()> {
-    let report = Report::new(&cli.global);
+    let report = cli.global.report();
     match cli.command {
         Command::Simulate(args) => simulate::run(&args, report),
         Command::Map(args) => map::run(*args, report),

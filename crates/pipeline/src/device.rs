@@ -1,0 +1,243 @@
+//! What does the work of a mapping: the cores, or a GPU for every rank.
+
+use crate::error::PipelineError;
+use crate::listener::Listener;
+use crate::ranks::{Ranks, agreed};
+use crate::settings::{DeviceChoice, MapSettings};
+use anyhow::Result;
+use std::collections::HashMap;
+use tangram_comm::{Communicator, Reduce, World};
+use tangram_mapper::{Cuda, Engine, Gpu, TorchDevice, TorchEngine, libtorch_version};
+use tangram_store::memory::for_people;
+
+/// What was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// For the mapper.
+    pub engine: Engine,
+    /// For people, such as `cuda:0 NVIDIA H100 80GB HBM3`.
+    pub name: String,
+}
+
+impl Device {
+    fn cores() -> Self {
+        Self {
+            engine: Engine::Native,
+            name: "cores".to_owned(),
+        }
+    }
+}
+
+/// Chooses, all ranks together.
+///
+/// # Errors
+/// If GPUs are asked for, and a rank has none of its own.
+pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) -> Result<Device> {
+    let torch = |device| {
+        Engine::Torch(TorchEngine {
+            device,
+            memory: settings.gpu_memory.map(|gb| (gb * 1e9) as u64),
+            block: settings.device_block.map(|mb| (mb * 1e6) as u64),
+        })
+    };
+    let of_gpu = |(index, gpu): (usize, Gpu)| Device {
+        engine: torch(TorchDevice::Cuda(index)),
+        name: name(index, &gpu),
+    };
+    match settings.device {
+        DeviceChoice::Cpu => Ok(Device::cores()),
+        DeviceChoice::TorchCpu => Ok(Device {
+            engine: torch(TorchDevice::Cores),
+            name: "cores, by libtorch".to_owned(),
+        }),
+        DeviceChoice::Cuda => {
+            let own = Gpus::of(ranks.world()).own;
+            let own = own.map_err(|why| usage(&why));
+            let own = agreed(ranks, own)?;
+            let shared = shared(ranks.world(), &identity(own.0, &own.1));
+            agreed(ranks, shared.map_or(Ok(()), |why| Err(usage(&why))))?;
+            listener.say(format_args!("works on {}", name(own.0, &own.1)))?;
+            Ok(of_gpu(own))
+        }
+        DeviceChoice::Auto => {
+            let own = Gpus::of(ranks.world()).own;
+            let why = match &own {
+                _ if settings.reduce == Reduce::Exact => {
+                    Some("exact sums are for cores".to_owned())
+                }
+                Err(why) => Some(why.clone()),
+                Ok(_) => None,
+            };
+            let all = ranks.all_agree(why.is_none());
+            let shared = match (&own, all) {
+                (Ok((index, gpu)), true) => shared(ranks.world(), &identity(*index, gpu)),
+                _ => None,
+            };
+            match (own, all, &shared) {
+                (Ok(own), true, None) => {
+                    listener.say(format_args!("works on {}", name(own.0, &own.1)))?;
+                    Ok(of_gpu(own))
+                }
+                _ => {
+                    let why = why.or(shared);
+                    let why = why.unwrap_or_else(|| "another rank has no GPU".to_owned());
+                    listener.say(format_args!("works on cores: {why}"))?;
+                    Ok(Device::cores())
+                }
+            }
+        }
+    }
+}
+
+fn usage(why: &str) -> anyhow::Error {
+    let text = format!("--device cuda: {why}; or take --device cpu, or auto");
+    PipelineError::Usage(text).into()
+}
+
+/// The GPUs that a rank sees, and the one it is to take.
+#[derive(Debug)]
+pub struct Gpus {
+    /// What libtorch sees.
+    pub cuda: Cuda,
+    /// The number and what is known of its own, or why it has none and what to do.
+    pub own: Result<(usize, Gpu), String>,
+}
+
+impl Gpus {
+    /// Looks; all ranks must.
+    pub fn of(world: &World) -> Self {
+        let (rank, on_node) = world.on_this_node();
+        let cuda = Cuda::found();
+        let own = none_told(&cuda).map_or_else(|| place(rank, on_node, cuda.gpus.len()), Err);
+        let own = own.map(|index| (index, cuda.gpus[index].clone()));
+        Self { cuda, own }
+    }
+}
+
+/// Why there is no GPU at all.
+fn none_told(cuda: &Cuda) -> Option<String> {
+    let torch = libtorch_version();
+    match &cuda.absent {
+        Some(reason) => Some(format!(
+            "libtorch {torch} is one without CUDA ({reason}); build with a libtorch that has it, by LIBTORCH or LIBTORCH_USE_PYTORCH=1"
+        )),
+        None if cuda.gpus.is_empty() => Some(format!(
+            "libtorch {torch} has CUDA but sees no GPU; look at nvidia-smi, CUDA_VISIBLE_DEVICES, and what the job asked for"
+        )),
+        None => None,
+    }
+}
+
+/// The GPU of a rank among those that it sees: its own if it sees one, or that of its place on the node.
+fn place(rank: usize, on_node: usize, n_gpus: usize) -> Result<usize, String> {
+    match n_gpus {
+        // Whether the others see the same is looked at afterwards.
+        1 => Ok(0),
+        n if on_node <= n => Ok(rank),
+        n => Err(format!(
+            "{on_node} ranks of a node share {n} GPUs, and each needs one of its own; start {n} ranks a node"
+        )),
+    }
+}
+
+/// For people.
+#[must_use]
+pub fn name(index: usize, gpu: &Gpu) -> String {
+    match &gpu.name {
+        Some(name) => format!("cuda:{index} {name}"),
+        None => format!("cuda:{index}"),
+    }
+}
+
+/// The same, with its memory.
+#[must_use]
+pub fn name_and_memory(index: usize, gpu: &Gpu) -> String {
+    let memory = gpu.memory.map(for_people);
+    memory.map_or(name(index, gpu), |m| format!("{} ({m})", name(index, gpu)))
+}
+
+/// What tells a GPU from all others of all nodes.
+#[must_use]
+pub fn identity(index: usize, gpu: &Gpu) -> String {
+    if let Some(uuid) = &gpu.uuid {
+        return uuid.clone();
+    }
+    let node = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+    let number = visible.split(',').nth(index).filter(|n| !n.is_empty());
+    let number = number.map_or_else(|| index.to_string(), str::to_owned);
+    format!("{} {number}", node.trim())
+}
+
+/// Whether two ranks take the same GPU, and what to do; all ranks get the same.
+pub fn shared(world: &impl Communicator, identity: &str) -> Option<String> {
+    let mine: Vec<f64> = identity.bytes().map(f64::from).collect();
+    let all = world.gather(&mine);
+    let mut pair = duplicate(&all).map_or(Vec::new(), |(a, b)| vec![a as f64, b as f64]);
+    world.broadcast(&mut pair);
+    match pair[..] {
+        [a, b] => Some(format!(
+            "ranks {a} and {b} see the same GPU; give each its own, such as by srun --gpus-per-task=1, or start fewer ranks a node"
+        )),
+        _ => None,
+    }
+}
+
+/// The first rank that takes what an earlier one has.
+fn duplicate(all: &[Vec<f64>]) -> Option<(usize, usize)> {
+    let mut takers = HashMap::new();
+    all.iter().enumerate().find_map(|(rank, identity)| {
+        let bytes: Vec<u8> = identity.iter().map(|&b| b as u8).collect();
+        takers.insert(bytes, rank).map(|earlier| (earlier, rank))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tangram_comm::Threads;
+
+    const UNKNOWN: Gpu = Gpu {
+        name: None,
+        uuid: None,
+        memory: None,
+    };
+
+    #[test]
+    fn every_rank_of_a_node_takes_its_own() {
+        assert_eq!(place(0, 1, 4), Ok(0));
+        assert_eq!(place(3, 4, 4), Ok(3));
+        assert_eq!(place(5, 8, 1), Ok(0), "a launcher shows each its own");
+        assert!(place(1, 4, 2).unwrap_err().contains("start 2 ranks a node"));
+    }
+
+    #[test]
+    fn ranks_that_see_the_same_gpu_are_told() {
+        let told = |identities: [&str; 3]| -> Vec<Option<String>> {
+            std::thread::scope(|scope| {
+                let ranks = Threads::ranks(3).into_iter().zip(identities);
+                let started: Vec<_> = ranks
+                    .map(|(world, identity)| scope.spawn(move || shared(&world, identity)))
+                    .collect();
+                started.into_iter().map(|r| r.join().unwrap()).collect()
+            })
+        };
+        assert_eq!(told(["a", "b", "c"]), [None, None, None]);
+        for told in told(["a", "b", "a"]) {
+            assert!(told.unwrap().contains("ranks 0 and 2"));
+        }
+    }
+
+    #[test]
+    fn a_gpu_is_told_by_what_is_known() {
+        let known = Gpu {
+            name: Some("H100".to_owned()),
+            uuid: Some("12ab".to_owned()),
+            memory: Some(80 << 30),
+        };
+        assert_eq!(name_and_memory(1, &known), "cuda:1 H100 (80.0 GiB)");
+        assert_eq!(identity(1, &known), "12ab");
+        assert_eq!(name_and_memory(0, &UNKNOWN), "cuda:0");
+        assert_ne!(identity(0, &UNKNOWN), identity(1, &UNKNOWN));
+    }
+}

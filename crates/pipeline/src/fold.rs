@@ -1,0 +1,175 @@
+//! One fold of a sweep: trained without some genes, which it then predicts and scores.
+
+use crate::inputs::Inputs;
+use crate::settings::{MapSettings, Solver};
+use anyhow::{Context, Result};
+use ndarray::Array2;
+use std::ops::ControlFlow;
+use std::time::Instant;
+use tangram_comm::{Grid, GridShape, Reduce, Solo};
+use tangram_core::{CellParts, score_gene, transfer};
+use tangram_mapper::{
+    AdamBegin, Begin, Factors, InitialLogits, Keeper, Problem, train_adam_part, train_mirror_part,
+};
+use tangram_store::CellExpression;
+use tangram_store::StoreError;
+use tangram_sweep::{FoldOutcome, GeneOutcome};
+
+/// A fold that begins near its end stops when the loss changes by so many times less than otherwise: there it changes little in any case,
+/// while the genes that were dropped are still being forgotten.
+const WARM_TOLERANCE: f64 = 0.05;
+
+/// What all folds share: the inputs, read once.
+#[derive(Debug)]
+pub struct FoldTraining<'a> {
+    inputs: &'a Inputs,
+    settings: &'a MapSettings,
+    /// G of all training genes, untransformed, (voxels, genes).
+    measured: Array2<f32>,
+    /// The mapping of all genes, where folds begin from it.
+    all_genes: Option<Factors>,
+}
+
+/// A fold and what it predicted.
+#[derive(Debug)]
+pub struct TrainedFold {
+    /// Loss, passes and scores.
+    pub outcome: FoldOutcome,
+    /// The genes held out, (genes, voxels).
+    pub predicted: Array2<f32>,
+}
+
+impl<'a> FoldTraining<'a> {
+    /// Takes the inputs of a sweep.
+    #[must_use]
+    pub fn new(inputs: &'a Inputs, settings: &'a MapSettings) -> Self {
+        let voxels = inputs.untransformed.as_ref().map(|(_, voxels)| voxels);
+        let measured = voxels.unwrap_or(inputs.problem.voxels()).to_dense();
+        Self {
+            inputs,
+            settings,
+            measured,
+            all_genes: None,
+        }
+    }
+
+    /// Learns the mapping of all genes, from which every fold begins from now on.
+    ///
+    /// # Errors
+    /// As the training.
+    pub fn begin_warm(&mut self, keeper: &mut dyn Keeper) -> Result<()> {
+        let (problem, settings) = (&self.inputs.problem, self.settings.mirror());
+        let grid = alone();
+        let begin = Begin::At(None);
+        let mirrored = train_mirror_part(problem, &settings, begin, &grid, keeper, &mut |_| ())?;
+        self.all_genes = Some(mirrored.factors().clone());
+        Ok(())
+    }
+
+    /// Trains without the genes held out, then predicts and scores them.
+    ///
+    /// * `fold`: its number in the sweep
+    /// * `held_out`: places among the training genes, sorted
+    ///
+    /// # Errors
+    /// As the training; if the cells cannot be read.
+    pub fn train(
+        &self,
+        fold: usize,
+        held_out: &[usize],
+        threads: usize,
+        keeper: &mut dyn Keeper,
+    ) -> Result<TrainedFold> {
+        let begun = Instant::now();
+        let Inputs { problem, genes, .. } = self.inputs;
+        let kept: Vec<usize> = (0..problem.n_genes())
+            .filter(|k| held_out.binary_search(k).is_err())
+            .collect();
+        let part = Problem::new(
+            problem.cells().genes(&kept),
+            problem.voxels().select_columns(&kept),
+            problem.prior().cloned(),
+        )?;
+        let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
+        let carried = own.unwrap_or(problem.cells()).genes(held_out);
+        let grid = alone();
+        let (predicted, history, chosen) = match self.settings.solver {
+            Solver::Mirror => {
+                let mut settings = self.settings.mirror();
+                settings.threads = threads;
+                if self.all_genes.is_some() {
+                    settings.first_part = 1;
+                    settings.tolerance *= WARM_TOLERANCE;
+                }
+                let start = self.all_genes.as_ref().map(|f| f.without_genes(held_out));
+                let begin = start.as_ref().map_or(Begin::At(None), Begin::Near);
+                let trained =
+                    train_mirror_part(&part, &settings, begin, &grid, keeper, &mut |_| ())?;
+                let predicted = in_space(trained.factors(), part.cells(), &carried)?;
+                (predicted, trained.history().len(), trained.chosen().total)
+            }
+            Solver::Adam => {
+                let mut settings = self.settings.adam();
+                settings.threads = threads;
+                let begin = AdamBegin::At(InitialLogits::Random);
+                let trained = train_adam_part(&part, &settings, begin, &grid, keeper, &mut |_| ())?;
+                let values = carried.whole().context("adam holds its cells")?;
+                let last = trained.history().last().context("no epoch was run")?;
+                (
+                    transfer(&trained, values)?,
+                    trained.history().len(),
+                    last.total,
+                )
+            }
+        };
+        let score = |(&gene, predicted): (&usize, ndarray::ArrayView1<'_, f32>)| GeneOutcome {
+            gene: genes.names[gene].clone(),
+            score: score_gene(&predicted.to_vec(), &self.measured.column(gene).to_vec()),
+        };
+        let scores = held_out
+            .iter()
+            .zip(predicted.columns())
+            .map(score)
+            .collect();
+        Ok(TrainedFold {
+            outcome: FoldOutcome {
+                fold,
+                passes: history,
+                loss: chosen,
+                seconds: begun.elapsed().as_secs_f64(),
+                genes: scores,
+            },
+            predicted: predicted.reversed_axes(),
+        })
+    }
+}
+
+/// What cells carry into space, (voxels, genes carried).
+///
+/// * `mapped`: S of the mapping
+/// * `values`: what is carried, of the same cells
+fn in_space(
+    factors: &Factors,
+    mapped: &CellExpression,
+    values: &CellExpression,
+) -> Result<Array2<f32>, StoreError> {
+    if let (Some(cells), Some(values)) = (mapped.whole(), values.whole()) {
+        return transfer(&factors.mapping(cells), values).map_err(|never| match never {});
+    }
+    let mut sums = Array2::<f32>::zeros((factors.n_voxels(), values.n_genes()));
+    values.for_each_part(0..values.n_cells(), &mut |first, values| {
+        let last = first + values.n_rows();
+        mapped.for_each_part(first..last, &mut |_, cells| {
+            let part = transfer(&factors.mapping(cells), values);
+            sums += &part.map_err(|never| match never {})?;
+            Ok::<_, StoreError>(ControlFlow::Continue(()))
+        })?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(sums)
+}
+
+/// A process alone.
+fn alone() -> Grid<Solo> {
+    Grid::new(Solo, GridShape::ONE, Reduce::Fast).expect("one rank fits its grid")
+}

@@ -1,0 +1,292 @@
+//! Which grid of ranks is best for a mapping: what `tangram plan` lists, and `tangram map --grid auto` takes.
+
+use serde::{Deserialize, Serialize};
+use tangram_comm::{GridShape, Shares};
+use tangram_mapper::{
+    DeviceMemory, PassPlan, Reading, bytes_of_pass, memory_of_rank, operations_of_pass,
+    super_blocks,
+};
+use tangram_store::memory::for_people;
+
+/// Passes, or epochs, that a mapping is taken to need.
+const PASSES_OF_MIRROR: f64 = 70.0;
+const EPOCHS_OF_ADAM: f64 = 1000.0;
+/// Grids that take at most so many times as long are about as fast.
+const ABOUT_AS_FAST: f64 = 1.02;
+/// How often the ranks are doubled in search of a number that would do.
+const DOUBLINGS: usize = 12;
+
+/// What a machine does in a second.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rates {
+    /// Thousand million operations on counts that are not zero, of one core.
+    pub operations_per_core: f64,
+    /// Thousand million bytes that a rank brings to a sum over ranks.
+    pub bytes_summed: f64,
+    /// Millionths of a second that the shortest sum takes.
+    pub latency_us: f64,
+}
+
+/// Where nothing was measured: a server core of 2020 with 256-bit vectors, and 100 Gbit/s between nodes.
+pub const ASSUMED: Rates = Rates {
+    operations_per_core: 15.0,
+    bytes_summed: 4.0,
+    latency_us: 20.0,
+};
+
+/// Where the cells' counts are during the passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellsAre {
+    /// In memory.
+    Held,
+    /// On disk, read at every pass.
+    Streamed,
+    /// In memory if they fit.
+    HeldIfTheyFit,
+}
+
+/// A mapping to be shared out.
+#[derive(Debug, Clone, Copy)]
+pub struct Task {
+    /// Numbers of cells, voxels and training genes.
+    pub lens: [usize; 3],
+    /// Share of the cells' counts that are not zero.
+    pub density: f64,
+    /// What decides over the bytes of a pass.
+    pub pass: PassPlan,
+    /// Where the cells are.
+    pub cells: CellsAre,
+    /// How they are read if they are on disk.
+    pub reading: Reading,
+    /// Ranks.
+    pub n_ranks: usize,
+    /// Cores of a rank.
+    pub threads: usize,
+    /// Bytes that a rank may take; `None`: any number.
+    pub memory: Option<u64>,
+    /// The GPU of each rank, if they have one.
+    pub gpu: Option<Gpu>,
+}
+
+/// A GPU.
+#[derive(Debug, Clone, Copy)]
+pub struct Gpu {
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Operations in a second, zeros included.
+    pub operations: f64,
+}
+
+/// One grid and what it takes.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Candidate {
+    /// The grid, CELLSxVOXELSxGENES.
+    pub grid: String,
+    /// The same.
+    #[serde(skip)]
+    pub shape: GridShape,
+    /// Whether its ranks fit in their memory.
+    pub fits: bool,
+    /// Bytes of a rank.
+    pub memory_bytes: u64,
+    /// Bytes on its GPU; what is needed at least where it does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_bytes: Option<u64>,
+    /// Of a pass and rank, by kind.
+    pub bytes: Vec<(String, u64)>,
+    /// Of a pass.
+    pub seconds_computing: f64,
+    /// Of a pass.
+    pub seconds_exchanging: f64,
+    /// Of all passes.
+    pub seconds_in_all: f64,
+}
+
+impl Task {
+    /// Every grid whose axes can be cut so: the best that fits first, then all others from the fastest to the slowest.
+    ///
+    /// Of grids about as fast the best is the one that shares genes least, then voxels: what is exchanged with every super-block waits
+    /// for the slowest rank each time, which rates do not tell.
+    #[must_use]
+    pub fn candidates(&self, rates: Rates) -> Vec<Candidate> {
+        let grids = grids(self.n_ranks).into_iter();
+        let mut candidates: Vec<_> = grids
+            .filter_map(|grid| self.candidate(grid, rates))
+            .collect();
+        // Stable: of equals the first in the order of `grids` stays the first.
+        candidates.sort_by(|a, b| a.seconds_in_all.total_cmp(&b.seconds_in_all));
+        let fastest = candidates.iter().find(|c| c.fits);
+        let limit = fastest.map_or(0.0, |c| c.seconds_in_all * ABOUT_AS_FAST);
+        let good = |c: &&Candidate| c.fits && c.seconds_in_all <= limit;
+        let least = |c: &Candidate| (c.shape.genes, c.shape.voxels);
+        let best = candidates.iter().filter(good).map(least).min();
+        if let Some(best) = candidates.iter().position(|c| Some(least(c)) == best) {
+            candidates[..=best].rotate_right(1);
+        }
+        candidates
+    }
+
+    fn candidate(&self, shape: GridShape, rates: Rates) -> Option<Candidate> {
+        let pass = &self.pass;
+        // Rank 0 has no less than any other, or one entry less.
+        let shares = Shares::at(shape, pass.reduce, self.lens, 0).ok()?;
+        let bytes = bytes_of_pass(shape, &shares, pass);
+        let limit = self.memory.unwrap_or(u64::MAX);
+        let held = memory_of_rank(&shares, pass, self.density, None);
+        let streamed = memory_of_rank(&shares, pass, self.density, Some(self.reading));
+        let memory_bytes = match self.cells {
+            CellsAre::Held => held,
+            CellsAre::Streamed => streamed,
+            CellsAre::HeldIfTheyFit if held > limit => streamed,
+            CellsAre::HeldIfTheyFit => held,
+        };
+        let on_gpu = self
+            .gpu
+            .map(|gpu| DeviceMemory::of_rank(&shares, pass, gpu.memory));
+        let computing = match self.gpu {
+            None => {
+                operations_of_pass(&shares, self.density)
+                    / (rates.operations_per_core * 1e9 * self.threads as f64)
+            }
+            Some(gpu) => operations_of_pass(&shares, 1.0) / gpu.operations,
+        };
+        // Row by row exchanges come with every super-block.
+        let blocks = match &on_gpu {
+            Some(Ok(memory)) => shares.cells.len().div_ceil(memory.cells_per_block) as f64,
+            _ => super_blocks(&shares, pass.precision) as f64,
+        };
+        let times = |ranks: usize, each: f64| if ranks > 1 { each } else { 0.0 };
+        let sums = times(shape.genes, blocks) + times(shape.voxels, 3.0 * blocks) + 20.0;
+        let volume: u64 = bytes.iter().map(|(_, bytes)| bytes).sum();
+        let exchanging = match shape.n_ranks() {
+            1 => 0.0,
+            _ => volume as f64 / (rates.bytes_summed * 1e9) + sums * rates.latency_us * 1e-6,
+        };
+        let passes = match pass.mirror {
+            true => PASSES_OF_MIRROR,
+            false => EPOCHS_OF_ADAM,
+        };
+        Some(Candidate {
+            grid: shape.to_string(),
+            shape,
+            fits: memory_bytes <= limit && !matches!(on_gpu, Some(Err(_))),
+            memory_bytes,
+            gpu_bytes: on_gpu.map(|found| found.map_or_else(|least| least, |m| m.total())),
+            bytes: bytes
+                .map(|(kind, bytes)| (kind.name().to_owned(), bytes))
+                .to_vec(),
+            seconds_computing: computing,
+            seconds_exchanging: exchanging,
+            seconds_in_all: passes * (computing + exchanging),
+        })
+    }
+
+    /// Why none of the candidates fits, and what would.
+    #[must_use]
+    pub fn nothing_fits(&self, candidates: &[Candidate]) -> String {
+        let n_ranks = self.n_ranks;
+        let Some(least) = candidates.iter().map(|c| c.memory_bytes).min() else {
+            return format!("{n_ranks} ranks cannot share so small a mapping; take fewer");
+        };
+        let of_gpu = candidates.iter().filter_map(|c| c.gpu_bytes).min();
+        let too_small = of_gpu.filter(|&needed| self.gpu.is_some_and(|gpu| needed > gpu.memory));
+        let least = match too_small {
+            Some(needed) => format!("{} of a GPU", for_people(needed)),
+            None => format!("{} a rank", for_people(least)),
+        };
+        let why = format!("no grid of {n_ranks} ranks fits: the least needs {least}");
+        let more = (1..DOUBLINGS).map(|i| n_ranks << i).find(|&n_ranks| {
+            let more = Self { n_ranks, ..*self };
+            more.candidates(ASSUMED).iter().any(|c| c.fits)
+        });
+        match (more, self.pass.mirror) {
+            (Some(ranks), _) => format!("{why}; {ranks} ranks would do"),
+            (None, false) => format!("{why}; --solver mirror needs far less"),
+            (None, true) => format!("{why}; give each rank more memory"),
+        }
+    }
+}
+
+/// All ways to share out the ranks.
+fn grids(n_ranks: usize) -> Vec<GridShape> {
+    let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
+    divisors(n_ranks)
+        .flat_map(|cells| {
+            divisors(n_ranks / cells).map(move |voxels| GridShape {
+                cells,
+                voxels,
+                genes: n_ranks / cells / voxels,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tangram_comm::Reduce;
+    use tangram_core::Objective;
+    use tangram_mapper::Precision;
+
+    fn task(lens: [usize; 3], n_ranks: usize) -> Task {
+        Task {
+            lens,
+            density: 0.15,
+            pass: PassPlan {
+                mirror: true,
+                objective: Objective {
+                    gene: 1.0,
+                    voxel: 1.0,
+                    density: 1.0,
+                    entropy: 0.0,
+                },
+                prior: true,
+                temperature: true,
+                asks_for_rest: true,
+                precision: Precision::F32,
+                reduce: Reduce::Fast,
+                on_device: false,
+            },
+            cells: CellsAre::Held,
+            reading: Reading {
+                cells_per_part: 1 << 16,
+                first_part: 1,
+            },
+            n_ranks,
+            threads: 1,
+            memory: None,
+            gpu: None,
+        }
+    }
+
+    #[test]
+    fn only_axes_that_can_be_cut_are_cut_and_the_first_fits() {
+        let grids = |task: Task| -> Vec<String> {
+            let all = task.candidates(ASSUMED);
+            all.into_iter().map(|c| c.grid).collect()
+        };
+        // Three cells and two genes: 13 ranks can only share the voxels.
+        assert_eq!(grids(task([3, 50, 2], 13)), ["1x13x1"]);
+        assert!(grids(task([3, 2, 1], 13)).is_empty());
+        let all = task([100_000, 20_000, 1000], 8);
+        assert_eq!(all.candidates(ASSUMED)[0].grid, "8x1x1");
+        // Cells alone leave every rank all factors: with less memory the voxels are shared as well.
+        let whole = all.candidates(ASSUMED)[0].memory_bytes;
+        let tight = Task {
+            memory: Some(whole * 9 / 10),
+            ..all
+        };
+        let found = tight.candidates(ASSUMED);
+        assert!(found[0].fits && found[0].shape.cells < 8, "{found:?}");
+        assert!(found[1..].is_sorted_by(|a, b| a.seconds_in_all <= b.seconds_in_all));
+        assert!(found.iter().any(|c| c.grid == "8x1x1" && !c.fits));
+        let told = Task {
+            memory: Some(700 << 20),
+            ..all
+        };
+        let told = told.nothing_fits(&told.candidates(ASSUMED));
+        assert!(told.contains("ranks would do"), "{told}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The mapping as an AnnData file: cells × voxels.
+
+use crate::run_directory::GeneRecord;
+use crate::settings::MapSettings;
+use anyhow::{Context, Result};
+use ndarray::{Array2, ArrayView2};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tangram_core::{
+    Column, GeneScore, Keep, MappingBlock, MappingRows, PBlock, SparseRows, Table, keep_block,
+};
+use tangram_mapper::Epoch;
+use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns};
+
+/// What goes into the file beside the probabilities.
+#[derive(Debug)]
+pub struct Contents<'a> {
+    /// The cells' file, for obs and their coordinates, if they have any.
+    pub cells: &'a Dataset,
+    /// The voxels' file, for var and their coordinates.
+    pub voxels: &'a Dataset,
+    /// The resolved settings.
+    pub settings: &'a MapSettings,
+    /// Genes by their part in training.
+    pub genes: &'a GeneRecord,
+    /// Every epoch.
+    pub history: &'a [Epoch],
+    /// Scores of the training genes, in their order.
+    pub scores: &'a [GeneScore],
+}
+
+/// What was stored of the mapping.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stored {
+    /// Number of probabilities.
+    pub n_stored: usize,
+    /// Mean over cells of the probability left out.
+    pub mean_dropped_mass: f64,
+}
+
+/// Writes the file.
+///
+/// P is read twice: once for the mass that is left out of every cell, which obs tells, once to be stored.
+///
+/// # Errors
+/// If the mapping cannot be read or the file not written.
+pub fn write<M>(path: &Path, mapping: &M, keep: Keep, contents: &Contents<'_>) -> Result<Stored>
+where
+    M: MappingRows<Error: std::error::Error + Send + Sync + 'static>,
+{
+    let (mut n_stored, mut dropped) = (0, Vec::with_capacity(mapping.n_cells()));
+    mapping.for_each_block(&mut |block| {
+        let (rows, masses) = kept(&block, keep);
+        n_stored += rows.nnz();
+        dropped.extend(masses);
+        Ok(())
+    })?;
+    let mean_dropped_mass = dropped.iter().sum::<f64>() / dropped.len().max(1) as f64;
+
+    let mut obs = contents.cells.obs()?;
+    obs.set("dropped_mass", Column::numbers(dropped));
+    let mut file = AnnDataWriter::create(path, Existing::Refuse, &obs, &contents.voxels.obs()?)?;
+    if let Some(places) = contents.cells.spatial()? {
+        file.obsm("spatial", places.view())?;
+    }
+    if let Some(places) = contents.voxels.spatial()? {
+        file.varm("spatial", places.view())?;
+    }
+    write_probabilities(&mut file, mapping, keep)?;
+    write_training(&mut file, contents)?;
+    file.finish()?;
+    Ok(Stored {
+        n_stored,
+        mean_dropped_mass,
+    })
+}
+
+fn kept(block: &MappingBlock<'_>, keep: Keep) -> (SparseRows, Vec<f64>) {
+    match &block.rows {
+        PBlock::Dense(rows) => keep_block(*rows, keep),
+        PBlock::Sparse(rows) => {
+            let dense: Array2<f32> = rows.to_dense();
+            keep_block(ArrayView2::from(&dense), keep)
+        }
+    }
+}
+
+fn write_probabilities<M>(file: &mut AnnDataWriter, mapping: &M, keep: Keep) -> Result<()>
+where
+    M: MappingRows<Error: std::error::Error + Send + Sync + 'static>,
+{
+    let mut matrix = file.sparse(&MatrixName::X)?;
+    // The mapping's errors are its own; one of writing waits here until the pass is over.
+    let mut failed: Option<StoreError> = None;
+    mapping.for_each_block(&mut |block| {
+        if failed.is_none() {
+            failed = matrix.append(&kept(&block, keep).0).err();
+        }
+        Ok(())
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(matrix.finish()?),
+    }
+}
+
+/// Settings, genes, history and scores.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn write_training(file: &mut AnnDataWriter, contents: &Contents<'_>) -> Result<()> {
+    let Contents {
+        settings,
+        genes,
+        history,
+        scores,
+        ..
+    } = contents;
+    file.uns("training_history", &history_of(history))?;
+    let lists = [
+        ("training_genes", &genes.training),
+        ("held_out_genes", &genes.held_out),
+        ("dropped_genes", &genes.dropped),
+    ];
+    for (key, names) in lists {
+        file.uns(key, &Uns::Texts(names.clone()))?;
+    }
+    let mut table = Table::of_names(genes.training.clone());
+    table.set("cosine", Column::numbers(scores.iter().map(|s| s.cosine)));
+    table.set(
+        "pearson",
+        Column::Numeric(scores.iter().map(|s| s.pearson).collect()),
+    );
+    table.set(
+        "sparsity_measured",
+        Column::numbers(scores.iter().map(|s| s.sparsity_measured)),
+    );
+    table.set(
+        "sparsity_predicted",
+        Column::numbers(scores.iter().map(|s| s.sparsity_predicted)),
+    );
+    file.uns("training_scores", &Uns::Table(table))?;
+    file.uns("settings", &settings_of(settings)?)?;
+    Ok(())
+}
+
+/// A list of numbers for every term that was computed.
+fn history_of(history: &[Epoch]) -> Uns {
+    let mut terms: BTreeMap<String, Uns> = BTreeMap::new();
+    let mut term = |name: &str, value: &dyn Fn(&Epoch) -> Option<f64>| {
+        let values: Option<Vec<f64>> = history.iter().map(value).collect();
+        terms.extend(values.map(|v| (name.to_owned(), Uns::Numbers(v))));
+    };
+    term("epoch", &|e| Some(e.epoch as f64));
+    term("total", &|e| Some(e.total));
+    term("gene", &|e| Some(e.gene));
+    term("voxel", &|e| e.voxel);
+    term("density", &|e| e.density);
+    term("entropy", &|e| e.entropy);
+    term("step", &|e| e.step);
+    term("spread", &|e| e.spread);
+    term("elapsed_s", &|e| Some(e.elapsed_s));
+    Uns::Map(terms)
+}
+
+fn settings_of(settings: &MapSettings) -> Result<Uns> {
+    let table = toml::Table::try_from(settings).context("settings")?;
+    let uns = |value: toml::Value| match value {
+        toml::Value::Integer(number) => Uns::Integer(number),
+        toml::Value::Float(number) => Uns::Number(number),
+        toml::Value::Boolean(flag) => Uns::Flag(flag),
+        toml::Value::String(text) => Uns::Text(text),
+        other => Uns::Text(other.to_string()),
+    };
+    Ok(Uns::Map(
+        table
+            .into_iter()
+            .map(|(key, value)| (key, uns(value)))
+            .collect(),
+    ))
+}

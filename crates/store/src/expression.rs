@@ -1,0 +1,303 @@
+//! Expression matrices of input files, read a part at a time.
+
+use crate::{Dataset, Matrix, MatrixName, Names, StoreError, fingerprint_names};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::Path;
+use tangram_core::names::examples;
+use tangram_core::{Normalize, SparseRows, library_factors, scale_rows};
+
+/// Entries of a block of rows as it is read, zeros counted: 256 MB if every one is stored.
+const BLOCK_ENTRIES: usize = 1 << 25;
+
+/// Rows chosen one by one whose columns are cut at a time.
+const CHOSEN: usize = 4096;
+
+/// A matrix of an input file with the names of its rows (cells or voxels) and genes.
+#[derive(Debug)]
+pub struct ExpressionFile {
+    dataset: Dataset,
+    matrix: MatrixName,
+    names_sha256: String,
+    genes: Vec<String>,
+}
+
+/// Whether the names of a file's rows are looked at: of ten million cells they are a gigabyte, which one rank of many may spare the
+/// others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowNames {
+    /// They must be unique; their fingerprint is kept, not they themselves.
+    Checked,
+    /// Another rank does.
+    Unread,
+}
+
+/// Columns of a matrix, and sums over the whole of it.
+#[derive(Debug)]
+pub struct Counts {
+    /// The columns asked for.
+    pub columns: SparseRows,
+    /// The total of every row over all columns.
+    pub row_totals: Vec<f64>,
+    /// The sum of every column, of those not asked for too.
+    pub column_sums: Vec<f64>,
+}
+
+impl ExpressionFile {
+    /// Opens a file and checks its names.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file, the matrix or the names are not as they should be.
+    pub fn open(path: &Path, matrix: &MatrixName, names: RowNames) -> Result<Self, StoreError> {
+        let dataset = Dataset::open(path)?;
+        let names_sha256 = match names {
+            RowNames::Checked => fingerprint_names(&dataset.unique_names(Names::Obs)?),
+            RowNames::Unread => String::new(),
+        };
+        let genes = match matrix {
+            MatrixName::Raw => unique(path, dataset.matrix(matrix)?.column_names()?)?,
+            _ => {
+                dataset.matrix(matrix)?;
+                dataset.unique_names(Names::Var)?
+            }
+        };
+        Ok(Self {
+            dataset,
+            matrix: matrix.clone(),
+            names_sha256,
+            genes,
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Number of its rows: cells or voxels.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.dataset.n_obs()
+    }
+
+    /// SHA-256 of the names of its rows, empty if they were not read.
+    #[must_use]
+    pub fn names_sha256(&self) -> &str {
+        &self.names_sha256
+    }
+
+    /// Names of its rows, read for the occasion.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, StoreError> {
+        self.dataset.obs_names()
+    }
+
+    /// Share of its entries that are stored; 1 for a dense matrix.
+    #[must_use]
+    pub fn density(&self) -> f64 {
+        let all = (self.n_rows() * self.genes.len()).max(1);
+        self.most_entries(self.genes.len()) as f64 / all as f64
+    }
+
+    /// Names of its columns.
+    #[must_use]
+    pub fn genes(&self) -> &[String] {
+        &self.genes
+    }
+
+    /// The places of `genes` among the columns.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownGenes`] if some are not there.
+    pub fn columns_of(&self, genes: &[String]) -> Result<Vec<usize>, StoreError> {
+        let place: HashMap<_, _> = self.genes.iter().zip(0..).collect();
+        let missing: Vec<&str> = genes
+            .iter()
+            .filter(|g| !place.contains_key(g))
+            .map(String::as_str)
+            .collect();
+        if missing.is_empty() {
+            return Ok(genes.iter().map(|g| place[g]).collect());
+        }
+        Err(StoreError::UnknownGenes {
+            path: self.dataset.path().to_owned(),
+            matrix: self.matrix.to_string(),
+            n_missing: missing.len(),
+            n_asked: genes.len(),
+            examples: examples(missing),
+        })
+    }
+
+    /// The columns asked for, and the sums of all rows and columns; one pass over the file.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read(&self, columns: &[usize]) -> Result<Counts, StoreError> {
+        let mut counts = Counts {
+            columns: SparseRows::empty(columns.len()),
+            row_totals: Vec::with_capacity(self.n_rows()),
+            column_sums: vec![0.0; self.genes.len()],
+        };
+        self.for_each_block(0..self.n_rows(), |rows| {
+            counts.row_totals.extend(rows.row_sums());
+            counts
+                .column_sums
+                .iter_mut()
+                .zip(rows.column_sums())
+                .for_each(|(sum, s)| *sum += s);
+            counts.columns.append(&rows.select_columns(columns));
+        })?;
+        Ok(counts)
+    }
+
+    /// The columns asked for of some rows.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read_cells(
+        &self,
+        rows: Range<usize>,
+        columns: &[usize],
+    ) -> Result<SparseRows, StoreError> {
+        Ok(self.matrix()?.read_rows(rows)?.select_columns(columns))
+    }
+
+    /// The columns asked for of some rows, of which there may be many.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read_part(
+        &self,
+        rows: Range<usize>,
+        columns: &[usize],
+    ) -> Result<SparseRows, StoreError> {
+        let mut part = SparseRows::empty(columns.len());
+        self.for_each_block(rows, |rows| part.append(&rows.select_columns(columns)))?;
+        Ok(part)
+    }
+
+    /// The columns asked for of the given rows, which grow strictly, handed over some at a time with the place of the first among them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read_rows_of(
+        &self,
+        rows: &[usize],
+        columns: &[usize],
+        visit: &mut dyn FnMut(usize, SparseRows),
+    ) -> Result<(), StoreError> {
+        // Reads ahead: neighbours come from memory.
+        let matrix = self.matrix()?;
+        for (i, some) in rows.chunks(CHOSEN).enumerate() {
+            let mut chosen = SparseRows::empty(matrix.shape().1);
+            for &row in some {
+                chosen.append(&matrix.read_rows(row..row + 1)?);
+            }
+            visit(i * CHOSEN, chosen.select_columns(columns));
+        }
+        Ok(())
+    }
+
+    /// The sums of some rows, and over these rows of all columns; one pass over them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn sums(&self, rows: Range<usize>) -> Result<(Vec<f64>, Vec<f64>), StoreError> {
+        let (mut row_sums, mut column_sums) = (Vec::new(), vec![0.0; self.genes.len()]);
+        self.for_each_block(rows, |rows| {
+            row_sums.extend(rows.row_sums());
+            let sums = rows.column_sums();
+            column_sums
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(sum, s)| *sum += s);
+        })?;
+        Ok((row_sums, column_sums))
+    }
+
+    /// Most entries that so many of its columns hold.
+    #[must_use]
+    pub fn most_entries(&self, n_columns: usize) -> u64 {
+        let all = (self.n_rows() * n_columns) as u64;
+        let stored = self.matrix().ok().and_then(|m| m.stored_entries());
+        stored.map_or(all, |stored| all.min(stored as u64))
+    }
+
+    /// The total of every row.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn totals(&self) -> Result<Vec<f64>, StoreError> {
+        let mut totals = Vec::with_capacity(self.n_rows());
+        self.for_each_block(0..self.n_rows(), |rows| totals.extend(rows.row_sums()))?;
+        Ok(totals)
+    }
+
+    /// What normalisation multiplies each row by; `None` if nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the totals cannot be read.
+    pub fn factors(&self, normalize: Normalize) -> Result<Option<Vec<f64>>, StoreError> {
+        match normalize {
+            Normalize::None => Ok(None),
+            Normalize::Library => Ok(Some(library_factors(&self.totals()?))),
+        }
+    }
+
+    /// The columns asked for, every row multiplied by its factor.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a value is no expression or the file cannot be read.
+    pub fn read_scaled(
+        &self,
+        columns: &[usize],
+        factors: Option<&[f64]>,
+    ) -> Result<SparseRows, StoreError> {
+        let mut read = self.matrix()?.read_columns(columns)?;
+        if let Some(factors) = factors {
+            scale_rows(&mut read, factors);
+        }
+        Ok(read)
+    }
+
+    /// The columns asked for, whatever their values.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read.
+    pub fn read_any(&self, columns: &[usize]) -> Result<SparseRows, StoreError> {
+        self.matrix()?.read_columns_any(columns)
+    }
+
+    fn matrix(&self) -> Result<Matrix<'_>, StoreError> {
+        self.dataset.matrix(&self.matrix)
+    }
+
+    fn for_each_block(
+        &self,
+        rows: Range<usize>,
+        mut visit: impl FnMut(SparseRows),
+    ) -> Result<(), StoreError> {
+        let matrix = self.matrix()?;
+        let step = (BLOCK_ENTRIES / matrix.shape().1.max(1)).clamp(1, 1 << 16);
+        for first in rows.clone().step_by(step) {
+            visit(matrix.read_rows(first..rows.end.min(first + step))?);
+        }
+        Ok(())
+    }
+}
+
+fn unique(path: &Path, names: Vec<String>) -> Result<Vec<String>, StoreError> {
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        None => Ok(names),
+        Some(name) => Err(StoreError::DuplicateName {
+            path: path.to_owned(),
+            table: "raw/var",
+            name: name.clone(),
+            count: names.iter().filter(|n| *n == name).count(),
+        }),
+    }
+}
