@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// The table that a `run.toml` has beside its settings; no settings, so passed over.
+/// The table of results in a `run.toml`, which holds no settings and is ignored.
 const RECORD: &str = "record";
 
 /// The command line with the settings of its `--config` file added.
@@ -20,7 +20,7 @@ const RECORD: &str = "record";
 /// # Errors
 /// [`ConfigError`] if the file cannot be read or holds something unknown.
 pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
-    // A command line with errors is not judged here but by the real parser, which sees the settings too.
+    // Errors of the command line are reported by the real parser, which also sees the settings.
     let lenient = Cli::command().ignore_errors(true);
     let Ok(matches) = lenient.try_get_matches_from(&typed) else {
         return Ok(typed);
@@ -28,7 +28,7 @@ pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
     let Some((name, matches)) = matches.subcommand() else {
         return Ok(typed);
     };
-    // `submit map` and `sweep new KIND` have the settings of `map`.
+    // `submit map` and `sweep new KIND` use the settings of `map`.
     let (name, matches) = match name {
         "submit" | "sweep" => ("map", innermost(matches)),
         _ => (name, matches),
@@ -86,7 +86,7 @@ fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsStri
         };
         for (key, value) in settings {
             let arguments = argument(path, command, key, value)?;
-            // A command that has the settings of another lacks some of its flags.
+            // `submit map` and `sweep new` lack some flags of `map`.
             let known = flag_id(command, key).is_some_and(|id| typed.try_contains_id(&id).is_ok());
             if table == name && known && !decided(command, key, typed) {
                 added.extend(arguments);
@@ -142,7 +142,7 @@ fn argument(
     Ok(arguments.into_iter().map(OsString::from).collect())
 }
 
-/// What the parser calls the flag of this name.
+/// The parser's identifier of the flag with this name.
 fn flag_id(command: &Command, key: &str) -> Option<String> {
     let flag = command
         .get_arguments()
@@ -175,7 +175,7 @@ fn decided(command: &Command, key: &str, typed: &ArgMatches) -> bool {
         })
 }
 
-/// The known name that is most like `name`.
+/// The known name most similar to `name`.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
     known
         .filter(|k| *k != "help")

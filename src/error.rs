@@ -5,24 +5,24 @@ use std::path::PathBuf;
 /// Why a command stops.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The doctor found something.
+    /// `tangram doctor` found faults.
     #[error("{n} of the findings above must be mended before a mapping can run")]
     Unwell {
         /// How many.
         n: usize,
     },
-    /// A sweep of which too much failed.
+    /// Too many tasks of a sweep failed.
     #[error(
         "{sweep}: {n_failed} of {n_tasks} tasks failed for good, more than the failure budget of {budget} allows; nothing was submitted. Mend the cause, then add --retry-failed"
     )]
     Hopeless {
         /// The sweep.
         sweep: PathBuf,
-        /// Tasks that would fail again.
+        /// Tasks that would fail again if submitted.
         n_failed: usize,
-        /// Of how many.
+        /// All tasks.
         n_tasks: usize,
-        /// Share that may fail.
+        /// Fraction of tasks that may fail.
         budget: f64,
     },
 }
@@ -77,9 +77,9 @@ pub enum ConfigError {
         table: String,
         /// The key.
         key: String,
-        /// What is there.
+        /// The type and value found.
         found: String,
-        /// What would do.
+        /// The type expected.
         expected: &'static str,
     },
 }

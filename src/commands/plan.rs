@@ -1,4 +1,4 @@
-//! `tangram plan`: how many ranks, along which axes, what memory and what time a mapping takes.
+//! `tangram plan`: estimates memory, traffic and time of a mapping for every grid of ranks.
 
 use crate::choices::{PRECISIONS, SOLVERS, STREAMS, one_of};
 use crate::report::Report;
@@ -37,7 +37,7 @@ pub struct PlanArgs {
     /// Number of training genes
     #[arg(long, value_name = "N", value_parser = at_least_one, required_unless_present = "measure")]
     genes: Option<usize>,
-    /// Share of the cells' counts that are not zero
+    /// Fraction of the cells' counts that are not zero
     #[arg(long, value_name = "SHARE", default_value_t = 0.15, value_parser = share)]
     density: f64,
     /// MPI ranks
@@ -55,25 +55,25 @@ pub struct PlanArgs {
     /// Memory of a GPU in GB: plans for `map --device cuda`, a GPU for every rank
     #[arg(long, value_name = "GB", value_parser = positive)]
     gpu_memory: Option<f64>,
-    /// How the mapping is found
+    /// Solver
     #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror")]
     solver: Solver,
     /// Whether mirror reads the cells from disk at every pass (as --stream of map); auto: if they do not fit
     #[arg(long, value_parser = one_of(STREAMS), default_value = "auto")]
     stream: Stream,
-    /// Cell batches of mirror (as --batches of map); samples of cells that are read at every pass are held, up to a size
+    /// Cell batches of mirror (as --batches of map); small samples of streamed cells are held in memory
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     batches: usize,
     /// Precision of the numbers
     #[arg(long, value_parser = one_of(PRECISIONS), default_value = "f32")]
     precision: PrecisionChoice,
-    /// How ranks add up: fast or exact
+    /// Sums over ranks: fast or exact
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast)]
     reduce: Reduce,
-    /// Measured rates, as --measure writes them [default: assumed ones, which it says]
+    /// Measured rates, as --measure writes them [default: assumed ones, as the output says]
     #[arg(long, value_name = "FILE.toml", conflicts_with = "measure")]
     rates: Option<PathBuf>,
-    /// Measure this machine and write the rates; under mpirun, what lies between the ranks as well
+    /// Measure this machine and write the rates; under mpirun, also the communication between ranks
     #[arg(long, value_name = "FILE.toml")]
     measure: Option<PathBuf>,
 }
@@ -89,7 +89,7 @@ fn positive(text: &str) -> Result<f64, String> {
     crate::values::positive(text).map_err(|e| e.to_string())
 }
 
-/// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).
+/// Assumed operations of a GPU per second, zeros included: about half of the specification of an H100 (2022).
 fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
     match precision {
         PrecisionChoice::F64 => 20e12,
@@ -102,7 +102,7 @@ fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
 /// Plans, or measures.
 ///
 /// # Errors
-/// If no grid fits, the rates cannot be read, or what was measured cannot be written.
+/// If no grid fits, the rates cannot be read, or the measured rates cannot be written.
 pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
     if let Some(path) = &args.measure {
         return measure(args, path, report);

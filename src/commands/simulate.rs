@@ -56,13 +56,13 @@ pub struct SimulateArgs {
     /// Genes that the file at cell resolution measures
     #[arg(long, value_name = "N", default_value_t = default().n_panel_genes, value_parser = at_least_one, help_heading = "Sizes")]
     panel: usize,
-    /// File format; .zarr is read faster where the cells are read at every pass
+    /// File format; .zarr is read faster when the cells are streamed
     #[arg(long, value_parser = one_of(FORMATS), default_value = "h5ad", help_heading = "Output")]
     format: MappingFormat,
-    /// Share of the cells' counts that are not zero
+    /// Fraction of the cells' counts that are not zero
     #[arg(long, value_name = "SHARE", default_value_t = default().density, help_heading = "Tissue")]
     density: f64,
-    /// Where chance begins; the same seed gives the same tissue
+    /// Seed of the random numbers; the same seed gives the same tissue
     #[arg(long, value_name = "N", default_value_t = default().seed, value_parser = seed, help_heading = "Tissue")]
     seed: u64,
 }

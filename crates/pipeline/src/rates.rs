@@ -1,4 +1,4 @@
-//! What machines do in a second: assumed, or measured here.
+//! Speeds of a machine, assumed or measured, and the passes that a training takes.
 
 use crate::choices::Solver;
 use crate::error::Result;
@@ -10,26 +10,26 @@ use tangram_mapper::{
     Engine, MirrorSettings, Precision, Problem, operations_of_pass, train_mirror,
 };
 
-/// What a machine does in a second.
+/// Speeds of a machine.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Rates {
-    /// Thousand million operations on counts that are not zero, of one core.
+    /// Operations on non-zero counts, in 10⁹ per second and core.
     pub operations_per_core: f64,
-    /// Thousand million bytes that a rank brings to a sum over ranks.
+    /// Bytes that a rank contributes to sums over ranks, in 10⁹ per second.
     pub bytes_summed: f64,
-    /// Millionths of a second that the shortest sum takes.
+    /// Time of the shortest sum over ranks, in microseconds.
     pub latency_us: f64,
 }
 
-/// Where nothing was measured: a server core of 2020 with 256-bit vectors, and 100 Gbit/s between nodes.
+/// Assumed where nothing was measured: a server core of 2020 with 256-bit vectors, and 100 Gbit/s between nodes.
 pub const ASSUMED: Rates = Rates {
     operations_per_core: 15.0,
     bytes_summed: 4.0,
     latency_us: 20.0,
 };
 
-/// Passes that a training is taken to need from nothing: mirror's converge by themselves, adam's epochs are as many as it is given.
+/// Estimated number of passes of a training: mirror usually converges within these, adam runs all its epochs.
 #[must_use]
 pub fn passes_of(solver: Solver) -> f64 {
     match solver {
@@ -38,11 +38,11 @@ pub fn passes_of(solver: Solver) -> f64 {
     }
 }
 
-/// Passes that a fold is taken to need which begins from the mapping of all genes.
+/// Estimated number of passes of a fold that starts from the mapping of all genes.
 pub const PASSES_OF_WARM_FOLD: f64 = 25.0;
 
 impl Rates {
-    /// Seconds of so many operations on counts that are not zero.
+    /// Seconds of a number of operations on non-zero counts.
     #[must_use]
     pub fn seconds(&self, operations: f64, threads: usize) -> f64 {
         operations / (self.operations_per_core * 1e9 * threads as f64)
@@ -52,7 +52,7 @@ impl Rates {
 /// How to measure this machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Measuring {
-    /// Share of counts that are not zero.
+    /// Fraction of non-zero counts.
     pub density: f64,
     /// Cores of a rank.
     pub threads: usize,
@@ -60,8 +60,8 @@ pub struct Measuring {
     pub precision: Precision,
 }
 
-/// Measures the cores of this rank, and what lies between the ranks; the rates of exchange are the assumed ones if there is only one rank.
-/// All ranks must call it.
+/// Measures the cores of this rank and the communication between ranks; with one rank, the communication rates are the assumed ones. All
+/// ranks must call it.
 ///
 /// # Errors
 /// If the threads cannot be started.
@@ -72,11 +72,11 @@ pub fn measure(settings: &Measuring, world: &impl Communicator) -> Result<Rates>
     })
 }
 
-/// A mapping to time: large enough to leave the caches.
+/// Size of the mapping to time: larger than the caches.
 const TIMED: [usize; 3] = [8_192, 2_048, 256];
 const TIMED_PASSES: usize = 6;
 
-/// Thousand million operations of one core in a second, of the mirror solver on counts of which so many are not zero.
+/// Operations of the mirror solver on non-zero counts, in 10⁹ per second and core.
 fn operations(settings: &Measuring) -> Result<f64> {
     let [n_cells, n_voxels, n_genes] = TIMED;
     let matrix = |rows: usize, salt: usize| {
@@ -122,7 +122,7 @@ fn operations(settings: &Measuring) -> Result<f64> {
     Ok(operations / passes[passes.len() / 2] / 1e9 / settings.threads as f64)
 }
 
-/// What a sum over all ranks takes.
+/// Bandwidth and latency of sums over all ranks.
 fn exchange(world: &impl Communicator) -> Rates {
     const LARGE: usize = 1 << 23;
     const TIMES: usize = 5;
