@@ -6,7 +6,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
 use tangram_comm::{Communicator, Kind, Reduce, World};
-use tangram_core::{DensityPrior, Objective, SparseRows};
+use tangram_core::{DensityPrior, Objective, SparseRows, Term};
 use tangram_mapper::{
     Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
 };
@@ -137,12 +137,10 @@ fn task(args: &PlanArgs) -> Task {
         density: args.density,
         pass: PassPlan {
             mirror,
-            objective: Objective {
-                gene: 1.0,
-                voxel: if mirror { 1.0 } else { 0.0 },
-                density: 1.0,
-                entropy: 0.0,
-            },
+            objective: Objective::NONE
+                .with(Term::Gene, 1.0)
+                .with(Term::Voxel, if mirror { 1.0 } else { 0.0 })
+                .with(Term::Density, 1.0),
             prior: true,
             temperature: mirror,
             asks_for_rest: mirror,
@@ -290,12 +288,9 @@ fn measure_operations(args: &PlanArgs) -> Result<f64> {
     let density = cells.density();
     let problem = Problem::new(cells, voxels, DensityPrior::uniform(n_voxels).ok())?;
     let settings = MirrorSettings {
-        objective: Objective {
-            gene: 1.0,
-            voxel: 0.0,
-            density: 1.0,
-            entropy: 0.0,
-        },
+        objective: Objective::NONE
+            .with(Term::Gene, 1.0)
+            .with(Term::Density, 1.0),
         passes: TIMED_PASSES,
         temperature: None,
         first_part: 1,

@@ -48,6 +48,11 @@ pub trait Communicator: Send + Sync + Sized {
     /// Every rank gets what rank 0 has.
     fn broadcast(&self, values: &mut Vec<f64>);
 
+    /// Gives each rank the list at its place in `to`, and returns what they gave, in the order of the ranks.
+    ///
+    /// `to` has a list for every rank, which may be empty and of any length.
+    fn swap(&self, to: Vec<Vec<f64>>) -> Vec<Vec<f64>>;
+
     /// The ranks that give the same `color`, in the order of their ranks here.
     fn split(&self, color: usize) -> Self;
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use tangram_store::cells_per_part;
 
 use tangram_comm::Reduce;
-use tangram_core::{Keep, Normalize, Objective, Transform};
+use tangram_core::{Keep, Normalize, Objective, Term, Transform};
 use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Precision, Reading};
 use tangram_store::MatrixName;
 
@@ -407,12 +407,11 @@ impl MapSettings {
     }
 
     fn objective(&self) -> Objective {
-        Objective {
-            gene: self.lambda_g1,
-            voxel: self.lambda_g2.unwrap_or(0.0),
-            density: self.lambda_d.unwrap_or(0.0),
-            entropy: self.lambda_r,
-        }
+        Objective::NONE
+            .with(Term::Gene, self.lambda_g1)
+            .with(Term::Voxel, self.lambda_g2.unwrap_or(0.0))
+            .with(Term::Density, self.lambda_d.unwrap_or(0.0))
+            .with(Term::Entropy, self.lambda_r)
     }
 
     /// What decides over the bytes of a pass.
