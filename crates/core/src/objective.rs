@@ -54,4 +54,5 @@ terms! {
     Voxel = voxel,
     Density = density,
     Entropy = entropy,
+    Neighbourhood = neighbourhood,
 }
