@@ -1,16 +1,17 @@
-//! Exit codes, decided here only.
+//! Exit codes: this file alone decides them.
 
-use crate::config::ConfigError;
+use crate::error::{CommandError, ConfigError};
+use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use tangram_pipeline::error::{self, PipelineError};
+use tangram_pipeline::error::{PipelineError, of_store, of_sweep};
 use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
 
-/// Asked to stop (Ctrl-C), as shells number it.
+/// Ended by Ctrl-C, with the code that shells give it.
 pub const INTERRUPTED: u8 = 130;
 
-/// What the codes mean, for the help text.
+/// The codes and their meanings, for the help text.
 pub const TABLE: &str = "\
 Exit codes:
   0    done
@@ -34,24 +35,24 @@ pub const OUTPUT: u8 = 4;
 pub const MEMORY: u8 = 5;
 /// See [`TABLE`].
 pub const SLURM: u8 = 6;
-/// Asked to stop with the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
+/// Stopped by a signal, the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
 pub const STOPPED: u8 = 75;
 
-/// Prints why the command stopped and says so by the exit code.
+/// Prints the error of a command and returns its exit code.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    // The rank that failed has told.
-    if !matches!(error.downcast_ref(), Some(PipelineError::OtherRank { .. })) {
-        // Nobody is left to tell if standard error is closed.
+    // The rank that failed has printed its error.
+    if !matches!(pipeline(error), Some(PipelineError::OtherRank { .. })) {
+        // Standard error may be closed: then nobody can be informed.
         let _ = writeln!(io::stderr(), "error: {error:#}");
     }
     ExitCode::from(code(error))
 }
 
-/// Prints help, a version, or what is wrong with the command line.
+/// Prints help, a version, or an error of the command line.
 #[must_use]
 pub fn usage(error: &clap::Error) -> ExitCode {
     // As above; and `tangram --help | head` closes standard output early.
@@ -66,36 +67,59 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// The exit code of an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
-    for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<SlurmError>() {
-            return match error {
-                SlurmError::UnknownProfile { .. }
-                | SlurmError::UnreadableProfile { .. }
-                | SlurmError::Profile { .. }
-                | SlurmError::Unrepresentable { .. } => USAGE,
-                SlurmError::Template(_) => UNEXPECTED,
-                _ => SLURM,
-            };
-        }
-        if cause.is::<ConfigError>() {
-            return USAGE;
-        }
-        // A process of this program says it itself.
-        if let Some(PipelineError::Run { code, .. }) = cause.downcast_ref() {
-            return u8::try_from(*code).unwrap_or(UNEXPECTED);
-        }
+    // A mapping of a sweep was a process of its own, with an exit code of its own.
+    if let Some(PipelineError::Run { code, .. }) = pipeline(error) {
+        return u8::try_from(*code).unwrap_or(UNEXPECTED);
     }
-    match error::cause(error) {
+    error.chain().find_map(code_of).unwrap_or(UNEXPECTED)
+}
+
+/// The error of the pipeline that a command ended with.
+fn pipeline(error: &anyhow::Error) -> Option<&PipelineError> {
+    let error: Option<&PipelineError> = error.downcast_ref();
+    error.map(PipelineError::innermost)
+}
+
+/// The exit code of one error in a chain of causes, if it is of a known type.
+fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_slurm(error));
+    }
+    let cause = if let Some(error) = error.downcast_ref::<PipelineError>() {
+        error.cause()
+    } else if let Some(error) = error.downcast_ref() {
+        of_store(error)
+    } else if let Some(error) = error.downcast_ref() {
+        of_sweep(error)
+    } else if error.is::<ConfigError>() {
+        Cause::Usage
+    } else if error.is::<CommandError>() {
+        Cause::Input
+    } else {
+        return None;
+    };
+    Some(match cause {
         Cause::Usage => USAGE,
         Cause::Input => INPUT,
         Cause::Output | Cause::Superseded => OUTPUT,
         Cause::Memory => MEMORY,
         Cause::Signal => STOPPED,
         Cause::Unexpected => UNEXPECTED,
+    })
+}
+
+fn of_slurm(error: &SlurmError) -> u8 {
+    match error {
+        SlurmError::UnknownProfile { .. }
+        | SlurmError::UnreadableProfile { .. }
+        | SlurmError::Profile { .. }
+        | SlurmError::Unrepresentable { .. } => USAGE,
+        SlurmError::Template(_) => UNEXPECTED,
+        _ => SLURM,
     }
 }
 
-/// What the exit code of another process of this program means.
+/// The cause behind the exit code of another process of this program.
 #[must_use]
 pub fn cause(code: i32) -> Cause {
     match u8::try_from(code) {
@@ -108,10 +132,15 @@ pub fn cause(code: i32) -> Cause {
     }
 }
 
-/// Whether the reader of standard output went away, as `head` does: no reason to complain.
+/// Whether standard output was closed by its reader, as by `head`: not an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let unheard = match pipeline(error) {
+        Some(PipelineError::System(error)) => Some(error),
+        _ => None,
+    };
     error
         .chain()
         .filter_map(|e| e.downcast_ref::<io::Error>())
+        .chain(unheard)
         .any(|e| e.kind() == ErrorKind::BrokenPipe)
 }

@@ -1,8 +1,8 @@
 //! The mapping as an AnnData file: cells × voxels.
 
+use crate::error::{PipelineError, Result};
 use crate::run_directory::GeneRecord;
 use crate::settings::MapSettings;
-use anyhow::{Context, Result};
 use ndarray::{Array2, ArrayView2};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tangram_core::{
 use tangram_mapper::Epoch;
 use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns};
 
-/// What goes into the file beside the probabilities.
+/// The contents of the file besides the probabilities.
 #[derive(Debug)]
 pub struct Contents<'a> {
     /// The cells' file, for obs and their coordinates, if they have any.
@@ -29,7 +29,7 @@ pub struct Contents<'a> {
     pub scores: &'a [GeneScore],
 }
 
-/// What was stored of the mapping.
+/// How much of the mapping was stored.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stored {
     /// Number of probabilities.
@@ -40,13 +40,14 @@ pub struct Stored {
 
 /// Writes the file.
 ///
-/// P is read twice: once for the mass that is left out of every cell, which obs tells, once to be stored.
+/// P is read twice: once to compute the mass left out of each cell (obs `dropped_mass`), once to be stored.
 ///
 /// # Errors
 /// If the mapping cannot be read or the file not written.
 pub fn write<M>(path: &Path, mapping: &M, keep: Keep, contents: &Contents<'_>) -> Result<Stored>
 where
-    M: MappingRows<Error: std::error::Error + Send + Sync + 'static>,
+    M: MappingRows,
+    PipelineError: From<M::Error>,
 {
     let (mut n_stored, mut dropped) = (0, Vec::with_capacity(mapping.n_cells()));
     mapping.for_each_block(&mut |block| {
@@ -87,10 +88,11 @@ fn kept(block: &MappingBlock<'_>, keep: Keep) -> (SparseRows, Vec<f64>) {
 
 fn write_probabilities<M>(file: &mut AnnDataWriter, mapping: &M, keep: Keep) -> Result<()>
 where
-    M: MappingRows<Error: std::error::Error + Send + Sync + 'static>,
+    M: MappingRows,
+    PipelineError: From<M::Error>,
 {
     let mut matrix = file.sparse(&MatrixName::X)?;
-    // The mapping's errors are its own; one of writing waits here until the pass is over.
+    // `for_each_block` can return errors of the mapping only, so an error of writing is kept until the pass ends.
     let mut failed: Option<StoreError> = None;
     mapping.for_each_block(&mut |block| {
         if failed.is_none() {
@@ -163,7 +165,7 @@ fn history_of(history: &[Epoch]) -> Uns {
 }
 
 fn settings_of(settings: &MapSettings) -> Result<Uns> {
-    let table = toml::Table::try_from(settings).context("settings")?;
+    let table = toml::Table::try_from(settings)?;
     let uns = |value: toml::Value| match value {
         toml::Value::Integer(number) => Uns::Integer(number),
         toml::Value::Float(number) => Uns::Number(number),

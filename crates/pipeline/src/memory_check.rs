@@ -1,17 +1,21 @@
-//! Whether a mapping fits in memory, and whether its cells are then held or read at every pass.
+//! Whether a mapping fits in memory, and whether its cells are held there or streamed.
 
+use crate::choices::{Solver, Stream};
 use crate::error::PipelineError;
 use crate::ranks::Ranks;
-use crate::settings::{MapSettings, Solver, Stream};
+use crate::settings::MapSettings;
 use tangram_comm::{Cut, Shares};
-use tangram_mapper::{Reading, memory_needed, mirror_memory_needed};
+use tangram_mapper::{Engine, Reading, memory_needed, mirror_memory_needed};
 use tangram_store::ExpressionFile;
 use tangram_store::memory;
 
-/// Whether the cells are read at every pass; `on_node`: ranks that share the memory of this machine.
+/// Whether the cells are streamed: read from disk at every pass.
+///
+/// * `on_node`: ranks that share the memory of this machine
 #[must_use]
 pub fn streams(
     settings: &MapSettings,
+    engine: Engine,
     cells: &ExpressionFile,
     shares: &Shares,
     on_node: usize,
@@ -22,28 +26,29 @@ pub fn streams(
         (_, Stream::Auto) => {
             let entries = cells.most_entries(shares.genes.len()) as usize;
             let own = entries as f64 * shares.cells.len() as f64 / shares.cells.whole_len() as f64;
-            let needed = needed(settings, shares, Counts::held(own as usize)) * on_node as u64;
+            let needed =
+                needed(settings, engine, shares, Counts::held(own as usize)) * on_node as u64;
             memory::available().is_some_and(|free| needed > free / 2)
         }
     }
 }
 
-/// A rank's counts of the training genes.
+/// Number of a rank's non-zero counts of the training genes.
 #[derive(Debug, Clone, Copy)]
 pub struct Counts {
     nnz: usize,
-    /// If they are read at every pass.
+    /// How they are read if they are streamed.
     reading: Option<Reading>,
 }
 
 impl Counts {
-    /// So many, in memory.
+    /// Counts in memory.
     #[must_use]
     pub fn held(nnz: usize) -> Self {
         Self { nnz, reading: None }
     }
 
-    /// About so many as a file's density tells, read at every pass.
+    /// Streamed counts; their number is estimated from the file's density.
     #[must_use]
     pub fn read(settings: &MapSettings, cells: &ExpressionFile, shares: &Shares) -> Self {
         let all = (shares.cells.len() * shares.genes.len()) as f64;
@@ -54,30 +59,34 @@ impl Counts {
     }
 }
 
-/// Bytes that the solver will need on this rank.
+/// Bytes that the solver needs on this rank.
 #[must_use]
-pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
+pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: Counts) -> u64 {
     let size = [&shares.cells, &shares.voxels, &shares.genes].map(Cut::len);
     let Counts { nnz, reading } = counts;
     match settings.solver {
-        Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam()),
-        Solver::Mirror => mirror_memory_needed(size, nnz, reading, &settings.mirror()),
+        Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam(engine)),
+        Solver::Mirror => {
+            let (objective, precision) = (settings.objective(), settings.precision.into());
+            mirror_memory_needed(size, nnz, reading, &objective, precision)
+        }
     }
 }
 
-/// Whether memory will suffice, asked before anything large is read and again when the counts are known.
+/// Checks that memory suffices: before anything large is read, and again when the counts are known.
 ///
 /// # Errors
 /// [`PipelineError::Memory`] if not.
 pub fn check_memory(
     settings: &MapSettings,
+    engine: Engine,
     shares: &Shares,
     ranks: &Ranks,
     counts: Counts,
 ) -> Result<(), PipelineError> {
-    // Ranks of a node have its memory together.
+    // The ranks of a node share its memory.
     let (_, on_node) = ranks.world().on_this_node();
-    let needed = needed(settings, shares, counts) * on_node as u64;
+    let needed = needed(settings, engine, shares, counts) * on_node as u64;
     match memory::available() {
         Some(available) if needed > available => Err(PipelineError::Memory {
             n_cells: shares.cells.len(),

@@ -3,7 +3,7 @@
 use crate::cpu::blocked::Blocked;
 use crate::cpu::products::Layout;
 use crate::mirror::stage_cells::largest_held;
-use crate::{AdamSettings, MirrorSettings, Precision};
+use crate::{AdamSettings, Precision};
 use tangram_core::Objective;
 
 /// How cells that are not held are read.
@@ -30,21 +30,6 @@ const READER: usize = 48 << 20;
 /// * `reading`: if the cells are not in memory
 #[must_use]
 pub fn mirror_memory_needed(
-    size: [usize; 3],
-    nnz: usize,
-    reading: Option<Reading>,
-    settings: &MirrorSettings,
-) -> u64 {
-    let MirrorSettings {
-        objective,
-        precision,
-        ..
-    } = settings;
-    mirror_memory_needed_by(size, nnz, reading, objective, *precision)
-}
-
-/// The same by what of the settings it depends on.
-pub(crate) fn mirror_memory_needed_by(
     [n_cells, n_voxels, n_genes]: [usize; 3],
     nnz: usize,
     reading: Option<Reading>,

@@ -1,6 +1,6 @@
 //! What a pass exchanges, before it is tried: the same sums that [`Grid::bytes`](tangram_comm::Grid::bytes) counts.
 
-use crate::cost::memory::{Reading, memory_needed, mirror_memory_needed_by, second_logits};
+use crate::cost::memory::{Reading, memory_needed, mirror_memory_needed, second_logits};
 use crate::cpu::blocked::CHUNK;
 use crate::cpu::products::Layout;
 use crate::cpu::tiles::Tiles;
@@ -220,7 +220,7 @@ pub fn memory_of_rank(
     let [n_cells, n_voxels, n_genes] = size;
     let nnz = (n_cells as f64 * n_genes as f64 * density) as usize;
     let solver = match plan.mirror {
-        true => mirror_memory_needed_by(size, nnz, reading, &plan.objective, plan.precision),
+        true => mirror_memory_needed(size, nnz, reading, &plan.objective, plan.precision),
         false => memory_needed(
             n_cells,
             n_voxels,
@@ -254,7 +254,7 @@ pub fn memory_of_rank(
             };
             let (size, reading) = ([all_cells, all_voxels, all_genes], Some(reading));
             let none = Objective::NONE;
-            let scoring = mirror_memory_needed_by(size, counts, reading, &none, plan.precision);
+            let scoring = mirror_memory_needed(size, counts, reading, &none, plan.precision);
             solver.max(scoring) + OF_CELL * all_cells as u64
         }
     };
