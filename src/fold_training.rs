@@ -3,6 +3,7 @@
 use crate::cell_expression::CellExpression;
 use crate::map_inputs::Inputs;
 use crate::map_settings::{MapSettings, Solver};
+use crate::test_pause;
 use anyhow::{Context, Result};
 use ndarray::Array2;
 use std::ops::ControlFlow;
@@ -93,6 +94,7 @@ impl<'a> FoldTraining<'a> {
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);
         let grid = alone();
+        let mut after_pass = |_: &_| test_pause::after_pass();
         let (predicted, history, chosen) = match self.settings.solver {
             Solver::Mirror => {
                 let mut settings = self.settings.mirror();
@@ -104,7 +106,7 @@ impl<'a> FoldTraining<'a> {
                 let start = self.all_genes.as_ref().map(|f| f.without_genes(held_out));
                 let begin = start.as_ref().map_or(Begin::At(None), Begin::Near);
                 let trained =
-                    train_mirror_part(&part, &settings, begin, &grid, keeper, &mut |_| ())?;
+                    train_mirror_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let predicted = in_space(trained.factors(), part.cells(), &carried)?;
                 (predicted, trained.history().len(), trained.chosen().total)
             }
@@ -112,7 +114,8 @@ impl<'a> FoldTraining<'a> {
                 let mut settings = self.settings.adam();
                 settings.threads = threads;
                 let begin = AdamBegin::At(InitialLogits::Random);
-                let trained = train_adam_part(&part, &settings, begin, &grid, keeper, &mut |_| ())?;
+                let trained =
+                    train_adam_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let values = carried.whole().context("adam holds its cells")?;
                 let last = trained.history().last().context("no epoch was run")?;
                 (

@@ -34,6 +34,7 @@ mod run_tasks;
 mod stored_mapping;
 mod sweep_jobs;
 mod task_queue;
+mod test_pause;
 mod values;
 mod versions;
 

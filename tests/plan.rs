@@ -1,10 +1,6 @@
 //! `tangram plan` and `tangram doctor`.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
-use program::{fail, listing, succeed, summary};
+use crate::program::{fail, listing, succeed, summary};
 
 const ATLAS: &str = "plan --cells 1000000 --voxels 100000 --genes 2000 --threads 8";
 

@@ -18,7 +18,7 @@ use crate::run_directory::{
 };
 use crate::values::{Temperature, not_negative};
 use crate::versions::Versions;
-use crate::{device, exit, exit_record, factors_file, interrupt, memory};
+use crate::{device, exit, exit_record, factors_file, interrupt, memory, test_pause};
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::{Array2, ArrayView1};
@@ -339,6 +339,7 @@ fn train(
     let learned = Learned::train(settings, inputs, ranks, kept, &mut |epoch: &Epoch| {
         exit_record::passed(epoch.epoch);
         progress.step(epoch.epoch, || format!("loss {:.5}  ", epoch.total));
+        test_pause::after_pass();
     });
     interrupt::keeps_state(false);
     progress.finish();

@@ -24,6 +24,7 @@ pub use sweep::SweepArgs;
 
 use crate::args::{Cli, Command};
 use crate::report::Report;
+use crate::test_pause;
 use anyhow::Result;
 use clap::CommandFactory;
 use std::io::Write;
@@ -34,6 +35,7 @@ use std::io::Write;
 /// Whatever stops the command; [`crate::exit`] tells the kinds apart.
 pub fn run(cli: Cli) -> Result<()> {
     let report = Report::new(&cli.global);
+    test_pause::set_by_environment(report)?;
     match cli.command {
         Command::Simulate(args) => simulate::run(&args, report),
         Command::Map(args) => map::run(*args, report),

@@ -121,10 +121,15 @@ fn scripts_of_every_profile_and_kind() {
 fn bash_and_shellcheck_take_every_script() {
     let folder = tempfile::tempdir().unwrap();
     let here = Command::new("shellcheck").arg("--version").output().is_ok();
-    assert!(
-        here || std::env::var_os("TANGRAM_NO_SHELLCHECK").is_some(),
-        "shellcheck is missing: install it (Debian: apt-get install shellcheck), or set TANGRAM_NO_SHELLCHECK=1 to go without"
-    );
+    if !here {
+        let required = std::env::var("TANGRAM_REQUIRE").unwrap_or_default();
+        let why = "it is not installed (Debian: apt-get install shellcheck)";
+        assert!(
+            !required.split(',').any(|name| name.trim() == "shellcheck"),
+            "TANGRAM_REQUIRE names shellcheck, but {why}"
+        );
+        eprintln!("SKIPPED in part for the lack of shellcheck: {why}; scripts are only parsed");
+    }
     for (id, text) in rendered() {
         let path = folder.path().join(&id);
         fs::write(&path, &text).unwrap();
