@@ -4,9 +4,11 @@ use crate::commands::{
     DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
     SubmitArgs, SweepArgs,
 };
-use crate::{exit, versions};
+use crate::exit;
+use crate::report::{Detail, Report};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use tangram_pipeline::versions;
 
 const EXAMPLES: &str = "\
 Example, from nothing to a scored map of a simulated tissue:
@@ -70,6 +72,19 @@ pub struct GlobalArgs {
     /// Say more
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub verbose: bool,
+}
+
+impl GlobalArgs {
+    /// The report that these flags ask for.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let detail = match (self.quiet, self.verbose) {
+            (true, _) => Detail::Quiet,
+            (_, true) => Detail::Verbose,
+            _ => Detail::Normal,
+        };
+        Report::new(detail, self.json)
+    }
 }
 
 /// The commands.

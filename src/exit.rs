@@ -1,13 +1,10 @@
 //! Exit codes, decided here only.
 
 use crate::config::ConfigError;
-use crate::error::CliError;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
-use tangram_mapper::MapError;
-use tangram_store::StoreError;
-use tangram_sweep::SweepError;
+use tangram_pipeline::error::{self, PipelineError};
+use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
 
 /// Asked to stop (Ctrl-C), as shells number it.
@@ -47,7 +44,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // The rank that failed has told.
-    if !matches!(error.downcast_ref(), Some(CliError::OtherRank { .. })) {
+    if !matches!(error.downcast_ref(), Some(PipelineError::OtherRank { .. })) {
         // Nobody is left to tell if standard error is closed.
         let _ = writeln!(io::stderr(), "error: {error:#}");
     }
@@ -66,43 +63,10 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// The exit code of an error: the first cause that decides it.
+/// The exit code of an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<StoreError>() {
-            return code_of_store(error);
-        }
-        if let Some(error) = cause.downcast_ref::<CliError>() {
-            return match error {
-                CliError::Usage(_) | CliError::Grid(_) | CliError::Launcher(_) => USAGE,
-                CliError::OtherRank { code } => *code,
-                CliError::NotOurs { .. } | CliError::Checkpoint { .. } => OUTPUT,
-                CliError::Memory { .. } | CliError::NoGridFits { .. } => MEMORY,
-                CliError::Run { code, .. } => u8::try_from(*code).unwrap_or(UNEXPECTED),
-                _ => INPUT,
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<SweepError>() {
-            return match error {
-                SweepError::Store(error) => code_of_store(error),
-                SweepError::Folds(_) | SweepError::NoTask { .. } => USAGE,
-                SweepError::Write { .. }
-                | SweepError::Superseded { .. }
-                | SweepError::AtWork { .. }
-                | SweepError::Submitting { .. } => OUTPUT,
-                _ => INPUT,
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<MapError>() {
-            return match error {
-                MapError::Threads { .. } | MapError::Torch(_) => UNEXPECTED,
-                MapError::DeviceMemory { .. } | MapError::DeviceFull => MEMORY,
-                MapError::Keep(_) => OUTPUT,
-                MapError::Stopped { .. } => STOPPED,
-                _ => INPUT,
-            };
-        }
         if let Some(error) = cause.downcast_ref::<SlurmError>() {
             return match error {
                 SlurmError::UnknownProfile { .. }
@@ -113,21 +77,34 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 _ => SLURM,
             };
         }
-        if cause.is::<ConfigError>() || cause.is::<TissueError>() {
+        if cause.is::<ConfigError>() {
             return USAGE;
         }
-        if cause.is::<GeneError>() || cause.is::<PriorError>() || cause.is::<AnnotationError>() {
-            return INPUT;
+        // A process of this program says it itself.
+        if let Some(PipelineError::Run { code, .. }) = cause.downcast_ref() {
+            return u8::try_from(*code).unwrap_or(UNEXPECTED);
         }
     }
-    UNEXPECTED
+    match error::cause(error) {
+        Cause::Usage => USAGE,
+        Cause::Input => INPUT,
+        Cause::Output | Cause::Superseded => OUTPUT,
+        Cause::Memory => MEMORY,
+        Cause::Signal => STOPPED,
+        Cause::Unexpected => UNEXPECTED,
+    }
 }
 
-fn code_of_store(error: &StoreError) -> u8 {
-    match error {
-        StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => OUTPUT,
-        StoreError::Unwritable { .. } => UNEXPECTED,
-        _ => INPUT,
+/// What the exit code of another process of this program means.
+#[must_use]
+pub fn cause(code: i32) -> Cause {
+    match u8::try_from(code) {
+        Ok(USAGE) => Cause::Usage,
+        Ok(INPUT) => Cause::Input,
+        Ok(OUTPUT) => Cause::Output,
+        Ok(MEMORY) => Cause::Memory,
+        Ok(STOPPED | INTERRUPTED) => Cause::Signal,
+        _ => Cause::Unexpected,
     }
 }
 

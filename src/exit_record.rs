@@ -4,14 +4,14 @@
 //! Beside the checkpoints, `RUN.checkpoint/exit-rank-00003.json`; a run that is completed leaves none, and one that goes on reports
 //! and removes them. A rank that was killed cannot write: that its record is missing tells.
 
-use crate::checkpoint;
-use crate::report::count;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tangram_pipeline::run_directory::checkpoints_of;
+use tangram_pipeline::wording::count;
 
 /// How a rank ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub fn begin(out: &Path, rank: usize, n_ranks: usize) {
         return;
     }
     *own() = Some(Own {
-        path: checkpoint::folder(out).join(format!("exit-rank-{rank:05}.json")),
+        path: checkpoints_of(out).join(format!("exit-rank-{rank:05}.json")),
         rank,
         n_ranks,
     });
@@ -124,7 +124,7 @@ pub fn completed() {
 
 /// Takes away what an earlier attempt left; gives it in the order of the ranks. No rank may be writing.
 pub fn take(out: &Path) -> Vec<ExitRecord> {
-    let folder = checkpoint::folder(out);
+    let folder = checkpoints_of(out);
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let ours = |path: &PathBuf| {

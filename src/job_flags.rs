@@ -1,11 +1,11 @@
 //! Flags of every command that submits jobs.
 
-use crate::error::CliError;
-use crate::values::at_least_one;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::values::at_least_one;
 use tangram_sweep::slurm::{LogFile, Memory, Profile, TimeLimit};
 
 const JOB: &str = "The job";
@@ -102,7 +102,7 @@ impl JobFlags {
 /// The program that jobs are to run: this one.
 ///
 /// # Errors
-/// [`CliError::Usage`] if its path cannot stand in a script.
+/// [`PipelineError::Usage`] if its path cannot stand in a script.
 pub fn this_program() -> Result<String> {
     let path = std::env::current_exe().context("where this program is")?;
     path_text(&path)
@@ -111,7 +111,7 @@ pub fn this_program() -> Result<String> {
 /// A path as text.
 ///
 /// # Errors
-/// [`CliError::Usage`] if it is not UTF-8.
+/// [`PipelineError::Usage`] if it is not UTF-8.
 pub fn path_text(path: &Path) -> Result<String> {
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| {
@@ -119,6 +119,6 @@ pub fn path_text(path: &Path) -> Result<String> {
             "{}: the path is not UTF-8, which scripts of jobs must be; rename it",
             path.display()
         );
-        CliError::Usage(text).into()
+        PipelineError::Usage(text).into()
     })
 }

@@ -1,9 +1,10 @@
 //! How far training is: a bar on a terminal, a few plain lines elsewhere.
 
-use crate::report::{Detail, Report};
+use crate::report::Detail;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
+use tangram_pipeline::listener::Steps;
 
 /// Lines written where there is no terminal, at most.
 const N_LINES: usize = 20;
@@ -31,8 +32,8 @@ impl Progress {
     ///
     /// * `noun`: what a step is, such as `epoch`
     #[must_use]
-    pub fn begin(report: Report, noun: &'static str, n_steps: usize) -> Self {
-        let display = match (report.detail(), std::io::stderr().is_terminal()) {
+    pub fn begin(detail: Detail, noun: &'static str, n_steps: usize) -> Self {
+        let display = match (detail, std::io::stderr().is_terminal()) {
             (Detail::Quiet, _) => Display::Nothing,
             (_, false) => Display::Lines,
             (_, true) => {
@@ -57,9 +58,10 @@ impl Progress {
             begun: Instant::now(),
         }
     }
+}
 
-    /// `done` steps are done; `state` says how things stand.
-    pub fn step(&self, done: usize, state: impl FnOnce() -> String) {
+impl Steps for Progress {
+    fn step(&self, done: usize, state: &dyn Fn() -> String) {
         match &self.display {
             Display::Nothing => {}
             Display::Bar(bar) => {
@@ -88,10 +90,12 @@ impl Progress {
             }
         }
     }
+}
 
+impl Drop for Progress {
     /// Takes the bar away.
-    pub fn finish(self) {
-        if let Display::Bar(bar) = self.display {
+    fn drop(&mut self) {
+        if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
     }

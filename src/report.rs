@@ -1,10 +1,12 @@
 //! What the person, or the program that called, gets to read.
 
-use crate::args::GlobalArgs;
+use crate::interrupt;
+use crate::progress::Progress;
 use anyhow::Result;
 use serde::Serialize;
-use std::fmt::Display;
+use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
+use tangram_pipeline::listener::{Listener, Steps};
 
 /// Where reports go: text for people to standard output, or, with `--json`, to standard error beside a summary for
 /// programs on standard output.
@@ -26,18 +28,12 @@ pub enum Detail {
 }
 
 impl Report {
-    /// The report that the global flags ask for.
+    /// A report of so much detail.
+    ///
+    /// * `json`: whether standard output is for a program
     #[must_use]
-    pub fn new(global: &GlobalArgs) -> Self {
-        let detail = match (global.quiet, global.verbose) {
-            (true, _) => Detail::Quiet,
-            (_, true) => Detail::Verbose,
-            _ => Detail::Normal,
-        };
-        Self {
-            detail,
-            json: global.json,
-        }
+    pub fn new(detail: Detail, json: bool) -> Self {
+        Self { detail, json }
     }
 
     /// A report that says nothing but errors.
@@ -47,12 +43,6 @@ impl Report {
             detail: Detail::Quiet,
             json: false,
         }
-    }
-
-    /// How much to say.
-    #[must_use]
-    pub fn detail(self) -> Detail {
-        self.detail
     }
 
     /// Says a line.
@@ -99,54 +89,28 @@ impl Report {
     }
 }
 
-/// A count with its noun: `1 gene`, `2 genes`.
-#[must_use]
-pub fn count(n: usize, noun: &str) -> String {
-    let ending = match n {
-        1 => "",
-        _ if noun.ends_with('s') => "es",
-        _ => "s",
-    };
-    format!("{} {noun}{ending}", thousands(n))
-}
-
-/// A whole number with its thousands apart: `58,022`.
-#[must_use]
-pub fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
+impl Listener for Report {
+    fn say(&self, line: Arguments<'_>) -> io::Result<()> {
+        self.line(Detail::Normal, line)
     }
-    out
-}
 
-/// A time as people say it: `8 s`, `12 min`, `3.5 h`.
-#[must_use]
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 100.0 => format!("{s:.0} s"),
-        s if s < 6000.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
+    fn explain(&self, line: Arguments<'_>) -> io::Result<()> {
+        self.line(Detail::Verbose, line)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn warn(&self, line: Arguments<'_>) {
+        Report::warn(*self, line);
+    }
 
-    #[test]
-    fn thousands_stand_apart() {
-        let texts = [0, 12, 999, 1_000, 58_022, 1_000_000].map(thousands);
-        assert_eq!(texts, ["0", "12", "999", "1,000", "58,022", "1,000,000"]);
-        assert_eq!(count(1, "gene"), "1 gene");
-        assert_eq!(
-            [8.2, 700.0, 12_600.0].map(duration),
-            ["8 s", "12 min", "3.5 h"]
-        );
-        assert_eq!(count(2, "pass"), "2 passes");
+    fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_> {
+        Box::new(Progress::begin(self.detail, noun, n_steps))
+    }
+
+    fn stop_asked(&self) -> bool {
+        interrupt::stop_asked()
+    }
+
+    fn asks_whether_to_stop(&self, yes: bool) {
+        interrupt::keeps_state(yes);
     }
 }

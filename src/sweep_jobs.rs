@@ -1,13 +1,14 @@
 //! The tasks of a sweep as jobs of a cluster: what is missing, grouped by what it needs, in arrays and with a job that collects.
 
-use crate::error::CliError;
 use crate::job_flags::{Intent, path_text, this_program};
-use crate::report::{Report, count};
+use crate::report::Report;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::wording::count;
 use tangram_store::StoreError;
 use tangram_sweep::slurm::{
     Job, JobId, JobName, Kind, LogFile, Memory, Profile, Rehearsal, Scheduler, Sighting, Slurm,
@@ -381,7 +382,7 @@ const LOGS: &str = "logs";
 
 /// The launcher as `tangram sweep run --launcher` takes it.
 fn launcher(profile: &Profile) -> Result<String> {
-    let refuse = |text: &str| Err(CliError::Usage(text.to_owned()).into());
+    let refuse = |text: &str| Err(PipelineError::Usage(text.to_owned()).into());
     if profile.container.is_some() {
         return refuse(
             "a sweep over runs of several ranks starts them from within the task, where a container has no launcher: leave `container` out of the profile, or take one rank",

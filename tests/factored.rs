@@ -1,6 +1,6 @@
 //! The factored mapping as a person uses it: its files, the commands that read them, cells that were not trained on.
 
-use crate::program::{fail, listing, require, succeed, summary};
+use crate::program::{Expression, fail, listing, require, succeed, summary};
 use ndarray::Array2;
 use std::fs;
 use std::path::Path;
@@ -256,7 +256,7 @@ fn cells_that_were_not_trained_on_are_placed() {
     assert!(out.spatial().unwrap().is_some());
 
     // A file that lacks genes of the training.
-    program::Expression::new("cell").write(&folder.join("few_genes.h5ad"));
+    Expression::new("cell").write(&folder.join("few_genes.h5ad"));
     let error = fail(
         folder,
         "place --mapping run --cells few_genes.h5ad --out nowhere.h5ad",

@@ -6,8 +6,9 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The crates from the top down; a crate depends on crates below it only.
-const LAYERS: [&str; 6] = [
+const LAYERS: [&str; 7] = [
     "tangram",
+    "tangram-pipeline",
     "tangram-sweep",
     "tangram-mapper",
     "tangram-store",
@@ -16,14 +17,12 @@ const LAYERS: [&str; 6] = [
 ];
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
-const HOMES: [(&str, &str); 7] = [
+const HOMES: [(&str, &str); 5] = [
     ("tch", "tangram-mapper"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
     ("mpi", "tangram-comm"),
     ("tera", "tangram-sweep"),
-    ("clap", "tangram"),
-    ("anyhow", "tangram"),
 ];
 
 /// Dependencies of every crate of the workspace, by package name; those of tests are free.

@@ -1,15 +1,15 @@
 //! `tangram doctor`: whether this machine, and the ranks that were started, can do what a mapping needs.
 
-use crate::device::{self, Gpus};
-use crate::memory::{available, for_people};
 use crate::report::Report;
-use crate::versions::Versions;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_comm::{Communicator, World};
 use tangram_core::Table;
+use tangram_pipeline::device::{self, Gpus};
+use tangram_pipeline::versions::Versions;
+use tangram_store::memory::{available, for_people};
 use tangram_store::{AnnDataWriter, Dataset, Existing};
 
 const EXAMPLES: &str = "\
@@ -72,7 +72,7 @@ pub fn run(args: &DoctorArgs, report: Report) -> Result<()> {
     world.leave();
     match bad[0] {
         0.0 => Ok(()),
-        n => Err(crate::error::CliError::Unwell { n: n as usize }.into()),
+        n => Err(tangram_pipeline::error::PipelineError::Unwell { n: n as usize }.into()),
     }
 }
 

@@ -1,24 +1,10 @@
 //! `tangram map`: learns where every cell sits.
 
-use crate::cell_expression::CellExpression;
-use crate::checkpoint::{self, Checkpoints, Identity};
-use crate::error::CliError;
-use crate::expression::OfBoth;
-use crate::learned::Learned;
-use crate::map_inputs::{self, Inputs};
-use crate::map_settings::{MapSettings, Solver};
-use crate::mapping_file::{Contents, Stored};
-use crate::memory_check::{Counts, check_memory};
-use crate::progress::Progress;
-use crate::ranks::{self, Ranks, agreed, or_abort};
-use crate::report::{Report, count, thousands};
-use crate::run_directory::{
-    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, existing, write_history,
-    write_run_file,
-};
-use crate::values::{Temperature, not_negative};
-use crate::versions::Versions;
-use crate::{device, exit, exit_record, factors_file, interrupt, memory, test_pause};
+use crate::exit;
+use crate::exit_record;
+use crate::interrupt;
+use crate::report::Report;
+use crate::test_pause;
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::{Array2, ArrayView1};
@@ -30,6 +16,27 @@ use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_ge
 use tangram_mapper::{
     Epoch, Keeper, Problem, TemperatureScore, best_temperature, score_temperatures,
 };
+use tangram_pipeline::checkpoint::{self, Checkpoints, Identity};
+use tangram_pipeline::device;
+use tangram_pipeline::error::OfBoth;
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::factors_file;
+use tangram_pipeline::inputs::{self, Inputs};
+use tangram_pipeline::learned::Learned;
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::mapping_file::{Contents, Stored};
+use tangram_pipeline::memory_check::check_memory;
+use tangram_pipeline::ranks::{self, Ranks, agreed, alone};
+use tangram_pipeline::run_directory::{
+    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, checkpoints_of, existing,
+    write_history, write_run_file,
+};
+use tangram_pipeline::settings::{MapSettings, Solver};
+use tangram_pipeline::values::{Temperature, not_negative};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::{count, thousands};
+use tangram_store::CellExpression;
+use tangram_store::memory;
 use tangram_store::{Existing, StoreError, write_aside};
 
 const EXAMPLES: &str = "\
@@ -96,6 +103,11 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
             _ => format!("{error:#}"),
         };
         exit_record::ended(Some(code), &reason);
+        if let Some(PipelineError::Alone { .. }) = error.downcast_ref() {
+            // The others wait for what will not come.
+            let _ = exit::fail(error);
+            ranks.world().abort(code);
+        }
     }
     // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
@@ -114,8 +126,8 @@ fn place(args: &MapArgs, report: Report) -> Result<Existing> {
     if args.resume {
         interrupt::remove_leftovers(&args.out);
     } else if let Some(passes) = checkpoint::latest(&args.out) {
-        let path = checkpoint::folder(&args.out);
-        return Err(CliError::Checkpoint { path, passes }.into());
+        let path = checkpoints_of(&args.out);
+        return Err(PipelineError::Checkpoint { path, passes }.into());
     }
     for line in exit_record::told(&exit_record::take(&args.out)) {
         if args.resume {
@@ -147,7 +159,7 @@ fn first_rank(
         let mut settings = settings;
         let (inputs, outcome) = learn(args, &mut settings, ranks, report)?;
         let written = write_run(directory, settings, inputs, &outcome, ranks);
-        or_abort(ranks, written)
+        alone(ranks, written)
     });
     let file = match (begun, written) {
         (true, written) => written?,
@@ -178,9 +190,9 @@ fn learn(
     ranks: &mut Ranks,
     report: Report,
 ) -> Result<(Inputs, Outcome)> {
-    let device = device::choose(settings, ranks, report)?;
+    let device = device::choose(settings, ranks, &report)?;
     settings.engine = device.engine;
-    let inputs = map_inputs::read(settings, ranks, report)?;
+    let inputs = inputs::read(settings, ranks, &report)?;
     let ranks = &*ranks;
     let begun = Instant::now();
     let temperatures = choose_temperature(settings, &inputs, ranks, report)?;
@@ -317,7 +329,7 @@ fn train(
     report: Report,
 ) -> Result<Learned> {
     let problem = &inputs.problem;
-    let counts = Counts::of(inputs, settings);
+    let counts = inputs.counts(settings);
     let enough = check_memory(settings, problem.shares(), ranks, counts);
     agreed(ranks, enough.map_err(Into::into))?;
     if problem.cells().whole().is_none() {
@@ -327,22 +339,22 @@ fn train(
     let every = (args.checkpoint_minutes > 0.0)
         .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
     let shares = problem.shares();
-    let mut checkpoints = Checkpoints::new(&args.out, identity, ranks, shares, every, report);
+    let mut checkpoints = Checkpoints::new(&args.out, identity, ranks, shares, every, &report);
     let resumed = match args.resume {
         true => checkpoints.resume()?,
         false => None,
     };
     exit_record::passed(resumed.as_ref().map_or(0, |snapshot| snapshot.passes));
-    let progress = Progress::begin(report, "epoch", settings.passes());
+    let progress = report.steps("epoch", settings.passes());
     let kept = (resumed.as_ref(), &mut checkpoints as &mut dyn Keeper);
     interrupt::keeps_state(true);
     let learned = Learned::train(settings, inputs, ranks, kept, &mut |epoch: &Epoch| {
         exit_record::passed(epoch.epoch);
-        progress.step(epoch.epoch, || format!("loss {:.5}  ", epoch.total));
+        progress.step(epoch.epoch, &|| format!("loss {:.5}  ", epoch.total));
         test_pause::after_pass();
     });
     interrupt::keeps_state(false);
-    progress.finish();
+    drop(progress);
     let learned = learned?;
     if learned.stopped_early() {
         report.say(format_args!(

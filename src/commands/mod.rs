@@ -23,7 +23,6 @@ pub use submit::SubmitArgs;
 pub use sweep::SweepArgs;
 
 use crate::args::{Cli, Command};
-use crate::report::Report;
 use crate::test_pause;
 use anyhow::Result;
 use clap::CommandFactory;
@@ -34,7 +33,7 @@ use std::io::Write;
 /// # Errors
 /// Whatever stops the command; [`crate::exit`] tells the kinds apart.
 pub fn run(cli: Cli) -> Result<()> {
-    let report = Report::new(&cli.global);
+    let report = cli.global.report();
     test_pause::set_by_environment(report)?;
     match cli.command {
         Command::Simulate(args) => simulate::run(&args, report),

@@ -1,14 +1,7 @@
 //! `tangram place`: cells that were not in the training.
 
-use crate::cell_expression::CellExpression;
-use crate::error::CliError;
-use crate::expression::{ExpressionFile, RowNames};
-use crate::report::{Report, count, thousands};
-use crate::run_directory::{RunDirectory, replaceable};
-use crate::stored_mapping::training_cells;
-use crate::values::{as_text, at_least_one, threads};
-use crate::versions::Versions;
-use crate::{factors_file, interrupt};
+use crate::interrupt;
+use crate::report::Report;
 use anyhow::Result;
 use clap::Args;
 use ndarray::Array2;
@@ -21,7 +14,16 @@ use tangram_core::{
     CellParts, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, keep_block,
 };
 use tangram_mapper::FactoredMapping;
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::factors_file;
+use tangram_pipeline::run_directory::{RunDirectory, replaceable};
+use tangram_pipeline::stored_mapping::training_cells;
+use tangram_pipeline::values::{as_text, at_least_one, threads};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::{count, thousands};
+use tangram_store::CellExpression;
 use tangram_store::{AnnDataWriter, Dataset, MatrixName, StoreError, Uns, fingerprint};
+use tangram_store::{ExpressionFile, RowNames};
 
 const LONG_HELP: &str = "\
 FILE is an AnnData of the new cells × the voxels of the mapping: probabilities in X; in obs, beside what was known of the cells,
@@ -95,7 +97,7 @@ pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
             "{}: was made by --solver adam, which knows only the cells it was trained on; map again with --solver mirror",
             run.path().display()
         );
-        return Err(CliError::Usage(text).into());
+        return Err(PipelineError::Usage(text).into());
     }
     let may_replace = replaceable(&args.out, args.force, &[&settings.cells, run.path()])?;
     interrupt::clean_up(&args.out);

@@ -1,12 +1,6 @@
 //! `tangram plan`: how many ranks, along which axes, what memory and what time a mapping takes.
 
-use crate::cell_expression::cells_per_part;
-use crate::error::CliError;
-use crate::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
-use crate::map_settings::{PrecisionChoice, Solver, Stream};
-use crate::memory::for_people;
-use crate::report::{Report, thousands};
-use crate::values::at_least_one;
+use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -16,6 +10,13 @@ use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
     Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
 };
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
+use tangram_pipeline::settings::{PrecisionChoice, Solver, Stream};
+use tangram_pipeline::values::at_least_one;
+use tangram_pipeline::wording::thousands;
+use tangram_store::cells_per_part;
+use tangram_store::memory::for_people;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,7 +87,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    crate::values::positive(text).map_err(|e| e.to_string())
+    tangram_pipeline::values::positive(text).map_err(|e| e.to_string())
 }
 
 /// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).
@@ -114,15 +115,16 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
         ),
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            let rates = toml::from_str(&text)
-                .map_err(|e| CliError::Usage(format!("{}: {}", path.display(), e.message())))?;
+            let rates = toml::from_str(&text).map_err(|e| {
+                PipelineError::Usage(format!("{}: {}", path.display(), e.message()))
+            })?;
             (rates, format!("rates of {}", path.display()))
         }
     };
     let task = task(args);
     let candidates = task.candidates(rates);
     if !candidates.first().is_some_and(|best| best.fits) {
-        return Err(CliError::Usage(task.nothing_fits(&candidates)).into());
+        return Err(PipelineError::Usage(task.nothing_fits(&candidates)).into());
     }
     tell(args, &candidates, &source, report)?;
     report.summary(&candidates)
@@ -254,14 +256,14 @@ const TIMED: [usize; 3] = [8_192, 2_048, 256];
 const TIMED_PASSES: usize = 6;
 
 fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()> {
-    let world = World::join().map_err(CliError::Launcher)?;
+    let world = World::join().map_err(PipelineError::Launcher)?;
     let rates = Rates {
         operations_per_core: measure_operations(args)?,
         ..measure_exchange(&world)
     };
     if world.rank() == 0 {
         let text = toml::to_string(&rates)?;
-        crate::run_directory::write(path, &text)?;
+        tangram_pipeline::run_directory::write(path, &text)?;
         report.say(format_args!("{text}wrote {}", path.display()))?;
         if world.size() == 1 {
             report.warn("one rank has nothing to exchange: those rates are assumed; measure under mpirun or srun");

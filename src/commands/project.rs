@@ -1,15 +1,7 @@
 //! `tangram project`: carries what is known of the cells into space.
 
-use crate::error::CliError;
-use crate::expression::{ExpressionFile, RowNames};
-use crate::gene_transfer::{GeneValues, Genes};
-use crate::progress::Progress;
-use crate::report::{Report, count, thousands};
-use crate::run_directory::{GeneRecord, RunDirectory, replaceable};
-use crate::stored_mapping::StoredMapping;
-use crate::values::{ObsColumn, at_least_one, threads};
-use crate::versions::Versions;
-use crate::{annotations, gene_list, interrupt};
+use crate::interrupt;
+use crate::report::Report;
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
 use ndarray::Array2;
@@ -17,7 +9,18 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::{Column, MostProbableVoxel, Table, density};
+use tangram_pipeline::annotations;
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::gene_list;
+use tangram_pipeline::gene_transfer::{GeneValues, Genes};
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::run_directory::{GeneRecord, RunDirectory, replaceable};
+use tangram_pipeline::stored_mapping::StoredMapping;
+use tangram_pipeline::values::{ObsColumn, at_least_one, threads};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::{count, thousands};
 use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, Uns, fingerprint};
+use tangram_store::{ExpressionFile, RowNames};
 
 const WHAT: &str = "What to carry (at least one)";
 
@@ -235,7 +238,7 @@ fn write_cells(
     if asks_for_more {
         let text = "--assign cells writes a file of the cells, which have their types and genes already; \
                     carry those into space by a second `tangram project`";
-        return Err(CliError::Usage(text.to_owned()).into());
+        return Err(PipelineError::Usage(text.to_owned()).into());
     }
     let mapping = &source.mapping;
     let best = MostProbableVoxel::of_cells(mapping)?;
@@ -323,14 +326,14 @@ fn write_genes(
         values,
         chunk: settings.chunk,
     };
-    let progress = Progress::begin(report, "gene", columns.len());
+    let progress = report.steps("gene", columns.len());
     let mut matrix = out.dense(&MatrixName::X)?;
     genes.transfer(&source.mapping, |first, piece| -> Result<()> {
         matrix.write_columns(first, piece.view())?;
-        progress.step(first + piece.ncols(), String::new);
+        progress.step(first + piece.ncols(), &String::new);
         Ok(())
     })?;
-    progress.finish();
+    drop(progress);
     Ok(matrix.finish()?)
 }
 

@@ -1,19 +1,21 @@
 //! `tangram score`: predicted against measured genes.
 
-use crate::expression::{ExpressionFile, OfBoth, RowNames};
-use crate::gene_transfer::{GeneValues, Genes};
 use crate::interrupt;
-use crate::progress::Progress;
-use crate::report::{Report, count};
-use crate::run_directory::{GeneRecord, RunDirectory, replaceable, write};
-use crate::stored_mapping::StoredMapping;
-use crate::values::{at_least_one, threads};
-use crate::versions::Versions;
+use crate::report::Report;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_core::{GeneChoice, GeneScore, Summary, align, auc, score_gene};
+use tangram_pipeline::error::OfBoth;
+use tangram_pipeline::gene_transfer::{GeneValues, Genes};
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::run_directory::{GeneRecord, RunDirectory, replaceable, write};
+use tangram_pipeline::stored_mapping::StoredMapping;
+use tangram_pipeline::values::{at_least_one, threads};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::count;
+use tangram_store::{ExpressionFile, RowNames};
 use tangram_store::{fingerprint, write_aside};
 
 const LONG_HELP: &str = "\
@@ -169,7 +171,7 @@ fn score(
         values,
         chunk: args.chunk,
     };
-    let progress = Progress::begin(report, "gene", shared.names.len());
+    let progress = report.steps("gene", shared.names.len());
     let mut lines = Vec::with_capacity(shared.names.len());
     genes.transfer(mapping, |first, predicted| -> Result<()> {
         let columns = &shared.in_voxels[first..first + predicted.ncols()];
@@ -189,10 +191,10 @@ fn score(
                 training,
             });
         }
-        progress.step(first + predicted.ncols(), String::new);
+        progress.step(first + predicted.ncols(), &String::new);
         Ok(())
     })?;
-    progress.finish();
+    drop(progress);
     Ok(lines)
 }
 

@@ -1,11 +1,7 @@
 //! `tangram simulate`: a small cortex with known truth, as three AnnData files.
 
 use crate::interrupt;
-use crate::map_settings::MappingFormat;
-use crate::report::{Report, count};
-use crate::run_directory::{existing, write};
-use crate::values::{at_least_one, seed, threads};
-use crate::versions::Versions;
+use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::Array2;
@@ -13,6 +9,11 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tangram_core::{SparseRows, Table, Tissue, TissueSettings};
+use tangram_pipeline::run_directory::{existing, write};
+use tangram_pipeline::settings::MappingFormat;
+use tangram_pipeline::values::{at_least_one, seed, threads};
+use tangram_pipeline::versions::Versions;
+use tangram_pipeline::wording::count;
 use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
 
 const MARKER: &str = "simulate.toml";

@@ -1,14 +1,14 @@
 //! `tangram submit`: has a cluster do what a command would do here.
 
-use crate::error::CliError;
 use crate::job_flags::{Intent, JobFlags, path_text, this_program};
-use crate::map_settings::MapSettings;
 use crate::report::Report;
-use crate::values::{GridChoice, not_negative};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::settings::MapSettings;
+use tangram_pipeline::values::{GridChoice, not_negative};
 use tangram_store::{Dataset, StoreError};
 use tangram_sweep::slurm::{Job, JobName, Kind, Profile, Scheduler, Slurm, script};
 use toml::{Table, Value};
@@ -143,7 +143,7 @@ fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
             grid.n_ranks(),
             grid.n_ranks()
         );
-        return Err(CliError::Usage(text).into());
+        return Err(PipelineError::Usage(text).into());
     }
     Ok(settings)
 }

@@ -10,6 +10,7 @@ pub mod genes;
 pub mod keep;
 pub mod mapping;
 pub mod matrix;
+pub mod names;
 pub mod normalize;
 pub mod objective;
 pub mod parts;

@@ -107,6 +107,22 @@ pub enum StoreError {
         /// How often it occurs.
         count: usize,
     },
+    /// Genes asked for that the cells do not have.
+    #[error(
+        "{path}: {n_missing} of {n_asked} genes asked for are not in {matrix} of this file: {examples}; take them off the list"
+    )]
+    UnknownGenes {
+        /// The file of the cells.
+        path: PathBuf,
+        /// The matrix looked in.
+        matrix: String,
+        /// How many are missing.
+        n_missing: usize,
+        /// How many were asked for.
+        n_asked: usize,
+        /// The first few.
+        examples: String,
+    },
     /// The output exists and was not to be replaced.
     #[error("{path}: exists already; choose another name or use --force")]
     Exists {

@@ -5,13 +5,16 @@
 
 mod arrays;
 mod aside;
+mod cells;
 mod compressed;
 mod dataset;
 mod elements;
 mod encode;
 mod error;
+mod expression;
 mod fingerprint;
 mod matrix;
+pub mod memory;
 mod mtx;
 mod npy;
 mod shards;
@@ -24,8 +27,10 @@ mod writer;
 
 pub use arrays::{array_size, read_array, write_arrays};
 pub use aside::{Existing, write_aside};
+pub use cells::{CellExpression, StreamedCells, cells_per_part};
 pub use dataset::{Dataset, Kind, Names};
 pub use error::StoreError;
+pub use expression::{Counts, ExpressionFile, RowNames};
 pub use fingerprint::{fingerprint, fingerprint_names};
 pub use matrix::{Matrix, MatrixName, ParseMatrixNameError};
 pub use npy::read_npy;

@@ -1,12 +1,7 @@
 //! `tangram sweep collect`: predictions and scores of all folds in one place.
 
-use crate::error::CliError;
-use crate::expression::{ExpressionFile, RowNames};
 use crate::interrupt;
-use crate::map_settings::MapSettings;
-use crate::report::{Report, count};
-use crate::run_directory::{RunDirectory, write};
-use crate::run_tasks;
+use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::Array2;
@@ -14,7 +9,13 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::{Column, GeneScore, Summary, Table, auc};
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::run_directory::{RunDirectory, write};
+use tangram_pipeline::runs;
+use tangram_pipeline::settings::MapSettings;
+use tangram_pipeline::wording::count;
 use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
+use tangram_store::{ExpressionFile, RowNames};
 use tangram_sweep::{
     Fold, FoldOutcome, Kind, Manifest, Results, RunSpec, Standing, SweepError, TaskProgress, Work,
     progress_of,
@@ -90,7 +91,7 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
             path: args.sweep.clone(),
             missing: missing.len(),
             n_tasks: progress.len(),
-            examples: crate::error::examples(missing.iter().map(String::as_str)),
+            examples: tangram_core::names::examples(missing.iter().map(String::as_str)),
         }
         .into());
     }
@@ -126,7 +127,7 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
                 n_folds: runs.len(),
                 n_missing: runs
                     .iter()
-                    .filter(|r| !run_tasks::is_complete(&args.sweep, r))
+                    .filter(|r| !runs::is_complete(&args.sweep, r))
                     .count(),
                 predictions: None,
                 scores: &scores,
@@ -226,7 +227,7 @@ impl Predictions<'_> {
         let voxels =
             ExpressionFile::open(&settings.voxels, &settings.voxels_matrix, RowNames::Checked)?;
         if voxels.n_rows() != self.manifest.n_voxels {
-            return Err(CliError::OtherNames {
+            return Err(PipelineError::OtherNames {
                 path: settings.voxels.clone(),
                 what: "voxels",
                 reason: format!("{} instead of {}", voxels.n_rows(), self.manifest.n_voxels),
@@ -317,8 +318,8 @@ fn table_of_folds(
 fn table_of_runs(sweep: &Path, runs: &[RunSpec]) -> Result<String> {
     let mut text =
         "run\tcells\tvoxels\tgenes\tepochs\tloss\tmean_cosine\tseconds_training\n".to_owned();
-    for spec in runs.iter().filter(|r| run_tasks::is_complete(sweep, r)) {
-        let run = RunDirectory::open(&run_tasks::place(sweep, spec))?;
+    for spec in runs.iter().filter(|r| runs::is_complete(sweep, r)) {
+        let run = RunDirectory::open(&runs::place(sweep, spec))?;
         let r = run.record();
         let cosine = r
             .train_score

@@ -1,11 +1,7 @@
 //! `tangram sweep new`: what is to be done, written down once.
 
-use crate::error::CliError;
-use crate::map_inputs::{self, Inputs};
-use crate::map_settings::{MapSettings, Solver};
-use crate::report::{Report, count};
-use crate::values::{at_least_one, positive};
-use crate::{gene_list, interrupt, ranks};
+use crate::interrupt;
+use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -13,6 +9,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tangram_core::CellParts;
 use tangram_mapper::operations_of_pass;
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::gene_list;
+use tangram_pipeline::inputs::{self, Inputs};
+use tangram_pipeline::ranks;
+use tangram_pipeline::settings::{MapSettings, Solver};
+use tangram_pipeline::values::{at_least_one, positive};
+use tangram_pipeline::wording::count;
 use tangram_store::{Existing, StoreError, fingerprint, write_aside};
 use tangram_sweep::{
     Fold, Kind, Manifest, Results, RunSpec, Start, SweepError, Work, ablation, k_fold,
@@ -117,7 +120,7 @@ struct SeedsArgs {
     #[command(flatten)]
     shared: Shared,
     /// The seeds
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',', required = true, value_parser = crate::values::seed, help_heading = "Sweep")]
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', required = true, value_parser = tangram_pipeline::values::seed, help_heading = "Sweep")]
     seeds: Vec<u64>,
 }
 
@@ -226,7 +229,7 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
 }
 
 fn usage<T>(text: String) -> Result<T> {
-    Err(CliError::Usage(text).into())
+    Err(PipelineError::Usage(text).into())
 }
 
 /// A sweep over parts of the genes.
@@ -243,7 +246,7 @@ fn folds(
         let text = "--grid and --init-logits are for single mappings; a fold is trained by one process, from its own start";
         return usage(text.to_owned());
     }
-    if settings.temperature == Some(crate::values::Temperature::Auto) {
+    if settings.temperature == Some(tangram_pipeline::values::Temperature::Auto) {
         let text = "--temperature auto would be chosen anew in every fold; choose it with one `tangram map`, then give its number";
         return usage(text.to_owned());
     }
@@ -256,7 +259,7 @@ fn folds(
     };
     crate::commands::use_threads(settings.threads());
     let mut one = ranks::join(None, settings.reduce)?;
-    let inputs = map_inputs::read(&mut settings, &mut one, report)?;
+    let inputs = inputs::read(&mut settings, &mut one, &report)?;
     let folds = make(&inputs.genes.names, &settings)?;
     if let Some(fold) = folds
         .iter()
@@ -368,12 +371,12 @@ fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
     let missing = wanted.iter().filter(|g| genes.binary_search(g).is_err());
     let missing: Vec<&str> = missing.map(String::as_str).collect();
     if !missing.is_empty() {
-        return Err(CliError::GeneList {
+        return Err(PipelineError::GeneList {
             path: list.to_owned(),
             reason: format!(
                 "{} of its genes do not train: {}; take them off the list",
                 missing.len(),
-                crate::error::examples(missing)
+                tangram_core::names::examples(missing)
             ),
         }
         .into());
@@ -392,7 +395,7 @@ fn listed(path: &Path, base: &MapSettings) -> Result<Vec<(String, MapSettings)>>
         path: path.to_owned(),
         reason: e.to_string(),
     })?;
-    let wrong = |reason: &str| CliError::Usage(format!("{}: {reason}", path.display()));
+    let wrong = |reason: &str| PipelineError::Usage(format!("{}: {reason}", path.display()));
     let list: Table = text
         .parse()
         .map_err(|e: toml::de::Error| wrong(e.message()))?;
@@ -463,7 +466,7 @@ fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {
         count(n_folds, noun),
         count(n_tasks, "task"),
         count(manifest.folds_per_task, noun),
-        crate::report::duration(manifest.seconds_per_fold * n_folds as f64),
+        tangram_pipeline::wording::duration(manifest.seconds_per_fold * n_folds as f64),
     ))?;
     report.summary(&NewSummary {
         sweep: out,

@@ -1,15 +1,16 @@
 //! `tangram sweep resume`: submits what is missing, each task by the cause of its end.
 
-use crate::error::CliError;
 use crate::job_flags::Intent;
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
-use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::values::at_least_one;
+use tangram_pipeline::wording::count;
 use tangram_sweep::slurm::{Profile, Slurm};
 use tangram_sweep::{Again, Outlook};
 
@@ -77,7 +78,7 @@ pub fn run(args: &ResumeArgs, report: Report) -> Result<()> {
     let n_tasks = outlooks.len();
     let too_many = hopeless.len() as f64 > profile.failure_budget * n_tasks as f64;
     if too_many && !args.retry_failed {
-        return Err(CliError::Hopeless {
+        return Err(PipelineError::Hopeless {
             sweep: args.sweep.clone(),
             n_failed: hopeless.len(),
             n_tasks,
@@ -153,7 +154,7 @@ fn profile(args: &ResumeArgs, jobs: &Jobs) -> Result<(String, Profile)> {
                 "{}: nothing of it was submitted before; begin with `tangram sweep submit --profile NAME`, or give --profile here",
                 args.sweep.display()
             );
-            Err(CliError::Usage(text).into())
+            Err(PipelineError::Usage(text).into())
         }
     }
 }

@@ -1,22 +1,29 @@
 //! `tangram sweep run`: the tasks of a sweep, in this process.
 
-use crate::error::CliError;
-use crate::fold_training::FoldTraining;
-use crate::map_inputs::{self, Inputs};
-use crate::map_settings::MapSettings;
-use crate::memory_check::{Counts, check_memory, needed};
-use crate::progress::Progress;
-use crate::report::{Report, count};
-use crate::task_queue::{Ended, Queue};
-use crate::values::{at_least_one, not_negative, threads};
-use crate::{device, interrupt, memory, ranks, run_tasks};
+use crate::interrupt;
+use crate::map_process;
+use crate::report::Report;
+use crate::test_pause;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_mapper::{Engine, Keeper, MapError, Snapshot, Wish};
+use tangram_pipeline::device;
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::fold::FoldTraining;
+use tangram_pipeline::inputs::{self, Inputs};
+use tangram_pipeline::listener::Listener;
+use tangram_pipeline::memory_check::{check_memory, needed};
+use tangram_pipeline::queue::{Ended, Queue};
+use tangram_pipeline::ranks;
+use tangram_pipeline::runs;
+use tangram_pipeline::settings::MapSettings;
+use tangram_pipeline::values::{at_least_one, not_negative, threads};
+use tangram_pipeline::wording::count;
 use tangram_store::fingerprint;
+use tangram_store::memory;
 use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, verified_progress_of};
 
 const LONG_HELP: &str = "\
@@ -106,13 +113,13 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
     }
     let ended = match &manifest.work {
         Work::Folds(all) => folds(args, &manifest, all, &todo, report)?,
-        Work::Runs(runs) => run_tasks::run(
+        Work::Runs(runs) => runs::run(
             &args.sweep,
             &manifest,
             runs,
             &todo,
-            args.launcher.as_deref(),
-            report,
+            &mut |folder, spec| map_process::map(folder, spec, args.launcher.as_deref()),
+            &report,
         )?,
     };
     (summary.tasks_done_now, summary.folds_done_now) = (ended.tasks, ended.folds);
@@ -142,7 +149,7 @@ fn folds(
 ) -> Result<Ended> {
     if args.launcher.is_some() {
         let text = "--launcher: a fold is trained by this process; leave it out, or make the sweep one over seeds, sections or a list";
-        return Err(CliError::Usage(text.to_owned()).into());
+        return Err(PipelineError::Usage(text.to_owned()).into());
     }
     let mut settings: MapSettings = manifest.map.clone().try_into().with_context(|| {
         let path = args.sweep.join(tangram_sweep::MANIFEST);
@@ -153,8 +160,8 @@ fn folds(
     unchanged(&settings.cells, &manifest.cells_sha256, &args.sweep)?;
     unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
     let mut one = ranks::join(None, settings.reduce)?;
-    settings.engine = device::choose(&settings, &one, report)?.engine;
-    let inputs = map_inputs::read(&mut settings, &mut one, report)?;
+    settings.engine = device::choose(&settings, &one, &report)?.engine;
+    let inputs = inputs::read(&mut settings, &mut one, &report)?;
     if inputs.genes.names != manifest.genes {
         let path = args.sweep.clone();
         let reason = "its genes are not those that this program finds in the inputs; was it made by another version?".to_owned();
@@ -171,19 +178,25 @@ fn folds(
     let every = (args.checkpoint_minutes > 0.0)
         .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
     let queue = Queue::new(&args.sweep, manifest, all, todo, every);
-    let progress = Progress::begin(report, "fold", queue.n_waiting());
+    let progress = report.steps("fold", queue.n_waiting());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some((fold, held_out)) = queue.next() {
-                    let trained = training.train(fold, &held_out, each, &mut UntilAsked);
+                    let trained = training.train(
+                        fold,
+                        &held_out,
+                        each,
+                        &mut UntilAsked,
+                        &test_pause::after_pass,
+                    );
                     let done = queue.finish(fold, trained);
-                    progress.step(done, String::new);
+                    progress.step(done, &String::new);
                 }
             });
         }
     });
-    progress.finish();
+    drop(progress);
     interrupt::keeps_state(false);
     if interrupt::stop_asked() {
         let folds = queue.stop()?;
@@ -200,7 +213,7 @@ fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize
         // A device is busy with one.
         Engine::Torch(_) => 1,
     });
-    let counts = Counts::of(inputs, settings);
+    let counts = inputs.counts(settings);
     let needed = needed(settings, inputs.problem.shares(), counts);
     let fit = match memory::available() {
         Some(available) => (available / needed.max(1)) as usize,
@@ -218,7 +231,7 @@ fn unchanged(path: &Path, sha256: &str, sweep: &Path) -> Result<()> {
     if fingerprint(path)? == sha256 {
         return Ok(());
     }
-    Err(CliError::ChangedInput {
+    Err(PipelineError::ChangedInput {
         path: path.to_owned(),
         sweep: sweep.to_owned(),
     }

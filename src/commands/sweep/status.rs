@@ -1,6 +1,6 @@
 //! `tangram sweep status`: how far a sweep is.
 
-use crate::report::{Report, count};
+use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs};
 use anyhow::Result;
 use clap::Args;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tangram_pipeline::wording::count;
 use tangram_sweep::slurm::{JobState, Patience, Slurm};
 use tangram_sweep::{ArrayRecord, Outlook, State};
 

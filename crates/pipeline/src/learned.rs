@@ -1,11 +1,10 @@
 //! What a training gave, by either solver.
 
-use crate::cell_expression::CellExpression;
-use crate::expression::OfBoth;
-use crate::map_inputs::{Inputs, initial_logits};
-use crate::map_settings::{MapSettings, Solver};
+use crate::error::OfBoth;
+use crate::inputs::{Inputs, initial_logits};
 use crate::mapping_file::{self, Contents, Stored};
-use crate::ranks::{Gathered, Ranks, agreed, or_abort};
+use crate::ranks::{Gathered, Ranks, agreed, alone};
+use crate::settings::{MapSettings, Solver};
 use anyhow::Result;
 use ndarray::{Array2, s};
 use std::path::Path;
@@ -15,6 +14,7 @@ use tangram_mapper::{
     AdamBegin, Begin, Epoch, Factors, InitialLogits, Keeper, MapError, Mirrored, Snapshot, Trained,
     train_adam_part, train_mirror_part,
 };
+use tangram_store::CellExpression;
 
 /// A mapping in memory.
 #[derive(Debug)]
@@ -109,16 +109,16 @@ impl Learned {
         keep: Keep,
         contents: &Contents<'_>,
     ) -> Result<Stored> {
-        let alone = ranks.shape().n_ranks() == 1;
+        let one_rank = ranks.shape().n_ranks() == 1;
         match self {
-            Self::Adam(trained) if alone => mapping_file::write(path, trained, keep, contents),
+            Self::Adam(trained) if one_rank => mapping_file::write(path, trained, keep, contents),
             Self::Adam(trained) => {
                 let gathered = Gathered::new(trained, ranks, inputs.problem.shares());
                 let stored = mapping_file::write(path, &gathered, keep, contents);
                 gathered.done();
                 stored
             }
-            Self::Mirror { factors, .. } if alone => {
+            Self::Mirror { factors, .. } if one_rank => {
                 let mapping = factors.mapping(inputs.problem.cells());
                 mapping_file::write(path, &mapping, keep, contents)
             }
@@ -159,13 +159,13 @@ impl Learned {
             .untransformed
             .as_ref()
             .map_or(problem.cells(), |(cells, _)| cells);
-        let alone = ranks.shape().n_ranks() == 1;
+        let one_rank = ranks.shape().n_ranks() == 1;
         let part = match self {
             Self::Adam(trained) => {
                 let values = carried.whole().expect("adam holds its cells");
                 transfer(trained, values)?
             }
-            Self::Mirror { factors, .. } if alone => {
+            Self::Mirror { factors, .. } if one_rank => {
                 factors.carried(carried, settings.transform())?
             }
             Self::Mirror { factors, .. } => {
@@ -180,10 +180,10 @@ impl Learned {
                 let values = inputs.all_cells.part(own.range(), 0..problem.n_genes());
                 let values = CellExpression::Streamed(values);
                 let found = factors.carried(&values, settings.transform());
-                or_abort(ranks, found.map_err(Into::into))?
+                alone(ranks, found.map_err(Into::into))?
             }
         };
-        if alone {
+        if one_rank {
             return Ok(part);
         }
         let mut whole = Array2::<f64>::zeros((problem.n_voxels(), problem.n_genes()));
@@ -199,13 +199,13 @@ impl Learned {
 
 /// What training ended with: all ranks alike, unless one could not read its cells, or its device failed.
 fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) -> Result<T> {
-    let alone_with_it = matches!(
+    let only_here = matches!(
         result,
         Err(MapError::Cells(_) | MapError::Torch(_) | MapError::DeviceFull)
     );
     let result = result.of_both(&settings.cells, &settings.voxels);
-    if alone_with_it {
-        return or_abort(ranks, result);
+    if only_here {
+        return alone(ranks, result);
     }
     agreed(ranks, result)
 }

@@ -1,12 +1,12 @@
 //! Which grid of ranks is best for a mapping: what `tangram plan` lists, and `tangram map --grid auto` takes.
 
-use crate::memory::for_people;
 use serde::{Deserialize, Serialize};
 use tangram_comm::{GridShape, Shares};
 use tangram_mapper::{
     DeviceMemory, PassPlan, Reading, bytes_of_pass, memory_of_rank, operations_of_pass,
     super_blocks,
 };
+use tangram_store::memory::for_people;
 
 /// Passes, or epochs, that a mapping is taken to need.
 const PASSES_OF_MIRROR: f64 = 70.0;

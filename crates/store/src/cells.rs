@@ -1,5 +1,6 @@
 //! The cells' expression over the training genes: in memory, or read from disk part by part at every pass.
 
+use crate::StoreError;
 use crate::expression::ExpressionFile;
 use crate::memory;
 use std::ops::Range;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use tangram_core::normalize::transform;
 use tangram_core::{CellParts, SparseRows, Transform, VisitPart, scale_rows};
-use tangram_store::StoreError;
 
 /// S, (cells, genes), normalised and transformed.
 #[derive(Debug, Clone)]

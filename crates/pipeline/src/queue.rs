@@ -1,7 +1,7 @@
 //! The folds of some tasks, handed out one by one; a task is written when its last fold is done.
 
-use crate::fold_training::TrainedFold;
-use crate::{exit, memory};
+use crate::error::cause;
+use crate::fold::TrainedFold;
 use anyhow::{Error, Result};
 use ndarray::{Array3, s};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tangram_mapper::MapError;
+use tangram_store::memory;
 use tangram_sweep::{
     Attempts, Cause, Claim, Fold, FoldOutcome, Manifest, Results, State, SweepError,
 };
@@ -302,24 +303,4 @@ fn keep(results: Option<&Results>, task: &mut Task) -> Result<Option<String>, Sw
 
 fn is_stop(error: &Error) -> bool {
     matches!(error.downcast_ref(), Some(MapError::Stopped { .. }))
-}
-
-/// Why a task ended, by the exit code that the error would give.
-pub fn cause(error: &Error) -> Cause {
-    match (error.downcast_ref(), exit::code(error)) {
-        (Some(SweepError::Superseded { .. }), _) => Cause::Superseded,
-        (_, code) => cause_of_code(i32::from(code)),
-    }
-}
-
-/// Why a process ended, by its exit code.
-pub fn cause_of_code(code: i32) -> Cause {
-    match u8::try_from(code) {
-        Ok(exit::USAGE) => Cause::Usage,
-        Ok(exit::INPUT) => Cause::Input,
-        Ok(exit::OUTPUT) => Cause::Output,
-        Ok(exit::MEMORY) => Cause::Memory,
-        Ok(exit::STOPPED | exit::INTERRUPTED) => Cause::Signal,
-        _ => Cause::Unexpected,
-    }
 }

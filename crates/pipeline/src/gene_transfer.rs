@@ -1,11 +1,11 @@
 //! Genes carried into space, some columns at a time.
 
-use crate::expression::ExpressionFile;
-use crate::memory;
 use crate::stored_mapping::StoredMapping;
 use ndarray::Array2;
 use tangram_core::transfer;
+use tangram_store::ExpressionFile;
 use tangram_store::StoreError;
+use tangram_store::memory;
 
 /// Bytes of a stored entry in memory, twice while it is turned from rows to columns.
 const ENTRY_BYTES: u64 = 16;

@@ -1,15 +1,15 @@
 //! Lists of genes in text files.
 
-use crate::error::CliError;
+use crate::error::PipelineError;
 use std::collections::HashSet;
 use std::path::Path;
 
 /// The names in a file: one a line; empty lines and what follows a `#` are passed over.
 ///
 /// # Errors
-/// [`CliError::GeneList`] if the file cannot be read, is empty, or names a gene twice.
-pub fn read(path: &Path) -> Result<Vec<String>, CliError> {
-    let wrong = |reason: String| CliError::GeneList {
+/// [`PipelineError::GeneList`] if the file cannot be read, is empty, or names a gene twice.
+pub fn read(path: &Path) -> Result<Vec<String>, PipelineError> {
+    let wrong = |reason: String| PipelineError::GeneList {
         path: path.to_owned(),
         reason,
     };

@@ -1,15 +1,16 @@
 //! What `tangram map` reads: both files, their training genes, the prior.
 
-use crate::cell_expression::{CellExpression, StreamedCells};
-use crate::error::{CliError, examples};
-use crate::expression::{ExpressionFile, OfBoth, RowNames};
+use crate::error::OfBoth;
+use crate::error::PipelineError;
+use crate::gene_list;
+use crate::grid_plan;
 use crate::grid_plan::Task;
-use crate::map_settings::MapSettings;
+use crate::listener::Listener;
 use crate::memory_check::{Counts, check_memory, streams};
 use crate::ranks::{Ranks, agreed};
-use crate::report::{Report, count};
+use crate::settings::MapSettings;
 use crate::values::{GridChoice, PriorChoice};
-use crate::{gene_list, grid_plan, memory};
+use crate::wording::count;
 use anyhow::{Result, bail};
 use ndarray::Array2;
 use std::borrow::Cow;
@@ -17,12 +18,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce};
+use tangram_core::names::examples;
 use tangram_core::normalize::transform;
 use tangram_core::{
     Column, DensityPrior, GeneChoice, Normalize, PriorError, SharedGenes, SparseRows, Transform,
     align, drop_zero_genes, factors_to, median_positive, scale_rows,
 };
 use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, mirror_memory_needed};
+use tangram_store::memory;
+use tangram_store::{CellExpression, StreamedCells};
+use tangram_store::{ExpressionFile, RowNames};
 use tangram_store::{fingerprint, read_npy};
 
 /// Both files, and the training genes of both.
@@ -66,6 +71,17 @@ impl Inputs {
         }
     }
 
+    /// This rank's counts of the genes that are trained on.
+    #[must_use]
+    pub fn counts(&self, settings: &MapSettings) -> Counts {
+        match self.problem.cells() {
+            CellExpression::Memory(rows) => Counts::held(rows.nnz()),
+            CellExpression::Streamed(_) => {
+                Counts::read(settings, &self.cells.file, self.problem.shares())
+            }
+        }
+    }
+
     /// The problem of all ranks, whose cells are read from disk where they are wanted.
     ///
     /// # Errors
@@ -79,7 +95,7 @@ impl Inputs {
         let size = [n_cells, n_voxels, n_genes];
         let needed = mirror_memory_needed(size, counts as usize, None, precision);
         if let Some(available) = memory::available().filter(|&available| needed > available) {
-            bail!(CliError::Memory {
+            bail!(PipelineError::Memory {
                 n_cells,
                 n_voxels,
                 needed: memory::for_people(needed),
@@ -115,13 +131,17 @@ impl Inputs {
 ///
 /// # Errors
 /// If a file does not fit, or memory will not suffice.
-pub fn read(settings: &mut MapSettings, ranks: &mut Ranks, report: Report) -> Result<Inputs> {
+pub fn read(
+    settings: &mut MapSettings,
+    ranks: &mut Ranks,
+    listener: &dyn Listener,
+) -> Result<Inputs> {
     let opened = agreed(ranks, Files::open(settings, ranks))?;
-    opened.arrange(settings, ranks, report)?;
+    opened.arrange(settings, ranks, listener)?;
     let (settings, ranks) = (&*settings, &*ranks);
     let (sums, streamed) = opened.sums(settings, ranks)?;
     let inputs = agreed(ranks, opened.inputs(sums, streamed, settings, ranks))?;
-    tell_inputs(&inputs, report)?;
+    tell_inputs(&inputs, listener)?;
     Ok(inputs)
 }
 
@@ -206,7 +226,12 @@ impl Files {
     }
 
     /// Arranges several ranks by the fastest grid that fits, unless one was asked for; settings then name it.
-    fn arrange(&self, settings: &mut MapSettings, ranks: &mut Ranks, report: Report) -> Result<()> {
+    fn arrange(
+        &self,
+        settings: &mut MapSettings,
+        ranks: &mut Ranks,
+        listener: &dyn Listener,
+    ) -> Result<()> {
         let n_ranks = ranks.shape().n_ranks();
         if n_ranks == 1 {
             settings.grid = None;
@@ -231,9 +256,9 @@ impl Files {
             voxels: lens[1] as usize,
             genes: lens[2] as usize,
         };
-        ranks.rearrange(best).map_err(CliError::Grid)?;
+        ranks.rearrange(best).map_err(PipelineError::Grid)?;
         settings.grid = Some(GridChoice::Shape(best));
-        Ok(report.say(format_args!("{n_ranks} ranks as {best}"))?)
+        Ok(listener.say(format_args!("{n_ranks} ranks as {best}"))?)
     }
 
     /// The fastest grid whose ranks fit in so many bytes each.
@@ -257,7 +282,7 @@ impl Files {
         let candidates = task.candidates(grid_plan::ASSUMED);
         match candidates.first() {
             Some(best) if best.fits => Ok(best.shape),
-            _ => bail!(CliError::NoGridFits {
+            _ => bail!(PipelineError::NoGridFits {
                 reason: task.nothing_fits(&candidates),
                 available: memory::for_people(bytes as u64),
             }),
@@ -270,7 +295,7 @@ impl Files {
         let n_genes = self.shared.names.len();
         let shares = ranks
             .shares(self.cells.n_rows(), self.voxels.n_rows(), n_genes)
-            .map_err(CliError::Grid)?;
+            .map_err(PipelineError::Grid)?;
         // All or none: ranks with the same cells work on the same blocks of them.
         let (_, on_node) = ranks.world().on_this_node();
         let streamed = streams(settings, &self.cells, &shares, on_node);
@@ -312,7 +337,7 @@ impl Files {
         let left = places(&genes.names, &all_names);
         let shares = ranks
             .shares(cells.n_rows(), voxels.n_rows(), genes.names.len())
-            .map_err(CliError::Grid)?;
+            .map_err(PipelineError::Grid)?;
         let median = |normalize, totals: &[f64]| match normalize {
             // Where all are 0 there is nothing to bring to a total.
             Normalize::Library => Some(median_positive(totals).unwrap_or(1.0)),
@@ -413,7 +438,7 @@ fn places(names: &[String], all: &[String]) -> Vec<usize> {
     names.iter().map(next).collect()
 }
 
-fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
+fn tell_inputs(inputs: &Inputs, listener: &dyn Listener) -> Result<()> {
     let Inputs {
         genes,
         dropped,
@@ -421,7 +446,7 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
         problem,
         ..
     } = inputs;
-    report.say(format_args!(
+    listener.say(format_args!(
         "{} onto {} by {}",
         count(problem.n_cells(), "cell"),
         count(problem.n_voxels(), "voxel"),
@@ -429,19 +454,19 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
     ))?;
     if !dropped.is_empty() {
         let names = || dropped.iter().map(String::as_str);
-        report.say(format_args!(
+        listener.say(format_args!(
             "left out {} without any count in the cells or in the voxels: {}",
             count(dropped.len(), "shared gene"),
             examples(names()),
         ))?;
-        report.explain(format_args!(
+        listener.explain(format_args!(
             "all of them: {}",
             names().collect::<Vec<_>>().join(", ")
         ))?;
     }
     if !genes.unscored.is_empty() {
         let names = examples(genes.unscored.iter().map(String::as_str));
-        report.warn(format_args!(
+        listener.warn(format_args!(
             "held-out genes that only one of the files has cannot be scored: {names}"
         ));
     }
@@ -456,7 +481,7 @@ fn tell_inputs(inputs: &Inputs, report: Report) -> Result<()> {
         let names = voxels.file.names()?;
         let silent_names = silent.iter().map(|&j| names[j].as_str());
         let (n, names) = (count(silent.len(), "voxel"), examples(silent_names));
-        report.warn(format_args!(
+        listener.warn(format_args!(
             "{n} without any count in the training genes, known by density only: {names}"
         ));
     }
@@ -469,7 +494,7 @@ fn refuse_zero_voxels(voxels: &ExpressionFile, totals: &[f64]) -> Result<()> {
         return Ok(());
     }
     let names = voxels.names()?;
-    Err(CliError::ZeroVoxels {
+    Err(PipelineError::ZeroVoxels {
         path: voxels.dataset().path().to_owned(),
         n_zero: zero.len(),
         n_voxels: totals.len(),
@@ -488,7 +513,7 @@ fn prior(
         PriorChoice::Uniform => DensityPrior::uniform(totals.len())?,
         PriorChoice::Rna => DensityPrior::rna_counts(totals)?,
         PriorChoice::Obs(column) => {
-            let wrong = |reason: String| CliError::Prior {
+            let wrong = |reason: String| PipelineError::Prior {
                 path: voxels.dataset().path().to_owned(),
                 column: column.clone(),
                 reason,
@@ -531,7 +556,7 @@ pub fn initial_logits(path: &Path, n_cells: usize, n_voxels: usize) -> Result<Ar
     if (found_cells, found_voxels) == (n_cells, n_voxels) {
         return Ok(logits);
     }
-    bail!(CliError::InitialLogits {
+    bail!(PipelineError::InitialLogits {
         path: path.to_owned(),
         found_cells,
         found_voxels,

@@ -1,10 +1,11 @@
 //! The directory of a run: the mapping, its history, and `run.toml`, which says what it was made from.
 
-use crate::error::CliError;
-use crate::map_settings::MapSettings;
+use crate::error::PipelineError;
+use crate::settings::MapSettings;
 use crate::versions::Versions;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tangram_core::Summary;
@@ -179,9 +180,9 @@ impl RunDirectory {
     /// Opens the directory of a run.
     ///
     /// # Errors
-    /// [`CliError::NotARun`] if it is none.
-    pub fn open(path: &Path) -> Result<Self, CliError> {
-        let not_a_run = |reason: String| CliError::NotARun {
+    /// [`PipelineError::NotARun`] if it is none.
+    pub fn open(path: &Path) -> Result<Self, PipelineError> {
+        let not_a_run = |reason: String| PipelineError::NotARun {
             path: path.to_owned(),
             reason,
         };
@@ -216,14 +217,14 @@ impl RunDirectory {
     /// The file that later commands read the mapping from: its factors, or where there are none its probabilities.
     ///
     /// # Errors
-    /// [`CliError::NotARun`] if the run names neither.
-    pub fn mapping(&self) -> Result<PathBuf, CliError> {
+    /// [`PipelineError::NotARun`] if the run names neither.
+    pub fn mapping(&self) -> Result<PathBuf, PipelineError> {
         let Record {
             factors, mapping, ..
         } = self.record();
         let name = factors.as_ref().or(mapping.as_ref());
         name.map(|name| self.path.join(name))
-            .ok_or_else(|| CliError::NotARun {
+            .ok_or_else(|| PipelineError::NotARun {
                 path: self.path.clone(),
                 reason: format!("{RUN_FILE} names no factors and no mapping"),
             })
@@ -234,7 +235,7 @@ impl RunDirectory {
     /// * `flag`: the flag by which `other` is given
     ///
     /// # Errors
-    /// [`CliError::Changed`] if the file of the run has other contents by now; if it cannot be read.
+    /// [`PipelineError::Changed`] if the file of the run has other contents by now; if it cannot be read.
     pub fn input(
         &self,
         recorded: &InputRecord,
@@ -251,7 +252,7 @@ impl RunDirectory {
         if now == recorded.sha256 {
             Ok(path)
         } else {
-            Err(CliError::Changed {
+            Err(PipelineError::Changed {
                 path,
                 run: self.path.clone(),
                 flag,
@@ -261,16 +262,24 @@ impl RunDirectory {
     }
 }
 
+/// The folder of checkpoints of an output.
+#[must_use]
+pub fn checkpoints_of(out: &Path) -> PathBuf {
+    let mut name: OsString = out.file_name().unwrap_or_default().to_owned();
+    name.push(".checkpoint");
+    out.with_file_name(name)
+}
+
 /// Whether a directory that exists may be replaced: only with `--force`, and only one that has the file `marker`.
 ///
 /// # Errors
-/// [`CliError::NotOurs`] if there is something else at `path`.
-pub fn existing(path: &Path, force: bool, marker: &'static str) -> Result<Existing, CliError> {
+/// [`PipelineError::NotOurs`] if there is something else at `path`.
+pub fn existing(path: &Path, force: bool, marker: &'static str) -> Result<Existing, PipelineError> {
     if !force {
         return Ok(Existing::Refuse);
     }
     if path.symlink_metadata().is_ok() && !path.join(marker).is_file() {
-        return Err(CliError::NotOurs {
+        return Err(PipelineError::NotOurs {
             path: path.to_owned(),
             marker,
         });
@@ -282,8 +291,8 @@ pub fn existing(path: &Path, force: bool, marker: &'static str) -> Result<Existi
 /// only a Zarr store.
 ///
 /// # Errors
-/// [`CliError::Usage`] if the output is an input too; [`CliError::NotOurs`] if there is some other folder.
-pub fn replaceable(path: &Path, force: bool, inputs: &[&Path]) -> Result<Existing, CliError> {
+/// [`PipelineError::Usage`] if the output is an input too; [`PipelineError::NotOurs`] if there is some other folder.
+pub fn replaceable(path: &Path, force: bool, inputs: &[&Path]) -> Result<Existing, PipelineError> {
     let Ok(real) = path.canonicalize() else {
         return Ok(Existing::Refuse);
     };
@@ -298,14 +307,14 @@ pub fn replaceable(path: &Path, force: bool, inputs: &[&Path]) -> Result<Existin
             path.display(),
             input.display()
         );
-        return Err(CliError::Usage(text));
+        return Err(PipelineError::Usage(text));
     }
     let is_zarr = ["zarr.json", ".zgroup"]
         .iter()
         .any(|name| path.join(name).is_file());
     match (force, path.is_dir() && !is_zarr) {
         (false, _) => Ok(Existing::Refuse),
-        (true, true) => Err(CliError::NotOurs {
+        (true, true) => Err(PipelineError::NotOurs {
             path: path.to_owned(),
             marker: "zarr.json",
         }),

@@ -1,17 +1,18 @@
 //! A mapping on disk, read as a stream of row blocks.
 
-use crate::cell_expression::{CellExpression, StreamedCells};
-use crate::error::CliError;
-use crate::expression::{ExpressionFile, RowNames};
+use crate::error::PipelineError;
+use crate::factors_file;
 use crate::run_directory::RunDirectory;
-use crate::{factors_file, memory};
 use anyhow::Result;
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
 use tangram_core::{MappingBlock, MappingRows, PBlock, SparseRows, Table};
 use tangram_mapper::Factors;
+use tangram_store::memory;
+use tangram_store::{CellExpression, StreamedCells};
 use tangram_store::{Dataset, MatrixName, Names, StoreError, fingerprint_names};
+use tangram_store::{ExpressionFile, RowNames};
 
 /// Stored entries of a block: 64 MB.
 const BLOCK_ENTRIES: usize = 1 << 23;
@@ -117,7 +118,7 @@ impl StoredMapping {
     /// Checks that a file has the cells of the mapping, in its order.
     ///
     /// # Errors
-    /// [`CliError::OtherNames`] if not.
+    /// [`PipelineError::OtherNames`] if not.
     pub fn check_cells(&self, file: &Dataset) -> Result<()> {
         check(file, "cells", self.n_cells(), &self.cell_names_sha256)
     }
@@ -125,7 +126,7 @@ impl StoredMapping {
     /// Checks that a file has the voxels of the mapping, in its order.
     ///
     /// # Errors
-    /// [`CliError::OtherNames`] if not.
+    /// [`PipelineError::OtherNames`] if not.
     pub fn check_voxels(&self, file: &Dataset) -> Result<()> {
         let names = self.voxels()?;
         check(file, "voxels", names.len(), &fingerprint_names(&names))
@@ -161,7 +162,7 @@ fn check(file: &Dataset, what: &'static str, n: usize, sha256: &str) -> Result<(
     } else {
         return Ok(());
     };
-    Err(CliError::OtherNames {
+    Err(PipelineError::OtherNames {
         path: file.path().to_owned(),
         what,
         reason,

@@ -1,9 +1,7 @@
 //! One fold of a sweep: trained without some genes, which it then predicts and scores.
 
-use crate::cell_expression::CellExpression;
-use crate::map_inputs::Inputs;
-use crate::map_settings::{MapSettings, Solver};
-use crate::test_pause;
+use crate::inputs::Inputs;
+use crate::settings::{MapSettings, Solver};
 use anyhow::{Context, Result};
 use ndarray::Array2;
 use std::ops::ControlFlow;
@@ -11,8 +9,10 @@ use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
-    AdamBegin, Begin, Factors, InitialLogits, Keeper, Problem, train_adam_part, train_mirror_part,
+    AdamBegin, Begin, Epoch, Factors, InitialLogits, Keeper, Problem, train_adam_part,
+    train_mirror_part,
 };
+use tangram_store::CellExpression;
 use tangram_store::StoreError;
 use tangram_sweep::{FoldOutcome, GeneOutcome};
 
@@ -71,6 +71,7 @@ impl<'a> FoldTraining<'a> {
     ///
     /// * `fold`: its number in the sweep
     /// * `held_out`: places among the training genes, sorted
+    /// * `after_pass`: called after every pass
     ///
     /// # Errors
     /// As the training; if the cells cannot be read.
@@ -80,6 +81,7 @@ impl<'a> FoldTraining<'a> {
         held_out: &[usize],
         threads: usize,
         keeper: &mut dyn Keeper,
+        after_pass: &(dyn Fn() + Sync),
     ) -> Result<TrainedFold> {
         let begun = Instant::now();
         let Inputs { problem, genes, .. } = self.inputs;
@@ -94,7 +96,7 @@ impl<'a> FoldTraining<'a> {
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);
         let grid = alone();
-        let mut after_pass = |_: &_| test_pause::after_pass();
+        let mut after_pass = |_: &Epoch| after_pass();
         let (predicted, history, chosen) = match self.settings.solver {
             Solver::Mirror => {
                 let mut settings = self.settings.mirror();

@@ -1,8 +1,7 @@
 //! The processes of one mapping: how they are arranged, agree on whether to go on, and hand the mapping to the first of them.
 
-use crate::error::CliError;
+use crate::error::{PipelineError, cause};
 use crate::values::GridChoice;
-use crate::{exit, exit_record};
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2, s};
 use std::convert::Infallible;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use tangram_comm::{Communicator, Grid, GridShape, Shares, World};
 use tangram_core::{MappingBlock, MappingRows, PBlock};
 use tangram_mapper::Trained;
+use tangram_sweep::Cause;
 
 /// The ranks of this mapping.
 pub type Ranks = Grid<World>;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// # Errors
 /// If they do not find each other, or the grid is of another number.
 pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce) -> Result<Ranks> {
-    let world = World::join().map_err(CliError::Launcher)?;
+    let world = World::join().map_err(PipelineError::Launcher)?;
     let shape = match grid {
         Some(GridChoice::Shape(shape)) => shape,
         Some(GridChoice::Auto) | None => GridShape {
@@ -31,7 +31,7 @@ pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce) -> Result<Ranks
             ..GridShape::ONE
         },
     };
-    let grid = Grid::new(world, shape, how).map_err(CliError::Grid)?;
+    let grid = Grid::new(world, shape, how).map_err(PipelineError::Grid)?;
     Ok(grid.watched(PATIENCE))
 }
 
@@ -45,11 +45,11 @@ pub fn agreed<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
         return result;
     }
     let rank = ranks.world().rank();
-    let (turn, code) = match &result {
+    let (turn, why) = match &result {
         Ok(_) => (0, 0),
-        Err(error) => (n_ranks - rank, exit::code(error)),
+        Err(error) => (n_ranks - rank, number(cause(error))),
     };
-    let mut first = [turn as f64, f64::from(code)];
+    let mut first = [turn as f64, why as f64];
     ranks.max_of_all(&mut first);
     if first[0] == 0.0 {
         return result;
@@ -57,22 +57,39 @@ pub fn agreed<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
     let first_rank = n_ranks - first[0] as usize;
     match result {
         Err(error) if rank == first_rank => Err(error.context(format!("rank {rank}"))),
-        _ => Err(CliError::OtherRank {
-            code: first[1] as u8,
+        _ => Err(PipelineError::OtherRank {
+            cause: CAUSES[first[1] as usize],
         }
         .into()),
     }
 }
 
-/// What only this rank may have noticed while the others wait for it: it says so, and ends all.
-pub fn or_abort<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
+/// Causes in the order of the numbers by which ranks tell each other.
+const CAUSES: [Cause; 7] = [
+    Cause::Unexpected,
+    Cause::Usage,
+    Cause::Input,
+    Cause::Output,
+    Cause::Memory,
+    Cause::Signal,
+    Cause::Superseded,
+];
+
+fn number(cause: Cause) -> usize {
+    CAUSES.iter().position(|&c| c == cause).unwrap_or(0)
+}
+
+/// Marks an error that only this rank has met while others wait for it: whoever called must end them all.
+///
+/// # Errors
+/// [`PipelineError::Alone`] if there are other ranks.
+pub fn alone<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
     match result {
-        Err(error) if ranks.shape().n_ranks() > 1 => {
-            let error = error.context(format!("rank {}", ranks.world().rank()));
-            let _ = exit::fail(&error);
-            exit_record::ended(Some(exit::code(&error)), &format!("{error:#}"));
-            ranks.world().abort(exit::code(&error));
+        Err(error) if ranks.shape().n_ranks() > 1 => Err(PipelineError::Alone {
+            rank: ranks.world().rank(),
+            source: error.into(),
         }
+        .into()),
         result => result,
     }
 }

@@ -1,14 +1,12 @@
 //! Whether a mapping fits in memory, and whether its cells are then held or read at every pass.
 
-use crate::cell_expression::CellExpression;
-use crate::error::CliError;
-use crate::expression::ExpressionFile;
-use crate::map_inputs::Inputs;
-use crate::map_settings::{MapSettings, Solver, Stream};
-use crate::memory;
+use crate::error::PipelineError;
 use crate::ranks::Ranks;
+use crate::settings::{MapSettings, Solver, Stream};
 use tangram_comm::{Cut, Shares};
 use tangram_mapper::{Reading, memory_needed, mirror_memory_needed};
+use tangram_store::ExpressionFile;
+use tangram_store::memory;
 
 /// Whether the cells are read at every pass; `on_node`: ranks that share the memory of this machine.
 #[must_use]
@@ -54,17 +52,6 @@ impl Counts {
             reading: Some(settings.reading(cells.genes().len())),
         }
     }
-
-    /// Those that are trained on.
-    #[must_use]
-    pub fn of(inputs: &Inputs, settings: &MapSettings) -> Self {
-        match inputs.problem.cells() {
-            CellExpression::Memory(rows) => Self::held(rows.nnz()),
-            CellExpression::Streamed(_) => {
-                Self::read(settings, &inputs.cells.file, inputs.problem.shares())
-            }
-        }
-    }
 }
 
 /// Bytes that the solver will need on this rank.
@@ -81,18 +68,18 @@ pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
 /// Whether memory will suffice, asked before anything large is read and again when the counts are known.
 ///
 /// # Errors
-/// [`CliError::Memory`] if not.
+/// [`PipelineError::Memory`] if not.
 pub fn check_memory(
     settings: &MapSettings,
     shares: &Shares,
     ranks: &Ranks,
     counts: Counts,
-) -> Result<(), CliError> {
+) -> Result<(), PipelineError> {
     // Ranks of a node have its memory together.
     let (_, on_node) = ranks.world().on_this_node();
     let needed = needed(settings, shares, counts) * on_node as u64;
     match memory::available() {
-        Some(available) if needed > available => Err(CliError::Memory {
+        Some(available) if needed > available => Err(PipelineError::Memory {
             n_cells: shares.cells.len(),
             n_voxels: shares.voxels.len(),
             needed: memory::for_people(needed),

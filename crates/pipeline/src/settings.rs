@@ -1,7 +1,6 @@
 //! What `tangram map` can be told.
 
-use crate::cell_expression::cells_per_part;
-use crate::error::CliError;
+use crate::error::PipelineError;
 use crate::grid_plan::CellsAre;
 use crate::values::{
     GridChoice, KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text,
@@ -10,6 +9,7 @@ use crate::values::{
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tangram_store::cells_per_part;
 
 use tangram_comm::Reduce;
 use tangram_core::{Keep, Normalize, Objective, Transform};
@@ -280,12 +280,12 @@ impl MapSettings {
     /// The settings with nothing left open: paths absolute, defaults that depend on others filled in.
     ///
     /// # Errors
-    /// [`CliError::Usage`] if they contradict each other.
-    pub fn resolved(mut self) -> Result<Self, CliError> {
+    /// [`PipelineError::Usage`] if they contradict each other.
+    pub fn resolved(mut self) -> Result<Self, PipelineError> {
         let density = match (&self.prior, self.lambda_d) {
             (PriorChoice::None, Some(weight)) if weight > 0.0 => {
                 let text = "--lambda-d weighs the density prior, but --prior none gives none: leave one of them out";
-                return Err(CliError::Usage(text.to_owned()));
+                return Err(PipelineError::Usage(text.to_owned()));
             }
             (PriorChoice::None, _) => 0.0,
             (_, weight) => weight.unwrap_or(1.0),
@@ -300,7 +300,7 @@ impl MapSettings {
         if self.lambda_g1 == 0.0 && lambda_g2 == 0.0 {
             let text =
                 "--lambda-g1 and --lambda-g2 are both 0: nothing would be learned from the genes";
-            return Err(CliError::Usage(text.to_owned()));
+            return Err(PipelineError::Usage(text.to_owned()));
         }
         match self.solver {
             Solver::Mirror => self.resolve_mirror(goal.temperature)?,
@@ -312,7 +312,7 @@ impl MapSettings {
             && matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu)
         {
             let text = "--reduce exact: sums on a device are not exact; take --device cpu, or leave it out";
-            return Err(CliError::Usage(text.to_owned()));
+            return Err(PipelineError::Usage(text.to_owned()));
         }
         let files = [&mut self.genes, &mut self.hold_out, &mut self.init_logits]
             .into_iter()
@@ -324,10 +324,10 @@ impl MapSettings {
         Ok(self)
     }
 
-    fn resolve_mirror(&mut self, temperature: Temperature) -> Result<(), CliError> {
+    fn resolve_mirror(&mut self, temperature: Temperature) -> Result<(), PipelineError> {
         let refuse = |flag: &str, why: &str| {
             let text = format!("{flag}: {why}; leave it out, or add --solver adam");
-            Err(CliError::Usage(text))
+            Err(PipelineError::Usage(text))
         };
         if self.init_logits.is_some() {
             return refuse(
@@ -342,16 +342,16 @@ impl MapSettings {
         let epochs = *self.epochs.get_or_insert(500);
         if self.batch_epochs.is_some_and(|passes| passes >= epochs) {
             let text = "--batch-epochs must be less than --epochs: the last passes see all cells";
-            return Err(CliError::Usage(text.to_owned()));
+            return Err(PipelineError::Usage(text.to_owned()));
         }
         self.tolerance.get_or_insert(5e-4);
         Ok(())
     }
 
-    fn resolve_adam(&mut self) -> Result<(), CliError> {
+    fn resolve_adam(&mut self) -> Result<(), PipelineError> {
         let refuse = |flag: &str, why: &str| {
             let text = format!("{flag}: {why}; leave it out, or take --solver mirror");
-            Err(CliError::Usage(text))
+            Err(PipelineError::Usage(text))
         };
         if self.temperature.is_some_and(|t| t != Temperature::Off) {
             return refuse("--temperature", "the adam solver has none");

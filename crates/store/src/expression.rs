@@ -1,12 +1,11 @@
 //! Expression matrices of input files, read a part at a time.
 
-use crate::error::{CliError, examples};
-use anyhow::{Context, Result};
+use crate::{Dataset, Matrix, MatrixName, Names, StoreError, fingerprint_names};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
+use tangram_core::names::examples;
 use tangram_core::{Normalize, SparseRows, library_factors, scale_rows};
-use tangram_store::{Dataset, Matrix, MatrixName, Names, StoreError, fingerprint_names};
 
 /// Entries of a block of rows as it is read, zeros counted: 256 MB if every one is stored.
 const BLOCK_ENTRIES: usize = 1 << 25;
@@ -112,8 +111,8 @@ impl ExpressionFile {
     /// The places of `genes` among the columns.
     ///
     /// # Errors
-    /// [`CliError::UnknownGenes`] if some are not there.
-    pub fn columns_of(&self, genes: &[String]) -> Result<Vec<usize>, CliError> {
+    /// [`StoreError::UnknownGenes`] if some are not there.
+    pub fn columns_of(&self, genes: &[String]) -> Result<Vec<usize>, StoreError> {
         let place: HashMap<_, _> = self.genes.iter().zip(0..).collect();
         let missing: Vec<&str> = genes
             .iter()
@@ -123,7 +122,7 @@ impl ExpressionFile {
         if missing.is_empty() {
             return Ok(genes.iter().map(|g| place[g]).collect());
         }
-        Err(CliError::UnknownGenes {
+        Err(StoreError::UnknownGenes {
             path: self.dataset.path().to_owned(),
             matrix: self.matrix.to_string(),
             n_missing: missing.len(),
@@ -300,23 +299,5 @@ fn unique(path: &Path, names: Vec<String>) -> Result<Vec<String>, StoreError> {
             name: name.clone(),
             count: names.iter().filter(|n| *n == name).count(),
         }),
-    }
-}
-
-/// Adds the names of the two files to an error about both.
-pub trait OfBoth<T> {
-    /// The result, its error naming the files.
-    ///
-    /// # Errors
-    /// The error it had.
-    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T>;
-}
-
-impl<T, E> OfBoth<T> for Result<T, E>
-where
-    Self: Context<T, E>,
-{
-    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T> {
-        self.with_context(|| format!("cells {}, voxels {}", cells.display(), voxels.display()))
     }
 }

@@ -1,14 +1,14 @@
 //! What does the work of a mapping: the cores, or a GPU for every rank.
 
-use crate::error::CliError;
-use crate::map_settings::{DeviceChoice, MapSettings};
-use crate::memory::for_people;
+use crate::error::PipelineError;
+use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed};
-use crate::report::Report;
+use crate::settings::{DeviceChoice, MapSettings};
 use anyhow::Result;
 use std::collections::HashMap;
 use tangram_comm::{Communicator, Reduce, World};
 use tangram_mapper::{Cuda, Engine, Gpu, TorchDevice, TorchEngine, libtorch_version};
+use tangram_store::memory::for_people;
 
 /// What was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Device {
 ///
 /// # Errors
 /// If GPUs are asked for, and a rank has none of its own.
-pub fn choose(settings: &MapSettings, ranks: &Ranks, report: Report) -> Result<Device> {
+pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) -> Result<Device> {
     let torch = |device| {
         Engine::Torch(TorchEngine {
             device,
@@ -56,7 +56,7 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, report: Report) -> Result<D
             let own = agreed(ranks, own)?;
             let shared = shared(ranks.world(), &identity(own.0, &own.1));
             agreed(ranks, shared.map_or(Ok(()), |why| Err(usage(&why))))?;
-            report.say(format_args!("works on {}", name(own.0, &own.1)))?;
+            listener.say(format_args!("works on {}", name(own.0, &own.1)))?;
             Ok(of_gpu(own))
         }
         DeviceChoice::Auto => {
@@ -75,13 +75,13 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, report: Report) -> Result<D
             };
             match (own, all, &shared) {
                 (Ok(own), true, None) => {
-                    report.say(format_args!("works on {}", name(own.0, &own.1)))?;
+                    listener.say(format_args!("works on {}", name(own.0, &own.1)))?;
                     Ok(of_gpu(own))
                 }
                 _ => {
                     let why = why.or(shared);
                     let why = why.unwrap_or_else(|| "another rank has no GPU".to_owned());
-                    report.say(format_args!("works on cores: {why}"))?;
+                    listener.say(format_args!("works on cores: {why}"))?;
                     Ok(Device::cores())
                 }
             }
@@ -91,7 +91,7 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, report: Report) -> Result<D
 
 fn usage(why: &str) -> anyhow::Error {
     let text = format!("--device cuda: {why}; or take --device cpu, or auto");
-    CliError::Usage(text).into()
+    PipelineError::Usage(text).into()
 }
 
 /// The GPUs that a rank sees, and the one it is to take.

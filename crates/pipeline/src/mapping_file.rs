@@ -1,7 +1,7 @@
 //! The mapping as an AnnData file: cells × voxels.
 
-use crate::map_settings::MapSettings;
 use crate::run_directory::GeneRecord;
+use crate::settings::MapSettings;
 use anyhow::{Context, Result};
 use ndarray::{Array2, ArrayView2};
 use std::collections::BTreeMap;

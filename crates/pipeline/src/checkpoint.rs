@@ -4,14 +4,15 @@
 //! `checkpoint.json`, written last, with what all ranks know, the grid and the fingerprint of every store. The two latest are kept, so
 //! that one that was torn leaves the one before it.
 
-use crate::error::CliError;
-use crate::map_settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
+use crate::error::PipelineError;
+use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed};
-use crate::report::{Report, count};
+use crate::run_directory::{checkpoints_of, write};
+use crate::settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
+use crate::wording::count;
 use anyhow::{Context, Result, bail};
 use ndarray::{Array2, s};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -96,20 +97,12 @@ struct Record {
     shards: Vec<String>,
 }
 
-/// The folder of checkpoints of an output.
-#[must_use]
-pub fn folder(out: &Path) -> PathBuf {
-    let mut name: OsString = out.file_name().unwrap_or_default().to_owned();
-    name.push(".checkpoint");
-    out.with_file_name(name)
-}
-
 /// Removes all checkpoints of an output.
 ///
 /// # Errors
 /// [`StoreError::Write`] if they cannot be removed.
 pub fn remove(out: &Path) -> Result<(), StoreError> {
-    let folder = folder(out);
+    let folder = checkpoints_of(out);
     match fs::remove_dir_all(&folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Write {
             path: folder,
@@ -134,7 +127,7 @@ fn steps(folder: &Path) -> Vec<PathBuf> {
 /// Passes after which the latest checkpoint of an output was written, if there is one.
 #[must_use]
 pub fn latest(out: &Path) -> Option<usize> {
-    let steps = steps(&folder(out));
+    let steps = steps(&checkpoints_of(out));
     steps.first()?.file_name()?.to_str()?.parse().ok()
 }
 
@@ -143,13 +136,12 @@ fn shard(step: &Path, rank: usize) -> PathBuf {
 }
 
 /// Keeps checkpoints while a run goes on.
-#[derive(Debug)]
 pub struct Checkpoints<'a> {
     folder: PathBuf,
     identity: Identity,
     ranks: &'a Ranks,
     shares: &'a Shares,
-    report: Report,
+    listener: &'a dyn Listener,
     every: Option<Duration>,
     last: Instant,
     /// Passes after which the state was written last: within a pass that is given up it is the same still.
@@ -166,14 +158,14 @@ impl<'a> Checkpoints<'a> {
         ranks: &'a Ranks,
         shares: &'a Shares,
         every: Option<Duration>,
-        report: Report,
+        listener: &'a dyn Listener,
     ) -> Self {
         Self {
-            folder: folder(out),
+            folder: checkpoints_of(out),
             identity,
             ranks,
             shares,
-            report,
+            listener,
             every,
             last: Instant::now(),
             written: None,
@@ -190,7 +182,7 @@ impl<'a> Checkpoints<'a> {
             // What differs from the command ends the run; what is damaged sends it to the checkpoint before.
             let (record, damage) = match checked {
                 Ok(record) => (Some(record), None),
-                Err(error) if error.is::<CliError>() => return agreed(self.ranks, Err(error)),
+                Err(error) if error.is::<PipelineError>() => return agreed(self.ranks, Err(error)),
                 Err(error) => (None, Some(error)),
             };
             agreed(self.ranks, Ok(()))?;
@@ -199,13 +191,13 @@ impl<'a> Checkpoints<'a> {
                 let snapshot = agreed(self.ranks, self.read(&step, &record))?;
                 self.written = Some(record.passes);
                 let passes = count(record.passes, "pass");
-                self.report
+                self.listener
                     .say(format_args!("goes on from the checkpoint after {passes}"))?;
                 return Ok(Some(snapshot));
             }
             let reason = damage.map_or("another rank found it so".to_owned(), |e| format!("{e:#}"));
             let step = step.display();
-            self.report.warn(format_args!(
+            self.listener.warn(format_args!(
                 "{step} is damaged ({reason}); trying the one before"
             ));
         }
@@ -222,7 +214,7 @@ impl<'a> Checkpoints<'a> {
         if self.ranks.is_first()
             && let Some(difference) = self.identity.difference(&record.identity)
         {
-            bail!(CliError::OtherCheckpoint {
+            bail!(PipelineError::OtherCheckpoint {
                 path: self.folder.clone(),
                 difference
             });
@@ -352,7 +344,7 @@ impl<'a> Checkpoints<'a> {
         };
         let path = step.join(FILE);
         write_aside(&path, Existing::Replace, |aside| {
-            crate::run_directory::write(aside, &serde_json::to_string_pretty(&record)?)
+            write(aside, &serde_json::to_string_pretty(&record)?)
         })?;
         for old in steps(&self.folder).into_iter().skip(KEPT) {
             fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
@@ -363,7 +355,7 @@ impl<'a> Checkpoints<'a> {
 
 impl Keeper for Checkpoints<'_> {
     fn wish(&mut self) -> Wish {
-        if crate::interrupt::stop_asked() {
+        if self.listener.stop_asked() {
             return Wish::SaveAndStop;
         }
         match self.every {
@@ -386,7 +378,7 @@ impl Keeper for Checkpoints<'_> {
     }
 
     fn lost(&mut self, error: &(dyn std::error::Error + Send + Sync)) {
-        self.report.warn(format_args!(
+        self.listener.warn(format_args!(
             "no checkpoint was written, the run goes on: {error}"
         ));
     }

@@ -1,11 +1,16 @@
 //! What can be wrong that no library crate would notice, each with its remedy.
 
-use std::path::PathBuf;
+use anyhow::{Context, Error, Result};
+use std::path::{Path, PathBuf};
 use tangram_comm::GridError;
+use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
+use tangram_mapper::MapError;
+use tangram_store::StoreError;
+use tangram_sweep::{Cause, SweepError};
 
 /// Why a command stops.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub enum PipelineError {
     /// Flags or settings that contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -58,6 +63,8 @@ pub enum CliError {
         name: String,
         /// Exit code of `tangram map`.
         code: i32,
+        /// What it means.
+        cause: Cause,
     },
     /// An input that does not have the names of the mapping.
     #[error(
@@ -78,22 +85,6 @@ pub enum CliError {
         path: PathBuf,
         /// What is wrong, and the remedy.
         reason: String,
-    },
-    /// Genes asked for that the cells do not have.
-    #[error(
-        "{path}: {n_missing} of {n_asked} genes asked for are not in {matrix} of this file: {examples}; take them off the list"
-    )]
-    UnknownGenes {
-        /// The file of the cells.
-        path: PathBuf,
-        /// The matrix looked in.
-        matrix: String,
-        /// How many are missing.
-        n_missing: usize,
-        /// How many were asked for.
-        n_asked: usize,
-        /// The first few.
-        examples: String,
     },
     /// A column that cannot be a density prior.
     #[error("{path}: obs column `{column}` as a prior: {reason}")]
@@ -144,8 +135,16 @@ pub enum CliError {
     /// Another rank has said what is wrong.
     #[error("another rank stopped")]
     OtherRank {
-        /// Its exit code.
-        code: u8,
+        /// Why.
+        cause: Cause,
+    },
+    /// What only this rank has met while others wait for it: whoever called must end them all.
+    #[error("rank {rank}")]
+    Alone {
+        /// This rank.
+        rank: usize,
+        /// What it met.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The doctor found something.
     #[error("{n} of the findings above must be mended before a mapping can run")]
@@ -213,13 +212,83 @@ pub enum CliError {
     },
 }
 
-/// The first names of a list, for a message.
+/// Why a command, a task or a rank ends: the first cause in the chain that decides it.
 #[must_use]
-pub fn examples<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut names = names.into_iter();
-    let mut text = names.by_ref().take(5).collect::<Vec<_>>().join(", ");
-    if names.next().is_some() {
-        text.push_str(", …");
+pub fn cause(error: &Error) -> Cause {
+    error
+        .chain()
+        .find_map(decisive)
+        .unwrap_or(Cause::Unexpected)
+}
+
+fn decisive(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return Some(of_store(error));
     }
-    text
+    if let Some(error) = error.downcast_ref::<PipelineError>() {
+        return Some(match error {
+            PipelineError::Alone { .. } => return None,
+            PipelineError::Usage(_) | PipelineError::Grid(_) | PipelineError::Launcher(_) => {
+                Cause::Usage
+            }
+            PipelineError::OtherRank { cause } | PipelineError::Run { cause, .. } => *cause,
+            PipelineError::NotOurs { .. } | PipelineError::Checkpoint { .. } => Cause::Output,
+            PipelineError::Memory { .. } | PipelineError::NoGridFits { .. } => Cause::Memory,
+            _ => Cause::Input,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<SweepError>() {
+        return Some(match error {
+            SweepError::Store(error) => of_store(error),
+            SweepError::Superseded { .. } => Cause::Superseded,
+            SweepError::Folds(_) | SweepError::NoTask { .. } => Cause::Usage,
+            SweepError::Write { .. }
+            | SweepError::AtWork { .. }
+            | SweepError::Submitting { .. } => Cause::Output,
+            _ => Cause::Input,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<MapError>() {
+        return Some(match error {
+            MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,
+            MapError::DeviceMemory { .. } | MapError::DeviceFull => Cause::Memory,
+            MapError::Keep(_) => Cause::Output,
+            MapError::Stopped { .. } => Cause::Signal,
+            _ => Cause::Input,
+        });
+    }
+    if error.is::<TissueError>() {
+        return Some(Cause::Usage);
+    }
+    let of_input =
+        error.is::<GeneError>() || error.is::<PriorError>() || error.is::<AnnotationError>();
+    of_input.then_some(Cause::Input)
+}
+
+fn of_store(error: &StoreError) -> Cause {
+    match error {
+        StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => {
+            Cause::Output
+        }
+        StoreError::Unwritable { .. } => Cause::Unexpected,
+        _ => Cause::Input,
+    }
+}
+
+/// Adds the names of the two files to an error about both.
+pub trait OfBoth<T> {
+    /// The result, its error naming the files.
+    ///
+    /// # Errors
+    /// The error it had.
+    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T>;
+}
+
+impl<T, E> OfBoth<T> for Result<T, E>
+where
+    Self: Context<T, E>,
+{
+    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T> {
+        self.with_context(|| format!("cells {}, voxels {}", cells.display(), voxels.display()))
+    }
 }

@@ -1,0 +1,67 @@
+//! What the pipeline tells whoever called it while it works, and how it learns that it is to stop.
+
+use std::fmt::Arguments;
+use std::io;
+
+/// Hears what happens during a long call, and says when it is to end.
+///
+/// A program that wants to hear nothing passes [`Silent`].
+pub trait Listener: Sync {
+    /// A line that tells a person how the work goes.
+    ///
+    /// # Errors
+    /// If nobody can hear it any more: the call ends with this error.
+    fn say(&self, line: Arguments<'_>) -> io::Result<()>;
+
+    /// A line for those who want to know more.
+    ///
+    /// # Errors
+    /// As [`say`](Self::say).
+    fn explain(&self, line: Arguments<'_>) -> io::Result<()>;
+
+    /// Something that may be a mistake of the user.
+    fn warn(&self, line: Arguments<'_>);
+
+    /// Work of so many steps begins; it ends when what is returned is dropped.
+    ///
+    /// * `noun`: what a step is, such as `epoch`
+    fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_>;
+
+    /// Whether the work is to stop as soon as it can, with its state kept. Asked after every pass.
+    fn stop_asked(&self) -> bool {
+        false
+    }
+
+    /// From now on [`stop_asked`](Self::stop_asked) is asked regularly (`true`), or no longer (`false`).
+    fn asks_whether_to_stop(&self, _yes: bool) {}
+}
+
+/// Hears how far some work is.
+pub trait Steps: Sync {
+    /// `done` steps are done; `state` says how things stand.
+    fn step(&self, done: usize, state: &dyn Fn() -> String);
+}
+
+/// Hears nothing and never asks to stop.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Steps for Silent {
+    fn step(&self, _: usize, _: &dyn Fn() -> String) {}
+}
+
+impl Listener for Silent {
+    fn say(&self, _: Arguments<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn explain(&self, _: Arguments<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn warn(&self, _: Arguments<'_>) {}
+
+    fn steps(&self, _: &'static str, _: usize) -> Box<dyn Steps + '_> {
+        Box::new(Self)
+    }
+}

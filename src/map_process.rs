@@ -1,0 +1,93 @@
+//! A mapping of a sweep as a process: `tangram map`, under a launcher if it takes several ranks.
+
+use crate::exit;
+use crate::interrupt;
+use anyhow::{Context, Result};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::runs::Ended;
+use tangram_store::StoreError;
+use tangram_sweep::RunSpec;
+use toml::Table;
+
+/// How often it is looked whether a mapping has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Maps in a process of its own, going on from a checkpoint if there is one; a run that is complete is left as it is.
+///
+/// * `launcher`: what starts the processes of the mapping; without, it is one
+///
+/// # Errors
+/// If it cannot be started.
+pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ended> {
+    let out = folder.join(&spec.name);
+    let settings = folder.join(format!(".{}.{}.toml", spec.name, std::process::id()));
+    let mut file = Table::new();
+    file.insert("map".to_owned(), spec.map.clone().into());
+    let written = fs::write(&settings, toml::to_string(&file)?);
+    written.map_err(|e| StoreError::Write {
+        path: settings.clone(),
+        reason: e.to_string(),
+    })?;
+    let program = std::env::current_exe().context("where this program is")?;
+    let words: Vec<&str> = launcher
+        .map(|l| l.split_whitespace().collect())
+        .unwrap_or_default();
+    let mut command = match words.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command
+        .args(["map", "--quiet", "--resume", "--config"])
+        .arg(&settings)
+        .arg("--out")
+        .arg(&out);
+    let child = command.spawn().map_err(|e| {
+        let what = launcher.unwrap_or("tangram map");
+        PipelineError::Usage(format!("--launcher: `{what}` cannot be started: {e}"))
+    });
+    let status = child.map(wait);
+    let removed = fs::remove_file(&settings);
+    let status = status?.context("waiting for a mapping")?;
+    removed.context("the settings of a run")?;
+    // A process ended by a signal has the code that shells give it.
+    let code = status.code().unwrap_or_else(|| 128 + signal(status));
+    Ok(match code {
+        0 => Ended::Done,
+        code => Ended::Failed {
+            code,
+            cause: exit::cause(code),
+        },
+    })
+}
+
+fn signal(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.signal().unwrap_or(0)
+}
+
+/// Waits for a mapping; if this process is asked to stop, so is the mapping.
+fn wait(mut child: Child) -> io::Result<ExitStatus> {
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt::stop_asked() && !told {
+            told = true;
+            if let Ok(pid) = libc::pid_t::try_from(child.id()) {
+                // SAFETY: a signal to a child that has not been waited for touches no memory of this process.
+                unsafe { libc::kill(pid, libc::SIGUSR2) };
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+}
