@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, Once};
+use tangram_pipeline::leftovers::remove_all;
 
 static OUTPUTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static KEEPS: AtomicBool = AtomicBool::new(false);
@@ -78,7 +79,7 @@ fn handle() {
 fn end() -> ! {
     let outputs = OUTPUTS.lock();
     for partial in outputs.into_iter().flat_map(|outputs| outputs.clone()) {
-        remove(&partial);
+        remove_all(&partial);
     }
     // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose
     // threads are still at work.
@@ -91,37 +92,6 @@ fn partial(output: &Path) -> PathBuf {
     name.push(output.file_name().unwrap_or_default());
     name.push(format!(".{}.partial", std::process::id()));
     output.with_file_name(name)
-}
-
-/// Removes siblings of an output that processes left which were killed; no other process may be writing it.
-pub fn remove_leftovers(output: &Path) {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let (begin, parent) = (format!(".{name}."), output.parent());
-    let parent = parent.filter(|p| !p.as_os_str().is_empty());
-    let entries = std::fs::read_dir(parent.unwrap_or(Path::new(".")));
-    for entry in entries.into_iter().flatten().flatten() {
-        let found = entry.file_name().to_string_lossy().into_owned();
-        let pid = found
-            .strip_prefix(&begin)
-            .and_then(|rest| rest.strip_suffix(".partial"));
-        if pid.is_some_and(|pid| pid.bytes().all(|b| b.is_ascii_digit())) {
-            remove(&entry.path());
-        }
-    }
-}
-
-fn remove(path: &Path) {
-    // The writing threads go on until the process ends: a folder may get a file while it is being emptied.
-    for _ in 0..100 {
-        let removed = if path.is_dir() {
-            std::fs::remove_dir_all(path)
-        } else {
-            std::fs::remove_file(path)
-        };
-        if removed.is_ok() || !path.exists() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the person, or the program that called, gets to read.
 
-use crate::interrupt;
 use crate::progress::Progress;
+use crate::{exit_record, interrupt, test_pause};
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::{Arguments, Display};
@@ -34,15 +34,6 @@ impl Report {
     #[must_use]
     pub fn new(detail: Detail, json: bool) -> Self {
         Self { detail, json }
-    }
-
-    /// A report that says nothing but errors.
-    #[must_use]
-    pub fn silent() -> Self {
-        Self {
-            detail: Detail::Quiet,
-            json: false,
-        }
     }
 
     /// Says a line.
@@ -104,6 +95,15 @@ impl Listener for Report {
 
     fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_> {
         Box::new(Progress::begin(self.detail, noun, n_steps))
+    }
+
+    fn begins(&self, rank: usize, n_ranks: usize) {
+        exit_record::begin(rank, n_ranks);
+    }
+
+    fn passed(&self, passes: usize) {
+        exit_record::passed(passes);
+        test_pause::after_pass();
     }
 
     fn stop_asked(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use crate::interrupt;
 use crate::report::Report;
+use crate::threads::use_threads;
+use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
 use ndarray::Array2;
@@ -14,11 +16,12 @@ use tangram_core::{
     CellParts, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, keep_block,
 };
 use tangram_mapper::FactoredMapping;
+use tangram_pipeline::choices::as_text;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::factors_file;
 use tangram_pipeline::run_directory::{RunDirectory, replaceable};
+use tangram_pipeline::settings::threads;
 use tangram_pipeline::stored_mapping::training_cells;
-use tangram_pipeline::values::{as_text, at_least_one, threads};
 use tangram_pipeline::versions::Versions;
 use tangram_pipeline::wording::{count, thousands};
 use tangram_store::CellExpression;
@@ -89,7 +92,7 @@ struct PlaceSummary<'a> {
 /// # Errors
 /// If the run has no factors, the cells lack genes or cannot be read, or the output cannot be written.
 pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
-    super::use_threads(threads(args.threads));
+    use_threads(threads(args.threads));
     let settings = &args.settings;
     let run = RunDirectory::open(&settings.mapping)?;
     if run.record().factors.is_none() {

@@ -2,6 +2,8 @@
 
 use crate::interrupt;
 use crate::report::Report;
+use crate::threads::use_threads;
+use crate::values::at_least_one;
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
 use ndarray::Array2;
@@ -10,13 +12,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::{Column, MostProbableVoxel, Table, density};
 use tangram_pipeline::annotations;
+use tangram_pipeline::choices::ObsColumn;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::gene_list;
 use tangram_pipeline::gene_transfer::{GeneValues, Genes};
 use tangram_pipeline::listener::Listener;
 use tangram_pipeline::run_directory::{GeneRecord, RunDirectory, replaceable};
+use tangram_pipeline::settings::threads;
 use tangram_pipeline::stored_mapping::StoredMapping;
-use tangram_pipeline::values::{ObsColumn, at_least_one, threads};
 use tangram_pipeline::versions::Versions;
 use tangram_pipeline::wording::{count, thousands};
 use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, Uns, fingerprint};
@@ -133,7 +136,7 @@ struct Source {
 /// # Errors
 /// If the run or the cells cannot be read or lack what is asked for, or the output cannot be written.
 pub fn run(mut args: ProjectArgs, report: Report) -> Result<()> {
-    super::use_threads(threads(args.threads));
+    use_threads(threads(args.threads));
     let settings = &mut args.settings;
     let run = RunDirectory::open(&settings.mapping)?;
     let path = run.input(&run.record().cells, settings.cells.as_deref(), "--cells")?;

@@ -2,17 +2,19 @@
 
 use crate::interrupt;
 use crate::report::Report;
+use crate::threads::use_threads;
+use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_core::{GeneChoice, GeneScore, Summary, align, auc, score_gene};
-use tangram_pipeline::error::OfBoth;
+use tangram_pipeline::error::Within;
 use tangram_pipeline::gene_transfer::{GeneValues, Genes};
 use tangram_pipeline::listener::Listener;
 use tangram_pipeline::run_directory::{GeneRecord, RunDirectory, replaceable, write};
+use tangram_pipeline::settings::threads;
 use tangram_pipeline::stored_mapping::StoredMapping;
-use tangram_pipeline::values::{at_least_one, threads};
 use tangram_pipeline::versions::Versions;
 use tangram_pipeline::wording::count;
 use tangram_store::{ExpressionFile, RowNames};
@@ -105,7 +107,7 @@ struct Record {
 /// # Errors
 /// If the run or its inputs cannot be read, or the table cannot be written.
 pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
-    super::use_threads(threads(args.threads));
+    use_threads(threads(args.threads));
     let run = RunDirectory::open(&args.mapping)?;
     let record = run.record();
     let cells = run.input(&record.cells, args.cells.as_deref(), "--cells")?;

@@ -4,83 +4,28 @@
 //! `checkpoint.json`, written last, with what all ranks know, the grid and the fingerprint of every store. The two latest are kept, so
 //! that one that was torn leaves the one before it.
 
-use crate::error::PipelineError;
+mod identity;
+mod places;
+
+pub use identity::Identity;
+use places::{axes_name, copy, has, known, places, total};
+
+use crate::error::{PipelineError, Result, full_text};
 use crate::listener::Listener;
-use crate::ranks::{Ranks, agreed};
+use crate::ranks::{Ranks, agreed, on_first};
 use crate::run_directory::{checkpoints_of, write};
-use crate::settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
 use crate::wording::count;
-use anyhow::{Context, Result, bail};
-use ndarray::{Array2, s};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tangram_comm::{Communicator, GridShape, Reduce, Shares};
-use tangram_mapper::{Axes, Keeper, Numbers, Snapshot, SnapshotArray, Wish};
-use tangram_store::{
-    Existing, StoreError, array_size, fingerprint, read_array, write_arrays, write_aside,
-};
+use tangram_mapper::{Keeper, Numbers, Snapshot, SnapshotArray, Wish};
+use tangram_store::{Existing, StoreError, array_size, fingerprint, write_arrays, write_aside};
 
 const FILE: &str = "checkpoint.json";
 const KEPT: usize = 2;
-
-/// What is the same of a run that may go on from a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// All settings that the result depends on, as TOML.
-    settings: String,
-    cells_sha256: String,
-    voxels_sha256: String,
-}
-
-impl Identity {
-    /// Of resolved settings and the hashes of the inputs.
-    ///
-    /// # Errors
-    /// If the settings cannot be written as TOML.
-    pub fn new(settings: &MapSettings, cells_sha256: &str, voxels_sha256: &str) -> Result<Self> {
-        let same = MapSettings {
-            threads: None,
-            grid: None,
-            epochs: None,
-            keep: None,
-            reduce: Reduce::Fast,
-            device: DeviceChoice::Cpu,
-            gpu_memory: None,
-            device_block: None,
-            stream: Stream::Auto,
-            format: MappingFormat::Zarr,
-            ..settings.clone()
-        };
-        Ok(Self {
-            settings: toml::to_string(&same)?,
-            cells_sha256: cells_sha256.to_owned(),
-            voxels_sha256: voxels_sha256.to_owned(),
-        })
-    }
-
-    /// What differs from another, in the user's words.
-    fn difference(&self, other: &Self) -> Option<String> {
-        if self.cells_sha256 != other.cells_sha256 {
-            return Some("the cells' file has changed".to_owned());
-        }
-        if self.voxels_sha256 != other.voxels_sha256 {
-            return Some("the voxels' file has changed".to_owned());
-        }
-        let (mine, theirs) = (self.settings.lines(), other.settings.lines());
-        let mine: Vec<_> = mine.filter(|l| !other.settings.contains(l)).collect();
-        let theirs: Vec<_> = theirs.filter(|l| !self.settings.contains(l)).collect();
-        (self.settings != other.settings).then(|| {
-            format!(
-                "it was begun with `{}`, this command says `{}`",
-                theirs.join(", "),
-                mine.join(", ")
-            )
-        })
-    }
-}
 
 /// `checkpoint.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -178,14 +123,13 @@ impl<'a> Checkpoints<'a> {
     /// If it is of another run, on all ranks.
     pub fn resume(&mut self) -> Result<Option<Snapshot>> {
         for step in steps(&self.folder) {
-            let checked = self.check(&step);
-            // What differs from the command ends the run; what is damaged sends it to the checkpoint before.
-            let (record, damage) = match checked {
-                Ok(record) => (Some(record), None),
-                Err(error) if error.is::<PipelineError>() => return agreed(self.ranks, Err(error)),
-                Err(error) => (None, Some(error)),
+            // A command that differs ends the run; damage sends it to the checkpoint before.
+            let (record, damage) = match self.check(&step) {
+                Ok(record) => (Ok(Some(record)), None),
+                Err(error @ PipelineError::OtherCheckpoint { .. }) => (Err(error), None),
+                Err(error) => (Ok(None), Some(error)),
             };
-            agreed(self.ranks, Ok(()))?;
+            let record = agreed(self.ranks, record)?;
             if self.ranks.all_agree(record.is_some()) {
                 let record = record.expect("all have it");
                 let snapshot = agreed(self.ranks, self.read(&step, &record))?;
@@ -195,7 +139,7 @@ impl<'a> Checkpoints<'a> {
                     .say(format_args!("goes on from the checkpoint after {passes}"))?;
                 return Ok(Some(snapshot));
             }
-            let reason = damage.map_or("another rank found it so".to_owned(), |e| format!("{e:#}"));
+            let reason = damage.map_or("another rank found it so".to_owned(), |e| full_text(&e));
             let step = step.display();
             self.listener.warn(format_args!(
                 "{step} is damaged ({reason}); trying the one before"
@@ -207,16 +151,15 @@ impl<'a> Checkpoints<'a> {
     /// Reads what all ranks know, and verifies this rank's part of the stores.
     fn check(&self, step: &Path) -> Result<Record> {
         let path = step.join(FILE);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let record: Record =
-            serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let text = fs::read_to_string(&path).map_err(|e| damaged(&path, e))?;
+        let record: Record = serde_json::from_str(&text).map_err(|e| damaged(&path, e))?;
         // Only the first rank knows the inputs' hashes.
         if self.ranks.is_first()
             && let Some(difference) = self.identity.difference(&record.identity)
         {
-            bail!(PipelineError::OtherCheckpoint {
+            return Err(PipelineError::OtherCheckpoint {
                 path: self.folder.clone(),
-                difference
+                difference,
             });
         }
         let (rank, n_ranks) = (self.ranks.world().rank(), self.ranks.shape().n_ranks());
@@ -226,7 +169,7 @@ impl<'a> Checkpoints<'a> {
             }
             let path = shard(step, of);
             if fingerprint(&path)? != *expected {
-                bail!("{}: not what was written", path.display());
+                return Err(damaged(&path, "not what was written"));
             }
         }
         Ok(record)
@@ -234,11 +177,11 @@ impl<'a> Checkpoints<'a> {
 
     /// This rank's part, from the stores of the ranks that wrote it, however they were arranged.
     fn read(&self, step: &Path, record: &Record) -> Result<Snapshot> {
-        let shape: GridShape = record.grid.parse().map_err(anyhow::Error::msg)?;
-        let how: Reduce = record.reduce.parse().map_err(anyhow::Error::msg)?;
+        let shape: GridShape = record.grid.parse().map_err(|e| damaged(step, e))?;
+        let how: Reduce = record.reduce.parse().map_err(|e| damaged(step, e))?;
         let mut arrays = Vec::new();
         for (name, axes) in &record.arrays {
-            let (name, axes) = known(name, axes)?;
+            let (name, axes) = known(step, name, axes)?;
             let mut values = None::<Array2<f64>>;
             for rank in 0..shape.n_ranks() {
                 let of = Shares::at(shape, how, record.lens, rank)?;
@@ -272,7 +215,9 @@ impl<'a> Checkpoints<'a> {
             arrays.push(SnapshotArray {
                 name,
                 axes,
-                values: Numbers::Double(values.context("no rank has it")?),
+                values: Numbers::Double(
+                    values.ok_or_else(|| damaged(step, format_args!("no rank has {name}")))?,
+                ),
             });
         }
         Ok(Snapshot {
@@ -304,20 +249,12 @@ impl<'a> Checkpoints<'a> {
 
     fn write(&mut self, snapshot: &Snapshot) -> Result<()> {
         let step = self.folder.join(format!("{:08}", snapshot.passes));
-        let begun = match self.ranks.is_first() {
-            // One that was not completed, or that turned out damaged, may be in the way.
-            true => begin(&step),
-            false => Ok(()),
-        };
-        agreed(self.ranks, begun)?;
+        // A step that was not completed, or that turned out damaged, may be in the way.
+        on_first(self.ranks, || begin(&step))?;
         let digest = agreed(self.ranks, self.write_shard(&step, snapshot))?;
         let mine: Vec<f64> = digest.bytes().map(f64::from).collect();
         let shards = self.ranks.gather(&mine);
-        let done = match self.ranks.is_first() {
-            true => self.complete(&step, snapshot, &shards),
-            false => Ok(()),
-        };
-        agreed(self.ranks, done)
+        on_first(self.ranks, || self.complete(&step, snapshot, &shards))
     }
 
     /// Writes what makes the checkpoint count, and removes those that are no longer needed.
@@ -342,12 +279,11 @@ impl<'a> Checkpoints<'a> {
                 .collect(),
             shards: shards.iter().map(text).collect(),
         };
+        let text = serde_json::to_string_pretty(&record).expect("plain data");
         let path = step.join(FILE);
-        write_aside(&path, Existing::Replace, |aside| {
-            write(aside, &serde_json::to_string_pretty(&record)?)
-        })?;
+        write_aside(&path, Existing::Replace, |aside| write(aside, &text))?;
         for old in steps(&self.folder).into_iter().skip(KEPT) {
-            fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
+            fs::remove_dir_all(&old).map_err(|e| unwritable(&old, &e))?;
         }
         Ok(())
     }
@@ -387,102 +323,22 @@ impl Keeper for Checkpoints<'_> {
 /// Makes an empty folder for a step.
 fn begin(step: &Path) -> Result<()> {
     if step.exists() {
-        fs::remove_dir_all(step).with_context(|| step.display().to_string())?;
+        fs::remove_dir_all(step).map_err(|e| unwritable(step, &e))?;
     }
-    fs::create_dir_all(step).map_err(|e| {
-        StoreError::Write {
-            path: step.to_owned(),
-            reason: e.to_string(),
-        }
-        .into()
-    })
-}
-
-/// Whether a rank's share of such arrays is its own to write: of ranks that have the same, the first is.
-fn has(shares: &Shares, axes: Axes) -> bool {
-    let first_cells = shares.cells.range().start == 0;
-    let first_genes = shares.genes.range().start == 0;
-    match axes {
-        Axes::GenesVoxels => first_cells,
-        Axes::AnyVoxels => first_cells && first_genes,
-        Axes::CellsVoxels => first_genes,
-    }
-}
-
-/// Which rows, in pieces, and columns of the whole array a share has; `n_rows`: of an array whose rows are counted alike.
-fn places(shares: &Shares, axes: Axes, n_rows: usize) -> (Vec<Range<usize>>, Range<usize>) {
-    let n_genes = shares.genes.whole_len();
-    let (rows, last) = match axes {
-        Axes::GenesVoxels => (shares.genes.range(), Some(n_genes..n_genes + 1)),
-        Axes::AnyVoxels => (0..n_rows, None),
-        Axes::CellsVoxels => (shares.cells.range(), None),
-    };
-    let rows = std::iter::once(rows).chain(last).collect();
-    (rows, shares.voxels.range())
-}
-
-fn total(pieces: &[Range<usize>]) -> usize {
-    pieces.iter().map(ExactSizeIterator::len).sum()
-}
-
-/// Copies what two rectangles of the whole array have in common.
-///
-/// * `own`: rows and columns of the whole that begin in row `at[0]` and column 0 of `values`
-/// * `of`: those that begin in row `at[1]` and column 0 of the store
-fn copy(
-    path: &Path,
-    name: &str,
-    values: &mut Array2<f64>,
-    own: [&Range<usize>; 2],
-    of: [&Range<usize>; 2],
-    at: [usize; 2],
-) -> Result<()> {
-    let common = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start)..a.end.min(b.end);
-    let (rows, columns) = (common(own[0], of[0]), common(own[1], of[1]));
-    if rows.is_empty() || columns.is_empty() {
-        return Ok(());
-    }
-    let moved = |range: &Range<usize>, from: usize, to: usize| {
-        range.start - from + to..range.end - from + to
-    };
-    let found = read_array(
-        path,
-        name,
-        moved(&rows, of[0].start, at[1]),
-        moved(&columns, of[1].start, 0),
-    )?;
-    let target = s![
-        moved(&rows, own[0].start, at[0]),
-        moved(&columns, own[1].start, 0)
-    ];
-    values.slice_mut(target).assign(&found);
+    fs::create_dir_all(step).map_err(|e| unwritable(step, &e))?;
     Ok(())
 }
 
-fn axes_name(axes: Axes) -> &'static str {
-    match axes {
-        Axes::GenesVoxels => "genes and one, voxels",
-        Axes::AnyVoxels => "any, voxels",
-        Axes::CellsVoxels => "cells, voxels",
+fn unwritable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Write {
+        path: path.to_owned(),
+        reason: error.to_string(),
     }
 }
 
-/// Names as the solvers know them.
-fn known(name: &str, axes: &str) -> Result<(&'static str, Axes)> {
-    const NAMES: [&str; 7] = [
-        "moving",
-        "average",
-        "best",
-        "densities",
-        "logits",
-        "first_moment",
-        "second_moment",
-    ];
-    let name = NAMES.iter().find(|n| **n == name);
-    let all = [Axes::GenesVoxels, Axes::AnyVoxels, Axes::CellsVoxels];
-    let axes = all.into_iter().find(|&a| axes_name(a) == axes);
-    match (name, axes) {
-        (Some(name), Some(axes)) => Ok((name, axes)),
-        _ => bail!("the checkpoint is of another version of the program"),
+fn damaged(path: &Path, reason: impl std::fmt::Display) -> PipelineError {
+    PipelineError::DamagedCheckpoint {
+        path: path.to_owned(),
+        reason: reason.to_string(),
     }
 }

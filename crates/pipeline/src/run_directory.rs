@@ -1,9 +1,8 @@
 //! The directory of a run: the mapping, its history, and `run.toml`, which says what it was made from.
 
-use crate::error::PipelineError;
+use crate::error::{PipelineError, Result, Within};
 use crate::settings::MapSettings;
 use crate::versions::Versions;
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
@@ -246,9 +245,8 @@ impl RunDirectory {
             return Ok(other.to_owned());
         }
         let path = recorded.path.clone();
-        let now = fingerprint(&path).with_context(|| {
-            format!("an input of the run is gone; say where it is now with {flag}")
-        })?;
+        let now = fingerprint(&path)
+            .within(|| format!("an input of the run is gone; say where it is now with {flag}"))?;
         if now == recorded.sha256 {
             Ok(path)
         } else {
@@ -256,8 +254,7 @@ impl RunDirectory {
                 path,
                 run: self.path.clone(),
                 flag,
-            }
-            .into())
+            })
         }
     }
 }
@@ -327,7 +324,7 @@ pub fn replaceable(path: &Path, force: bool, inputs: &[&Path]) -> Result<Existin
 /// # Errors
 /// If it cannot be written.
 pub fn write_run_file(directory: &Path, file: &RunFile) -> Result<()> {
-    let text = toml::to_string(file).context("run.toml")?;
+    let text = toml::to_string(file)?;
     write(&directory.join(RUN_FILE), &text)
 }
 

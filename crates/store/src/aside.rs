@@ -35,7 +35,7 @@ pub fn write_aside<T, E: From<StoreError>>(
 
 /// An output being written; dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct Aside {
+pub struct Aside {
     path: PathBuf,
     partial: PathBuf,
     existing: Existing,
@@ -43,7 +43,10 @@ pub(crate) struct Aside {
 
 impl Aside {
     /// Checks the place and names the sibling; creates nothing yet.
-    pub(crate) fn begin(path: &Path, existing: Existing) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if there is something, or [`StoreError::Write`] if its folder is missing.
+    pub fn begin(path: &Path, existing: Existing) -> Result<Self, StoreError> {
         let Some(name) = path.file_name() else {
             return Err(StoreError::write(path, "the name is empty"));
         };
@@ -72,17 +75,22 @@ impl Aside {
     }
 
     /// Where to write.
-    pub(crate) fn partial(&self) -> &Path {
+    #[must_use]
+    pub fn partial(&self) -> &Path {
         &self.partial
     }
 
     /// The final place.
-    pub(crate) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Renames the finished output into place.
-    pub(crate) fn finish(self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if something came there meanwhile, [`StoreError::Write`] if it cannot be renamed.
+    pub fn finish(self) -> Result<(), StoreError> {
         refuse(&self.path, self.existing)?;
         let fail = |e: io::Error| StoreError::write(&self.path, e);
         // A rename replaces a file in one step. A folder, or a file in the place of a folder, cannot be replaced

@@ -26,7 +26,7 @@ mod uns;
 mod writer;
 
 pub use arrays::{array_size, read_array, write_arrays};
-pub use aside::{Existing, write_aside};
+pub use aside::{Aside, Existing, write_aside};
 pub use cells::{CellExpression, StreamedCells, cells_per_part};
 pub use dataset::{Dataset, Kind, Names};
 pub use error::StoreError;
