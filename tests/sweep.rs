@@ -10,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tangram_core::SparseRows;
+use tangram_pipeline::folds::FoldSettings;
 use tangram_store::{Dataset, MatrixName};
-use tangram_sweep::{Attempts, Manifest, State, Work};
+use tangram_sweep::{Attempts, Manifest, State};
 use tempfile::{TempDir, tempdir};
 
 const INPUTS: &str = "--cells ../tissue/cells.h5ad --voxels ../tissue/voxels.h5ad";
@@ -36,6 +37,11 @@ fn new_loo(folder: &Path) -> Manifest {
         &format!("sweep new loo {INPUTS} --folds-per-task 10 --out loo"),
     );
     Manifest::read(&folder.join("loo")).unwrap()
+}
+
+/// What all folds of a sweep share.
+fn fold_settings(manifest: &Manifest) -> FoldSettings {
+    manifest.settings().unwrap()
 }
 
 /// What a collected sweep predicted, and its scores.
@@ -88,7 +94,7 @@ fn wait_for_folds(sweep: &Path, n: usize) {
     let begun = Instant::now();
     let most = || {
         let all = Attempts::of(sweep).all().unwrap_or_default();
-        all.iter().map(|a| a.folds.len()).max().unwrap_or(0)
+        all.iter().map(|a| a.items.len()).max().unwrap_or(0)
     };
     while most() < n {
         assert!(begun.elapsed() < PATIENCE, "no fold was done");
@@ -105,9 +111,10 @@ fn signal(child: &Child, signal: i32) {
 fn a_fold_predicts_what_a_mapping_without_the_gene_predicts() {
     let (folder, _keep) = folder();
     let manifest = new_loo(&folder);
+    let genes = fold_settings(&manifest).genes;
     let (predicted, scores) = undisturbed();
     assert_eq!(scores.lines().count(), 41);
-    for (k, gene) in manifest.genes.iter().enumerate().step_by(19) {
+    for (k, gene) in genes.iter().enumerate().step_by(19) {
         fs::write(folder.join("gene.txt"), gene).unwrap();
         succeed(
             &folder,
@@ -160,7 +167,7 @@ fn stopped_by_a_signal_it_keeps_its_folds_and_goes_on_to_the_same() {
         assert_eq!(child.wait().unwrap().code(), Some(75));
         let attempts = Attempts::of(&folder.join("loo")).at(1).unwrap();
         assert_eq!(attempts[0].state, State::Stopped);
-        let kept = attempts[0].folds.len();
+        let kept = attempts[0].items.len();
         assert!(attempts[0].kept_sha256.is_some() && kept > 0);
         let now = summary(&folder, "sweep run loo --task 1");
         assert_eq!(now["folds_done_now"], 10 - kept);
@@ -349,6 +356,20 @@ fn changed_inputs_and_wrong_numbers_are_refused() {
     );
     let told = fail(&folder, "sweep run ../tissue --all", 3);
     assert!(told.contains("not a sweep"), "{told}");
+    // A folder of an older version.
+    fs::create_dir(folder.join("old")).unwrap();
+    fs::write(
+        folder.join("old/sweep.toml"),
+        "format = 1\nkind = 'k-fold'\nversion = '0.1.0'\n",
+    )
+    .unwrap();
+    for command in ["run old --all", "collect old", "status old"] {
+        let told = fail(&folder, &format!("sweep {command}"), 3);
+        assert!(
+            told.contains("format 1, made by tangram 0.1.0") && told.contains("sweep new"),
+            "{told}"
+        );
+    }
     assert!(
         !folder.join("cv41").exists() && !folder.join("w").exists() && !folder.join("a").exists()
     );
@@ -371,7 +392,8 @@ fn k_fold_predicts_every_gene_once_and_an_ablation_scores_many_times() {
         .map(|l| l.split('\t').nth(1).unwrap())
         .collect();
     genes.sort_unstable();
-    assert_eq!(genes, Manifest::read(&folder.join("cv")).unwrap().genes);
+    let manifest = Manifest::read(&folder.join("cv")).unwrap();
+    assert_eq!(genes, fold_settings(&manifest).genes);
 
     let fractions = "--fractions 0.25,0.5 --repeats 2";
     succeed(
@@ -497,7 +519,7 @@ fn settings_of_map_come_from_a_file() {
         &folder,
         &format!("sweep new kfold --config my.toml {voxels} --folds 2 --out cv"),
     );
-    let map = Manifest::read(&folder.join("cv")).unwrap().map;
+    let map = fold_settings(&Manifest::read(&folder.join("cv")).unwrap()).map;
     assert_eq!(map["lambda-g2"].as_float(), Some(3.0));
     assert!(
         map["voxels"].as_str().unwrap().ends_with("voxels.h5ad"),
@@ -523,10 +545,8 @@ fn a_run_that_fails_is_told_and_the_others_go_on() {
         "{told}"
     );
     assert!(folder.join("list/runs/good/run.toml").is_file());
-    let Work::Runs(runs) = Manifest::read(&folder.join("list")).unwrap().work else {
-        panic!("a list has runs");
-    };
-    assert_eq!(runs.len(), 2);
+    let manifest = Manifest::read(&folder.join("list")).unwrap();
+    assert_eq!(manifest.n_items(), 2);
     let attempts = Attempts::of(&folder.join("list")).all().unwrap();
     let states: Vec<State> = attempts.iter().map(|a| a.state).collect();
     assert_eq!(states, [State::Failed, State::Done]);

@@ -72,7 +72,7 @@ pub fn attempts(slurm: &Sandbox, name: &str) -> Vec<Vec<Value>> {
 /// Whether a fold of a sweep is done, of whatever task.
 pub fn some_fold_is_done(slurm: &Sandbox, name: &str) -> bool {
     let all = attempts(slurm, name);
-    let mut folds = all.iter().flatten().map(|a| a["folds"].as_array().unwrap());
+    let mut folds = all.iter().flatten().map(|a| a["items"].as_array().unwrap());
     folds.any(|folds| !folds.is_empty())
 }
 

@@ -2,6 +2,7 @@
 
 use crate::choices::Solver;
 use crate::error::{PipelineError, Result};
+use crate::folds::{FoldResult, GeneOutcome};
 use crate::inputs::Inputs;
 use crate::settings::MapSettings;
 use ndarray::Array2;
@@ -10,12 +11,12 @@ use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
-    AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, Problem, train_adam_part,
-    train_mirror_part,
+    AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, Problem,
+    train_adam_part, train_mirror_part,
 };
 use tangram_store::CellExpression;
 use tangram_store::StoreError;
-use tangram_sweep::{FoldOutcome, GeneOutcome};
+use tangram_sweep::{Done, Outcome, SweepError};
 
 /// A fold that begins near its end stops when the loss changes by so many times less than otherwise: there it changes little in any case,
 /// while the genes that were dropped are still being forgotten.
@@ -37,9 +38,26 @@ pub struct FoldTraining<'a> {
 #[derive(Debug)]
 pub struct TrainedFold {
     /// Loss, passes and scores.
-    pub outcome: FoldOutcome,
+    pub result: FoldResult,
+    /// Seconds it took.
+    pub seconds: f64,
     /// The genes held out, (genes, voxels).
     pub predicted: Array2<f32>,
+}
+
+impl TrainedFold {
+    /// The same as an item of a sweep.
+    ///
+    /// * `item`: its number
+    ///
+    /// # Errors
+    /// [`SweepError::Work`] if the result cannot be recorded.
+    pub fn into_done(self, item: usize) -> Result<Done, SweepError> {
+        Ok(Done {
+            outcome: Outcome::new(item, self.seconds, &self.result)?,
+            rows: Some(self.predicted),
+        })
+    }
 }
 
 impl<'a> FoldTraining<'a> {
@@ -75,7 +93,6 @@ impl<'a> FoldTraining<'a> {
 
     /// Trains without the genes held out, then predicts and scores them.
     ///
-    /// * `fold`: its number in the sweep
     /// * `held_out`: places among the training genes, sorted
     /// * `after_pass`: called after every pass
     ///
@@ -83,7 +100,6 @@ impl<'a> FoldTraining<'a> {
     /// As the training; if the cells cannot be read.
     pub fn train(
         &self,
-        fold: usize,
         held_out: &[usize],
         threads: usize,
         keeper: &mut dyn Keeper,
@@ -122,7 +138,8 @@ impl<'a> FoldTraining<'a> {
                 let mut settings = self.settings.adam(self.engine);
                 settings.threads = threads;
                 let begin = AdamBegin::At(InitialLogits::Random);
-                let trained = train_adam_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
+                let trained =
+                    train_adam_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let values = carried.whole().ok_or(MapError::NotInMemory)?;
                 let last = trained.history().last().ok_or(PipelineError::NoEpoch)?;
                 (
@@ -142,13 +159,12 @@ impl<'a> FoldTraining<'a> {
             .map(score)
             .collect();
         Ok(TrainedFold {
-            outcome: FoldOutcome {
-                fold,
+            result: FoldResult {
                 passes: history,
                 loss: chosen,
-                seconds: begun.elapsed().as_secs_f64(),
                 genes: scores,
             },
+            seconds: begun.elapsed().as_secs_f64(),
             predicted: predicted.reversed_axes(),
         })
     }
