@@ -88,28 +88,33 @@ pub fn stopped(slurm: &Sandbox) {
     let long = "--solver adam --keep top:3 --epochs 120";
     let submit = |flags: &str, out: &str| {
         let line = format!(
-            "submit map --profile slow.toml {flags} {DATA} {long} --checkpoint-minutes 0.01 --out {out}"
+            "submit map --profile stop.toml {flags} {DATA} {long} --checkpoint-minutes 0.01 --out {out}"
         );
-        (slurm.submit(&line), out.to_owned())
+        slurm.submit(&line)
     };
-    let jobs = [
-        submit("", "stopped-1"),
-        submit("--ranks 2 --nodes 2", "stopped-2"),
-    ];
-    let cancelled = submit("", "cancelled");
-    for (job, out) in jobs.iter().chain([&cancelled]) {
+    // One after the other: each is still under way when it is to be stopped, however slow this machine is.
+    let under_way = |flags: &str, out: &str| {
+        let job = submit(flags, out);
         slurm.wait_for(&format!("{out} is under way"), || {
             folder.join(format!("{out}.checkpoint")).is_dir()
         });
-        match out.as_str() {
-            // As at the limit of its time: to the batch shell.
-            "cancelled" => slurm.tool("scancel", &job.to_string()),
-            _ => slurm.tool("scancel", &format!("--batch --signal=USR2 {job}")),
-        };
-    }
+        job
+    };
+    // As at the limit of its time: to the batch shell.
+    let stopped = |flags: &str, out: &'static str| {
+        let job = under_way(flags, out);
+        slurm.tool("scancel", &format!("--batch --signal=USR2 {job}"));
+        (job, out)
+    };
+    let jobs = [
+        stopped("", "stopped-1"),
+        stopped("--ranks 2 --nodes 2", "stopped-2"),
+    ];
+    let cancelled = under_way("", "cancelled");
+    slurm.tool("scancel", &cancelled.to_string());
     succeed(folder, &format!("map --quiet {DATA} {long} --out whole"));
-    for (job, out) in &jobs {
-        slurm.finished(*job, out);
+    for (job, out) in jobs {
+        slurm.finished(job, out);
         let shown = slurm.tool("scontrol", &format!("show job {job}"));
         assert!(shown.contains("Restarts=1 "), "{shown}");
         assert_eq!(
@@ -118,14 +123,15 @@ pub fn stopped(slurm: &Sandbox) {
             "{out}"
         );
     }
-    let (job, out) = cancelled;
-    slurm.ended(&[job]);
-    let shown = slurm.tool("scontrol", &format!("show job {job}"));
+    slurm.ended(&[cancelled]);
+    let shown = slurm.tool("scontrol", &format!("show job {cancelled}"));
     assert!(
-        shown.contains("JobState=CANCELLED") && !folder.join(&out).exists(),
+        shown.contains("JobState=CANCELLED") && !folder.join("cancelled").exists(),
         "{shown}"
     );
-    let (job, out) = submit("", &out);
-    slurm.finished(job, &out);
-    assert_eq!(history(&folder.join("whole")), history(&folder.join(out)));
+    slurm.finished(submit("", "cancelled"), "cancelled");
+    assert_eq!(
+        history(&folder.join("whole")),
+        history(&folder.join("cancelled"))
+    );
 }

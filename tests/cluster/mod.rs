@@ -61,7 +61,7 @@ fn on_a_real_slurm() {
     });
 }
 
-/// Profiles for the parts: `plain` and `mpirun`, and some that make passes slow: `slow`, `long`, `spot`, `faults`.
+/// Profiles for the parts: `plain` and `mpirun`, and some that make passes slow: `slow`, `long`, `stop`, `spot`, `faults`.
 fn profiles(slurm: &Sandbox) {
     let on = |nodes: &[&str]| {
         let others = ["vn1", "vn2", "vn3", "vn4", "vn5"].map(|n| (n, nodes.contains(&n)));
@@ -79,7 +79,8 @@ fn profiles(slurm: &Sandbox) {
         ("slow", 50, &["vn1", "vn2"][..], &[][..]),
         ("long", 60, &["vn1", "vn2"], &[]),
         ("spot", 100, &["vn3"], &[spot]),
-        ("faults", 100, &["vn4", "vn5"], &[]),
+        ("faults", 200, &["vn4", "vn5"], &[]),
+        ("stop", 150, &["vn1", "vn2"], &[]),
     ] {
         slurm.profile(name, replaced, &format!("{}\n{}", on(nodes), slow(pause)));
     }

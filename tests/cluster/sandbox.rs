@@ -20,7 +20,8 @@ pub struct Sandbox {
     /// Held for writing while the controller is restarted, when Slurm's commands would fail.
     controller: RwLock<()>,
     disk: Option<SmallDisk>,
-    folder: TempDir,
+    /// Removed when the test ends.
+    _folder: TempDir,
     work: PathBuf,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
@@ -93,7 +94,7 @@ impl Sandbox {
             controller: RwLock::new(()),
             // Before the nodes begin: each has its own view of what is mounted later.
             disk: SmallDisk::mounted_at(&work.join("disk")),
-            folder,
+            _folder: folder,
             work,
             settings: settings.map(|(k, v)| (k.to_owned(), v)).into(),
             environment: vec![],

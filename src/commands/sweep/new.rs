@@ -166,7 +166,7 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
             shared,
             only,
             start,
-        }) => folds(
+        }) => of_folds(
             shared,
             SweepKind::LeaveOneOut,
             start,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::slurm::{JobId, JobKind, JobName, Profile};
-use crate::{Outcome, OwnJob, SubmittedJob, Who};
+use crate::{Attempt, Outcome, OwnJob, SubmittedJob, Who};
 
 /// A sweep of one task in array 7, element 0, with attempts and what Slurm says of it.
 struct Case {
