@@ -1,9 +1,9 @@
-"""Takes the CPU part of libtorch out of the published PyTorch wheels.
+"""Extracts the CPU part of libtorch from the published PyTorch wheels.
 
     assemble_libtorch.py WHEELS OUT
 
-OUT receives `include/`, `lib/` and `libtorch.check` (size and name of every library). The CUDA libraries of the
-torch wheel stay behind; libcudart and libcupti come along because libtorch_cpu.so of that wheel names them.
+Writes `include/`, `lib/` and `libtorch.check` (size and name of every library) to OUT. The CUDA libraries of the torch wheel are not
+extracted. libcudart and libcupti are, because libtorch_cpu.so of that wheel links to them.
 """
 
 import shutil
@@ -11,13 +11,13 @@ import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
-# Parts of torch/lib that a CPU program does not load.
+# Libraries in torch/lib that a CPU program does not load, by a part of their name.
 LEFT_OUT = ("cuda", "python", "nvrtc", "nvshmem", "global_deps", "libshm")
 FROM_NVIDIA = ("libcudart.so.", "libcupti.so.")
 
 
 def destination(wheel: str, member: PurePosixPath) -> PurePosixPath | None:
-    """Where a member of a wheel goes, or None if it is not needed."""
+    """The path of a member of a wheel below OUT, or None if it is not needed."""
     if wheel.startswith("torch-"):
         if member.parts[:2] == ("torch", "include"):
             return PurePosixPath(*member.parts[1:])
@@ -46,7 +46,7 @@ def main(wheels: Path, out: Path) -> None:
     if not (out / "include/torch/csrc/api/include/torch/torch.h").exists() or not any(
         library.name == "libtorch_cpu.so" for library in libraries
     ):
-        sys.exit("setup: the torch wheel does not hold what was expected of it")
+        sys.exit("setup: the torch wheel does not contain torch.h and libtorch_cpu.so where they were expected")
     check = "".join(f"{library.stat().st_size} {library.name}\n" for library in libraries)
     (out / "libtorch.check").write_text(check)
 

@@ -1,4 +1,4 @@
-"""The measuring and the table of bench.sh; see there. Runs in the `tests` environment of python-env.sh."""
+"""Measures and prints the tables of bench.sh; see there. Runs in the `tests` environment of python-env.sh."""
 
 import argparse
 import json
@@ -16,13 +16,13 @@ import scipy.sparse as sp
 
 SCRIPTS = Path(__file__).resolve().parent
 WARM_UP_EPOCHS = 3
-# What the package's tutorials train.
-# Of the factored solver, where it is not to rest before it reaches the package's loss.
+# Largest number of passes of the factored solver when it must reach the package's loss and may not stop when it has converged.
 MOST_PASSES = 500
+# Epochs in the package's tutorials.
 PACKAGE_EPOCHS = 1_000
-# The simulated panel is never smaller than this: with 22 genes many voxels would hold no count at all.
+# Smallest simulated panel: with only 22 genes, many voxels would have no count at all.
 SMALLEST_PANEL = 150
-# glibc keeps freed memory instead of handing it back, which spares the package its page faults.
+# Makes glibc keep freed memory instead of returning it to the system, which saves the package its page faults.
 TUNED_MALLOC = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
@@ -49,7 +49,7 @@ SHAPES = [
     Shape(58_022, 162, 1_408, 13),
     Shape(58_022, 4_951, 253, 8),
 ]
-# Logits and two moments, each read and written once: the least an epoch of Adam can move, in matrices of C V numbers.
+# Memory traffic of an epoch of Adam, in matrices of C x V numbers, at least: logits and two moments, each read and written once.
 TRAFFIC = 6
 PROGRAMS = ["tangram f32", "package", "tangram bf16", "package tuned"]
 
@@ -59,7 +59,7 @@ def run(command: list, **keywords) -> None:
 
 
 def prepare(shape: Shape, tangram: Path, folder: Path) -> dict:
-    """Simulates the tissue, chooses the training genes and writes the package's input. Done once per folder."""
+    """Simulates the tissue, chooses the training genes and writes the package's input; once per folder."""
     about = folder / "about.json"
     if not about.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -118,16 +118,16 @@ def measure_program(program: str, shape: Shape, folder: Path, tangram: Path, ref
         )
         epochs_s = np.array(json.loads((out / "result.json").read_text())["epochs_s"])
     seconds = float(np.median(epochs_s[WARM_UP_EPOCHS - 1 :]))
-    print(f"  {program:14} {seconds:8.3f} s an epoch, peak {cost['peak_bytes'] / 1e9:6.2f} GB", file=sys.stderr)
+    print(f"  {program:14} {seconds:8.3f} s per epoch, peak {cost['peak_bytes'] / 1e9:6.2f} GB", file=sys.stderr)
     if cost["others"] > 0.05:
-        print(f"  warning: other processes took {cost['others']:.0%} of the machine meanwhile", file=sys.stderr)
+        print(f"  warning: other processes used {cost['others']:.0%} of the machine during this run", file=sys.stderr)
     return {"seconds": seconds, "peak": cost["peak_bytes"]}
 
 
 def package_loss(shape: Shape, folder: Path, tangram: Path, threads: int) -> float:
-    """The loss after 1,000 epochs of Adam, by tangram's own, which follows the package's to 1e-5 (crates/mapper/tests/parity.rs).
+    """The loss after 1,000 epochs of Adam; once per folder.
 
-    The package itself would take hours. Done once per folder.
+    Computed by tangram's Adam, because the package would take hours. The two agree to 1e-5 (crates/mapper/tests/parity.rs).
     """
     kept = folder / "adam-1000.json"
     if not kept.exists():
@@ -151,7 +151,7 @@ def history(run_folder: Path):
 
 
 def measure_mirror(precision: str, shape: Shape, folder: Path, tangram: Path, threads: int, target: float) -> dict:
-    """The factored solver until it ends by itself."""
+    """Runs the factored solver until it has converged."""
     out = folder / "mirror"
     cost = measured(
         folder,
@@ -161,7 +161,7 @@ def measure_mirror(precision: str, shape: Shape, folder: Path, tangram: Path, th
     passes = history(out)
     longer = passes
     if passes["total"].min() > target:
-        # By default it came to rest before; how long it takes if it may not rest.
+        # It converged before it reached the loss. Measure how long it takes when it may not stop there.
         go_on = folder / "mirror-on"
         run(
             [tangram, "map", "--quiet", "--force", *inputs(folder), "--out", go_on, "--threads", threads]
@@ -181,9 +181,9 @@ def measure_mirror(precision: str, shape: Shape, folder: Path, tangram: Path, th
         "peak": cost["peak_bytes"],
     }
     until = "the loss was not reached" if at is None else f"{result['seconds']:.1f} s to the loss"
-    print(f"  mirror {precision:7} {result['pass']:8.3f} s a pass, {until}", file=sys.stderr)
+    print(f"  mirror {precision:7} {result['pass']:8.3f} s per pass, {until}", file=sys.stderr)
     if cost["others"] > 0.05:
-        print(f"  warning: other processes took {cost['others']:.0%} of the machine meanwhile", file=sys.stderr)
+        print(f"  warning: other processes used {cost['others']:.0%} of the machine during this run", file=sys.stderr)
     return result
 
 
@@ -196,9 +196,9 @@ def columns(rows: list[list[str]]) -> str:
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("rows", nargs="*", type=int, help="rows of the table to measure, 1 to 5; default all")
-    arguments.add_argument("--epochs", type=int, help="epochs of each run; default 13, in row 5 8")
-    arguments.add_argument("--rounds", type=int, default=2, help="times that all programs run in turn; default 2")
+    arguments.add_argument("rows", nargs="*", type=int, help="rows to measure, 1 to 5; default: all")
+    arguments.add_argument("--epochs", type=int, help="epochs of each Adam run; default 13, in row 5: 8")
+    arguments.add_argument("--rounds", type=int, default=2, help="how often all programs run, one after the other; default 2")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--tangram", type=Path, required=True)
     arguments.add_argument("--reference", required=True)
@@ -208,14 +208,14 @@ def main() -> None:
     if not all(1 <= row <= len(SHAPES) for row in chosen):
         arguments.error(f"rows go from 1 to {len(SHAPES)}")
     if given.epochs is not None and given.epochs <= WARM_UP_EPOCHS:
-        arguments.error(f"--epochs must be more than {WARM_UP_EPOCHS}: the first {WARM_UP_EPOCHS} warm up")
+        arguments.error(f"--epochs must be more than {WARM_UP_EPOCHS}: the first {WARM_UP_EPOCHS} epochs are not timed")
 
     times = [["cells x voxels x genes", *(f"{program} s" for program in PROGRAMS)]]
     times[0] += ["package / f32", "package / bf16", "tuned / f32", "tuned / bf16"]
     memory = [["cells x voxels x genes", *(f"{program} GB" for program in PROGRAMS)]]
     memory[0] += ["f32 less inputs / (4 C V)", "and less an idle process", "package / (4 C V)"]
-    converged = [["cells x voxels x genes", "loss of 1,000 epochs", "precision", "s a pass", "passes to it", "s to it"]]
-    converged[0] += ["package s", "package / mirror", "passes in all", "s in all", "loss", "GB", "package GB", "GEMM rate"]
+    converged = [["cells x voxels x genes", "loss of 1,000 epochs", "precision", "s per pass", "passes to it", "s to it"]]
+    converged[0] += ["package s", "package / mirror", "passes in total", "s in total", "loss", "GB", "package GB", "GEMM rate"]
     reached = [["cells x voxels x genes", "GEMM f32", "GEMM bf16", "f32: GEMM rate", "bandwidth", "bf16: GEMM rate", "bandwidth"]]
 
     shapes = [SHAPES[row - 1] for row in chosen]
@@ -224,7 +224,7 @@ def main() -> None:
         print(f"bench: preparing {shape.name}", file=sys.stderr)
         prepare(shape, given.tangram, given.work / shape.name)
         package_loss(shape, given.work / shape.name, given.tangram, given.threads)
-    print("bench: what the machine can do", file=sys.stderr)
+    print("bench: rates of the machine", file=sys.stderr)
     rates_command = [given.reference, str(SCRIPTS / "machine.py"), str(given.threads)]
     rates_command += [f"{shape.voxels}x{shape.genes}" for shape in shapes]
     machine = json.loads(subprocess.run(rates_command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -289,15 +289,15 @@ def main() -> None:
             ]
 
     print(
-        f"\nThe factored solver to the loss of {PACKAGE_EPOCHS:,} epochs of the package, and until it ends by itself; the package's seconds"
-        f"\nare {PACKAGE_EPOCHS:,} of its epochs as measured here; GEMM rate: 4 C V K operations a pass against libtorch's f32 product"
+        f"\nThe factored solver until it reaches the loss of {PACKAGE_EPOCHS:,} epochs of the package, and until it converges; the package's seconds"
+        f"\nare {PACKAGE_EPOCHS:,} times its seconds per epoch; GEMM rate: 4 C V K operations per pass, relative to libtorch's f32 product"
     )
     print(columns(converged))
-    print(f"\nSeconds per epoch of Adam, median after {WARM_UP_EPOCHS}, {given.threads} threads, {given.rounds} rounds in turn")
+    print(f"\nAdam: seconds per epoch, median after the first {WARM_UP_EPOCHS} epochs, {given.threads} threads, {given.rounds} rounds")
     print(columns(times))
     print(f"\nPeak memory of the whole process; an idle process with libtorch holds {idle / 1e9:.2f} GB")
     print(columns(memory))
-    print(f"\nShare of the machine reached (4 C V K operations, {4 * TRAFFIC} C V bytes an epoch; triad {machine['triad'] / 1e9:.0f} GB/s)")
+    print(f"\nShare of the machine's rates (4 C V K operations and {4 * TRAFFIC} C V bytes per epoch; triad {machine['triad'] / 1e9:.0f} GB/s)")
     print(columns(reached))
 
 

@@ -1,8 +1,8 @@
-"""The parts of demo.sh that read AnnData files; runs in the `tests` environment of python-env.sh.
+"""The parts of demo.sh that read AnnData files. Runs in the `tests` environment of python-env.sh.
 
-    demo.py hold-out VOXELS OUT     writes every tenth gene of the file, sorted, to OUT
-    demo.py truth DEMO              compares what was recovered with what was simulated, prints it
-    demo.py column                  reads `tangram inspect --json` of the cells, prints the obs column that holds their types
+    demo.py hold-out VOXELS OUT     writes every tenth gene of VOXELS, in sorted order, to OUT
+    demo.py truth DEMO              compares the results with the simulated truth and prints the comparison
+    demo.py column                  reads the output of `tangram inspect --json CELLS`, prints the obs column that holds the types
 """
 
 import json
@@ -31,7 +31,7 @@ def dense(matrix) -> np.ndarray:
 
 
 def carried(path: Path, prefix: str) -> tuple[anndata.AnnData, list[str], np.ndarray]:
-    """The file, and of the columns named PREFIX:label the labels and the values."""
+    """The file; the labels of its columns named PREFIX:label; their values, (voxels, labels)."""
     found = anndata.read_h5ad(path)
     columns = [i for i, name in enumerate(found.var_names) if name.startswith(f"{prefix}:")]
     labels = [found.var_names[i].removeprefix(f"{prefix}:") for i in columns]
@@ -39,7 +39,7 @@ def carried(path: Path, prefix: str) -> tuple[anndata.AnnData, list[str], np.nda
 
 
 def most_probable(path: Path, column: str) -> tuple[float, float]:
-    """Share of voxels whose most probable label is their own; and of always guessing the most frequent label."""
+    """Accuracy of the most probable label of every voxel, and of always guessing the most frequent label."""
     found, labels, values = carried(path, column)
     truth = found.obs[column].astype(str).to_numpy()
     guess = np.array(labels)[values.argmax(axis=1)]
@@ -48,7 +48,7 @@ def most_probable(path: Path, column: str) -> tuple[float, float]:
 
 
 def spot_compositions(types: Path, spots: Path) -> tuple[float, float]:
-    """Pearson of mapped with true shares over all spots and types; and of the mean composition in every spot."""
+    """Pearson correlation with the true shares, over all spots and types: of the mapped shares, and of the mean composition."""
     _, labels, values = carried(types, "cell_type")
     simulated = anndata.read_h5ad(spots)
     truth = np.asarray(simulated.obsm["true_prop"], dtype=np.float64)
@@ -67,7 +67,7 @@ def truth(demo: Path) -> None:
     layers, layer_guess = most_probable(demo / "types.h5ad", "layer")
     types, type_guess = most_probable(demo / "types.h5ad", "cell_type")
     spots, spot_guess = spot_compositions(demo / "spot_types.h5ad", demo / "tissue/spots.h5ad")
-    print("Found against the truth:")
+    print("Compared with the truth:")
     print(f"  voxels whose layer was recovered        {layers:6.1%}   (always the most frequent layer: {layer_guess:.1%})")
     print(f"  voxels whose cell type was recovered    {types:6.1%}   (always the most frequent type: {type_guess:.1%})")
     print(f"  types in spots, correlation with truth  {spots:6.3f}   (the mean composition everywhere: {spot_guess:.3f})")

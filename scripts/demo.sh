@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Shows tangram at work.
+# Demonstrates tangram.
 #
-#   scripts/demo.sh                         on a simulated piece of cortex whose truth is known; writes demo/
-#   scripts/demo.sh CELLS VOXELS [COLUMN]   on your own files; COLUMN of the cells' obs holds their types
+#   scripts/demo.sh                         on a simulated piece of cortex with known truth; writes demo/
+#   scripts/demo.sh CELLS VOXELS [COLUMN]   on your own files; COLUMN of the cells' obs holds the cell types
 #
-# Installs what is missing (see setup.sh), builds, then simulates, maps, carries types and genes into space and scores.
-# The first run takes about a quarter of an hour on two cores, later ones a minute. Results on your own files go to a new
-# directory demo-1, demo-2, ... each time; nothing of yours is overwritten.
+# Installs what is missing (see setup.sh) and builds. Then it simulates a tissue, maps the cells, transfers types and
+# genes to the voxels, and scores the result. The first run takes about a quarter of an hour on two cores, later runs a
+# minute. Results on your own files go to a new directory demo-1, demo-2, ... in each run; none of your files is
+# overwritten.
 set -euo pipefail
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' "$0"; }
 
 case "${1:-}" in -h | --help) usage; exit 0 ;; esac
 case $# in
@@ -35,7 +36,7 @@ tangram=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/tangram
 step() { printf '\n== %s\n' "$*"; }
 
 on_simulated_tissue() {
-    # Everything in demo/ is the demo's own; tangram itself refuses to replace a directory that it did not write.
+    # --force is safe: demo/ belongs to this script, and tangram never replaces a directory that it did not write.
     mkdir -p demo
     step "a simulated piece of cortex"
     "$tangram" simulate --out demo/tissue --force
@@ -44,14 +45,14 @@ on_simulated_tissue() {
     step "cells onto voxels, every tenth gene held out"
     "$tangram" map --cells demo/tissue/cells.h5ad --voxels demo/tissue/voxels.h5ad \
         --hold-out demo/held_out_genes.txt --out demo/run --force
-    step "types and layers into space"
+    step "types and layers, transferred to the voxels"
     "$tangram" project --mapping demo/run --types obs:cell_type --types obs:layer --out demo/types.h5ad --force
-    step "genes into space, also those that the voxels' panel lacks"
+    step "genes, including those that were not measured in the voxels"
     "$tangram" project --mapping demo/run --genes all --out demo/genes.h5ad --force
     step "scores"
     "$tangram" score --mapping demo/run --out demo/scores.tsv --force --json >demo/scores.json
 
-    step "the same cells onto spots of several cells"
+    step "the same cells onto spots that hold several cells each"
     "$tangram" map --cells demo/tissue/cells.h5ad --voxels demo/tissue/spots.h5ad --out demo/spots_run --force
     "$tangram" project --mapping demo/spots_run --types obs:cell_type --types obs:layer --out demo/spot_types.h5ad --force
 
@@ -67,7 +68,7 @@ Files in $PWD/demo:
   genes.h5ad       every gene of the cells in every voxel
   spots_run/, spot_types.h5ad   the same for the spots
   scores.tsv       how well each gene is predicted
-  picture.png      types in space beside the truth, and a gene that was held out
+  picture.png      cell types, true and recovered; a held-out gene, measured and predicted
 All .h5ad and .zarr files open in scanpy.
 FILES
 }
@@ -79,7 +80,7 @@ on_own_files() {
     if [ -z "$column" ]; then
         column=$("$tangram" inspect --json "$cells" 2>/dev/null | "$python" scripts/demo.py column) || column=
         if [ -z "$column" ]; then
-            echo "demo: found no obs column with categories in $cells; name the one that holds the types:" >&2
+            echo "demo: $cells has no obs column with categories; give the column that holds the cell types:" >&2
             echo "demo:   scripts/demo.sh CELLS VOXELS COLUMN   (tangram inspect CELLS shows the columns)" >&2
             exit 3
         fi
@@ -87,9 +88,9 @@ on_own_files() {
     mkdir "$out"
     step "cells onto voxels"
     "$tangram" map --cells "$cells" --voxels "$voxels" --out "$out/run" || { rmdir "$out"; exit 3; }
-    step "types (obs column $column) into space"
+    step "types (obs column $column), transferred to the voxels"
     "$tangram" project --mapping "$out/run" --types "obs:$column" --out "$out/types.h5ad"
-    step "genes into space"
+    step "genes, transferred to the voxels"
     "$tangram" project --mapping "$out/run" --genes all --out "$out/genes.zarr"
     step "scores"
     "$tangram" score --mapping "$out/run" --out "$out/scores.tsv"
@@ -99,7 +100,7 @@ Files in $out:
   run/         the mapping (mapping.zarr), its history and settings
   types.h5ad   expected number of cells of each value of $column in every voxel
   genes.zarr   every gene of the cells in every voxel
-  scores.tsv   how well each gene is reproduced (all of them trained; map again with --hold-out to test)
+  scores.tsv   how well each gene is reproduced (all genes were trained on; map again with --hold-out for a test)
 FILES
 }
 

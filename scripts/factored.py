@@ -1,4 +1,4 @@
-"""The runs and the tables of factored.sh; see there. Runs in the `tests` environment of python-env.sh."""
+"""Runs the comparisons of factored.sh and prints the tables; see there. Runs in the `tests` environment of python-env.sh."""
 
 import argparse
 import hashlib
@@ -19,14 +19,14 @@ import scipy.sparse as sp
 SCRIPTS = Path(__file__).resolve().parent
 EVERY = 10
 FEWEST_CELLS_OF_A_TYPE = 10
-# Above so many cells x voxels `settings` leaves adam out: a thousand of its epochs take too long.
+# Largest cells x voxels for which `settings` includes adam; above it, 1,000 epochs take too long.
 ADAM_AT_MOST = 30_000_000
-# What `optimum` asks of mirror beside adam.
+# Tolerances of `optimum`: mirror compared with adam.
 LOSS_WITHIN = 5e-4
 SCORE_WITHIN = 0.003
 TYPE_MAPS_AT_LEAST = 0.99
 TOP_1_WITHIN = 0.01
-# What counts as neither better nor worse between two settings.
+# Two settings whose scores differ by at most this are equal.
 EVEN = 0.002
 
 
@@ -39,7 +39,7 @@ class Task:
     also: tuple[str, ...] = ()
 
 
-# The small ones first. Files that are not in the data folder are made from those there; see make_input().
+# Small tasks first. Files that are not in the data folder are derived from those that are; see make_input().
 TASKS = [
     Task("lymphnode", "lymphnode_10x_sc", "lymphnode_visium_spatial"),
     Task("pdac", "pdac_sc", "pdac_st_spatial"),
@@ -54,7 +54,7 @@ TASKS = [
 ]
 OPTIMUM = ["lymphnode", "pdac", "spots", "thinned", "mpoa", "visp", "starmap"]
 
-# Name on the command line, name in the tables, flags.
+# Name on the command line: name in the tables, flags of `tangram map`.
 SETTINGS = {
     "adam": ("package (adam)", "--goal package --solver adam --epochs 1000"),
     "off": ("κ off", "--goal package"),
@@ -74,7 +74,7 @@ SETTINGS = {
     "sqrt-g20": ("sqrt, g2 20", "--goal package --transform sqrt --lambda-g2 20"),
 }
 
-# What a task's table shows of the scores, and which of them the summary compares.
+# Scores in the table of each task, with their headings. The summary compares cosine, partial Pearson, and the first of OTHER_SCORES.
 GENE_SCORES = {"cosine": "held-out cosine", "pearson": "Pearson", "partial": "partial Pearson"}
 OTHER_SCORES = {
     "thinned": {"top_1": "top-1", "p_true": "mean P(true voxel)"},
@@ -113,7 +113,7 @@ def make_input(name: str, data: Path) -> anndata.AnnData:
             cells = read("starmap_v1_cells")
             return cells[(cells.obs["replicate"] == name[-4:]).to_numpy()].copy()
         case "spots_rep2":
-            # A spot's coordinates are its corner; replicate 2 lies left of replicate 1.
+            # The coordinates of a spot are those of its corner. Replicate 2 lies to the left of replicate 1.
             cells, spots = read("starmap_v1_cells"), read("starmap_v1_spots")
             border = cells.obsm["spatial"][(cells.obs["replicate"] == "rep1").to_numpy(), 0].min()
             left = np.unique(spots.obsm["spatial"][:, 0])
@@ -128,7 +128,7 @@ def make_input(name: str, data: Path) -> anndata.AnnData:
             halves.X = sp.csr_matrix((kept.astype(np.float32), counts.indices, counts.indptr), counts.shape)
             halves.X.eliminate_zeros()
             return halves
-    sys.exit(f"factored: nothing is known of {name}")
+    sys.exit(f"factored: no rule to make the input {name}")
 
 
 def input_file(name: str, data: Path, work: Path) -> Path:
@@ -176,7 +176,7 @@ def problem_of(cells: Path, voxels: Path) -> Problem:
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Column by column; 0 where either side is constant zero."""
+    """Cosine of each pair of columns; 0 if one of them is zero everywhere."""
     norms = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
     return np.divide((a * b).sum(axis=0), norms, out=np.zeros_like(norms), where=norms > 1e-12)
 
@@ -186,7 +186,7 @@ def pearsons(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def without(values: np.ndarray, cause: np.ndarray) -> np.ndarray:
-    """What is left of the columns after regressing them on `cause` and a constant."""
+    """Residuals of the columns after a linear regression on `cause` and a constant."""
     cause = cause - cause.mean()
     centred = values - values.mean(axis=0)
     return centred - np.outer(cause, cause @ centred / (cause @ cause))
@@ -203,7 +203,7 @@ def score_genes(predicted: np.ndarray, problem: Problem, split: int) -> dict[str
 
 
 def score_types(expected: np.ndarray, labels: list[str], problem: Problem) -> dict[str, float]:
-    """`expected`: how many cells of each type (columns) every voxel (rows) gets."""
+    """`expected`: expected number of cells, (voxels, types)."""
     truth = problem.voxels.obs["cell_type"].astype(str).to_numpy()
     right = np.array(labels)[expected.argmax(axis=1)] == truth
     shares = expected / expected.sum(axis=1, keepdims=True)
@@ -236,7 +236,7 @@ def score_placement(run: Path, problem: Problem) -> dict[str, float]:
 
 
 def type_means(problem: Problem, labels: list[str]) -> np.ndarray:
-    """Types x shared genes, of cells brought to the same total."""
+    """Mean expression, (types, shared genes), of cells scaled to the same total."""
     counts = dense(problem.cells.X)
     counts *= np.median(counts.sum(axis=1)) / np.maximum(counts.sum(axis=1, keepdims=True), 1e-30)
     counts = counts[:, problem.cells.var_names.get_indexer(problem.genes)]
@@ -245,7 +245,7 @@ def type_means(problem: Problem, labels: list[str]) -> np.ndarray:
 
 
 def knows_no_cells(task: Task, problem: Problem, split: int) -> list[tuple[str, dict[str, float]]]:
-    """Rows of the table that no mapping stands behind."""
+    """Baselines: rows of the table that need no mapping."""
     if task.genes_held_out:
         depth = problem.measured(problem.training(split)).sum(axis=1)
         scores = score_genes(np.repeat(depth[:, None], len(problem.held_out(split)), axis=1), problem, split)
@@ -287,7 +287,7 @@ class Runs:
         return input_file(task.cells, self.data, self.work), input_file(task.voxels, self.data, self.work)
 
     def result(self, task: Task, split: int, setting: str) -> dict | None:
-        """Scores and cost of one run, from an earlier time if they are known; None if it failed."""
+        """Scores and cost of one run, stored ones if there are any; None if the run failed."""
         cells, voxels = self.inputs(task)
         command = ["map", "--cells", cells, "--voxels", voxels, "--threads", self.threads, *task.also]
         if task.genes_held_out:
@@ -334,7 +334,7 @@ class Runs:
         subprocess.run([str(part) for part in whole], check=True, stdout=sys.stderr)
         record = tomllib.loads((run / "run.toml").read_text())["record"]
         if task.genes_held_out and sorted(record["genes"]["training"]) != problem.training(split):
-            sys.exit(f"factored: {task.name}: the genes trained on are not those expected")
+            sys.exit(f"factored: {task.name}: the training genes are not the expected ones")
 
         project = [self.tangram, "project", "--quiet", "--mapping", run, "--out", out, "--types", "obs:cell_type"]
         project += ["--threads", self.threads]
@@ -389,7 +389,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def optimum(runs: Runs, tasks: list[Task], also: list[str]) -> bool:
-    """Whether every row holds; `also`: settings of mirror besides its defaults."""
+    """Prints the table of `optimum`; True if every row holds. `also`: settings of mirror in addition to its defaults."""
     heads = ["task", "cells × voxels × genes", "loss", "train cosine", "held-out cosine", "types: mean r", "median"]
     heads += ["top-1", "epochs", "full passes", "seconds", "peak GB", "holds"]
     rows, all_hold = [heads], True
@@ -427,7 +427,7 @@ def optimum(runs: Runs, tasks: list[Task], also: list[str]) -> bool:
             + [both(lambda side: side["seconds"], 1), both(lambda side: side["cost"]["peak_bytes"] / 1e9, 2)]
             + ["yes" if not fails else f"NO: {', '.join(fails)}"]
         )
-    print("\nThe same optimum: adam / mirror, split 0. Types: correlation of the maps of the one with those of the other")
+    print("\nThe same optimum: adam / mirror, split 0. Types: correlation of each type's map by adam with its map by mirror")
     print(f"(types of at least {FEWEST_CELLS_OF_A_TYPE} cells)\n")
     print(markdown(rows), flush=True)
     return all_hold
@@ -470,7 +470,7 @@ def settings(runs: Runs, tasks: list[Task], names: list[str], splits: int) -> No
 
 
 def summary(found: dict, tasks: list[Task], names: list[str]) -> None:
-    """How every setting compares with the package's loss."""
+    """Prints how every setting compares with the package's loss."""
     if "off" not in names:
         return
     with_genes = [task.name for task in tasks if task.genes_held_out]
@@ -503,7 +503,7 @@ def summary(found: dict, tasks: list[Task], names: list[str]) -> None:
             better = sum(gain > EVEN for gain in gains)
             row += [f"{at_least} of {len(gains)}", str(better), f"{np.mean(gains):+.4f}", f"{min(gains):+.4f}"]
         rows.append(row)
-    print(f"\nBeside the package's loss (κ off), over the tasks; even within {EVEN}\n")
+    print(f"\nCompared with the package's loss (κ off), over the tasks; equal within {EVEN}\n")
     print(markdown(rows), flush=True)
 
 
@@ -515,10 +515,10 @@ def main() -> int:
     arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--only", nargs="+", metavar="TASK", choices=[task.name for task in TASKS])
     arguments.add_argument("--settings", nargs="+", metavar="NAME", choices=list(SETTINGS), default=list(SETTINGS))
-    arguments.add_argument("--also", action="append", metavar="FLAGS", default=[], help="one more setting")
+    arguments.add_argument("--also", action="append", metavar="FLAGS", default=[], help="an additional setting")
     arguments.add_argument("--splits", type=int, default=3, help="splits of the genes; default 3")
     arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--fresh", action="store_true", help="run again what is known")
+    arguments.add_argument("--fresh", action="store_true", help="repeat runs whose scores are stored")
     given = arguments.parse_args()
     if not 1 <= given.splits <= EVERY:
         arguments.error(f"--splits goes from 1 to {EVERY}")

@@ -1,24 +1,28 @@
 #!/usr/bin/env bash
-# Compares the factored solver with --solver adam, and the settings of `tangram map` with each other, on real data.
+# Compares the factored solver with --solver adam, and settings of `tangram map` with each other, on real data.
 #
 #   scripts/factored.sh DATA_DIR [optimum|settings|all] [--only TASK ...] [--settings NAME ...] [--also=FLAGS]
 #                       [--splits N] [--work DIR] [--threads N] [--fresh]
 #
-#   optimum    does --solver mirror reach what --solver adam reaches, and at what cost
-#   settings   what --goal, --temperature, --transform and --lambda-g2 do to genes held out (N splits, default 3: split s
-#              holds out every tenth shared gene from the s-th on), to placement, to types and to deconvolution
+#   optimum    does --solver mirror reach the loss and the scores of --solver adam, and at what cost?
+#   settings   the effect of --goal, --temperature, --transform and --lambda-g2 on held-out genes (N splits, default 3: split s
+#              holds out every tenth shared gene, starting with gene s), on placement, on types and on deconvolution
 #
-# DATA_DIR holds lymphnode_10x_sc, lymphnode_visium_spatial, pdac_sc, pdac_st_spatial, starmap_v1_cells,
-# starmap_v1_spots, mop_10x_sc, visp_merfish_spatial, mop_merfish_spatial, mpoa_10x_sc and mpoa_merfish_spatial as .h5ad.
-# TASK: lymphnode pdac spots mpoa visp starmap mop (genes held out), thinned types deconvolution. NAME: adam off 2 1 0.5
-# auto impute place and others, see factored.py. --also='--lambda-g2 3' adds a setting (can be repeated). Every run's
-# scores are kept in DIR (default target/factored), so that only what is missing is run; what counts is tangram's
-# command line and version, so after a change of the program name what it touches and say --fresh. Tables in Markdown
-# go to standard output. From scratch about two hours. Ends with 0 if no run failed and every row of `optimum` holds.
+# DATA_DIR must hold lymphnode_10x_sc, lymphnode_visium_spatial, pdac_sc, pdac_st_spatial, starmap_v1_cells,
+# starmap_v1_spots, mop_10x_sc, visp_merfish_spatial, mop_merfish_spatial, mpoa_10x_sc and mpoa_merfish_spatial as
+# .h5ad.
+# TASK: lymphnode pdac spots mpoa visp starmap mop (held-out genes), thinned types deconvolution.
+# NAME: adam off 2 1 0.5 auto impute place and others, see factored.py. --also='--lambda-g2 3' adds a setting; it can be
+# repeated.
+#
+# The scores of every run are stored in DIR (default target/factored), and a run is skipped if its scores are there. A
+# run is known by tangram's command line and version: after a change of the program without a new version, use --fresh
+# and select the tasks and settings that it affects. Prints Markdown tables on standard output. A complete run takes
+# about two hours. Exit code 0: no run failed, and every row of `optimum` holds.
 set -euo pipefail
 
 usage() {
-    sed -n '2,20s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,21s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 

@@ -1,4 +1,4 @@
-"""Runs a simulated mapping on every grid of two ranks, by either solver; see grids.sh."""
+"""Runs a simulated mapping on one rank and on every grid of two ranks, with both solvers; see grids.sh."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ def run(command):
 
 
 def predicted(tangram, options, solver, density):
-    """Bytes of a rank by grid, as `tangram plan` has them."""
+    """Memory of a rank in bytes, by grid, as predicted by `tangram plan`."""
     sizes = ["--cells", options.cells, "--voxels", options.voxels, "--genes", options.genes]
     found = {}
     for ranks in {n_ranks(grid) for grid in GRIDS}:
@@ -33,7 +33,7 @@ def predicted(tangram, options, solver, density):
 
 
 def mapped(tangram, options, tissue, out, solver, grid):
-    """The record of a run."""
+    """Runs one mapping; the `record` table of its run.toml."""
     launcher = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", n_ranks(grid)]
     command = [
         *(launcher if n_ranks(grid) > 1 else []),
@@ -59,7 +59,7 @@ def main():
         sizes = ["--cells", options.cells, "--voxels", options.voxels, "--spots", 1]
         genes = ["--genes", options.genes, "--panel", options.genes, "--density", density]
         run([options.tangram, "simulate", "--quiet", "--format", "zarr", *sizes, *genes, "--out", tissue])
-    print("| solver | grid | s an epoch | in sums over ranks | memory of a rank | predicted | off |")
+    print("| solver | grid | s per pass | time in collectives | memory per rank | predicted | difference |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for solver in SOLVERS:
         expected = predicted(options.tangram, options, solver, density)

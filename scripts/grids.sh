@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Two ranks of one thread on every grid beside one rank, by either solver: seconds, the share of them spent in sums over ranks, and
-# memory beside what `tangram plan` predicts.
+# Runs every grid of two ranks with one thread each, and one rank, with both solvers. Prints seconds, the share of them
+# spent in sums over ranks, and peak memory compared with the prediction of `tangram plan`.
 #
 #   scripts/grids.sh [--cells N] [--voxels N] [--genes N] [--epochs N] [--rounds N]
 #
-# Prints the tables of docs/ranks.md (20,000 x 2,000 x 250 unless told otherwise), least of the rounds. Times need an idle machine.
+# Prints the tables of docs/ranks.md (default 20,000 x 2,000 x 250), minimum of the rounds. Times need an idle machine.
 set -euo pipefail
 case "${1:-}" in
 -h | --help)

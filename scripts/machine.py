@@ -1,7 +1,7 @@
-"""Measures what the machine can do: machine.py THREADS VOXELSxGENES [VOXELSxGENES ...], prints JSON.
+"""Measures the rates of this machine and prints them as JSON: machine.py THREADS VOXELSxGENES [VOXELSxGENES ...]
 
-Rates of torch's matrix products at the shapes of the two passes over a block of cells (FLOP/s, f32 and bf16), and the
-bandwidth of the triad a = b + s c over arrays far larger than the caches (bytes/s). Best of several tries.
+Measures torch's matrix products with the shapes of the two products of a block of cells (FLOP/s, f32 and bf16), and the bandwidth of
+the triad a = b + s c over arrays much larger than the caches (bytes/s). Each is the best of several tries.
 """
 
 import json

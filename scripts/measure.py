@@ -1,7 +1,7 @@
-"""Runs a command and writes what it cost: measure.py OUT.json COMMAND [ARGUMENT ...]
+"""Runs a command and records its time and memory: measure.py OUT.json COMMAND [ARGUMENT ...]
 
-OUT.json holds `seconds` (wall clock), `peak_bytes` (largest resident size the kernel saw) and `others` (the share of
-the machine's cores that other processes took meanwhile). Exits as the command did.
+OUT.json holds `seconds` (wall clock), `peak_bytes` (largest resident memory) and `others` (share of the machine's cores that other
+processes used during the run). The exit code is that of the command.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def busy_seconds() -> float:
-    """Seconds that all cores together have spent on anything so far."""
+    """Busy seconds of all cores since the machine started."""
     fields = [float(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields[:8]
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,7 @@
-"""Draws what a run of demo.sh found beside the truth: picture.py DEMO OUT.png [GENE]
+"""Draws the results of demo.sh beside the truth: picture.py DEMO OUT.png [GENE]
 
-Above: the most probable type of every voxel, true and recovered. Below: a gene that was held out of training, measured
-and predicted; without GENE the held-out gene with the median score.
+Top: the type of every voxel, true and recovered (most probable). Bottom: a held-out gene, measured and predicted. Without GENE it is
+the held-out gene with the median score.
 """
 
 import csv
@@ -66,7 +66,7 @@ def main(demo: Path, out: Path, gene: str | None) -> None:
     draw_gene(panels[1, 1], places, dense(genes[:, gene].X).ravel(), f"{gene}, predicted without having seen it{score}")
     for axes in panels.ravel():
         axes.set_aspect("equal")
-        axes.invert_yaxis()  # rows of an image count downwards, and so do the places of the voxels
+        axes.invert_yaxis()  # y of the voxels points down, as in an image
         axes.set_axis_off()
     present = [label for label in labels if label in set(truth) | set(recovered)]
     handles = [

@@ -1,9 +1,9 @@
-"""Trains tangram-sc's own optimiser on a prepared problem and records time, memory and result.
+"""Trains the optimiser of tangram-sc on a prepared problem and records time, memory and result.
 
     reference.py PROBLEM.npz OUT --epochs N [--lr 0.1 --lambda-d 1 --seed 42 --threads 2 --device cpu --no-mapping]
 
-PROBLEM.npz holds S (cells, genes), G (voxels, genes) and d (voxels), training genes only. OUT receives result.json
-and, unless --no-mapping, mapping.npy (cells, voxels). Runs in the `reference` environment of python-env.sh.
+PROBLEM.npz holds S (cells, genes), G (voxels, genes) and d (voxels), with the training genes only. Writes OUT/result.json and, unless
+--no-mapping is given, OUT/mapping.npy (cells, voxels). Runs in the `reference` environment of python-env.sh.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import torch
 def package_mapper():
     """The class `Mapper` of the installed package.
 
-    Loaded from its file: importing the package itself also needs its plotting and analysis dependencies.
+    Loaded from its file, because importing the package would need its plotting and analysis dependencies.
     """
     file = next(f for f in importlib.metadata.files("tangram-sc") if f.name == "mapping_optimizer.py")
     spec = importlib.util.spec_from_file_location("mapping_optimizer", file.locate())
@@ -56,8 +56,8 @@ def main() -> None:
         device=given.device,
     )
 
-    # Every epoch begins with the loss: the time from one call to the next is one epoch, its step included.
-    # The terms are kept here as numbers, since the package keeps them as text of four digits.
+    # Every epoch begins with the loss, so the time from one call to the next is one epoch, including its step. The terms are stored
+    # here as numbers, because the package stores them as text of four digits.
     begins, terms = [], []
     loss = mapper._loss_fn
 

@@ -1,8 +1,8 @@
-"""The parts of sweep.sh that read files; runs in the `tests` environment of python-env.sh.
+"""The parts of sweep.sh that read files. Runs in the `tests` environment of python-env.sh.
 
-    sweep.py prepare DATA WORK      writes WORK/slice.h5ad and WORK/problem.npz, the same for the package
-    sweep.py genes SWEEP N          prints N genes of a sweep, evenly taken
-    sweep.py table WORK             prints what was measured
+    sweep.py prepare DATA WORK      writes the voxels to WORK/slice.h5ad, and the package's input to WORK/problem.npz
+    sweep.py genes SWEEP N          prints N genes of a sweep, evenly spaced in its list
+    sweep.py table WORK             prints the measurements
 """
 
 import json
@@ -13,9 +13,9 @@ from pathlib import Path
 import anndata
 import numpy as np
 
-# The package has no rule to stop by; its tutorials train for so many epochs.
+# The package has no stopping rule; this is the number of epochs in its tutorials.
 PACKAGE_EPOCHS = 1000
-# The paper's leave-one-out.
+# Number of folds of leave-one-out in the paper.
 PAPER_FOLDS = 253
 
 
@@ -53,7 +53,7 @@ def table(work: Path) -> None:
     agree = [np.corrcoef(cold.X[:, k], warm.X[:, k])[0, 1] for k in range(n)]
     problem = np.load(work / "problem.npz")
     print(f"{problem['S'].shape[0]:,} cells x {problem['G'].shape[0]:,} voxels x {problem['S'].shape[1]} genes, {n} folds\n")
-    print(f"| how | s a fold | passes a fold | {PAPER_FOLDS} folds | others' share of the cores |\n|---|---|---|---|---|")
+    print(f"| method | s per fold | passes per fold | {PAPER_FOLDS} folds | cores used by other processes |\n|---|---|---|---|---|")
     rows = [("sweep, cold", "cold"), ("sweep, warm", "warm"), ("separate map and project commands", "maps")]
     for name, key in rows:
         cost = json.loads((work / f"{key}.json").read_text())
@@ -65,7 +65,7 @@ def table(work: Path) -> None:
         epoch = json.loads(result.read_text())["seconds_per_epoch"]
         each = epoch * PACKAGE_EPOCHS
         print(f"| tangram-sc, {PACKAGE_EPOCHS} epochs of {epoch:.3f} s | {each:.0f} | {PACKAGE_EPOCHS} | {each * PAPER_FOLDS / 60:.0f} min | |")
-    print(f"\nWarm against cold, correlation of the genes held out: mean {np.mean(agree):.5f}, least {np.min(agree):.5f};")
+    print(f"\nCorrelation of the held-out genes, warm with cold: mean {np.mean(agree):.5f}, minimum {np.min(agree):.5f};")
     print(f"mean cosine {cold.var['cosine'].mean():.4f} cold, {warm.var['cosine'].mean():.4f} warm.")
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Times leave-one-out on real data: one sweep, from cold and from warm starts, the same folds as separate `tangram map` commands, and the
-# epochs of tangram-sc 1.0.4 in turn; prints a table.
+# Measures leave-one-out on real data: one sweep with cold starts, one with warm starts, the same folds as separate
+# `tangram map` commands, and epochs of tangram-sc 1.0.4. Prints a table.
 #
 #   scripts/sweep.sh DATA_DIR [--folds N] [--no-reference]
 #
-# DATA_DIR holds mop_10x_sc and mop_merfish_spatial as .h5ad; the voxels are one slice of the latter. N genes (default 8), evenly taken, are left out one at a
-# time. All run with the same number of threads, one after the other. Takes about ten minutes on two idle cores.
+# DATA_DIR must hold mop_10x_sc and mop_merfish_spatial as .h5ad; the voxels are one slice of the latter. N genes
+# (default 8), evenly spaced in the list, are left out one at a time. All programs run one after the other with the same
+# number of threads. Takes about ten minutes on two idle cores.
 set -euo pipefail
 
 usage() {

@@ -1,15 +1,15 @@
-"""The parts of validate.sh that read files and judge mappings; runs in the `tests` environment of python-env.sh.
+"""The parts of validate.sh that read files and score mappings. Runs in the `tests` environment of python-env.sh.
 
     validate.py prepare DATA WORK          writes WORK/TASK/problem.npz and WORK/TASK/hold-out.txt for every task
     validate.py tasks                      prints the names of the tasks
-    validate.py plan TASK                  prints the two file names and the epochs of a task
-    validate.py start WORK TASK            writes WORK/TASK/start.npy, the logits that the package begins from with seed 42
-    validate.py epochs FOLDER              prints how many epochs a kept result of reference.py trained, 0 if none is there
+    validate.py plan TASK                  prints the two file names and the number of epochs of a task
+    validate.py start WORK TASK            writes WORK/TASK/start.npy, the initial logits of the package with seed 42
+    validate.py epochs FOLDER              prints the number of epochs of a stored result of reference.py, 0 if there is none
     validate.py table DATA WORK [--reference FOLDER] [--only TASK]
-                                           judges WORK/TASK/run and FOLDER/TASK by the same code, prints the table
+                                           scores WORK/TASK/run and FOLDER/TASK with the same code, prints the table
 
-Cells are scaled to the median library size over all of their genes, voxels are raw, genes are the shared ones in
-sorted order without those that are zero everywhere on either side; every tenth of them is held out.
+Cells are scaled to the median library size over all of their genes; voxels are not scaled. Genes are the shared genes in sorted
+order, without those that are zero everywhere on either side. Every tenth gene is held out.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class Task:
     epochs: int
 
 
-# The first is by far the largest: fewer epochs keep the whole comparison below half an hour on two cores.
+# The first task is by far the largest. Its fewer epochs keep the comparison below half an hour on two cores.
 TASKS = [
     Task("mop-merfish", "mop_10x_sc.h5ad", "mop_merfish_spatial.h5ad", 300),
     Task("visp-merfish", "mop_10x_sc.h5ad", "visp_merfish_spatial.h5ad", 500),
@@ -42,14 +42,14 @@ TASKS = [
     Task("pdac", "pdac_sc.h5ad", "pdac_st_spatial.h5ad", 500),
 ]
 
-# Cells' subclasses that live in one layer each, and the voxels' layers they belong in.
+# Layer: subclasses of cells that live in this layer only, and the names of the layer in the voxels' file.
 OWN_LAYER = {
     "L2/3": (["L2/3 IT"], ["L2/3"]),
     "L5": (["L5 IT", "L5 ET", "L5 NP"], ["L5"]),
     "L6": (["L6 CT", "L6 IT", "L6 IT Car3", "L6 NP"], ["L6a", "L6b"]),
 }
 
-# The same types under the names of the two data sets. Types that only one side has (Lamp5, OPC; eL4, Smc) are left out.
+# The name of each type in the cells' file: its name in the voxels' file. Types of one side only (Lamp5, OPC; eL4, Smc) are left out.
 STARMAP_TYPE = {
     "L2/3 IT": "eL2/3",
     "L5 IT": "eL5",
@@ -128,7 +128,7 @@ def prepare(data: Path, work: Path) -> None:
 
 
 def start(folder: Path) -> None:
-    """The package's own draw: numpy's global generator, seeded just before."""
+    """Draws the initial logits as the package does: from numpy's global generator, seeded immediately before."""
     problem = np.load(folder / "problem.npz")
     np.random.seed(SEED)
     logits = np.random.normal(0, 1, (problem["S"].shape[0], problem["G"].shape[0]))
@@ -155,7 +155,7 @@ def own_layer_shares(problem: Problem, mapping) -> dict[str, float]:
 
 
 def type_accuracy(problem: Problem, mapping) -> float:
-    """Share of voxels whose most probable type is their own, among the types that both sides have."""
+    """Share of voxels whose most probable type is the true one, among the types that both sides have."""
     types = sorted(set(STARMAP_TYPE.values()))
     matched = problem.cells.obs["subclass"].astype(str).map(STARMAP_TYPE).to_numpy()
     one_hot = (matched[:, None] == np.array(types)[None, :]).astype(np.float32)
@@ -188,7 +188,7 @@ def our_mapping(run: Path, problem: Problem):
 
 
 def cost(folder: Path, program: str) -> dict[str, float]:
-    """Seconds of training and peak memory, from either side's record."""
+    """Epochs, seconds of training and peak memory in bytes, from the record of either program."""
     if program == "tangram":
         elapsed = np.atleast_1d(np.genfromtxt(folder / "history.tsv", names=True, delimiter="\t")["elapsed_s"])
         measured = json.loads((folder.parent / "measured.json").read_text())

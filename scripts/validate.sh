@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# Maps real data sets with tangram and with tangram-sc 1.0.4, same genes and settings, and prints both results.
+# Maps real data sets with tangram and with tangram-sc 1.0.4, with the same genes and settings, and compares the
+# results.
 #
 #   scripts/validate.sh DATA_DIR [--epochs N] [--no-reference] [--reference-dir DIR] [--only TASK] [--precision f32]
 #                              [--own-start]
 #
-# DATA_DIR holds mop_10x_sc, mop_merfish_spatial, visp_merfish_spatial, starmap_v1_cells, pdac_sc and
-# pdac_st_spatial as .h5ad. --reference-dir keeps the package's results and uses those found there (their
-# seconds are then those of the earlier run). Epochs: 500, for the largest task 300. Needs about 4 GB of memory and
-# 25 minutes on two idle cores. Ends with 0 if the scores agree.
+# DATA_DIR must hold mop_10x_sc, mop_merfish_spatial, visp_merfish_spatial, starmap_v1_cells, pdac_sc and
+# pdac_st_spatial as .h5ad. --reference-dir stores the package's results in DIR, or uses those that are there (with the
+# seconds of the run that wrote them). Epochs: 500, for the largest task 300. Needs about 4 GB of memory and 25 minutes
+# on two idle cores. Exit code 0: the scores agree.
 #
-# Both programs begin from the logits that the package draws, so that what is left between them is not chance (with few
-# genes held out another seed alone moves their score by 0.005); tangram's peak memory includes the array it was given.
-# With --own-start tangram draws its own.
+# Both programs start from the logits that the package draws, so that the random start does not contribute to the
+# difference. (With few held-out genes, another seed alone changes their score by 0.005.) tangram's peak memory includes
+# this array. With --own-start tangram draws its own logits.
 set -euo pipefail
 
 usage() {
-    sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 

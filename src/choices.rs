@@ -1,14 +1,16 @@
-//! Choices by name, with the help of each.
+//! Parsers of choices by name, with a help text for each name.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use tangram_pipeline::choices::{
     DeviceChoice, Goal, MappingFormat, PrecisionChoice, Solver, Stream,
 };
+use tangram_pipeline::project::Assign;
+use tangram_pipeline::run_directory::Replace;
 
-/// A value, the name by which it is typed, and its help.
+/// A value, its name on the command line, and its help text.
 pub type Choice<T> = (T, &'static str, &'static str);
 
-/// Parses one of some names.
+/// A parser that accepts the names of the choices.
 pub fn one_of<T: Copy + Send + Sync>(
     choices: &'static [Choice<T>],
 ) -> impl TypedValueParser<Value = T> {
@@ -19,6 +21,15 @@ pub fn one_of<T: Copy + Send + Sync>(
         let choice = choices.iter().find(|(_, name, _)| *name == typed);
         choice.expect("the parser takes no other name").0
     })
+}
+
+/// What `--force` allows.
+#[must_use]
+pub fn replace(force: bool) -> Replace {
+    match force {
+        true => Replace::IfOurs,
+        false => Replace::Never,
+    }
 }
 
 /// Solvers.
@@ -97,4 +108,18 @@ pub const PRECISIONS: &[Choice<PrecisionChoice>] = &[
 pub const FORMATS: &[Choice<MappingFormat>] = &[
     (MappingFormat::Zarr, "zarr", "A folder of compressed chunks"),
     (MappingFormat::H5ad, "h5ad", "One HDF5 file"),
+];
+
+/// Deterministic assignments.
+pub const ASSIGNMENTS: &[Choice<Assign>] = &[
+    (
+        Assign::Cells,
+        "cells",
+        "Every cell its most probable voxel, as the original package does",
+    ),
+    (
+        Assign::Voxels,
+        "voxels",
+        "Every voxel its most probable cell, as the paper does",
+    ),
 ];

@@ -1,4 +1,4 @@
-//! Ctrl-C and other requests to stop: nothing half-written stays behind.
+//! Signals: Ctrl-C and other requests to stop. No half-written output is left behind.
 
 use crate::exit_record;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
@@ -11,11 +11,11 @@ use tangram_pipeline::leftovers::remove_all;
 
 static OUTPUTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static KEEPS: AtomicBool = AtomicBool::new(false);
-/// The signal that asked to stop, 0 if none did.
+/// The signal that asked to stop; 0: none.
 static STOP: AtomicI32 = AtomicI32::new(0);
 static HANDLER: Once = Once::new();
 
-/// Removes what is being written for `output` (its hidden sibling `.NAME.PID.partial`) if the process is asked to stop.
+/// If the process is stopped, its half-written `output` (the hidden sibling `.NAME.PID.partial`) is removed.
 pub fn clean_up(output: &Path) {
     if let Ok(mut outputs) = OUTPUTS.lock() {
         outputs.push(partial(output));
@@ -23,20 +23,19 @@ pub fn clean_up(output: &Path) {
     handle();
 }
 
-/// From now on, or no longer, SIGTERM and SIGUSR2 do not end the process: [`stop_asked`] says that they came, and what is at work keeps
-/// its state and stops.
+/// While `yes`, SIGTERM and SIGUSR2 do not end the process but set [`stop_asked`]; the training polls it, saves its state and stops.
 pub fn keeps_state(yes: bool) {
     KEEPS.store(yes, Ordering::SeqCst);
     handle();
 }
 
-/// Whether SIGTERM or SIGUSR2 came while [`keeps_state`] held.
+/// Whether SIGTERM or SIGUSR2 arrived while [`keeps_state`] was set.
 #[must_use]
 pub fn stop_asked() -> bool {
     STOP.load(Ordering::SeqCst) != 0
 }
 
-/// Name of the signal after which [`stop_asked`] holds.
+/// Name of the signal that set [`stop_asked`].
 #[must_use]
 pub fn stopped_by() -> Option<&'static str> {
     stop_asked().then(|| name(STOP.load(Ordering::SeqCst)))
@@ -54,7 +53,7 @@ fn name(signal: i32) -> &'static str {
 
 fn handle() {
     HANDLER.call_once(|| {
-        // A handler that cannot be set leaves the sibling to the next command's `--force`.
+        // Without a handler, a half-written sibling stays until the next command with `--force`.
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]) else {
             return;
         };
@@ -63,7 +62,7 @@ fn handle() {
                 let keeps = KEEPS.load(Ordering::SeqCst) && [SIGTERM, SIGUSR2].contains(&signal);
                 if keeps {
                     STOP.store(signal, Ordering::SeqCst);
-                    // Launchers that end all ranks may not wait for more.
+                    // Written now, because a launcher that ends all ranks may not wait.
                     exit_record::asked(&format!("asked to stop by {}", name(signal)));
                 } else {
                     let code = crate::exit::INTERRUPTED;
@@ -75,18 +74,18 @@ fn handle() {
     });
 }
 
-/// Removes what is half-written and ends the process.
+/// Removes half-written outputs and ends the process.
 fn end() -> ! {
     let outputs = OUTPUTS.lock();
     for partial in outputs.into_iter().flat_map(|outputs| outputs.clone()) {
         remove_all(&partial);
     }
-    // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose
-    // threads are still at work.
+    // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would unload libraries whose
+    // threads are still running.
     unsafe { libc::_exit(i32::from(crate::exit::INTERRUPTED)) }
 }
 
-/// The sibling in which `tangram_store` writes `output` until it is complete.
+/// The hidden sibling to which `tangram_store` writes `output` until it is complete.
 fn partial(output: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(output.file_name().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! What the person, or the program that called, gets to read.
+//! Messages for the user, and a summary for programs.
 
 use crate::progress::Progress;
 use crate::{exit_record, interrupt, test_pause};
@@ -8,27 +8,26 @@ use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use tangram_pipeline::listener::{Listener, Steps};
 
-/// Where reports go: text for people to standard output, or, with `--json`, to standard error beside a summary for
-/// programs on standard output.
+/// Where messages go: to standard output; with `--json` to standard error, with a summary for programs on standard output.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     detail: Detail,
     json: bool,
 }
 
-/// How much to say.
+/// How much to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
-    /// Only what went wrong.
+    /// Errors only.
     Quiet,
-    /// What a person wants to know.
+    /// The usual messages.
     Normal,
-    /// Also what explains it.
+    /// More details.
     Verbose,
 }
 
 impl Report {
-    /// A report of so much detail.
+    /// A report with this much detail.
     ///
     /// * `json`: whether standard output is for a program
     #[must_use]
@@ -36,7 +35,7 @@ impl Report {
         Self { detail, json }
     }
 
-    /// Says a line.
+    /// Prints a line.
     ///
     /// # Errors
     /// If standard output is closed.
@@ -44,7 +43,7 @@ impl Report {
         self.line(Detail::Normal, line)
     }
 
-    /// Says a line to those who want to hear more.
+    /// Prints a line of detail.
     ///
     /// # Errors
     /// If standard output is closed.
@@ -52,15 +51,15 @@ impl Report {
         self.line(Detail::Verbose, line)
     }
 
-    /// Says what may be a mistake, on standard error.
+    /// Prints a warning on standard error.
     pub fn warn(self, line: impl Display) {
         if self.detail > Detail::Quiet {
-            // Nobody is left to tell if standard error is closed.
+            // Standard error may be closed.
             let _ = writeln!(io::stderr(), "warning: {line}");
         }
     }
 
-    /// Gives the summary to a program that asked for it.
+    /// Prints the summary if `--json` asks for it.
     ///
     /// # Errors
     /// If standard output is closed.

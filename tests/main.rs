@@ -5,6 +5,7 @@
 mod program;
 
 mod bad_input;
+mod circles;
 #[cfg(feature = "mpi")]
 mod cluster;
 mod config;

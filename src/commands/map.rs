@@ -41,7 +41,7 @@ pub struct MapArgs {
     /// Replace RUN if an earlier `tangram map` wrote it
     #[arg(long, help_heading = "Output")]
     force: bool,
-    /// Go on from RUN.checkpoint if it is there; a RUN that is complete is left as it is. Safe to add to every job
+    /// Resume from RUN.checkpoint if it exists; a complete RUN is left unchanged. Safe to add to every job
     #[arg(long, conflicts_with = "force", help_heading = "Output")]
     resume: bool,
     /// Minutes between checkpoints (0: none but on SIGTERM and SIGUSR2)
@@ -87,7 +87,7 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
         Some(file) => tell_outcome(&args, file, report),
         None => Ok(()),
     });
-    // MPI ends in order only if all ranks come here, which they do unless one has aborted.
+    // MPI shuts down cleanly only if all ranks reach this point; they do unless one has aborted.
     ranks.leave();
     if told.is_ok() {
         exit_record::completed();
@@ -95,7 +95,7 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     told
 }
 
-/// Records how this rank ends, and ends the others where they wait for it.
+/// Writes the exit record of this rank, and ends the others if they wait for it.
 fn ended(error: PipelineError, ranks: &Ranks) -> Error {
     let alone = matches!(error, PipelineError::Alone { .. });
     let error = Error::new(error);

@@ -1,12 +1,13 @@
-//! How one axis (cells, voxels or genes) is cut over ranks.
+//! [`Cut`]: how one axis (cells, voxels or genes) is divided into shards, one per rank.
 
 use crate::Reduce;
 use std::ops::Range;
 
-/// An axis in consecutive blocks, of which each rank owns consecutive ones.
+/// The shard of one rank along one axis, and the summation blocks of the axis.
 ///
-/// What is summed over the axis is summed within blocks first. With [`Reduce::Fast`] a rank's share is one block; with
-/// [`Reduce::Exact`] the blocks are the same whatever the number of ranks.
+/// The axis is divided into consecutive summation blocks; a shard is one or more consecutive blocks. A sum over the axis
+/// first sums within each block, then over the blocks. With [`Reduce::Fast`] each shard is one block. With
+/// [`Reduce::Exact`] the blocks do not depend on the number of ranks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
     len: usize,
@@ -14,7 +15,7 @@ pub struct Cut {
     mine: Range<usize>,
 }
 
-/// What is cut.
+/// An axis of the mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Axis {
     /// Cells.
@@ -26,7 +27,9 @@ pub enum Axis {
 }
 
 impl Axis {
-    /// Blocks with exact sums. Each costs: one of cells a pass over A, one of genes a pass over the logits.
+    /// Number of summation blocks with exact sums.
+    ///
+    /// Each block has a cost: a block of cells one more pass over A, a block of genes one more pass over the logits.
     fn exact_blocks(self, len: usize) -> usize {
         match self {
             Self::Cells => (len / 64).clamp(len.min(16), 768),
@@ -35,7 +38,7 @@ impl Axis {
         }
     }
 
-    /// For people.
+    /// The name in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -47,7 +50,11 @@ impl Axis {
 }
 
 impl Cut {
-    /// The share of one rank.
+    /// The shard of one rank.
+    ///
+    /// * `len`: length of the axis
+    /// * `rank`, `size`: number of this rank along the axis, and of all ranks along it; `size` is at most
+    ///   [`most_ranks`](Self::most_ranks)
     #[must_use]
     pub fn new(axis: Axis, len: usize, rank: usize, size: usize, how: Reduce) -> Self {
         let n_blocks = match how {
@@ -61,13 +68,13 @@ impl Cut {
         }
     }
 
-    /// The whole axis as one block.
+    /// The whole axis as one shard of one block.
     #[must_use]
     pub fn whole(len: usize) -> Self {
         Self::new(Axis::Cells, len, 0, 1, Reduce::Fast)
     }
 
-    /// Most ranks that an axis of `len` can be cut over, so that none is idle.
+    /// Largest number of ranks along an axis of length `len` for which every shard has an entry.
     #[must_use]
     pub fn most_ranks(axis: Axis, len: usize, how: Reduce) -> usize {
         match how {
@@ -82,26 +89,26 @@ impl Cut {
         self.len
     }
 
-    /// Blocks of the whole axis.
+    /// Number of summation blocks of the whole axis.
     #[must_use]
     pub fn n_blocks(&self) -> usize {
         self.n_blocks
     }
 
-    /// What this rank owns.
+    /// The entries in the shard of this rank.
     #[must_use]
     pub fn range(&self) -> Range<usize> {
         self.start(self.mine.start)..self.start(self.mine.end)
     }
 
-    /// Length of [`range`](Self::range).
+    /// Number of entries in the shard of this rank.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {
         self.range().len()
     }
 
-    /// This rank's blocks, counted from the start of its range.
+    /// The summation blocks of this rank, as ranges counted from the start of its shard.
     #[must_use]
     pub fn blocks(&self) -> Vec<Range<usize>> {
         let first = self.range().start;

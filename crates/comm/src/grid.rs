@@ -1,4 +1,4 @@
-//! Ranks arranged by cells, voxels and genes.
+//! [`Grid`]: the ranks arranged along cells, voxels and genes, with a method for each exchange between them.
 
 use crate::reduce::sum_blocks;
 use crate::traffic::{Bytes, Kind, Traffic};
@@ -8,14 +8,14 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Number of ranks along every axis.
+/// Number of ranks along each axis, written `4x2x1` (cells, voxels, genes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GridShape {
-    /// Ranks that share the cells.
+    /// Ranks along the cells.
     pub cells: usize,
-    /// Ranks that share the voxels.
+    /// Ranks along the voxels.
     pub voxels: usize,
-    /// Ranks that share the genes.
+    /// Ranks along the genes.
     pub genes: usize,
 }
 
@@ -27,7 +27,7 @@ impl GridShape {
         genes: 1,
     };
 
-    /// Ranks in all.
+    /// Total number of ranks.
     #[must_use]
     pub fn n_ranks(self) -> usize {
         self.cells * self.voxels * self.genes
@@ -55,29 +55,29 @@ impl FromStr for GridShape {
                 genes,
             }),
             _ => Err(format!(
-                "`{text}` is no grid: give CELLSxVOXELSxGENES, the ranks along each axis, such as 4x2x1"
+                "`{text}` is not a grid: give CELLSxVOXELSxGENES, the number of ranks along each axis, such as 4x2x1"
             )),
         }
     }
 }
 
-/// Why ranks cannot be arranged as asked.
+/// Why ranks cannot be arranged in a grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GridError {
-    /// The grid has another number of places than there are ranks.
+    /// The grid needs another number of ranks than there are.
     Ranks {
         /// The grid.
         shape: GridShape,
-        /// Ranks that there are.
+        /// Number of ranks that were started.
         n_ranks: usize,
     },
-    /// More ranks along an axis than it can be cut into.
+    /// An axis has more ranks than it can be divided between.
     Axis {
         /// The axis.
         axis: Axis,
-        /// Ranks along it.
+        /// Number of ranks along it.
         ranks: usize,
-        /// Most that there may be.
+        /// Maximum number of ranks along it.
         most: usize,
     },
 }
@@ -87,12 +87,12 @@ impl Display for GridError {
         match self {
             Self::Ranks { shape, n_ranks } => write!(
                 f,
-                "the grid {shape} is of {} ranks, but {n_ranks} were started",
+                "the grid {shape} needs {} ranks, but {n_ranks} were started",
                 shape.n_ranks()
             ),
             Self::Axis { axis, ranks, most } => write!(
                 f,
-                "the {} cannot be cut over {ranks} ranks, {most} at most",
+                "the {} cannot be divided between {ranks} ranks, at most {most}",
                 axis.name()
             ),
         }
@@ -101,15 +101,16 @@ impl Display for GridError {
 
 impl std::error::Error for GridError {}
 
-/// A rank and its neighbours along the three axes.
+/// A rank and the ranks with which it exchanges data along each axis.
 ///
-/// Ranks of neighbouring numbers share genes first, then voxels: what they exchange most stays within a node.
+/// Consecutive rank numbers differ along the genes first, then the voxels, then the cells. The largest exchanges, those
+/// along the genes and voxels, therefore stay within a node.
 #[derive(Debug)]
 pub struct Grid<K> {
     shape: GridShape,
     how: Reduce,
     world: K,
-    /// Ranks with other cells, but the same voxels and genes.
+    /// Ranks with the same voxels and genes, and other cells. `voxels` and `genes` likewise.
     cells: K,
     voxels: K,
     genes: K,
@@ -118,10 +119,10 @@ pub struct Grid<K> {
 }
 
 impl<K: Communicator> Grid<K> {
-    /// Arranges all ranks of `world`.
+    /// Arranges all ranks of `world`. Every rank must call this.
     ///
     /// # Errors
-    /// [`GridError::Ranks`] if their number is another.
+    /// [`GridError::Ranks`] if the grid needs another number of ranks.
     pub fn new(world: K, shape: GridShape, how: Reduce) -> Result<Self, GridError> {
         let (rank, n_ranks) = (world.rank(), world.size());
         if shape.n_ranks() != n_ranks {
@@ -140,7 +141,7 @@ impl<K: Communicator> Grid<K> {
         })
     }
 
-    /// Speaks up, on standard error, once a collective has lasted so long.
+    /// Prints a message on standard error when a collective takes longer than `patience`.
     #[must_use]
     pub fn watched(mut self, patience: Duration) -> Self {
         self.watchdog = (self.world.size() > 1).then(|| {
@@ -151,10 +152,10 @@ impl<K: Communicator> Grid<K> {
         self
     }
 
-    /// Arranges the same ranks otherwise; all must.
+    /// Arranges the same ranks in another grid. Every rank must call this.
     ///
     /// # Errors
-    /// [`GridError::Ranks`] if the grid is of another number, on all ranks.
+    /// [`GridError::Ranks`], on all ranks, if the grid needs another number of ranks.
     pub fn rearrange(&mut self, shape: GridShape) -> Result<(), GridError> {
         let (rank, n_ranks) = (self.world.rank(), self.world.size());
         if shape.n_ranks() != n_ranks {
@@ -173,34 +174,34 @@ impl<K: Communicator> Grid<K> {
         (rest / shape.voxels, rest % shape.voxels, g)
     }
 
-    /// Ranks along every axis.
+    /// Number of ranks along each axis.
     #[must_use]
     pub fn shape(&self) -> GridShape {
         self.shape
     }
 
-    /// How sums are made.
+    /// How sums over ranks are rounded.
     #[must_use]
     pub fn how(&self) -> Reduce {
         self.how
     }
 
-    /// All ranks.
+    /// The communicator of all ranks.
     #[must_use]
     pub fn world(&self) -> &K {
         &self.world
     }
 
-    /// Whether this is rank 0 of all.
+    /// Whether this is rank 0.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.world.rank() == 0
     }
 
-    /// This rank's share of cells, voxels and genes.
+    /// The shards of this rank.
     ///
     /// # Errors
-    /// [`GridError::Axis`] if some rank would have none.
+    /// [`GridError::Axis`] if a rank would have an empty shard.
     pub fn shares(
         &self,
         n_cells: usize,
@@ -215,20 +216,22 @@ impl<K: Communicator> Grid<K> {
         )
     }
 
-    /// Whether this rank has the last genes: what all ranks along the genes know alike counts there.
+    /// Whether this rank has the last shard of the genes.
+    ///
+    /// All ranks along the genes hold the same value of some quantities; only this one adds it to a sum over all ranks.
     #[must_use]
     pub fn is_last_of_genes(&self) -> bool {
         self.genes.rank() + 1 == self.shape.genes
     }
 
-    /// Sums logits of some cells over the ranks along the genes while `work` is done.
+    /// Sums the logits of a block of cells over the ranks along the genes. Runs `work` meanwhile.
     pub fn sum_logits_single(&self, values: &mut [f32], work: &mut dyn FnMut()) {
         self.counted(Kind::Logits, &self.genes, size_of_val(values), || {
             self.genes.sum_single(values, work);
         });
     }
 
-    /// The same in double precision.
+    /// [`sum_logits_single`](Self::sum_logits_single) in double precision; `work` runs before the exchange.
     pub fn sum_logits(&self, values: &mut [f64], work: &mut dyn FnMut()) {
         self.counted(Kind::Logits, &self.genes, size_of_val(values), || {
             work();
@@ -236,62 +239,66 @@ impl<K: Communicator> Grid<K> {
         });
     }
 
-    /// The largest over the ranks along the voxels, of every cell.
+    /// Maximum over the ranks along the voxels, for each cell.
     pub fn max_rows(&self, values: &mut [f64]) {
         self.counted(Kind::Rows, &self.voxels, size_of_val(values), || {
             self.voxels.max(values);
         });
     }
 
-    /// Sums of every cell over the ranks along the voxels.
+    /// Sum over the ranks along the voxels, for each cell.
     pub fn sum_rows(&self, values: &mut [f64]) {
         self.counted(Kind::Rows, &self.voxels, size_of_val(values), || {
             self.voxels.sum(values);
         });
     }
 
-    /// The largest over the ranks along the cells.
+    /// Maximum over the ranks along the cells, entry by entry.
     pub fn max_over_cells(&self, values: &mut [f64]) {
         self.counted(Kind::Once, &self.cells, size_of_val(values), || {
             self.cells.max(values);
         });
     }
 
-    /// Sums what the ranks along the cells predict.
+    /// Sums predicted expression and density over the ranks along the cells.
     pub fn sum_predicted_single(&self, values: &mut [f32]) {
         self.counted(Kind::Predicted, &self.cells, size_of_val(values), || {
             self.cells.sum_single(values, &mut || ());
         });
     }
 
-    /// The same in double precision.
+    /// [`sum_predicted_single`](Self::sum_predicted_single) in double precision.
     pub fn sum_predicted(&self, values: &mut [f64]) {
         self.counted(Kind::Predicted, &self.cells, size_of_val(values), || {
             self.cells.sum(values);
         });
     }
 
-    /// Sums over all cells, of sums of this rank's blocks of them.
+    /// Sums over all cells.
+    ///
+    /// * `blocks`: for each summation block of this rank, its sums
     pub fn over_cells(&self, cut: &Cut, blocks: Vec<Vec<f64>>) -> Vec<f64> {
         self.over(&self.cells, cut, blocks, Kind::Loss)
     }
 
-    /// Sums over all voxels, of sums of this rank's blocks of them.
+    /// Sums over all voxels; `blocks` as in [`over_cells`](Self::over_cells).
     pub fn over_voxels(&self, cut: &Cut, blocks: Vec<Vec<f64>>) -> Vec<f64> {
         self.over(&self.voxels, cut, blocks, Kind::Loss)
     }
 
-    /// Sums over all genes, of sums of this rank's blocks of them.
+    /// Sums over all genes; `blocks` as in [`over_cells`](Self::over_cells).
     pub fn over_genes(&self, cut: &Cut, blocks: Vec<Vec<f64>>) -> Vec<f64> {
         self.over(&self.genes, cut, blocks, Kind::Loss)
     }
 
-    /// [`over_voxels`](Self::over_voxels) of rows of P.
+    /// [`over_voxels`](Self::over_voxels) for sums of rows of P, which are counted as [`Kind::Rows`].
     pub fn rows_over_voxels(&self, cut: &Cut, blocks: Vec<Vec<f64>>) -> Vec<f64> {
         self.over(&self.voxels, cut, blocks, Kind::Rows)
     }
 
-    /// Sums over the ranks along the cells, entry by entry; exact where all but one of them have 0.
+    /// Sums over the ranks along the cells, entry by entry.
+    ///
+    /// Not rounded to a grid: with [`Reduce::Exact`], use it only if at most one rank has a value other than 0.
     pub fn sum_over_cells(&self, values: &mut [f64]) {
         self.counted(Kind::Loss, &self.cells, size_of_val(values), || {
             self.cells.sum(values);
@@ -306,28 +313,28 @@ impl<K: Communicator> Grid<K> {
         })
     }
 
-    /// The largest over all ranks.
+    /// Maximum over all ranks, entry by entry.
     pub fn max_of_all(&self, values: &mut [f64]) {
         self.counted(Kind::Loss, &self.world, size_of_val(values), || {
             self.world.max(values);
         });
     }
 
-    /// The sum over all ranks, in no promised order.
+    /// Sum over all ranks, entry by entry; the order of summation is not defined.
     pub fn sum_of_all(&self, values: &mut [f64]) {
         self.counted(Kind::Once, &self.world, size_of_val(values), || {
             self.world.sum(values);
         });
     }
 
-    /// Rank 0 gets what every rank has.
+    /// Collects the values of all ranks on rank 0; see [`Communicator::gather`].
     pub fn gather(&self, mine: &[f64]) -> Vec<Vec<f64>> {
         self.counted(Kind::Once, &self.world, size_of_val(mine), || {
             self.world.gather(mine)
         })
     }
 
-    /// Every rank gets what rank 0 has.
+    /// Replaces `values` on every rank by those of rank 0.
     pub fn broadcast(&self, values: &mut Vec<f64>) {
         let bytes = size_of_val(values.as_slice());
         self.counted(Kind::Once, &self.world, bytes, || {
@@ -335,7 +342,7 @@ impl<K: Communicator> Grid<K> {
         });
     }
 
-    /// Whether all ranks say yes.
+    /// Whether `yes` is true on all ranks.
     pub fn all_agree(&self, yes: bool) -> bool {
         let mut no = [f64::from(u8::from(!yes))];
         self.counted(Kind::Once, &self.world, size_of_val(&no), || {
@@ -344,13 +351,14 @@ impl<K: Communicator> Grid<K> {
         no[0] == 0.0
     }
 
-    /// Bytes brought so far to collectives of more than one rank.
+    /// Bytes that this rank has passed to collectives of more than one rank so far, by kind.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.traffic.bytes()
     }
 
-    /// Time spent so far in collectives of more than one rank, waiting for the slowest included; work that went on meanwhile as well.
+    /// Time that this rank has spent in collectives of more than one rank so far. It includes waiting for the slowest rank,
+    /// and the `work` that ran during an exchange.
     #[must_use]
     pub fn time(&self) -> Duration {
         self.traffic.time()
@@ -375,7 +383,7 @@ impl<K: Communicator> Grid<K> {
 }
 
 impl Grid<crate::World> {
-    /// Leaves; all ranks must.
+    /// Ends the communication. Every rank must call this.
     pub fn leave(self) {
         let Self {
             world,
@@ -384,25 +392,25 @@ impl Grid<crate::World> {
             genes,
             ..
         } = self;
-        // Before MPI ends.
+        // Communicators must be freed before MPI is finalised.
         drop([cells, voxels, genes]);
         world.leave();
     }
 }
 
-/// A rank's share of every axis.
+/// The shards of a rank along all three axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shares {
-    /// Of the cells.
+    /// Its cells.
     pub cells: Cut,
-    /// Of the voxels.
+    /// Its voxels.
     pub voxels: Cut,
-    /// Of the genes.
+    /// Its genes.
     pub genes: Cut,
 }
 
 impl Shares {
-    /// All of everything.
+    /// All cells, voxels and genes, for a single rank.
     #[must_use]
     pub fn whole(n_cells: usize, n_voxels: usize, n_genes: usize) -> Self {
         Self {
@@ -412,12 +420,12 @@ impl Shares {
         }
     }
 
-    /// The share of one rank of a grid.
+    /// The shards of one rank of a grid.
     ///
-    /// * `lens`: numbers of cells, voxels and genes
+    /// * `lens`: number of cells, voxels and genes
     ///
     /// # Errors
-    /// [`GridError::Axis`] if some rank would have none.
+    /// [`GridError::Axis`] if a rank would have an empty shard.
     pub fn at(
         shape: GridShape,
         how: Reduce,
@@ -483,7 +491,7 @@ mod tests {
         let told = Shares::at(shape, Reduce::Fast, [10, 5, 10], 0).unwrap_err();
         assert_eq!(
             told.to_string(),
-            "the voxels cannot be cut over 9 ranks, 5 at most"
+            "the voxels cannot be divided between 9 ranks, at most 5"
         );
     }
 }

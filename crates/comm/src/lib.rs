@@ -1,8 +1,15 @@
-//! What the ranks of one mapping say to each other: one small trait, and who can speak it.
+//! Communication between the ranks of one mapping.
 //!
-//! [`Solo`] is one process alone; [`Threads`] makes ranks of threads, so that the laws of sharding can be tested
-//! without a launcher; `Mpi` (feature `mpi`) are the processes of an MPI launcher. [`Grid`] arranges ranks by cells, voxels and genes.
-//! Every rank gets the same bits from every collective.
+//! [`Communicator`] is a small trait with the collectives that a mapping needs. Its implementations:
+//!
+//! * [`Solo`]: one process
+//! * [`Threads`]: ranks as threads of one process, to test sharding without a launcher
+//! * `Mpi` (feature `mpi`): the processes of an MPI launcher
+//! * [`World`]: `Solo` or `Mpi`, whichever this process was started as
+//!
+//! [`Grid`] arranges the ranks along cells, voxels and genes, and counts the bytes that they exchange. [`Cut`] divides one
+//! axis into shards; [`Shares`] are a rank's shards of all three. [`Reduce`] selects how sums are rounded. The mapper
+//! calls the methods of `Grid`; begin there. Every rank gets the same bits from every collective.
 
 mod cut;
 mod grid;
@@ -25,34 +32,37 @@ pub use threads::Threads;
 pub use traffic::{Bytes, Kind};
 pub use world::World;
 
-/// The collectives that a mapping needs. Every rank calls each of them, in the same order, with as many values.
+/// The collectives that a mapping needs.
+///
+/// All ranks must make the same calls in the same order, with the same number of values; only in
+/// [`gather`](Self::gather) and [`broadcast`](Self::broadcast) may the lengths differ.
 pub trait Communicator: Send + Sync + Sized {
-    /// This rank, from 0.
+    /// Number of this rank, from 0.
     fn rank(&self) -> usize;
 
     /// Number of ranks.
     fn size(&self) -> usize;
 
-    /// Replaces `values` by their sum over the ranks, entry by entry.
+    /// Replaces each entry of `values` by its sum over the ranks.
     fn sum(&self, values: &mut [f64]);
 
-    /// [`sum`](Self::sum) in single precision, half the bytes, while `work` is done.
+    /// [`sum`](Self::sum) in single precision, with half the bytes. Runs `work` while the values are exchanged.
     fn sum_single(&self, values: &mut [f32], work: &mut dyn FnMut());
 
-    /// Replaces `values` by the largest of the ranks, entry by entry.
+    /// Replaces each entry of `values` by its maximum over the ranks.
     fn max(&self, values: &mut [f64]);
 
-    /// Rank 0 gets what every rank has, in the order of the ranks; the others nothing.
+    /// Collects the values of all ranks on rank 0, in the order of the ranks. Other ranks get an empty list.
     fn gather(&self, mine: &[f64]) -> Vec<Vec<f64>>;
 
-    /// Every rank gets what rank 0 has.
+    /// Replaces `values` on every rank by those of rank 0.
     fn broadcast(&self, values: &mut Vec<f64>);
 
-    /// The ranks that give the same `color`, in the order of their ranks here.
+    /// A communicator of the ranks that pass the same `color`, in the order of their numbers here.
     fn split(&self, color: usize) -> Self;
 }
 
-/// Version of the MPI library linked, or `None` in a build without the `mpi` feature.
+/// Version of the MPI library, or `None` in a build without the feature `mpi`.
 #[must_use]
 pub fn mpi_version() -> Option<String> {
     #[cfg(feature = "mpi")]

@@ -1,4 +1,4 @@
-//! The processes that an MPI launcher started.
+//! [`Mpi`]: ranks that are processes started by an MPI launcher.
 
 use crate::Communicator;
 use ::mpi::Threading;
@@ -9,46 +9,48 @@ use ::mpi::traits::Equivalence;
 use std::fmt::{self, Debug};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-/// Ranks as processes.
+/// A communicator of MPI processes.
 ///
-/// Collectives may be called from any thread, one at a time.
+/// Any thread may call a collective; a lock allows one at a time.
 pub struct Mpi {
     comm: SimpleCommunicator,
 }
 
-// SAFETY: a communicator is a handle that every thread may use. MPI runs with `Threading::Serialized`, which asks that no two threads
-// call it at a time: all calls are made under `one_at_a_time`.
+// SAFETY: a communicator is a handle that any thread may use. MPI runs with `Threading::Serialized`, which forbids concurrent
+// calls; all calls hold the lock of `one_at_a_time`.
 unsafe impl Send for Mpi {}
 // SAFETY: as above.
 unsafe impl Sync for Mpi {}
 
 static CALLS: Mutex<()> = Mutex::new(());
 
-/// Lets no other thread call MPI meanwhile.
+/// Locks MPI for this thread until the guard is dropped.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
     CALLS.lock().expect("a panic ends the process")
 }
 
-/// Exit code of all ranks when one panics.
+/// Exit code of all ranks after one has panicked.
 const PANICKED: i32 = 70;
 
-/// Most values of one call: MPI counts are of 32 bits, and some libraries fail well below.
+/// Maximum number of values per call: MPI counts have 32 bits, and some libraries fail well below that limit.
 const MOST_VALUES: usize = 1 << 27;
 
-/// Kept until the process ends: dropping it ends MPI.
+/// Held until [`Mpi::finish`], because dropping it finalises MPI.
 static UNIVERSE: OnceLock<Mutex<Option<::mpi::environment::Universe>>> = OnceLock::new();
 
 impl Mpi {
-    /// Starts MPI and makes a panic of one rank the end of all: a rank that unwinds would leave the others waiting for ever.
+    /// Initialises MPI, and sets a panic hook that ends all ranks.
+    ///
+    /// Without the hook, the other ranks would wait forever for a rank that panicked.
     ///
     /// # Errors
-    /// If MPI cannot be started, or only for one thread.
+    /// A message if MPI was initialised before in this process, or does not support calls from several threads.
     pub fn start() -> Result<Self, String> {
         let started = ::mpi::initialize_with_threading(Threading::Serialized);
         let (universe, threading) = started.ok_or("MPI was started before in this process")?;
         if threading < Threading::Serialized {
             return Err(format!(
-                "this MPI allows threads only as {threading:?}; Serialized is needed"
+                "this MPI provides the thread level {threading:?}, but Serialized is needed: use an MPI built with thread support"
             ));
         }
         let comm = universe.world().duplicate();
@@ -64,7 +66,7 @@ impl Mpi {
         Ok(Self { comm })
     }
 
-    /// This rank among those on the same machine, and their number.
+    /// Number of this rank among the ranks of its node, from 0, and their number.
     #[must_use]
     pub fn on_this_node(&self) -> (usize, usize) {
         let _turn = one_at_a_time();
@@ -72,7 +74,7 @@ impl Mpi {
         (node.rank() as usize, node.size() as usize)
     }
 
-    /// Ends MPI; every rank must come here.
+    /// Finalises MPI. Every rank must call this.
     pub fn finish(self) {
         drop(self);
         if let Some(universe) = UNIVERSE.get() {
@@ -80,7 +82,7 @@ impl Mpi {
         }
     }
 
-    /// Sums or the like, in calls of at most [`MOST_VALUES`].
+    /// All-reduce with `operation`, in calls of at most [`MOST_VALUES`].
     fn reduce<T: Equivalence + Copy>(&self, values: &mut [T], operation: SystemOperation) {
         if self.size() == 1 {
             return;
@@ -93,9 +95,9 @@ impl Mpi {
     }
 }
 
-/// Ends all ranks at once.
+/// Ends all ranks immediately, with an exit code.
 pub fn abort(code: i32) -> ! {
-    // SAFETY: aborting needs no more than that MPI was started, which `start` did before it set the hook.
+    // SAFETY: MPI_Abort requires only that MPI is initialised; `start` does that before it sets the hook.
     unsafe {
         ::mpi::ffi::MPI_Abort(::mpi::ffi::RSMPI_COMM_WORLD, code);
     }

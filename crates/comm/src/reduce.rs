@@ -1,17 +1,21 @@
-//! Sums that do not depend on how many ranks make them.
+//! [`Reduce`]: sums over ranks, either as fast as possible or independent of the number of ranks.
+//!
+//! Exact sums work like this. Summands are rounded to multiples of a power of two, the *step*. If the step is large
+//! enough for the size of the sum ([`step_for`]), double precision adds such multiples without rounding, so the order of
+//! the additions does not matter. [`on_grid`] rounds one number.
 
 use crate::Communicator;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// How sums over ranks are made.
+/// How sums over ranks are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reduce {
-    /// In the order that is fastest: the same from run to run, and within rounding for any number of ranks.
+    /// In the fastest order: the same bits in every run on the same grid; on other grids equal within rounding.
     #[default]
     Fast,
-    /// The same bits for any number of ranks: summands of fixed blocks are rounded to a common grid, on which sums of double precision
-    /// are exact in any order.
+    /// The same bits for any number of ranks: the sums of fixed blocks are rounded to multiples of a step, whose sum is
+    /// exact in double precision.
     Exact,
 }
 
@@ -36,29 +40,29 @@ impl FromStr for Reduce {
     }
 }
 
-/// Spacing of a grid on which sums of double precision below `largest_sum` are exact: a power of 2.
+/// The step for sums up to `largest_sum`: a power of 2 whose multiples are added exactly in double precision.
 #[must_use]
 pub fn step_for(largest_sum: f64) -> f64 {
     if largest_sum <= 0.0 || !largest_sum.is_finite() {
         return 1.0;
     }
-    // 52 bits of mantissa, and one bit of room for the rounding of the summands.
+    // 52 bits of mantissa, less one bit because rounding can enlarge the summands.
     2f64.powi((largest_sum.log2().floor() as i32 + 1 - 51).max(-1000))
 }
 
-/// The point of a grid nearest to `x`; `step` from [`step_for`] a number that `x` does not exceed.
+/// Rounds `x` to the nearest multiple of `step`, where `step` is [`step_for`] of a number of at least `|x|`.
 #[must_use]
 #[inline(always)]
 pub fn on_grid(x: f64, step: f64) -> f64 {
-    // Adding so large a number rounds the sum to a multiple of the step, to even where it is in the middle.
+    // In the sum with this number one unit in the last place is the step, so the addition rounds x (ties to even).
     let large = 1.5 * step * (1u64 << 52) as f64;
     (x + large) - large
 }
 
-/// Sums blocks of this rank and all others, entry by entry.
+/// Sums over the blocks of all ranks, entry by entry.
 ///
-/// * `blocks`: one row for every block that this rank owns
-/// * `n_blocks`: blocks of all ranks
+/// * `blocks`: for each block of this rank, its sums
+/// * `n_blocks`: number of blocks of all ranks
 pub(crate) fn sum_blocks<K: Communicator>(
     comm: &K,
     how: Reduce,
@@ -108,7 +112,7 @@ mod tests {
         assert_ne!(
             plain,
             summands.iter().rev().sum::<f64>(),
-            "or nothing is tested"
+            "the order must matter without rounding, or this test shows nothing"
         );
         assert!((plain - forward).abs() < 1000.0 * step);
     }

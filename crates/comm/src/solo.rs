@@ -1,8 +1,8 @@
-//! One process alone.
+//! [`Solo`]: the communicator of a single process.
 
 use crate::Communicator;
 
-/// The only rank: every sum is what it already has.
+/// A single rank. Its collectives return its own values.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Solo;
 

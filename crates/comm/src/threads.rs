@@ -1,10 +1,27 @@
-//! Ranks as threads of one process.
+//! [`Threads`]: ranks that are threads of one process, for tests.
 
 use crate::Communicator;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard};
 
-/// One of several ranks that are threads of this process.
+/// One rank of several that are threads of this process.
+///
+/// ```
+/// use tangram_comm::{Communicator, Threads};
+///
+/// let sums: Vec<f64> = std::thread::scope(|scope| {
+///     let ranks = Threads::ranks(3).into_iter().map(|comm| {
+///         scope.spawn(move || {
+///             let mut values = [comm.rank() as f64];
+///             comm.sum(&mut values);
+///             values[0]
+///         })
+///     });
+///     let ranks: Vec<_> = ranks.collect(); // start all before waiting for the first
+///     ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+/// });
+/// assert_eq!(sums, [3.0, 3.0, 3.0]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Threads {
     rank: usize,
@@ -17,11 +34,11 @@ struct Shared {
     board: Mutex<Board>,
 }
 
-/// What the ranks have put up for each other.
+/// The values of a collective, by which ranks exchange data.
 #[derive(Debug)]
 struct Board {
     contributions: Vec<Vec<f64>>,
-    /// The ranks of every colour, while they part.
+    /// The new group of each colour, during a split.
     parties: BTreeMap<usize, Arc<Shared>>,
 }
 
@@ -38,7 +55,7 @@ impl Shared {
 }
 
 impl Threads {
-    /// `size` ranks, one for each thread to take.
+    /// Creates `size` ranks; give one to each thread.
     #[must_use]
     pub fn ranks(size: usize) -> Vec<Self> {
         let shared = Shared::new(size);
@@ -57,12 +74,12 @@ impl Threads {
             .expect("no rank panics while it holds the lock")
     }
 
-    /// Puts up `mine` and lets `read` look at what all have put up, in the order of the ranks.
+    /// Publishes `mine`, waits for all ranks, and calls `read` with the values of all ranks in their order.
     fn exchange<R>(&self, mine: Vec<f64>, read: impl FnOnce(&[Vec<f64>]) -> R) -> R {
         self.board().contributions[self.rank] = mine;
         self.shared.barrier.wait();
         let result = read(&self.board().contributions);
-        // Nobody may bring the next contribution before all have read this one.
+        // No rank may publish its next values before all have read these.
         self.shared.barrier.wait();
         result
     }
@@ -141,7 +158,7 @@ impl Communicator for Threads {
 mod tests {
     use super::*;
 
-    /// What every one of six ranks makes of it.
+    /// Runs `work` on six ranks; their results in the order of the ranks.
     fn six<R: Send>(work: impl Fn(Threads) -> R + Sync) -> Vec<R> {
         std::thread::scope(|scope| {
             let started: Vec<_> = Threads::ranks(6)

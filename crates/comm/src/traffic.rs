@@ -1,20 +1,20 @@
-//! What goes between ranks, counted.
+//! Counters of the bytes and the time of collectives.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a collective is for.
+/// The purpose of a collective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Logits, or gradients by them, of a super-block of cells: summed over genes.
+    /// Logits of a block of cells (with Adam, their gradients), summed over the ranks along the genes.
     Logits,
-    /// Maxima and sums of rows of P: over voxels.
+    /// Maxima and sums of rows of P, over the ranks along the voxels.
     Rows,
-    /// Predicted expression and density: summed over cells.
+    /// Predicted expression and density, summed over the ranks along the cells.
     Predicted,
-    /// The sums of the loss and of the step rule.
+    /// Sums of the loss and of the step rule.
     Loss,
-    /// Beginning, end and agreement.
+    /// Set-up, end, and agreement on what to do next.
     Once,
 }
 
@@ -28,7 +28,7 @@ impl Kind {
         Self::Once,
     ];
 
-    /// For people.
+    /// The name in messages and in `tangram plan`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,10 +41,10 @@ impl Kind {
     }
 }
 
-/// Bytes that a rank brought to collectives of more than one rank, by kind.
+/// Bytes that a rank passed to collectives of more than one rank, by kind.
 pub type Bytes = [(Kind, u64); 5];
 
-/// A rank's counters.
+/// The counters of one rank.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     bytes: [AtomicU64; 5],

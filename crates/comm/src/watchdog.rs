@@ -1,15 +1,15 @@
-//! Says in which collective a rank hangs.
+//! Reports a rank that waits too long in a collective.
 
 use crate::traffic::Kind;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// A thread that looks at whether the rank has come out of its last collective.
+/// A thread that checks regularly how long the rank has been in its current collective.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     within: Arc<Mutex<Option<Within>>>,
-    /// Dropped with the watchdog, which ends the thread.
+    /// Dropping it ends the thread.
     _end: Sender<()>,
 }
 
@@ -27,7 +27,7 @@ fn lock(within: &Mutex<Option<Within>>) -> MutexGuard<'_, Option<Within>> {
 }
 
 impl Watchdog {
-    /// `tell` gets what to say once a collective has lasted `patience`.
+    /// Starts the thread. It calls `tell` with a message, once per collective, when that takes longer than `patience`.
     pub(crate) fn start(
         rank: usize,
         patience: Duration,
@@ -47,7 +47,7 @@ impl Watchdog {
                 {
                     w.told = true;
                     tell(format!(
-                        "rank {rank} has waited {} s for the other ranks ({}): one of them is stuck, very slow, or gone without notice",
+                        "rank {rank} has waited {} s for the other ranks ({}): one of them hangs, is very slow, or has died",
                         w.since.elapsed().as_secs(),
                         w.kind.name()
                     ));

@@ -1,18 +1,18 @@
-//! The ranks that this process was started with.
+//! [`World`]: all ranks that were started together with this process.
 
 use crate::{Communicator, Solo};
 
-/// One process alone, or the processes of an MPI launcher.
+/// A single process, or the processes of an MPI launcher.
 #[derive(Debug)]
 pub enum World {
-    /// No launcher.
+    /// Started without a launcher.
     Solo(Solo),
-    /// Started by one.
+    /// Started by an MPI launcher.
     #[cfg(feature = "mpi")]
     Mpi(crate::Mpi),
 }
 
-/// What launchers say of the number of processes that they started.
+/// Environment variables with the number of processes, and the launcher that sets each.
 const LAUNCHERS: [(&str, &str); 4] = [
     ("OMPI_COMM_WORLD_SIZE", "mpirun"),
     ("PMI_SIZE", "mpiexec"),
@@ -21,10 +21,10 @@ const LAUNCHERS: [(&str, &str); 4] = [
 ];
 
 impl World {
-    /// Joins the other processes, if a launcher started several.
+    /// Connects to the other processes, if a launcher started several.
     ///
     /// # Errors
-    /// If MPI cannot be started, does not know of the others, or is not part of this build.
+    /// A message if MPI cannot be initialised, does not see the other processes, or is not part of this build.
     pub fn join() -> Result<Self, String> {
         let found = LAUNCHERS.iter().find_map(|&(variable, launcher)| {
             let n: usize = std::env::var(variable).ok()?.parse().ok()?;
@@ -41,7 +41,7 @@ impl World {
         let mpi = crate::Mpi::start()?;
         match mpi.size() {
             1 => Err(format!(
-                "{launcher} started {n} processes that do not see each other: start them by `srun --mpi=pmix` or by \
+                "{launcher} started {n} processes that do not see each other: start them with `srun --mpi=pmix`, or with \
                  mpirun of the MPI that this program was built with ({})",
                 crate::mpi_version().unwrap_or_default()
             )),
@@ -56,13 +56,13 @@ impl World {
         ))
     }
 
-    /// This process, whoever else there may be.
+    /// This process on its own, even if a launcher started others.
     #[must_use]
     pub fn alone() -> Self {
         Self::Solo(Solo)
     }
 
-    /// This rank among those on the same machine, and their number.
+    /// Number of this rank among the ranks of its node, from 0, and their number.
     #[must_use]
     pub fn on_this_node(&self) -> (usize, usize) {
         match self {
@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    /// Ends all ranks at once with an exit code.
+    /// Ends all ranks immediately, with an exit code.
     pub fn abort(&self, code: u8) -> ! {
         match self {
             Self::Solo(_) => std::process::exit(code.into()),
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// Leaves; all ranks must.
+    /// Ends the communication. Every rank must call this.
     pub fn leave(self) {
         #[cfg(feature = "mpi")]
         if let Self::Mpi(mpi) = self {
@@ -90,7 +90,7 @@ impl World {
     }
 }
 
-/// Does the same whoever it is.
+/// Evaluates the same expression for the communicator of either variant.
 macro_rules! whoever {
     ($self:expr, $comm:ident => $what:expr) => {
         match $self {

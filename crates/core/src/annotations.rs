@@ -1,10 +1,14 @@
-//! What is known of every cell and can be carried into space.
+//! Annotations of cells: numbers per cell that a mapping can transfer to the voxels.
+//!
+//! [`one_hot`] turns a column of a table into annotations; [`transfer`](fn@crate::transfer) brings them to the voxels.
 
 use crate::{Column, SparseRows};
 use ndarray::{Array2, ArrayViewMut2, s};
 use std::collections::BTreeSet;
 
-/// Numbers known of every cell: (cells, annotations).
+/// Numbers per cell, (cells, annotations): one-hot cell types, genes, proteins, any score.
+///
+/// Implemented for dense arrays and for [`SparseRows`].
 pub trait Annotations: Sync {
     /// Number of cells.
     fn n_cells(&self) -> usize;
@@ -12,20 +16,22 @@ pub trait Annotations: Sync {
     /// Number of annotations.
     fn n_annotations(&self) -> usize;
 
-    /// `into += weight · annotations of cell`.
+    /// `into += weight · annotations[cell, :]`; `into`: (annotations).
     fn add_scaled(&self, cell: usize, weight: f64, into: &mut [f64]);
 
-    /// Writes the annotations of the cells from `first_cell` on into the rows of `into`.
+    /// Writes the annotations of consecutive cells, starting with `first_cell`, into the rows of `into`.
+    ///
+    /// * `into`: (cells, annotations)
     fn fill(&self, first_cell: usize, into: ArrayViewMut2<'_, f32>);
 }
 
-/// Why a column is no annotation.
+/// Why a column cannot be used as annotations.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnnotationError {
-    /// A number is missing, or not finite.
+    /// A number is missing or not finite.
     #[error("row {row} has no finite number; fill in the value or leave the cell out")]
     MissingNumber {
-        /// Index of the first such row.
+        /// Index of the first row without a finite number.
         row: usize,
     },
 }
@@ -78,10 +84,13 @@ impl Annotations for SparseRows {
     }
 }
 
-/// A column as annotations: their labels and (cells, labels).
+/// Converts a column to annotations: the labels, and an array (cells, labels).
 ///
-/// Categories become one column each, in their stored order, 1 where the cell has it; text likewise, sorted; a cell
-/// without a value (empty text) is all zero. Numbers become one column as they are, labelled `value`.
+/// * Categories: one column per category, in stored order; 1 if the cell has the category, otherwise 0.
+/// * Text: one column per distinct text, sorted, likewise.
+/// * Numbers: one column with the numbers, labelled `value`.
+///
+/// The row of a cell without a category, or with an empty text, is all 0.
 ///
 /// # Errors
 /// [`AnnotationError::MissingNumber`] if a number is missing or not finite.
@@ -111,7 +120,7 @@ pub fn one_hot(column: &Column) -> Result<(Vec<String>, Array2<f32>), Annotation
     }
 }
 
-/// 1 where a row has a code, 0 elsewhere: (rows, labels).
+/// The one-hot array (rows, labels) of a code per row; a row without a code is all 0.
 fn indicators(codes: impl ExactSizeIterator<Item = Option<usize>>, n_labels: usize) -> Array2<f32> {
     let mut dense = Array2::zeros((codes.len(), n_labels));
     for (row, code) in codes.enumerate() {

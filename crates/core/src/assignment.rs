@@ -1,30 +1,34 @@
-//! Deterministic assignments: one voxel for every cell, or one cell for every voxel.
+//! Deterministic assignments: the most probable voxel of every cell, or the most probable cell of every voxel.
+//!
+//! The package takes the first, the paper the second; [`transfer`](fn@crate::transfer) is the probabilistic alternative.
 
 use crate::MappingRows;
 
-/// The voxel where a cell most probably sits, as the package assigns.
+/// The most probable voxel of a cell; the assignment of the package.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MostProbableVoxel {
     /// Index of the voxel.
     pub voxel: usize,
-    /// Probability of the cell sitting there.
+    /// Probability of the cell in this voxel.
     pub probability: f32,
 }
 
-/// The cell that most probably sits in a voxel, as the paper assigns.
+/// The most probable cell of a voxel; the assignment of the paper.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MostProbableCell {
     /// Index of the cell.
     pub cell: usize,
-    /// Probability of the cell sitting in this voxel.
+    /// Probability of the cell in this voxel (an entry of P, not normalised over the cells).
     pub probability: f32,
 }
 
 impl MostProbableVoxel {
-    /// For every cell its most probable voxel; of equal ones the first. `None` for a cell without any entry above 0.
+    /// The most probable voxel of every cell, `argmax_j P_ij`; the first voxel of several equal ones.
+    ///
+    /// The result has one entry per cell, `None` for a cell without a stored probability above 0.
     ///
     /// # Errors
-    /// Those of reading the mapping.
+    /// `M::Error` if the mapping cannot be read.
     pub fn of_cells<M: MappingRows>(mapping: &M) -> Result<Vec<Option<Self>>, M::Error> {
         let mut best = vec![None; mapping.n_cells()];
         mapping.for_each_block(&mut |block| {
@@ -41,12 +45,13 @@ impl MostProbableVoxel {
 }
 
 impl MostProbableCell {
-    /// For every voxel its most probable cell; of equal ones the first. `None` for a voxel without any entry above 0.
+    /// The most probable cell of every voxel, `argmax_i P_ij`; the first cell of several equal ones.
     ///
-    /// A cell can be taken by several voxels, and most cells by none.
+    /// The result has one entry per voxel, `None` for a voxel without a stored probability above 0. A cell can be
+    /// assigned to several voxels; most cells are assigned to none.
     ///
     /// # Errors
-    /// Those of reading the mapping.
+    /// `M::Error` if the mapping cannot be read.
     pub fn of_voxels<M: MappingRows>(mapping: &M) -> Result<Vec<Option<Self>>, M::Error> {
         let mut best = vec![None; mapping.n_voxels()];
         mapping.for_each_block(&mut |block| {

@@ -1,31 +1,36 @@
-//! How unlike the cells of a training another cell is.
+//! How unlike the training cells a new cell is: the `unlikeness` of `tangram place`.
+//!
+//! A mapping gives every cell a row of probabilities. For a cell of a kind that was not in the training that row
+//! means little; [`Familiar`] measures this.
 
 use crate::{CellParts, SparseRows};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
-/// Training cells that stand for all of them, at most.
+/// Maximum number of exemplars.
 const EXEMPLARS: usize = 256;
-/// Training cells by which distances are judged, at most.
+/// Maximum number of training cells whose distances to the exemplars are the reference.
 const JUDGES: usize = 2000;
 
-/// Exemplars of the training cells, and how far other training cells are from the nearest of them.
+/// A reference for new cells: some training cells (exemplars), and the distances of other training cells to them.
 ///
-/// The distance of two cells is 1 − cos of their `ln(1 + x)` over the training genes: 0 for the same mix of genes, 1 for
-/// nothing in common.
+/// The distance of two cells is `1 − cos` of their `ln(1 + x)` over the training genes: 0 for the same composition, 1 for
+/// cells without a common gene.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Familiar {
-    /// Exemplars of unit length, (genes, exemplars).
+    /// (genes, exemplars), each exemplar of unit length.
     exemplars: Array2<f64>,
-    /// Distances of training cells that are no exemplars to the nearest exemplar, sorted.
+    /// Distance of each reference cell to its nearest exemplar, ascending. Reference cells are not exemplars.
     distances: Vec<f64>,
 }
 
 impl Familiar {
-    /// Takes exemplars and judges evenly from all training cells.
+    /// Chooses exemplars and reference cells evenly from all training cells.
+    ///
+    /// * `cells`: (cells, training genes), normalised, not transformed
     ///
     /// # Errors
-    /// That of reading the cells.
+    /// `C::Error` if the cells cannot be read.
     pub fn of<C: CellParts>(cells: &C) -> Result<Self, C::Error> {
         let n_cells = cells.n_cells();
         let chosen = spread(n_cells, EXEMPLARS.min(n_cells.div_ceil(2)), 0);
@@ -45,7 +50,7 @@ impl Familiar {
         Ok(familiar)
     }
 
-    /// Takes what [`exemplars`](Self::exemplars) and [`distances`](Self::distances) gave.
+    /// Restores a reference from its [`exemplars`](Self::exemplars) and [`distances`](Self::distances).
     #[must_use]
     pub fn from_parts(exemplars: Array2<f64>, distances: Vec<f64>) -> Self {
         Self {
@@ -54,21 +59,21 @@ impl Familiar {
         }
     }
 
-    /// (genes, exemplars), each of unit length.
+    /// The exemplars, (genes, exemplars), each of unit length.
     #[must_use]
     pub fn exemplars(&self) -> ArrayView2<'_, f64> {
         self.exemplars.view()
     }
 
-    /// Distances of training cells to the nearest exemplar, sorted.
+    /// Distance of each reference cell to its nearest exemplar, ascending.
     #[must_use]
     pub fn distances(&self) -> &[f64] {
         &self.distances
     }
 
-    /// Distance of each cell to the nearest exemplar, 0 to 1.
+    /// Distance of each cell to its nearest exemplar, 0 to 1.
     ///
-    /// * `cells`: (cells, genes), normalised as the training cells, not transformed
+    /// * `cells`: (cells, training genes), normalised like the training cells, not transformed
     #[must_use]
     pub fn distance(&self, cells: &SparseRows) -> Vec<f64> {
         let mut cells = cells.clone();
@@ -76,7 +81,8 @@ impl Familiar {
         self.nearest(&cells)
     }
 
-    /// Share of training cells that are nearer to the exemplars than `distance`: 0 for a usual cell, 1 for one unlike all.
+    /// Share of the reference cells whose distance is below `distance`: near 0 for a typical cell, 1 for a cell unlike
+    /// all training cells.
     #[must_use]
     pub fn unlikeness(&self, distance: f64) -> f64 {
         let nearer = self.distances.partition_point(|&d| d < distance);
@@ -105,7 +111,9 @@ impl Familiar {
     }
 }
 
-/// One of each of `chosen` equal groups of consecutive cells, by a rule of no period: files have their cells in all kinds of order.
+/// Chooses one cell from each of `chosen` groups of consecutive cells of about equal size.
+///
+/// A hash chooses the cell within its group. A fixed stride could coincide with a period in the order of the file.
 fn spread(n_cells: usize, chosen: usize, salt: u64) -> Vec<usize> {
     let of_group = |i: usize| {
         let (first, end) = (i * n_cells / chosen, (i + 1) * n_cells / chosen);
@@ -118,7 +126,7 @@ fn spread(n_cells: usize, chosen: usize, salt: u64) -> Vec<usize> {
     (0..chosen).map(of_group).collect()
 }
 
-/// `ln(1 + x)`, then unit length; a cell without counts stays 0.
+/// Replaces each row x by `ln(1 + x)`, scaled to unit length; a row without counts stays 0.
 fn to_directions(cells: &mut SparseRows) {
     for i in 0..cells.n_rows() {
         let values = cells.row_values_mut(i);

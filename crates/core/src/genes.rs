@@ -1,14 +1,16 @@
-//! Training genes: which genes both sides share, and which of them are held out.
+//! Which genes are used for training, and which are held out.
+//!
+//! [`align`] matches the gene names of cells and voxels; [`drop_zero_genes`] then removes genes without any count.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-/// One of the two sides of a mapping.
+/// One of the two inputs of a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The dissociated cells.
     Cells,
-    /// The places in the tissue.
+    /// The voxels of the tissue.
     Voxels,
 }
 
@@ -21,16 +23,16 @@ impl fmt::Display for Side {
     }
 }
 
-/// What the user says about training genes; the default trains on all shared genes.
+/// The user's choice of training genes. The default is all shared genes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GeneChoice {
-    /// Train on these genes only; every one must be on both sides. `None`: all shared genes.
+    /// Train on these genes only; both sides must have all of them. `None`: all shared genes.
     pub list: Option<Vec<String>>,
-    /// Genes never trained on, kept for scoring.
+    /// Genes that are left out of training, to score the mapping on them.
     pub held_out: Vec<String>,
 }
 
-/// Genes of both sides: gene `k` is column `in_cells[k]` of the cells and `in_voxels[k]` of the voxels.
+/// Genes that both sides have: gene `k` is column `in_cells[k]` of the cells and `in_voxels[k]` of the voxels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GeneSet {
     /// Names, sorted.
@@ -41,7 +43,7 @@ pub struct GeneSet {
     pub in_voxels: Vec<usize>,
 }
 
-/// Training genes, sorted by name, with the held-out genes beside them.
+/// The training genes, sorted by name, and the held-out genes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SharedGenes {
     /// Names of the training genes, sorted.
@@ -50,78 +52,92 @@ pub struct SharedGenes {
     pub in_cells: Vec<usize>,
     /// Column of each training gene in the voxels' matrix.
     pub in_voxels: Vec<usize>,
-    /// Held-out genes that both sides have: they can be scored.
+    /// Held-out genes that both sides have, so that they can be scored.
     pub held_out: GeneSet,
-    /// Held-out genes that only one side has: they cannot be scored.
+    /// Names of the held-out genes that only one side has, so that they cannot be scored.
     pub unscored: Vec<String>,
 }
 
-/// Why no training genes could be chosen.
+/// Why the choice of training genes failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GeneError {
-    /// The two sides have no gene name in common.
+    /// The two sides have no gene in common.
     #[error("cells and voxels share no gene: cells have {cells}, voxels have {voxels}{hint}")]
     NoneShared {
-        /// Examples from the cells.
+        /// Examples of gene names of the cells.
         cells: String,
-        /// Examples from the voxels.
+        /// Examples of gene names of the voxels.
         voxels: String,
-        /// What would make the names match, or nothing.
+        /// How to make the names match; empty if unknown.
         hint: String,
     },
-    /// Genes of the user's list that one side lacks.
+    /// One side lacks genes of the user's list.
     #[error(
         "{count} of the listed training genes are not in the {side}: {first}; remove them from the list"
     )]
     Missing {
-        /// The side without them.
+        /// The side that lacks them.
         side: Side,
-        /// How many are missing.
+        /// Number of missing genes.
         count: usize,
-        /// The first of them.
+        /// Names of the first few.
         first: String,
     },
-    /// A gene name that stands twice on one side.
+    /// Gene names occur more than once on one side.
     #[error(
         "{count} gene names appear more than once in `var` of the {side}: {first}; make them unique, e.g. with `var_names_make_unique()`"
     )]
     Duplicate {
         /// The side with the duplicates.
         side: Side,
-        /// How many names are repeated.
+        /// Number of repeated names.
         count: usize,
-        /// The first of them.
+        /// The first few of them.
         first: String,
     },
-    /// Held-out genes that neither side knows.
+    /// Neither side has these held-out genes.
     #[error(
         "{count} held-out genes are in neither the cells nor the voxels: {first}; check their spelling"
     )]
     UnknownHeldOut {
-        /// How many are unknown.
+        /// Number of unknown genes.
         count: usize,
-        /// The first of them.
+        /// Names of the first few.
         first: String,
     },
-    /// Every shared gene is held out, zero everywhere, or off the list.
+    /// No training gene is left: each shared gene is held out, zero everywhere, or not in the list.
     #[error(
         "no training gene is left: {held_out} genes are held out and {zero} are zero everywhere in the cells or the voxels"
     )]
     NothingLeft {
-        /// Held-out genes.
+        /// Number of held-out genes.
         held_out: usize,
-        /// Genes dropped because they are zero.
+        /// Number of genes that are zero everywhere on one side.
         zero: usize,
     },
 }
 
-/// The training genes of two lists of gene names, by the user's choice.
+/// Chooses the training genes from the gene names of both sides.
 ///
-/// Names match exactly. Training genes are the shared genes (or those of `choice.list`) without the held-out ones.
+/// * `cells`, `voxels`: gene names in the order of the columns
+///
+/// Names must match exactly. The training genes are the shared genes, or those of `choice.list`, without the held-out
+/// genes.
+///
+/// ```
+/// use tangram_core::{GeneChoice, align};
+///
+/// let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+/// let choice = GeneChoice { held_out: names("Gad1"), ..GeneChoice::default() };
+/// let genes = align(&names("Sst Gad1 Aqp4"), &names("Aqp4 Mog Gad1 Sst"), &choice).unwrap();
+/// assert_eq!(genes.names, ["Aqp4", "Sst"]);
+/// assert_eq!(genes.in_voxels, [0, 3]);
+/// assert_eq!(genes.held_out.names, ["Gad1"]);
+/// ```
 ///
 /// # Errors
-/// [`GeneError`] if names repeat on one side, nothing is shared, a listed gene is missing, a held-out gene is unknown,
-/// or nothing is left to train on.
+/// [`GeneError`] if a name repeats on one side, no gene is shared, a listed gene is missing on one side, a held-out gene
+/// is unknown to both, or no training gene is left.
 pub fn align(
     cells: &[String],
     voxels: &[String],
@@ -190,11 +206,11 @@ pub fn align(
     })
 }
 
-/// Takes genes that are zero everywhere on either side out of training; returns the rest and the names taken out.
+/// Removes training genes that are zero everywhere on one side; returns the other genes, and the removed names.
 ///
-/// * `cell_sums`, `voxel_sums`: one sum per gene of the whole file (indexed by `in_cells`, `in_voxels`)
+/// * `cell_sums`, `voxel_sums`: sum of each column of the file (indexed by `in_cells`, `in_voxels`)
 ///
-/// Held-out genes stay as they are.
+/// Held-out genes are not changed.
 ///
 /// # Errors
 /// [`GeneError::NothingLeft`] if no training gene remains.
@@ -229,7 +245,7 @@ pub fn drop_zero_genes(
     Ok((kept, dropped))
 }
 
-/// Where each gene stands; a name standing twice is refused.
+/// Column of each gene; an error if a name repeats.
 fn columns_of(names: &[String], side: Side) -> Result<HashMap<&str, usize>, GeneError> {
     let mut columns = HashMap::with_capacity(names.len());
     let mut repeated = BTreeSet::new();
@@ -245,7 +261,7 @@ fn columns_of(names: &[String], side: Side) -> Result<HashMap<&str, usize>, Gene
     Err(GeneError::Duplicate { side, count, first })
 }
 
-/// Three names to show what kind of names they are.
+/// The first three names, for a message.
 fn examples(names: &[String]) -> String {
     if names.is_empty() {
         return "none".to_owned();
@@ -254,7 +270,7 @@ fn examples(names: &[String]) -> String {
     shown.join(", ")
 }
 
-/// What to do so that more names match.
+/// How to make the names match, for a message: ignore case, drop Ensembl versions, or use one kind of identifier.
 fn naming_hint(cells: &[String], voxels: &[String]) -> String {
     let matching = |same: fn(&str) -> String| {
         let known: BTreeSet<String> = cells.iter().map(|g| same(g)).collect();
@@ -278,7 +294,7 @@ fn naming_hint(cells: &[String], voxels: &[String]) -> String {
     }
 }
 
-/// `ENSG00000141510.18` without its `.18`; other names as they are.
+/// An Ensembl identifier without its version, as `ENSG00000141510` for `ENSG00000141510.18`; other names unchanged.
 fn without_version(gene: &str) -> String {
     match gene.rsplit_once('.') {
         Some((id, version)) if id.starts_with("ENS") && version.parse::<u32>().is_ok() => id,
@@ -287,7 +303,7 @@ fn without_version(gene: &str) -> String {
     .to_owned()
 }
 
-/// Whether most names are Ensembl identifiers.
+/// Whether more than half of the names are Ensembl identifiers.
 fn is_ensembl(genes: &[String]) -> bool {
     let identifiers = genes
         .iter()
@@ -296,7 +312,7 @@ fn is_ensembl(genes: &[String]) -> bool {
     identifiers * 2 > genes.len()
 }
 
-/// The first few names, in quotes, and how many more there are.
+/// The first `most` names in quotes, and the number of the others, for a message.
 pub(crate) fn some_of<'a>(names: impl IntoIterator<Item = &'a str>, most: usize) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     let shown: Vec<String> = names.iter().take(most).map(|n| format!("`{n}`")).collect();

@@ -1,4 +1,6 @@
-//! What part of the mapping is stored: the entries that carry its mass.
+//! Which entries of the mapping P are stored: usually the few that hold almost all of each cell's probability.
+//!
+//! [`Keep`] is the choice (`--keep`), [`keep_block`] applies it to a block of rows.
 
 use crate::SparseRows;
 use ndarray::ArrayView2;
@@ -7,29 +9,29 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Which entries of a row of P are kept.
+/// Which entries of a row of P are kept; written `all`, `mass:SHARE` or `top:NUMBER`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Keep {
     /// Every entry above 0.
     All,
-    /// The fewest entries that hold this share of the row, above 0 and at most 1, and every other that is large beside
-    /// what may be left out of a voxel: see [`keep_row`].
+    /// The fewest entries whose sum reaches this share of the row, and all other large entries (see [`keep_row`]). The
+    /// share is above 0 and at most 1.
     Mass(f64),
-    /// The largest entries, this many, at least 1.
+    /// The largest entries, up to this number, at least 1.
     Top(usize),
 }
 
-/// A text that names no part of the mapping.
+/// Why a text is not a [`Keep`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeepError {
-    /// None of the three forms.
+    /// The text has none of the three forms.
     #[error("`{0}` is not one of: all, mass:SHARE (e.g. mass:0.999), top:NUMBER (e.g. top:50)")]
     Unknown(String),
-    /// A share outside (0, 1].
+    /// The share is not in (0, 1].
     #[error("`mass:{0}`: the share must be a number above 0 and at most 1, e.g. mass:0.999")]
     Mass(String),
-    /// A count that is no whole number above 0.
+    /// The number of entries is not a whole number above 0.
     #[error("`top:{0}`: the number of entries must be a whole number, 1 or more, e.g. top:50")]
     Top(String),
 }
@@ -77,7 +79,7 @@ impl From<Keep> for String {
     }
 }
 
-/// Memory that [`keep_row`] uses again from row to row.
+/// Buffers of [`keep_row`], reused for every row.
 #[derive(Debug, Clone, Default)]
 pub struct KeepScratch {
     mass: Vec<f64>,
@@ -85,29 +87,30 @@ pub struct KeepScratch {
     edge: Vec<(u32, f32)>,
 }
 
-/// Buckets of [`bucket`].
+/// Number of values of [`bucket`].
 const BUCKETS: usize = 1 << 11;
 
-/// The bucket of a positive number: its exponent and first three binary digits, so that larger numbers never have a
-/// smaller bucket and those of one bucket differ by at most an eighth.
+/// The histogram bucket of a positive number: its exponent and the first three bits of its mantissa.
+///
+/// Buckets never decrease with the number, and numbers in one bucket differ by at most an eighth.
 fn bucket(p: f32) -> usize {
     (p.to_bits() >> 20) as usize
 }
 
-/// An entry this many times as large as its share of the mass that may be dropped, spread evenly over the voxels, is kept.
+/// Entries above this multiple of the mean dropped mass per voxel, `(1 − m) Σ_j P_ij / V`, are always kept.
 ///
-/// Without such a bound a row that is spread out loses a few entries that matter: a type of few cells then lacked 0.7 % of a
-/// column's maximum where the mass dropped was 0.1 %. At 10 the transfers of simulated tissues still came near 0.1 % of the
-/// maximum (0.08 %); at 5 they stay at half of it, for a few more entries (8.5 % of P instead of 5.5 % after 1,000 epochs).
+/// Without this bound a flat row loses entries that matter: the transfer of a rare type was wrong by 0.7 % of its largest
+/// value although only 0.1 % of the mass was dropped. Measured on simulated tissues, the error is 0.08 % with a factor of
+/// 10, and half of 0.1 % with 5, which stores 8.5 % of P instead of 5.5 % (after 1,000 epochs).
 const LARGE: f64 = 5.0;
 
-/// The kept entries of one row of P by growing voxel, and the mass of those dropped.
+/// The kept entries (voxel, probability) of one row of P, by ascending voxel, and the sum of the dropped entries.
 ///
-/// `Mass(m)` keeps the fewest entries with `Σ_kept P_ij ≥ m · Σ_j P_ij`, and with them every entry above
-/// `5 (1 − m) Σ_j P_ij / V`, so that what a transfer loses is small in every voxel. Of equal entries the one of the lower
-/// voxel is kept first. Zeros are never kept. No row is sorted: a histogram finds the few entries around the threshold.
+/// * `row`: probabilities of one cell, one per voxel (V entries)
 ///
-/// * `row`: probabilities of one cell, one per voxel
+/// `Mass(m)` keeps the fewest entries with `Σ_kept P_ij ≥ m · Σ_j P_ij`, and also every entry above
+/// `5 (1 − m) Σ_j P_ij / V`, so that the error of a transfer is small in every voxel. Of equal entries the lower voxel is
+/// kept first. Zeros are never kept. Rows are not sorted: a histogram finds the few entries near the threshold.
 pub fn keep_row(row: &[f32], keep: Keep, scratch: &mut KeepScratch) -> (Vec<(u32, f32)>, f64) {
     let positive = || (0u32..).zip(row.iter().copied()).filter(|e| e.1 > 0.0);
     let Some((last, smallest)) = last_kept(row, keep, scratch) else {
@@ -132,8 +135,8 @@ pub fn keep_row(row: &[f32], keep: Keep, scratch: &mut KeepScratch) -> (Vec<(u32
     (kept, dropped)
 }
 
-/// Voxel and probability of the last entry kept, in the order of falling probability and growing voxel; `None` if
-/// all are kept.
+/// The last entry that is kept, (voxel, probability), in the order of descending probability and ascending voxel;
+/// `None` if all entries are kept.
 fn last_kept(row: &[f32], keep: Keep, scratch: &mut KeepScratch) -> Option<(u32, f32)> {
     let KeepScratch { mass, count, edge } = scratch;
     mass.resize(BUCKETS, 0.0);
@@ -151,7 +154,7 @@ fn last_kept(row: &[f32], keep: Keep, scratch: &mut KeepScratch) -> Option<(u32,
         return None;
     }
     let buckets = low..=high;
-    // From high to low, as below: `mass:1` is reached by the last bucket exactly.
+    // Summed from high to low, as below, so that the last bucket reaches the total of `mass:1` exactly.
     let total: f64 = buckets.clone().rev().fold(0.0, |sum, b| sum + mass[b]);
     let enough = |mass: f64, count: usize| match keep {
         Keep::All => false,
@@ -187,7 +190,7 @@ fn last_kept(row: &[f32], keep: Keep, scratch: &mut KeepScratch) -> Option<(u32,
     edge.last().copied()
 }
 
-/// [`keep_row`] of every row of a block, in parallel: the kept block and the mass dropped from each row.
+/// Applies [`keep_row`] to every row of a block in parallel; returns the kept block and the dropped mass per row.
 ///
 /// * `block`: (cells, voxels)
 #[must_use]
@@ -216,7 +219,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The law spelled out: sort everything, take from the top.
+    /// The definition without the histogram: sort all entries and take them from the largest down.
     fn plainly(row: &[f32], keep: Keep) -> Vec<(u32, f32)> {
         let mut order: Vec<(u32, f32)> = (0u32..)
             .zip(row.iter().copied())
@@ -241,7 +244,7 @@ mod tests {
         order
     }
 
-    /// Rows as training leaves them: from flat (sharpness 0) to one voxel only, with zeros by underflow.
+    /// Rows as training produces them: from flat (sharpness 0) to a single voxel, with zeros from underflow.
     fn softmax_row() -> impl Strategy<Value = Vec<f32>> {
         (prop::collection::vec(-4.0f32..4.0, 1..400), 0.0f32..60.0).prop_map(
             |(logits, sharpness)| {
@@ -263,7 +266,7 @@ mod tests {
             let total: f64 = row.iter().map(|&p| f64::from(p)).sum();
             let held: f64 = kept.iter().map(|e| f64::from(e.1)).sum();
             let smallest = kept.iter().map(|e| f64::from(e.1)).fold(1.0, f64::min);
-            // Sums of the same numbers in another order.
+            // The same numbers are summed in another order.
             let rounding = 1e-13;
             let large = LARGE * (1.0 - share) * total / row.len() as f64;
             prop_assert!(held >= share * total - rounding);
@@ -293,9 +296,9 @@ mod tests {
 
     #[test]
     fn equal_entries_are_kept_by_growing_voxel() {
-        // Quarters add up exactly, so the threshold is met exactly.
+        // Sums of quarters are exact, so the threshold is reached exactly.
         let row = [0.0, 0.25, 0.25, 0.0, 0.25, 0.25];
-        // Larger than 5 × 0.5 / 6 is none of them.
+        // No entry is above 5 × 0.5 / 6, the bound of large entries.
         for keep in [Keep::Mass(0.5), Keep::Top(2)] {
             let (kept, dropped) = keep_row(&row, keep, &mut KeepScratch::default());
             assert_eq!((kept, dropped), (vec![(1, 0.25), (2, 0.25)], 0.5), "{keep}");

@@ -2,6 +2,16 @@
 //!
 //! Nothing here opens a file, starts a process or holds a tensor. Axis order is always (cells, voxels),
 //! (cells, genes), (voxels, genes).
+//!
+//! Where to begin:
+//!
+//! * matrices and tables: [`SparseRows`] in [`matrix`], [`Table`] and [`Column`] in [`table`], cells as a stream of
+//!   chunks in [`parts`]
+//! * before a mapping is learned: [`genes`] (which genes train), [`normalize`], [`prior`] (expected density)
+//! * what a mapping should minimise: [`objective`]
+//! * after it: [`mapping`] (P as a stream of row blocks), [`keep`] (which entries are stored), [`mod@transfer`] and
+//!   [`assignment`] (annotations in space), [`score`], [`familiar`] (cells unlike the training cells)
+//! * data with known truth: [`tissue`]
 
 pub mod annotations;
 pub mod assignment;

@@ -1,4 +1,8 @@
-//! The mapping P (cells × voxels) as a stream of row blocks.
+//! The mapping P, (cells, voxels), as a stream of row blocks.
+//!
+//! Everything after the training reads P through [`MappingRows`], because P may not fit in memory. A matrix in memory, a
+//! file and a solver that computes rows on demand all implement it. Users: [`transfer`](fn@crate::transfer),
+//! [`assignment`](crate::assignment).
 
 use crate::SparseRows;
 use ndarray::{Array2, ArrayView2};
@@ -13,10 +17,10 @@ pub struct MappingBlock<'a> {
     pub rows: PBlock<'a>,
 }
 
-/// Rows of P, as they are at hand.
+/// The rows of a block, sparse or dense, whichever their source has.
 #[derive(Debug, Clone)]
 pub enum PBlock<'a> {
-    /// Stored entries only.
+    /// Stored entries only; the others are 0.
     Sparse(&'a SparseRows),
     /// Every entry.
     Dense(ArrayView2<'a, f32>),
@@ -41,7 +45,7 @@ impl PBlock<'_> {
         }
     }
 
-    /// Calls `visit(row, voxel, probability)` for every entry that is not 0, by row, then by voxel.
+    /// Calls `visit(row, voxel, probability)` for every non-zero entry, by ascending row and voxel.
     pub fn for_each_entry(&self, mut visit: impl FnMut(usize, usize, f32)) {
         match self {
             Self::Sparse(rows) => {
@@ -65,11 +69,11 @@ impl PBlock<'_> {
     }
 }
 
-/// A mapping that can be read block by block, as often as needed.
+/// A mapping that can be read block by block, any number of times.
 ///
-/// Nothing after the mapping may ask for the whole of P: it may not fit in memory, or never have been stored.
+/// There is no way to get the whole of P: it may not fit in memory, or may never have been stored.
 pub trait MappingRows {
-    /// Why a block cannot be had.
+    /// Why a block cannot be read.
     type Error;
 
     /// Number of cells, the rows of P.
@@ -78,17 +82,17 @@ pub trait MappingRows {
     /// Number of voxels, the columns of P.
     fn n_voxels(&self) -> usize;
 
-    /// Hands every row of P to `visit` once, in blocks, by growing cell; stops at the first error.
+    /// Passes every row of P to `visit` once, in blocks, by ascending cell; stops at the first error.
     ///
     /// # Errors
-    /// Its own, or that of `visit`.
+    /// If a block cannot be read, or the error of `visit`.
     fn for_each_block(
         &self,
         visit: &mut dyn FnMut(MappingBlock<'_>) -> Result<(), Self::Error>,
     ) -> Result<(), Self::Error>;
 }
 
-/// A sparse mapping in memory is one block.
+/// A sparse mapping in memory, as one block.
 impl MappingRows for SparseRows {
     type Error = Infallible;
 
@@ -111,7 +115,7 @@ impl MappingRows for SparseRows {
     }
 }
 
-/// A dense mapping in memory is one block.
+/// A dense mapping in memory, as one block.
 impl MappingRows for Array2<f32> {
     type Error = Infallible;
 

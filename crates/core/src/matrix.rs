@@ -1,11 +1,11 @@
-//! Sparse matrices by rows.
+//! [`SparseRows`], the sparse matrix of expression and of stored mappings.
 
 use ndarray::{Array2, ArrayView2};
 use std::ops::Range;
 
-/// A matrix stored by rows (CSR): only non-zero entries, their column and their value.
+/// A sparse matrix in compressed row format (CSR): the column and value of each non-zero entry, row by row.
 ///
-/// Column indices grow strictly within a row. Values are `f32`: counts are exact up to 2²⁴.
+/// Columns are strictly ascending within a row. Values are `f32`, so counts are exact up to 2²⁴.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SparseRows {
     n_cols: usize,
@@ -14,19 +14,23 @@ pub struct SparseRows {
     values: Vec<f32>,
 }
 
-/// Why arrays do not form a [`SparseRows`].
+/// Why arrays are not a valid [`SparseRows`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SparseError {
-    /// `indptr` must start at 0, never fall, and end at the number of entries.
-    #[error("row pointers are not 0 … {n_entries} in growing order")]
+    /// `indptr` must start at 0, never decrease, and end at the number of entries.
+    #[error(
+        "row pointers must start at 0, never decrease, and end at {n_entries}, the number of stored entries"
+    )]
     Pointers {
         /// Number of stored entries.
         n_entries: usize,
     },
-    /// A column index outside the matrix, or twice in one row.
-    #[error("row {row} names a column twice or beyond the last of {n_cols}")]
+    /// A row has a column index outside the matrix, or the same one twice.
+    #[error(
+        "row {row} has a column index twice, or one that is not below {n_cols}, the number of columns"
+    )]
     Column {
-        /// The offending row.
+        /// Index of the row.
         row: usize,
         /// Number of columns.
         n_cols: usize,
@@ -34,7 +38,10 @@ pub enum SparseError {
 }
 
 impl SparseRows {
-    /// Checks and takes CSR arrays; rows with unsorted columns are sorted.
+    /// Creates a matrix from CSR arrays, after checking them; rows with unsorted columns are sorted.
+    ///
+    /// * `indptr`: row i has the entries `indptr[i]..indptr[i + 1]`; one element more than rows
+    /// * `indices`, `values`: column and value of each entry
     ///
     /// # Errors
     /// [`SparseError`] if the arrays do not describe a matrix with `n_cols` columns.
@@ -71,7 +78,7 @@ impl SparseRows {
         })
     }
 
-    /// A matrix with no rows yet, to be filled by [`push_row`](Self::push_row).
+    /// A matrix without rows; [`push_row`](Self::push_row) adds them.
     #[must_use]
     pub fn empty(n_cols: usize) -> Self {
         Self {
@@ -82,14 +89,14 @@ impl SparseRows {
         }
     }
 
-    /// Makes room for this many more rows and entries, so that they do not have to be moved as they come.
+    /// Allocates memory for exactly this many more rows and entries, so that adding them does not reallocate.
     pub fn reserve_exact(&mut self, n_rows: usize, nnz: usize) {
         self.indptr.reserve_exact(n_rows);
         self.indices.reserve_exact(nnz);
         self.values.reserve_exact(nnz);
     }
 
-    /// Appends a row given as (column, value) with strictly growing columns below `n_cols`; zeros are dropped.
+    /// Appends a row of (column, value) entries; columns must be strictly ascending and below `n_cols`. Zeros are dropped.
     pub fn push_row(&mut self, entries: impl IntoIterator<Item = (u32, f32)>) {
         for (col, value) in entries {
             debug_assert!((col as usize) < self.n_cols);
@@ -101,7 +108,7 @@ impl SparseRows {
         self.indptr.push(self.values.len());
     }
 
-    /// The non-zero entries of a dense (rows, columns) matrix.
+    /// Converts a dense array, (rows, columns).
     #[must_use]
     pub fn from_dense(dense: ArrayView2<'_, f32>) -> Self {
         let mut out = Self::empty(dense.ncols());
@@ -129,31 +136,31 @@ impl SparseRows {
         self.values.len()
     }
 
-    /// Share of entries that are stored, 0 to 1.
+    /// Stored entries divided by rows × columns, 0 to 1.
     #[must_use]
     pub fn density(&self) -> f64 {
         self.nnz() as f64 / (self.n_rows().max(1) * self.n_cols.max(1)) as f64
     }
 
-    /// Columns and values of row `i`.
+    /// Columns and values of the entries of row `i`.
     #[must_use]
     pub fn row(&self, i: usize) -> (&[u32], &[f32]) {
         let r = self.indptr[i]..self.indptr[i + 1];
         (&self.indices[r.clone()], &self.values[r])
     }
 
-    /// The CSR arrays: row pointers, columns, values.
+    /// The CSR arrays: row pointers (`indptr`), columns, values.
     #[must_use]
     pub fn parts(&self) -> (&[usize], &[u32], &[f32]) {
         (&self.indptr, &self.indices, &self.values)
     }
 
-    /// All stored values, to be changed in place.
+    /// The values of all stored entries, mutable.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }
 
-    /// Values of row `i`, to be changed in place.
+    /// The values of the entries of row `i`, mutable.
     pub fn row_values_mut(&mut self, i: usize) -> &mut [f32] {
         &mut self.values[self.indptr[i]..self.indptr[i + 1]]
     }
@@ -176,7 +183,7 @@ impl SparseRows {
     /// Appends the rows of another matrix with the same columns.
     ///
     /// # Panics
-    /// If the column counts differ.
+    /// If the numbers of columns differ.
     pub fn append(&mut self, other: &Self) {
         assert_eq!(self.n_cols, other.n_cols, "matrices with the same columns");
         let start = self.values.len();
@@ -186,7 +193,7 @@ impl SparseRows {
         self.values.extend_from_slice(&other.values);
     }
 
-    /// The matrix of the given columns, in the given order (each at most once).
+    /// A copy of the given columns, in this order; each at most once.
     #[must_use]
     pub fn select_columns(&self, columns: &[usize]) -> Self {
         let mut place = vec![u32::MAX; self.n_cols];
@@ -210,7 +217,7 @@ impl SparseRows {
         out
     }
 
-    /// The matrix of the given rows, in the given order.
+    /// A copy of the given rows, in this order.
     #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Self {
         let mut out = Self::empty(self.n_cols);
@@ -222,7 +229,7 @@ impl SparseRows {
         out
     }
 
-    /// Rows become columns.
+    /// The transposed matrix.
     #[must_use]
     pub fn transpose(&self) -> Self {
         let mut indptr = vec![0usize; self.n_cols + 1];
@@ -250,7 +257,7 @@ impl SparseRows {
         }
     }
 
-    /// All entries, zeros included, as a (rows, columns) array.
+    /// Converts to a dense array, (rows, columns).
     #[must_use]
     pub fn to_dense(&self) -> Array2<f32> {
         let mut out = Array2::zeros((self.n_rows(), self.n_cols));

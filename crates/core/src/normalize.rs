@@ -1,25 +1,28 @@
 //! Library-size normalisation and element-wise transforms of expression.
+//!
+//! Normalisation is two steps, because it needs the totals of the whole file: [`library_factors`] computes a factor per
+//! row, [`scale_rows`] applies them. [`transform`] comes after it.
 
 use crate::SparseRows;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How rows are brought to a common total. The default is that of cells.
+/// How rows are scaled to a common total. The default is that of cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalize {
-    /// Every row is scaled to the median total of the rows that are not all zero.
+    /// Every row is scaled to the median total of the non-zero rows.
     #[default]
     Library,
-    /// Rows stay as they are.
+    /// Rows are not scaled.
     None,
 }
 
 impl Normalize {
-    /// What cells get unless the user says otherwise.
+    /// The default for cells.
     pub const FOR_CELLS: Self = Self::Library;
-    /// What voxels get unless the user says otherwise: their totals carry the density.
+    /// The default for voxels: not scaled, because their totals reflect the density of cells.
     pub const FOR_VOXELS: Self = Self::None;
 }
 
@@ -27,7 +30,7 @@ impl Normalize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transform {
-    /// Values stay as they are.
+    /// Values are not changed.
     #[default]
     None,
     /// Square root.
@@ -36,13 +39,13 @@ pub enum Transform {
     Log1p,
 }
 
-/// A word that names no choice.
+/// A word that is not one of the choices.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not one of: {choices}")]
 pub struct UnknownWord {
-    /// What was given.
+    /// The word.
     pub word: String,
-    /// What could be given.
+    /// The choices, separated by commas.
     pub choices: &'static str,
 }
 
@@ -96,17 +99,18 @@ impl FromStr for Transform {
     }
 }
 
-/// The factor of each row that brings its total to the median total.
+/// The factor that scales each row to the median total: `f_i = median{t > 0} / t_i`, and 1 for a row whose total is 0.
 ///
-/// `f_i = median{t > 0} / t_i`; a row whose total is 0 gets 1. The median of an even number of totals is the mean of
-/// the middle two, as in scanpy's `normalize_total`. Totals are over all genes, before any are cut.
+/// * `row_totals`: total of each row over all genes of the file, not only the training genes
+///
+/// The median of an even number of totals is the mean of the middle two, as in scanpy's `normalize_total`.
 #[must_use]
 pub fn library_factors(row_totals: &[f64]) -> Vec<f64> {
     let median = median_positive(row_totals).unwrap_or(1.0);
     factors_to(row_totals, median)
 }
 
-/// The factor of each row that brings its total to `total`; a row whose total is 0 gets 1.
+/// The factor that scales each row to `total`: `f_i = total / t_i`, and 1 for a row whose total is 0.
 #[must_use]
 pub fn factors_to(row_totals: &[f64], total: f64) -> Vec<f64> {
     row_totals
@@ -115,7 +119,7 @@ pub fn factors_to(row_totals: &[f64], total: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Median of the totals above 0; `None` if there is none.
+/// Median of the totals above 0; `None` if no total is above 0.
 #[must_use]
 pub fn median_positive(row_totals: &[f64]) -> Option<f64> {
     let mut positive: Vec<f64> = row_totals.iter().copied().filter(|&t| t > 0.0).collect();
@@ -125,10 +129,10 @@ pub fn median_positive(row_totals: &[f64]) -> Option<f64> {
     Some(lower + (upper - lower) / 2.0)
 }
 
-/// Multiplies every row by its factor.
+/// Multiplies each row by its factor.
 ///
 /// # Panics
-/// If there is not one factor per row.
+/// If the number of factors is not the number of rows.
 pub fn scale_rows(matrix: &mut SparseRows, factors: &[f64]) {
     assert_eq!(matrix.n_rows(), factors.len(), "one factor per row");
     for (i, &factor) in factors.iter().enumerate() {
@@ -138,7 +142,7 @@ pub fn scale_rows(matrix: &mut SparseRows, factors: &[f64]) {
     }
 }
 
-/// Applies `transform` to every stored value; zeros stay zero.
+/// Applies `transform` to every stored value. Zeros stay zero.
 pub fn transform(matrix: &mut SparseRows, transform: Transform) {
     let values = matrix.values_mut();
     match transform {
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn library_and_log1p_are_those_of_scanpy() {
-        // Right-hand sides: scanpy 1.11 `pp.normalize_total`, then `pp.log1p`, of the same counts.
+        // Expected values: scanpy 1.11, `pp.normalize_total`, then `pp.log1p`, of the same counts.
         let mut matrix = counts();
         let factors = library_factors(&matrix.row_sums());
         scale_rows(&mut matrix, &factors);

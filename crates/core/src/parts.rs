@@ -1,15 +1,19 @@
-//! Expression that comes part by part, because it may not fit in memory.
+//! [`CellParts`]: the expression of the cells as a stream of chunks, because it may not fit in memory.
+//!
+//! The solvers read cells only through this trait. A matrix in memory is one chunk; readers of files implement it, too.
 
 use crate::SparseRows;
 use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};
 
-/// What is done with a part: it gets the index of the first cell, and the cells, and breaks if it needs no more.
+/// A function that receives a chunk: the index of its first cell, and the cells, (cells of the chunk, genes).
+///
+/// It returns `Break` if it needs no further chunk.
 pub type VisitPart<'a, E> = dyn FnMut(usize, &SparseRows) -> Result<ControlFlow<()>, E> + 'a;
 
-/// S, (cells, genes), as consecutive parts of cells that can be had as often as needed.
+/// The expression S, (cells, genes), as chunks of consecutive cells that can be read any number of times.
 pub trait CellParts: Sync {
-    /// Why a part cannot be had.
+    /// Why a chunk cannot be read.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Number of cells.
@@ -18,30 +22,32 @@ pub trait CellParts: Sync {
     /// Number of genes.
     fn n_genes(&self) -> usize;
 
-    /// All of it, where it is in memory.
+    /// The whole matrix if it is resident in memory, otherwise `None`.
     fn whole(&self) -> Option<&SparseRows> {
         None
     }
 
-    /// Hands the cells of `range` to `visit` in order, each part with the index of its first cell; stops at the first error
-    /// and where `visit` breaks.
+    /// Passes the cells of `range` to `visit`, chunk by chunk in ascending order. Stops at the first error, or when `visit`
+    /// returns `Break`.
     ///
     /// # Errors
-    /// Its own, or that of `visit`.
+    /// If a chunk cannot be read, or the error of `visit`.
     fn for_each_part(
         &self,
         range: Range<usize>,
         visit: &mut VisitPart<'_, Self::Error>,
     ) -> Result<(), Self::Error>;
 
-    /// The given cells, which grow strictly, as one matrix.
+    /// The given cells as one matrix, (cells chosen, genes).
+    ///
+    /// * `cells`: indices, strictly ascending
     ///
     /// # Errors
-    /// Its own.
+    /// If a chunk cannot be read.
     fn select(&self, cells: &[usize]) -> Result<SparseRows, Self::Error> {
         let mut chosen = SparseRows::empty(self.n_genes());
         let mut next = cells.iter().copied().peekable();
-        // Far-apart cells are read by themselves: nothing between them is.
+        // Cells far apart are read one by one, so that the cells between them are not read.
         if cells.len() * FAR_APART < self.n_cells() {
             for cell in next {
                 self.for_each_part(cell..cell + 1, &mut |_, part| {
@@ -65,10 +71,10 @@ pub trait CellParts: Sync {
     }
 }
 
-/// Reading one cell is worth reading this many in a row.
+/// Reading one cell on its own costs about as much as reading this many consecutive cells.
 const FAR_APART: usize = 1000;
 
-/// A matrix in memory is one part.
+/// A matrix in memory, as one chunk.
 impl CellParts for SparseRows {
     type Error = Infallible;
 
@@ -102,7 +108,7 @@ impl CellParts for SparseRows {
 mod tests {
     use super::*;
 
-    /// Rows in parts of three.
+    /// A matrix in chunks of three rows.
     struct InThrees(SparseRows);
 
     impl CellParts for InThrees {

@@ -1,17 +1,20 @@
-//! The density prior: where in the tissue how many cells are expected.
+//! The density prior: the expected share of the cells in each voxel.
+//!
+//! The density term of [`objective`](crate::objective) compares the predicted density with it.
 
-/// Expected share of cells in each voxel; at least 0, sums to 1.
+/// The expected share of the cells in each voxel, `d_j ≥ 0` with `Σ_j d_j = 1`.
 ///
-/// `d` of the density term `Σ_j d_j (log d_j − log q_j)`. A voxel with `d_j = 0` adds nothing to that term.
+/// It is d in the density term `Σ_j d_j (log d_j − log q_j)`; Biancalani 2021, Methods. A voxel with `d_j = 0` adds
+/// nothing to this term.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DensityPrior {
     weights: Vec<f64>,
 }
 
-/// Why numbers are not a density prior.
+/// Why weights cannot be used as a density prior.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PriorError {
-    /// Not one weight per voxel.
+    /// The number of weights is not the number of voxels.
     #[error("the density prior has {found} weights for {expected} voxels; give one per voxel")]
     Length {
         /// Number of voxels.
@@ -19,7 +22,7 @@ pub enum PriorError {
         /// Number of weights.
         found: usize,
     },
-    /// A weight below 0.
+    /// A weight is below 0.
     #[error("the density prior of voxel {voxel} is negative ({value}); weights must be 0 or more")]
     Negative {
         /// Index of the voxel.
@@ -27,7 +30,7 @@ pub enum PriorError {
         /// Its weight.
         value: f64,
     },
-    /// A weight that is infinite or not a number.
+    /// A weight is infinite or NaN.
     #[error("the density prior of voxel {voxel} is {value}; weights must be finite numbers")]
     NotFinite {
         /// Index of the voxel.
@@ -35,7 +38,7 @@ pub enum PriorError {
         /// Its weight.
         value: f64,
     },
-    /// No voxel has any weight.
+    /// All weights are 0, or there are none.
     #[error(
         "the density prior sums to zero over {n_voxels} voxels; at least one weight must be above 0"
     )]
@@ -43,19 +46,21 @@ pub enum PriorError {
         /// Number of voxels.
         n_voxels: usize,
     },
-    /// Finite weights too large to be added up.
+    /// The sum of the weights exceeds the range of `f64`.
     #[error("the weights of the density prior are too large to be added up; scale them down")]
     Overflow,
 }
 
-/// Shares stored in single precision sum to 1 within this.
+/// Weights whose sum differs from 1 by at most this are taken as shares: they were stored in single precision.
 const SUM_OF_SHARES: f64 = 1e-6;
 
 impl DensityPrior {
-    /// Any weights, brought to sum 1 (those that already do, within single precision, are kept to the bit). Zeros are allowed.
+    /// Divides the weights by their sum. Weights that already sum to 1, within single precision, are not changed.
+    ///
+    /// * `weights`: one per voxel, at least 0
     ///
     /// # Errors
-    /// [`PriorError`] if a weight is negative or not finite, or their sum is 0 or beyond the range of `f64`.
+    /// [`PriorError`] if a weight is negative or not finite, or if the sum is 0 or exceeds the range of `f64`.
     pub fn new(mut weights: Vec<f64>) -> Result<Self, PriorError> {
         for (voxel, &value) in weights.iter().enumerate() {
             if !value.is_finite() {
@@ -83,26 +88,26 @@ impl DensityPrior {
     /// The same share in every voxel.
     ///
     /// # Errors
-    /// [`PriorError::ZeroSum`] if there is no voxel.
+    /// [`PriorError::ZeroSum`] if there are no voxels.
     pub fn uniform(n_voxels: usize) -> Result<Self, PriorError> {
         Self::new(vec![1.0; n_voxels])
     }
 
-    /// Shares in proportion to the counts in each voxel.
+    /// Shares proportional to the total count of each voxel.
     ///
-    /// * `row_totals`: total of each voxel over all genes of the file (not only the training genes), before
-    ///   normalisation, as the package takes it
+    /// * `row_totals`: total of each voxel over all genes of the file, not only the training genes, before
+    ///   normalisation, as in the package
     ///
     /// # Errors
-    /// [`PriorError`] as of [`new`](Self::new).
+    /// The errors of [`new`](Self::new).
     pub fn rna_counts(row_totals: &[f64]) -> Result<Self, PriorError> {
         Self::new(row_totals.to_vec())
     }
 
-    /// The prior itself, if it is one of `n_voxels` voxels.
+    /// Checks that the prior has `n_voxels` weights, and returns it.
     ///
     /// # Errors
-    /// [`PriorError::Length`] if it is not.
+    /// [`PriorError::Length`] if it has another number.
     pub fn of_voxels(self, n_voxels: usize) -> Result<Self, PriorError> {
         if self.weights.len() == n_voxels {
             Ok(self)
@@ -114,7 +119,7 @@ impl DensityPrior {
         }
     }
 
-    /// Share of each voxel.
+    /// The share of each voxel.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
         &self.weights

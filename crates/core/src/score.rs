@@ -1,48 +1,52 @@
-//! How well predicted genes agree with measured ones.
+//! Agreement of predicted with measured genes.
+//!
+//! [`score_gene`] scores one gene, [`Summary`] summarises many, [`auc`] is the package's summary of held-out genes.
 
 use serde::{Deserialize, Serialize};
 
-/// Norms are clamped from below here, each on its own, as in the loss.
+/// Lower bound of each norm in a cosine, as in the loss.
 const SMALLEST_NORM: f64 = 1e-8;
 
-/// A gene whose cosine is above this counts as well predicted (the paper's figure).
+/// A gene with a cosine above this counts as well predicted; the threshold of the paper.
 pub const WELL_PREDICTED: f64 = 0.4;
 
 /// The quantiles of a [`Summary`].
 pub const QUANTILES: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 
-/// Agreement of one gene, predicted against measured, over voxels.
+/// Agreement of the predicted with the measured values of one gene, over all voxels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GeneScore {
-    /// Cosine similarity: the package's `score`.
+    /// Cosine similarity; `score` in the package.
     pub cosine: f64,
-    /// Pearson correlation; `None` if either side is the same in all voxels.
+    /// Pearson correlation; `None` if the predicted or the measured values are all equal.
     pub pearson: Option<f64>,
-    /// Share of voxels where the measured gene is 0.
+    /// Share of voxels in which the measured value is 0.
     pub sparsity_measured: f64,
-    /// Share of voxels where the predicted gene is 0.
+    /// Share of voxels in which the predicted value is 0.
     pub sparsity_predicted: f64,
 }
 
-/// The scores of many genes in short.
+/// Summary of the scores of many genes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Summary {
     /// Number of genes.
     pub n_genes: usize,
     /// Mean cosine.
     pub mean_cosine: f64,
-    /// Mean Pearson correlation of the genes that have one.
+    /// Mean Pearson correlation of the genes that have one; `None` if none has.
     pub mean_pearson: Option<f64>,
-    /// Cosine at each of [`QUANTILES`], linear between genes.
+    /// Quantiles of the cosine at [`QUANTILES`], interpolated linearly.
     pub quantiles: [f64; 5],
     /// Share of genes with a cosine above [`WELL_PREDICTED`].
     pub share_above: f64,
 }
 
-/// Scores one gene from its values over all voxels.
+/// Scores one gene.
+///
+/// * `predicted`, `measured`: one value per voxel
 ///
 /// # Panics
-/// If the two differ in length.
+/// If the lengths differ.
 #[must_use]
 pub fn score_gene(predicted: &[f32], measured: &[f32]) -> GeneScore {
     assert_eq!(
@@ -61,7 +65,7 @@ pub fn score_gene(predicted: &[f32], measured: &[f32]) -> GeneScore {
     }
 }
 
-/// `Σ (a − m_a)(b − m_b) / (‖a − m_a‖ ‖b − m_b‖)`, norms clamped from below.
+/// `Σ (a − m_a)(b − m_b) / (‖a − m_a‖ ‖b − m_b‖)`, each norm at least [`SMALLEST_NORM`].
 fn cosine(a: &[f32], b: &[f32], mean_a: f64, mean_b: f64) -> f64 {
     let (mut dot, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
     for (&a, &b) in a.iter().zip(b) {
@@ -73,7 +77,7 @@ fn cosine(a: &[f32], b: &[f32], mean_a: f64, mean_b: f64) -> f64 {
     dot / (square_a.sqrt().max(SMALLEST_NORM) * square_b.sqrt().max(SMALLEST_NORM))
 }
 
-/// The correlation, unless one side does not vary at all.
+/// Pearson correlation; `None` if the values of one side are all equal.
 fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
     let varies = |values: &[f32]| values.iter().any(|&v| v != values[0]);
     let mean =
@@ -82,7 +86,7 @@ fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
 }
 
 impl Summary {
-    /// The summary of `scores`; `None` if there are none.
+    /// Summarises `scores`; `None` if there are none.
     #[must_use]
     pub fn of(scores: &[GeneScore]) -> Option<Self> {
         let mut cosines: Vec<f64> = scores.iter().map(|s| s.cosine).collect();
@@ -99,30 +103,31 @@ impl Summary {
     }
 }
 
-/// The mean; `None` of nothing.
+/// The mean; `None` if there are no values.
 fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The `q`-quantile of sorted values, linear between neighbours.
+/// The `q`-quantile of ascending values, interpolated linearly.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
     below + (above - below) * at.fract()
 }
 
-/// Points at which [`auc`] evaluates its curve, from 0 to 1.
+/// Number of points, from 0 to 1, at which [`auc`] evaluates its curve.
 const CURVE_POINTS: usize = 10;
 
-/// Area under the package's sparsity-against-score curve of (test) genes: its `auc_score`.
+/// Area under the curve of measured sparsity against cosine: `auc_score` of the package, meant for held-out genes.
 ///
-/// The curve is the least-squares parabola of measured sparsity on cosine, taken at 10 points from 0 to 1, its first at
-/// most 1, with its first real root in `[0, 1]` (of two, the one larger in size, as numpy orders them) as a further
-/// point; points outside the unit square are dropped; trapezoid rule.
+/// 1. Fit the parabola `sparsity = a cosine² + b cosine + c` by least squares.
+/// 2. Evaluate it at 10 points from 0 to 1; limit the value at 0 to at most 1.
+/// 3. Add its first real root in `[0, 1]` as a point (roots in the order of numpy: the larger in size first).
+/// 4. Drop points outside the unit square, and integrate by the trapezoid rule.
 ///
-/// Differs: points are put in order of score; the package fails where the curve rises again behind its root.
+/// Differs: points are sorted by cosine. The package fails if the curve rises again after its root.
 ///
-/// `None` if fewer than three distinct scores define no curve, or fewer than two points of it lie in the unit square.
+/// `None` with fewer than three distinct cosines, or fewer than two points in the unit square.
 #[must_use]
 pub fn auc(scores: &[GeneScore]) -> Option<f64> {
     let points: Vec<(f64, f64)> = scores
@@ -156,7 +161,7 @@ fn parabola(points: &[(f64, f64)]) -> Option<[f64; 3]> {
     if distinct.len() < 3 {
         return None;
     }
-    // In t = (x − middle) / spread the normal equations are well conditioned.
+    // Fitted in t = (x − middle) / spread, in which the normal equations are well conditioned.
     let (low, high) = (distinct[0], distinct[distinct.len() - 1]);
     let (middle, spread) = ((low + high) / 2.0, (high - low) / 2.0);
     let mut system = [[0.0; 4]; 3];
@@ -179,7 +184,7 @@ fn parabola(points: &[(f64, f64)]) -> Option<[f64; 3]> {
     ])
 }
 
-/// Solves three equations (columns 0 to 2 times the unknowns are column 3) by elimination with pivots.
+/// Solves `M x = y` for three unknowns by Gaussian elimination with pivots; `system`: rows `[M, y]`.
 fn solve(mut system: [[f64; 4]; 3]) -> [f64; 3] {
     for i in 0..3 {
         let size = |r: &usize| system[*r][i].abs();
@@ -198,7 +203,7 @@ fn solve(mut system: [[f64; 4]; 3]) -> [f64; 3] {
     [0, 1, 2].map(|i| system[i][3] / system[i][i])
 }
 
-/// Real roots of `a x² + b x + c`, the larger in size first; not finite where there is none.
+/// Real roots of `a x² + b x + c`, the larger in size first. A root that does not exist is not finite.
 fn real_roots(a: f64, b: f64, c: f64) -> Vec<f64> {
     let discriminant = b * b - 4.0 * a * c;
     if discriminant < 0.0 {
@@ -212,7 +217,7 @@ fn real_roots(a: f64, b: f64, c: f64) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// Scores in double precision against figures of numpy and scikit-learn.
+    /// Tolerance: double precision, compared with values computed by numpy.
     const ROUNDING: f64 = 1e-12;
 
     fn gene(cosine: f64, sparsity_measured: f64) -> GeneScore {
@@ -236,7 +241,7 @@ mod tests {
 
     #[test]
     fn auc_is_that_of_the_package() {
-        // Right-hand sides: `auc_score` of `eval_metric`, tangram-sc 1.0.4, on the same points.
+        // Expected values: `auc_score` of `eval_metric`, tangram-sc 1.0.4, for the same points.
         check_auc(
             &[0.1, 0.2, 0.35, 0.5, 0.62, 0.8, 0.9],
             &[0.97, 0.93, 0.8, 0.66, 0.41, 0.2, 0.05],
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn scores_agree_with_numpy() {
-        // numpy: a @ b / norms, np.corrcoef, (b == 0).mean() of the same numbers.
+        // Expected values: numpy, a @ b / norms, np.corrcoef, (b == 0).mean() of the same numbers.
         let (predicted, measured) = (
             [0.5, 1.5, 0.0, 2.25, 3.0, 0.125],
             [1.0, 0.0, 0.0, 4.0, 2.0, 0.0],
@@ -305,7 +310,7 @@ mod tests {
         let one = score_gene(&a, &b);
         let other = score_gene(&a.map(|v| v * 1024.0), &b.map(|v| v / 512.0));
         assert!((one.cosine - other.cosine).abs() < ROUNDING);
-        // A constant whose mean is not exact in binary: rounding must not pass for variance.
+        // The mean of this constant is not exact in binary. Rounding must not count as variance.
         let flat = score_gene(&[0.1; 7], &[1.0, 2.0, 0.0, 0.0, 0.0, 1.0, 5.0]);
         assert_eq!(flat.pearson, None);
         let zero = score_gene(&[0.0; 4], &b);
@@ -325,7 +330,7 @@ mod tests {
         assert_eq!((summary.n_genes, summary.share_above), (6, 0.5));
         assert!((summary.mean_cosine - 0.5).abs() < ROUNDING);
         assert_eq!(summary.mean_pearson, Some(0.125));
-        // numpy.quantile of the same six.
+        // Expected values: numpy.quantile of the same six numbers.
         for (found, wanted) in summary
             .quantiles
             .iter()

@@ -1,18 +1,18 @@
-//! Annotation tables: what is known of each cell, voxel or gene.
+//! [`Table`], the annotations of cells, voxels or genes (`obs` and `var` of AnnData).
 
 /// One column of a table, one value per row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {
-    /// Values from a short list; a code is an index into `categories`, `None` a missing value.
+    /// Categories.
     Categorical {
-        /// Index into `categories` per row.
+        /// Index into `categories` for each row; `None` is a missing value.
         codes: Vec<Option<u32>>,
-        /// The list, in its stored order.
+        /// Names of the categories, in stored order.
         categories: Vec<String>,
     },
-    /// Numbers; `None` a missing value.
+    /// Numbers; `None` is a missing value.
     Numeric(Vec<Option<f64>>),
-    /// Free text; a missing value is the empty text.
+    /// Text; a missing value is an empty text.
     Text(Vec<String>),
 }
 
@@ -33,13 +33,13 @@ impl Column {
         self.len() == 0
     }
 
-    /// A numeric column with no missing value.
+    /// A numeric column without missing values.
     #[must_use]
     pub fn numbers(values: impl IntoIterator<Item = f64>) -> Self {
         Self::Numeric(values.into_iter().map(Some).collect())
     }
 
-    /// Text as categories, sorted; every row has one.
+    /// A categorical column of texts, with sorted categories and no missing values.
     #[must_use]
     pub fn categories(values: &[impl AsRef<str>]) -> Self {
         let mut categories: Vec<String> = values.iter().map(|v| v.as_ref().to_owned()).collect();
@@ -59,12 +59,12 @@ impl Column {
 pub struct Table {
     /// Row names: cells, voxels or genes.
     pub names: Vec<String>,
-    /// Columns in their stored order; each as long as `names`.
+    /// Names and columns, in stored order; each column is as long as `names`.
     pub columns: Vec<(String, Column)>,
 }
 
 impl Table {
-    /// A table of names alone.
+    /// A table without columns.
     #[must_use]
     pub fn of_names(names: Vec<String>) -> Self {
         Self {
@@ -85,21 +85,21 @@ impl Table {
         self.names.is_empty()
     }
 
-    /// The column of this name.
+    /// The column with this name, if there is one.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c)
     }
 
-    /// Takes a column out, if it is there.
+    /// Removes the column with this name, if there is one.
     pub fn remove(&mut self, name: &str) {
         self.columns.retain(|(n, _)| n != name);
     }
 
-    /// Adds a column, or replaces the one of the same name.
+    /// Adds a column, or replaces the one with the same name.
     ///
     /// # Panics
-    /// If its length differs from the table's.
+    /// If the length of the column is not that of the table.
     pub fn set(&mut self, name: &str, column: Column) {
         assert_eq!(
             column.len(),

@@ -1,22 +1,29 @@
-//! A simulated piece of cortex, with everything known that a mapping has to find.
+//! A simulated piece of cortex whose truth is known, to test mappings on (`tangram simulate`).
 //!
-//! The tissue is a section of 2,600 × 1,000 µm with layers, from the surface of the brain down to the white
-//! matter. Of the same tissue three independent sets of cells are measured: dissociated *cells* (sequenced, all
-//! genes), *voxels* of one cell each (imaged, a panel of genes) and *spots* of 1 to 12 cells each (sequenced, all
-//! genes). With z the depth of a cell below the surface and t its type:
+//! The tissue is a layered section of 2,600 × 1,000 µm, from the surface of the brain down to the white matter. It is
+//! measured in three ways, each with its own random cells:
 //!
-//! * type: `p(t | place) ∝ a_t(place)`: bands with soft edges for layered types, a low even level plus a band for
-//!   interneurons and glia, a few round niches of 40 µm for the rare ones
-//! * mean of gene g: `μ = ℓ · exp(b_g + m_tg + s_tg · (z - middle_t) / half_t)`, ℓ the lognormal library factor of
-//!   the cell, m high for the markers of t, s ≠ 0 for the gradient genes of t
-//! * count: 0 with probability `0.3 / (1 + μ)` (dropout; not when imaged), otherwise negative binomial with
-//!   variance `μ + μ² / 2`; when imaged, μ also carries a factor per gene
-//! * spot: the sum of the counts of its cells
+//! * *cells*: dissociated, sequenced, all genes
+//! * *voxels* of one cell each: imaged, a panel of genes
+//! * *spots* of 1 to 12 cells each: sequenced, all genes
 //!
-//! The level of b is set so that the asked share of sequenced counts is not zero.
+//! The model, for a cell of type t at depth z below the surface:
 //!
-//! Every row depends on (seed, row) alone: blocks can be made in any order, by any number of threads, and a
-//! million cells never have to exist at once.
+//! * Type: `p(t | place) ∝ a_t(place)`. Layered types live in bands with soft edges. Interneurons and glia live in a band
+//!   above an even background. Rare types live in a few round niches with a standard deviation of 40 µm.
+//! * Mean of gene g: `μ = ℓ · exp(b_g + m_tg + s_tg · (z - middle_t) / half_t)`. ℓ is the lognormal library factor of the
+//!   cell; m is high for the marker genes of t; s ≠ 0 for the gradient genes of t.
+//! * Count: 0 with probability `0.3 / (1 + μ)` (dropout, sequencing only), otherwise negative binomial with variance
+//!   `μ + μ² / 2`. Imaging multiplies μ by a factor per gene.
+//! * Spot: the sum of the counts of its cells.
+//!
+//! The level of b is chosen so that the requested share of the sequenced counts is non-zero.
+//!
+//! Every row depends only on (seed, row). So blocks of rows can be generated in any order and by any number of threads,
+//! and a million cells never have to be in memory at once.
+//!
+//! Begin with [`Tissue`]. The submodules: `settings`, `types` (cell types and where they live), `section` (geometry),
+//! `expression` (genes and counts), `stream` (random numbers), `tables` (the truth as tables).
 
 mod expression;
 mod section;
@@ -35,14 +42,24 @@ use std::ops::Range;
 use stream::{Stream, uniform};
 use types::{CELL_TYPES, Ecology};
 
-/// Cells looked at to set the density.
+/// Number of trial cells from which the level of expression is set.
 const N_TRIALS: usize = 512;
-/// Rows made by one thread at a time.
+/// Rows that one thread generates at a time.
 const ROWS_PER_TASK: usize = 128;
-/// Most cells under a spot; the least is 1.
+/// Maximum number of cells under a spot; the minimum is 1.
 const MOST_CELLS_PER_SPOT: usize = 12;
 
-/// A simulated tissue: what is fixed of it. Its rows are made on demand.
+/// A simulated tissue. It holds the genes, types and places; rows of counts are generated on demand.
+///
+/// ```
+/// use tangram_core::{Tissue, TissueSettings};
+///
+/// let settings = TissueSettings { n_cells: 100, ..TissueSettings::default() };
+/// let tissue = Tissue::new(settings).unwrap();
+/// let counts = tissue.cells(0..100);
+/// assert_eq!((counts.n_rows(), counts.n_cols()), (100, tissue.genes().len()));
+/// assert!(tissue.cells_table(0..100).column("cell_type").is_some());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tissue {
     settings: TissueSettings,
@@ -60,11 +77,10 @@ pub struct Tissue {
 }
 
 impl Tissue {
-    /// Checks the settings, draws the niches and the expression profile of every type, and lays out voxels and
-    /// spots.
+    /// Checks the settings, draws the niches and the expression profiles of the types, and places voxels and spots.
     ///
     /// # Errors
-    /// [`TissueError`] for a size of zero, a panel that has too few or too many genes, or an impossible density.
+    /// [`TissueError`] if a size is 0 or too large, the panel has too few or too many genes, or the density is out of range.
     pub fn new(settings: TissueSettings) -> Result<Self, TissueError> {
         settings.check()?;
         let stream = Stream::new(settings.seed);
@@ -102,15 +118,15 @@ impl Tissue {
         })
     }
 
-    /// The settings it was made from.
+    /// The settings of this tissue.
     #[must_use]
     pub fn settings(&self) -> &TissueSettings {
         &self.settings
     }
 
-    /// The cell types, from the upper layers down, then interneurons, glia and the rare types of the niches.
+    /// Names of the cell types: layered types from the surface down, interneurons, glia, then the rare types in niches.
     ///
-    /// The order of the categories of `cell_type` and of the columns of [`spot_truth`](Self::spot_truth).
+    /// This is also the order of the categories of `cell_type`, and of the columns of [`spot_truth`](Self::spot_truth).
     #[must_use]
     pub fn cell_types(&self) -> &[String] {
         &self.cell_types
@@ -122,13 +138,13 @@ impl Tissue {
         &self.gene_names
     }
 
-    /// The genes measured in voxels: indices into [`genes`](Self::genes), growing.
+    /// The genes measured in voxels: indices into [`genes`](Self::genes), ascending.
     #[must_use]
     pub fn panel(&self) -> &[usize] {
         &self.panel
     }
 
-    /// Counts of dissociated cells: (cells of the range, all genes).
+    /// Counts of dissociated cells, (cells of the range, all genes).
     ///
     /// # Panics
     /// If the range ends beyond the last cell.
@@ -143,7 +159,7 @@ impl Tissue {
         })
     }
 
-    /// Counts of voxels: (voxels of the range, genes of the panel).
+    /// Counts of voxels, (voxels of the range, genes of the panel).
     ///
     /// # Panics
     /// If the range ends beyond the last voxel.
@@ -160,7 +176,7 @@ impl Tissue {
         })
     }
 
-    /// Counts of spots, sums over the cells of each: (spots of the range, all genes).
+    /// Counts of spots, (spots of the range, all genes): the sums over the cells of each spot.
     ///
     /// # Panics
     /// If the range ends beyond the last spot.
@@ -180,7 +196,7 @@ impl Tissue {
         })
     }
 
-    /// Counts of every cell of one spot: (cells of the spot, all genes); their sum is the spot's row.
+    /// Counts of the cells of one spot, (cells of the spot, all genes). Their sum is the row of the spot.
     ///
     /// # Panics
     /// If there is no such spot.
@@ -197,7 +213,7 @@ impl Tissue {
         )
     }
 
-    /// The cell in a voxel, and the generator to draw its counts with.
+    /// The cell of a voxel, and the random generator for its counts.
     fn voxel_specimen(&self, voxel: usize) -> (Specimen, ChaCha8Rng) {
         let mut rng = self.stream.voxel(voxel);
         (
@@ -206,7 +222,7 @@ impl Tissue {
         )
     }
 
-    /// A cell under a spot, and the generator to draw its counts with.
+    /// A cell under a spot, and the random generator for its counts.
     fn spot_specimen(&self, spot: usize, cell: usize) -> (Specimen, ChaCha8Rng) {
         let mut rng = self.stream.spot_cell(spot, cell);
         let place = self
@@ -215,7 +231,7 @@ impl Tissue {
         (Specimen::at(place, &self.ecology, &mut rng), rng)
     }
 
-    /// One cell, and eleven more each with the probability of the layer: few in L1.
+    /// One cell, and each of eleven more with a probability that depends on the layer (lowest in L1).
     fn n_cells_of_spot(&self, spot: usize) -> usize {
         let crowding = match LAYERS[self.spots.places()[spot].layer()].0 {
             "L1" => 0.15,
@@ -238,7 +254,7 @@ fn specimen_anywhere(ecology: &Ecology, rng: &mut ChaCha8Rng) -> Specimen {
     Specimen::at(place, ecology, rng)
 }
 
-/// Makes the rows of a range in parallel; `make_row` pushes one, given its index and a buffer.
+/// Generates the rows of a range in parallel. `make_row` appends one row, given its index and a reusable buffer.
 fn rows_of(
     range: Range<usize>,
     n_cols: usize,

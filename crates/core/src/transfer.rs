@@ -1,21 +1,35 @@
-//! Carrying annotations of cells into space.
+//! Transfers annotations of cells to the voxels: [`transfer`](fn@transfer), and [`density`] for the number of cells.
 
 use crate::{Annotations, MappingRows, PBlock, SparseRows};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-/// Annotations in space: `T = Pᵀ · annotations`, (voxels, annotations).
+/// Transfers annotations to the voxels: `T = Pᵀ · annotations`, (voxels, annotations); Biancalani 2021, Methods.
 ///
-/// Sums are kept in double precision (dense rows of P first meet in single precision, 256 cells at a time); the result
-/// has the same bits for every number of threads. Besides the result this holds its double-precision sums, so take many
-/// annotations (all genes) in chunks of columns.
+/// ```
+/// use ndarray::array;
+/// use tangram_core::transfer;
+///
+/// // Two cells, three voxels; each row of P sums to 1.
+/// let p = array![[0.5_f32, 0.5, 0.0], [0.0, 0.25, 0.75]];
+/// // The first cell is of type 0, the second of type 1.
+/// let types = array![[1.0_f32, 0.0], [0.0, 1.0]];
+/// let in_space = transfer(&p, &types).unwrap();
+/// assert_eq!(in_space, array![[0.5, 0.0], [0.5, 0.25], [0.0, 0.75]]);
+/// ```
+///
+/// Sums are in double precision; with dense rows of P, partial sums over 256 cells are in single precision. The result has
+/// the same bits for any number of threads.
+///
+/// Memory: the result, and the same array in double precision. Transfer many annotations, such as all genes, in groups of
+/// columns.
 ///
 /// # Errors
-/// Those of reading the mapping.
+/// `M::Error` if the mapping cannot be read.
 ///
 /// # Panics
-/// If `annotations` is not of the cells of the mapping.
+/// If `annotations` and `mapping` have different numbers of cells.
 pub fn transfer<M: MappingRows>(
     mapping: &M,
     annotations: &dyn Annotations,
@@ -52,17 +66,19 @@ pub fn transfer<M: MappingRows>(
     Ok(sums.mapv(|sum| sum as f32))
 }
 
-/// Voxels that one thread adds up at a time: the sums of a stripe stay in its cache.
+/// Voxels whose sums one thread computes at a time; they fit in its cache.
 const VOXELS_PER_STRIPE: usize = 128;
 
-/// Cells of one matrix product in single precision: few enough that its rounding stays near 1e-6.
+/// Cells per matrix product in single precision, few enough for a rounding error near 1e-6.
 const CELLS_PER_PRODUCT: usize = 256;
 
-/// Sparse rows with a larger share of entries than this are faster as a dense product (measured on 2 cores: dense wins
-/// from a share of 0.03 for 20 cell types, of 0.2 for 512 genes one in seven of which is above 0).
+/// Sparse rows with a larger share of stored entries than this are converted to dense, because that is faster.
+///
+/// Measured on 2 cores: dense is faster above a share of 0.03 for 20 cell types, and above 0.2 for 512 genes of which one
+/// seventh is non-zero.
 const DENSE_ABOVE: f64 = 0.125;
 
-/// Adds `rowsᵀ · annotations`; every voxel adds its cells up in their order, so threads do not change the bits.
+/// Adds `rowsᵀ · annotations` to `sums`. Each voxel adds its cells in ascending order, so threads do not change the bits.
 fn add_sparse(
     first_cell: usize,
     rows: &SparseRows,
@@ -86,7 +102,7 @@ fn add_sparse(
         });
 }
 
-/// Adds `rowsᵀ · annotations` by matrix products of a few cells and a stripe of voxels.
+/// Adds `rowsᵀ · annotations` to `sums`, by matrix products of a few cells and a stripe of voxels.
 fn add_dense(
     first_cell: usize,
     rows: ArrayView2<'_, f32>,
@@ -117,10 +133,10 @@ fn add_dense(
     }
 }
 
-/// Expected number of cells in each voxel: the column sums of P.
+/// Expected number of cells in each voxel, `Σ_i P_ij`; one value per voxel.
 ///
 /// # Errors
-/// Those of reading the mapping.
+/// `M::Error` if the mapping cannot be read.
 pub fn density<M: MappingRows>(mapping: &M) -> Result<Vec<f64>, M::Error> {
     let mut sums = vec![0.0; mapping.n_voxels()];
     mapping.for_each_block(&mut |block| {
@@ -137,10 +153,10 @@ mod tests {
     use proptest::prelude::*;
     use std::convert::Infallible;
 
-    /// Both ways of adding round to `f32` at the end; dense blocks also inside 256 cells.
+    /// Tolerance: the result is rounded to `f32`; with dense blocks, sums over 256 cells are, too.
     const ROUNDING: f64 = 2e-6;
 
-    /// P cut into blocks of these many cells, by turns sparse and dense.
+    /// P in blocks of `cells` cells, alternately of two kinds: sparse or dense.
     struct Blocks {
         p: Array2<f32>,
         cells: usize,
@@ -181,13 +197,13 @@ mod tests {
         }
     }
 
-    /// Numbers in (0, 1) without any order.
+    /// Pseudo-random numbers in (0, 1).
     fn noise(seed: usize, i: usize, j: usize) -> f64 {
         let x = (i as f64 * 12.9898 + j as f64 * 78.233 + seed as f64 * 3.7).sin() * 43_758.545;
         x - x.floor()
     }
 
-    /// Rows that sum to 1, one entry in `1 / share` above 0.
+    /// Rows that sum to 1; about `share` of the entries are above 0.
     fn probabilities(n_cells: usize, n_voxels: usize, share: f64, seed: usize) -> Array2<f32> {
         let mut p = Array2::from_shape_fn((n_cells, n_voxels), |(i, j)| {
             if noise(seed + 1, i, j) < share || j == i % n_voxels {
@@ -230,7 +246,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_block_gives_the_plain_product() {
-        // More cells than one product and more voxels than one stripe hold, neither a multiple.
+        // More cells than in one product and more voxels than in one stripe; neither is a multiple.
         let (n_cells, n_voxels) = (700, 301);
         for share in [0.02, 0.1, 1.0] {
             let p = probabilities(n_cells, n_voxels, share, 1);

@@ -147,9 +147,3 @@ impl From<tch::TchError> for MapError {
         }
     }
 }
-
-impl From<crate::fused_adam::FusedAdamError> for MapError {
-    fn from(error: crate::fused_adam::FusedAdamError) -> Self {
-        Self::Torch(error.to_string())
-    }
-}

@@ -6,62 +6,44 @@
 //! gradients in closed form, P never stored. The objective itself is `tangram_core::objective`.
 
 mod adam;
-mod all_genes;
-mod blocked;
-mod carried;
-mod cuda;
-mod denormals;
-mod dense_product;
-mod device_adam;
-mod device_memory;
-mod device_pass;
-mod device_products;
-mod device_softmax;
-mod disjoint;
+mod cost;
+mod cpu;
 mod engine;
-mod epochs;
 mod error;
-mod factored_pass;
-mod factors;
-mod fused_adam;
-mod initial;
-mod iterates;
-mod lanes;
-mod memory;
+mod evaluate;
+mod history;
+mod keep;
 mod mirror;
-mod polls;
-mod predicted;
-mod probe;
+mod number;
 mod problem;
-mod products;
 mod ranks;
 mod settings;
 mod snapshot;
-mod softmax;
-mod sparse_product;
-mod stage_cells;
-mod state;
-mod temperature;
-mod tiles;
-mod traffic;
-mod train;
+mod torch;
+mod workers;
 
-pub use cuda::{Cuda, Gpu};
-pub use denormals::flush_denormals;
-pub use device_memory::DeviceMemory;
+pub use adam::begin::AdamBegin;
+pub use adam::initial::InitialLogits;
+pub use adam::solver::{train_adam, train_adam_part};
+pub use adam::state::Trained;
+pub use cost::memory::{Reading, memory_needed, mirror_memory_needed};
+pub use cost::traffic::{
+    PassPlan, bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks,
+};
+pub use cpu::denormals::flush_denormals;
 pub use engine::{Engine, TorchDevice, TorchEngine};
 pub use error::MapError;
-pub use factors::{FactoredMapping, Factors};
-pub use initial::InitialLogits;
-pub use memory::{Reading, memory_needed, mirror_memory_needed};
-pub use mirror::{Begin, Mirrored, train_mirror, train_mirror_part};
+pub use history::Epoch;
+pub use mirror::factors::{FactoredMapping, Factors};
+pub use mirror::solver::{Begin, Mirrored, train_mirror, train_mirror_part};
+pub use mirror::temperature::{
+    CELLS_TO_CHOOSE_BY, TemperatureScore, best_temperature, score_temperatures,
+};
 pub use problem::Problem;
 pub use settings::{AdamSettings, MirrorSettings, Precision};
 pub use snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};
-pub use state::Trained;
-pub use temperature::{CELLS_TO_CHOOSE_BY, TemperatureScore, best_temperature, score_temperatures};
-pub use traffic::{PassPlan, bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks};
-pub use train::{AdamBegin, Epoch, train_adam, train_adam_part};
+pub use torch::cuda::{Cuda, Gpu};
+pub use torch::memory::DeviceMemory;
 
 /// Version of the libtorch in use, as it tells itself.
 #[must_use]

@@ -1,17 +1,16 @@
-//! A rank among those that hold the other cells, voxels and genes of a problem, and the softmax over the voxels of several.
+//! A rank among those that hold the other cells, voxels and genes of a problem.
 
 use crate::MapError;
-use crate::lanes::Real;
-use crate::products::Most;
-use crate::softmax::{ExpBelowMax, Scale};
-use pulp::Arch;
-use rayon::prelude::*;
 use std::ops::Range;
-use tangram_comm::{Communicator, Cut, Grid, Reduce, Shares, on_grid, step_for};
+use tangram_comm::{Communicator, Cut, Grid, Reduce, Shares};
 use tangram_core::Sums;
 
-/// Rows worked on by one task: they stay in the second cache.
-pub(crate) const ROWS: usize = 8;
+/// The most voxels and genes that any rank has: what decides the size of a buffer must be the same on all ranks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    pub(crate) voxels: usize,
+    pub(crate) genes: usize,
+}
 
 /// The ranks of a training, and this one's share.
 #[derive(Debug)]
@@ -113,93 +112,4 @@ impl<K: Communicator> Ranks<'_, K> {
         self.grid
             .over_cells(&self.shares.cells, vec![vec![mine as f64]])[0] as usize
     }
-}
-
-/// What a row is, of all voxels.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct WholeRow {
-    /// Largest logit.
-    pub(crate) max: f64,
-    /// `Σ_j exp(x_j − max)`.
-    pub(crate) sum: f64,
-    /// Entropy, in nats.
-    pub(crate) entropy: f64,
-}
-
-/// Softmax over all voxels of all ranks, in place.
-///
-/// * `rows`: logits of this rank's voxels, rows `stride` apart
-/// * `whole`: gets what each row is
-pub(crate) fn shared_softmax<T: Real, K: Communicator>(
-    rows: &mut [T],
-    stride: usize,
-    whole: &mut [WholeRow],
-    ranks: Ranks<'_, K>,
-) {
-    let arch = Arch::new();
-    let voxels = &ranks.shares.voxels;
-    let blocks = voxels.blocks();
-    let n_rows = whole.len();
-    // By row and block: largest, sum, weighted sum.
-    let mut parts = vec![[0.0f64; 3]; n_rows * blocks.len()];
-    rows.par_chunks_mut(stride)
-        .zip(parts.par_chunks_mut(blocks.len()))
-        .with_min_len(ROWS)
-        .for_each(|(row, parts)| {
-            for (block, part) in blocks.iter().zip(parts) {
-                *part = arch.dispatch(ExpBelowMax {
-                    values: &mut row[block.clone()],
-                });
-            }
-            row[voxels.len()..].fill(T::default());
-        });
-    let mut largest: Vec<f64> = parts
-        .chunks(blocks.len())
-        .map(|parts| parts.iter().fold(f64::MIN, |m, p| m.max(p[0])))
-        .collect();
-    ranks.grid.max_rows(&mut largest);
-    // A row's exponentials, and they times their logarithms, are at most 1 each.
-    let step = ranks
-        .is_exact()
-        .then(|| step_for(2.0 * voxels.whole_len() as f64));
-    let rounded = |x: f64| step.map_or(x, |step| on_grid(x, step));
-    let mut sums = vec![0.0; 2 * n_rows];
-    for ((sums, parts), &max) in sums
-        .chunks_exact_mut(2)
-        .zip(parts.chunks(blocks.len()))
-        .zip(&largest)
-    {
-        for &[part_max, sum, weighted] in parts {
-            let below = part_max - max;
-            let scale = below.exp();
-            sums[0] += rounded(scale * sum);
-            // 0 where the part is too far below to matter, whose logarithm may be without end.
-            let weighted = if scale > 0.0 {
-                scale * (weighted + below * sum)
-            } else {
-                0.0
-            };
-            sums[1] += rounded(weighted);
-        }
-    }
-    ranks.grid.sum_rows(&mut sums);
-    for ((row, sums), &max) in whole.iter_mut().zip(sums.chunks_exact(2)).zip(&largest) {
-        *row = WholeRow {
-            max,
-            sum: sums[0],
-            entropy: sums[0].ln() - sums[1] / sums[0],
-        };
-    }
-    rows.par_chunks_mut(stride)
-        .zip(parts.par_chunks(blocks.len()))
-        .zip(&*whole)
-        .with_min_len(ROWS)
-        .for_each(|((row, parts), whole)| {
-            for (block, part) in blocks.iter().zip(parts) {
-                arch.dispatch(Scale {
-                    values: &mut row[block.clone()],
-                    by: T::from_f64((part[0] - whole.max).exp() / whole.sum),
-                });
-            }
-        });
 }

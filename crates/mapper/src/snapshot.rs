@@ -1,11 +1,9 @@
 //! The state of a training between two passes, and who keeps it.
 
 use crate::MapError;
-use crate::ranks::Ranks;
 use ndarray::Array2;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tangram_comm::Communicator;
 
 /// What one rank needs to go on as if nothing had happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,40 +140,4 @@ impl Keeper for NoKeeper {
     }
 
     fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
-}
-
-/// Asks all ranks, and keeps a snapshot if one wishes it.
-///
-/// # Errors
-/// [`MapError::Stopped`] if all are to stop, [`MapError::Keep`] if it cannot be kept then; that of `snapshot`.
-pub(crate) fn keep(
-    keeper: &mut dyn Keeper,
-    ranks: Ranks<'_, impl Communicator>,
-    passes: usize,
-    snapshot: impl FnOnce() -> Result<Snapshot, MapError>,
-) -> Result<(), MapError> {
-    let mut wish = [f64::from(keeper.wish() as u8)];
-    ranks.grid.max_of_all(&mut wish);
-    if wish[0] == 0.0 {
-        return Ok(());
-    }
-    if wish[0] > f64::from(Wish::Save as u8) {
-        return Err(keep_and_stop(keeper, passes, &snapshot()?));
-    }
-    if let Err(error) = keeper.save(&snapshot()?) {
-        keeper.lost(&*error);
-    }
-    Ok(())
-}
-
-/// Keeps a snapshot on all ranks and tells that the training stops: [`MapError::Stopped`], or [`MapError::Keep`] if it cannot be kept.
-pub(crate) fn keep_and_stop(
-    keeper: &mut dyn Keeper,
-    passes: usize,
-    snapshot: &Snapshot,
-) -> MapError {
-    match keeper.save(snapshot) {
-        Ok(()) => MapError::Stopped { passes },
-        Err(error) => MapError::Keep(error),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Removes siblings of an output that processes left which were killed; no other process may be writing it.
+/// Removes the half-written siblings that killed processes left beside an output; no other process may be writing it.
 pub fn remove(output: &Path) {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let (begin, parent) = (format!(".{name}."), output.parent());
@@ -21,7 +21,7 @@ pub fn remove(output: &Path) {
 
 /// Removes a file or a folder, into which other threads may still be writing.
 pub fn remove_all(path: &Path) {
-    // The writing threads go on until the process ends: a folder may get a file while it is being emptied.
+    // Threads may still be writing: a folder can get a new file while it is being emptied, so we try again.
     for _ in 0..100 {
         let removed = if path.is_dir() {
             std::fs::remove_dir_all(path)

@@ -1,18 +1,18 @@
-//! Which genes there are, how strongly each type expresses them, and the counts drawn from that.
+//! The genes of a simulated tissue, their mean expression in each type, and the counts drawn from it.
 
 use super::section::Place;
 use super::stream::{Stream, normal, uniform};
 use super::types::{CELL_TYPES, Ecology};
 use rand_chacha::ChaCha8Rng;
 
-/// What a gene tells.
+/// The role of a gene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// High in one type (an index into the types).
+    /// High in one type (index into [`CELL_TYPES`]).
     Marker(usize),
-    /// Expressed by one type, rising or falling with depth inside it.
+    /// Expressed in one type (index into [`CELL_TYPES`]), increasing or decreasing with depth within it.
     Gradient(usize),
-    /// Expressed by every type, a little differently by each.
+    /// Expressed in every type, at slightly different levels.
     Background,
 }
 
@@ -25,7 +25,7 @@ impl Kind {
         }
     }
 
-    /// The type it belongs to.
+    /// The type of a marker or gradient gene.
     pub(super) fn owner(self) -> Option<usize> {
         match self {
             Self::Marker(owner) | Self::Gradient(owner) => Some(owner),
@@ -34,7 +34,7 @@ impl Kind {
     }
 }
 
-/// A gene: its name, what it tells, and whether the file at cell resolution measures it.
+/// A gene: name, role, and whether it is in the panel of the voxels.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Gene {
     pub(super) name: String,
@@ -42,14 +42,14 @@ pub(super) struct Gene {
     pub(super) in_panel: bool,
 }
 
-/// Share of a panel that are markers and gradient genes; the rest is background.
+/// Shares of markers and of gradient genes in the panel; the other genes are background.
 const PANEL_SHARES: [f64; 2] = [0.45, 0.25];
-/// The same for the genes beyond the panel.
+/// The same for genes outside the panel.
 const OTHER_SHARES: [f64; 2] = [0.25, 0.1];
-/// Most markers and most gradient genes of one type in the panel, and again beyond it.
+/// Maximum number of markers and of gradient genes per type; applies to the panel and to the other genes separately.
 const MOST_PER_TYPE: [usize; 2] = [40, 20];
 
-/// The genes sorted by name; every type has at least one marker in the panel.
+/// The genes, sorted by name. Every type has at least one marker in the panel.
 pub(super) fn genes(n_genes: usize, n_panel_genes: usize) -> Vec<Gene> {
     let n_graded = CELL_TYPES.iter().filter(|t| t.has_gradient()).count();
     let per_type = |n: usize, shares: [f64; 2]| {
@@ -96,20 +96,20 @@ pub(super) fn genes(n_genes: usize, n_panel_genes: usize) -> Vec<Gene> {
     out
 }
 
-/// A cell before anything is measured of it.
+/// A cell before it is measured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Specimen {
     pub(super) place: Place,
     pub(super) cell_type: usize,
-    /// How much of it is captured; lognormal with mean 1.
+    /// Factor of all its counts; lognormal with mean 1.
     pub(super) library_factor: f64,
 }
 
-/// Spread of the logarithm of the library factor.
+/// Standard deviation of the logarithm of the library factor.
 const LIBRARY_SPREAD: f64 = 0.35;
 
 impl Specimen {
-    /// The cell that lives at a place.
+    /// Draws the cell at a place.
     pub(super) fn at(place: Place, ecology: &Ecology, rng: &mut ChaCha8Rng) -> Self {
         let cell_type = ecology.pick(place, uniform(rng));
         let library_factor =
@@ -122,31 +122,31 @@ impl Specimen {
     }
 }
 
-/// Inverse dispersion of the negative binomial: variance = mean + mean² / 2.
+/// Inverse dispersion r of the negative binomial: variance = mean + mean² / r.
 const SIZE: f64 = 2.0;
-/// Share of even the faintest signal that survives sequencing is 1 - this.
+/// Dropout probability in sequencing as the mean goes to 0.
 const DROPOUT: f64 = 0.3;
 
-/// Mean counts by type of some genes as one technology measures them.
+/// Mean counts of genes in each type, as measured by one technology.
 #[derive(Debug, Clone)]
 pub(super) struct Profiles {
     n_genes: usize,
-    /// (types, genes), rows one after the other.
+    /// (types, genes), in row order.
     means: Vec<f64>,
-    /// Per type: genes that follow depth, and the change of their logarithm from middle to edge of the band.
+    /// For each type: its gradient genes, and the change of their log mean from the middle to the edge of the band.
     slopes: Vec<Vec<(usize, f64)>>,
-    /// Share of the faintest counts that are lost.
+    /// Dropout probability as the mean goes to 0.
     dropout: f64,
 }
 
 impl Profiles {
-    /// What sequencing sees of all genes, before its depth is set.
+    /// The profiles of sequencing, for all genes, before [`set_density`](Self::set_density).
     ///
     /// The mean of gene g in type t is `exp(b_g + m_tg)`:
     ///
     /// * background: b ~ N(0, 1), m ~ N(0, 0.4²)
-    /// * markers: b ~ N(-2, 0.5²), m ~ N(4.2, 0.4²) in their own type, U(0, 0.8) in types of its class
-    /// * gradient genes: b ~ N(-1.5, 0.4²), m = 2.8 in their own type, and a slope of ±U(1, 1.5)
+    /// * markers: b ~ N(-2, 0.5²), m ~ N(4.2, 0.4²) in their own type, U(0, 0.8) in other types of its class, 0 elsewhere
+    /// * gradient genes: b ~ N(-1.5, 0.4²), m = 2.8 in their own type, 0 elsewhere; slope ±U(1, 1.5)
     pub(super) fn sequenced(genes: &[Gene], stream: &Stream) -> Self {
         let mut means = vec![0.0; CELL_TYPES.len() * genes.len()];
         let mut slopes = vec![vec![]; CELL_TYPES.len()];
@@ -174,7 +174,7 @@ impl Profiles {
                 means[t * genes.len() + g] = (base + change).exp();
             }
             if let Kind::Gradient(owner) = gene.kind {
-                // Every other gene falls with depth.
+                // Every second gene decreases with depth.
                 let sign = if slopes[owner].len() % 2 == 0 {
                     1.0
                 } else {
@@ -191,12 +191,12 @@ impl Profiles {
         }
     }
 
-    /// What imaging sees of the panel: nothing drops out, but each gene's probes work differently well,
-    /// by a factor exp(N(0, 0.5²)).
+    /// The profiles of imaging, for the genes of the panel: no dropout, but a factor exp(N(0, 0.5²)) per gene for the
+    /// efficiency of its probes.
     pub(super) fn imaged(&self, panel: &[usize], stream: &Stream) -> Self {
         let efficiency: Vec<f64> = panel
             .iter()
-            // Genes number themselves from 0: numbers beyond the last are free for their probes.
+            // Genes use the random streams 0 to n_genes − 1; the streams after them are free for the probes.
             .map(|&g| (0.5 * normal(&mut stream.gene(self.n_genes + g))).exp())
             .collect();
         let of_type = |row: &[f64]| -> Vec<f64> {
@@ -224,9 +224,9 @@ impl Profiles {
         }
     }
 
-    /// Scales some genes so that the expected share of non-zero counts among them, over `cells`, is `density`.
+    /// Scales the given genes so that the expected share of non-zero counts among them, over `cells`, is `density`.
     pub(super) fn set_density(&mut self, genes: &[usize], density: f64, cells: &[Specimen]) {
-        // Genes enough for an error of the share below 0.005, whatever their number.
+        // Enough genes for an error of the share below 0.005.
         const MOST_GENES: usize = 2_000;
         let stride = genes.len().div_ceil(MOST_GENES).max(1);
         let mut means = Vec::new();
@@ -239,7 +239,7 @@ impl Profiles {
             let seen = |m: &f64| shown(scale * m, self.dropout) * (1.0 - absent(scale * m));
             means.iter().map(seen).sum::<f64>() / means.len() as f64
         };
-        // The share grows with the scale: halve the range of its logarithm 30 times.
+        // The share increases with the scale: bisection of the log scale, 30 times.
         let (mut low, mut high) = (-15.0f64, 15.0f64);
         for _ in 0..30 {
             let middle = (low + high) / 2.0;
@@ -257,7 +257,7 @@ impl Profiles {
         }
     }
 
-    /// Mean counts of one cell: its type's, times its library factor, graded genes by its depth.
+    /// Mean counts of one cell: those of its type, times its library factor, and gradient genes by its depth.
     pub(super) fn means_of(&self, cell: &Specimen, out: &mut Vec<f64>) {
         let start = cell.cell_type * self.n_genes;
         out.clear();
@@ -269,7 +269,7 @@ impl Profiles {
         }
     }
 
-    /// Draws one count per mean: see [`count`].
+    /// Draws one count per mean, as (gene, count); see [`count`].
     pub(super) fn counts<'a>(
         &'a self,
         means: &'a [f64],
@@ -283,18 +283,23 @@ impl Profiles {
 
 /// Probability that a negative binomial count is 0: `(r / (r + μ))^r`.
 fn absent(mean: f64) -> f64 {
-    const { assert!(SIZE == 2.0, "a square is all that is computed here") };
+    const {
+        assert!(
+            SIZE == 2.0,
+            "computes a square, which is right for r = 2 only"
+        )
+    };
     let part = SIZE / (SIZE + mean);
     part * part
 }
 
-/// Probability that a count does not drop out: faint ones are lost more easily.
+/// Probability that a count does not drop out, `1 − δ / (1 + μ)`; it increases with the mean.
 fn shown(mean: f64, dropout: f64) -> f64 {
     1.0 - dropout / (1.0 + mean)
 }
 
-/// The count belonging to a uniform number: 0 with probability `δ / (1 + μ)` (dropout), otherwise negative
-/// binomial with mean μ and variance `μ + μ² / r`, by inversion of its distribution.
+/// Maps a uniform number to a count, by inversion of the distribution function: 0 with probability `δ / (1 + μ)`
+/// (dropout), otherwise negative binomial with mean μ and variance `μ + μ² / r`.
 fn count(uniform: f64, mean: f64, dropout: f64) -> f32 {
     let (shown, absent) = (shown(mean, dropout), absent(mean));
     let mut rest = uniform - (1.0 - shown * (1.0 - absent));
@@ -307,7 +312,7 @@ fn count(uniform: f64, mean: f64, dropout: f64) -> f32 {
         probability *= ratio * (k + SIZE) / (k + 1.0);
         k += 1.0;
         rest -= probability;
-        // Rounding may leave a rest that no count takes: stop where the distribution has ended.
+        // Rounding can leave a rest that no count uses up: stop in the far tail of the distribution.
         if rest < 0.0 || (k > mean && probability < 1e-17) {
             return k as f32;
         }
@@ -322,7 +327,7 @@ mod tests {
     fn counts_have_the_mean_variance_and_zeros_of_the_law() {
         let n = 200_000;
         for (mean, dropout) in [(0.05, 0.3), (0.8, 0.0), (6.0, 0.3), (90.0, 0.0)] {
-            // Evenly spaced numbers instead of random ones: the law without its noise.
+            // Evenly spaced numbers instead of random ones, so that the result has no sampling noise.
             let all: Vec<f64> = (0..n)
                 .map(|i| f64::from(count((f64::from(i) + 0.5) / f64::from(n), mean, dropout)))
                 .collect();

@@ -1,11 +1,11 @@
-//! The section: its layers, where voxels and spots lie, and which of them is nearest to a place.
+//! The geometry of the section: layers, places of voxels and spots, and the search for the nearest of them.
 
-/// Length of the section along the cortical surface.
+/// Length of the section along the cortical surface, in µm.
 pub(super) const WIDTH_UM: f64 = 2_600.0;
-/// From the surface of the brain to the lower end of the white matter kept.
+/// Depth of the section, from the surface of the brain into the white matter, in µm.
 pub(super) const DEPTH_UM: f64 = 1_000.0;
 
-/// Layers from the surface down, each with the depth at which it ends.
+/// Layers from the surface down, each with the depth of its lower boundary in µm.
 pub(super) const LAYERS: [(&str, f64); 7] = [
     ("L1", 100.0),
     ("L2/3", 330.0),
@@ -16,11 +16,11 @@ pub(super) const LAYERS: [(&str, f64); 7] = [
     ("WM", DEPTH_UM),
 ];
 
-/// The section lies a little askew on the slide, so depth is not simply a coordinate.
+/// The section is rotated on the slide by this angle, so that depth is not one of the coordinates.
 const TILT_DEGREES: f64 = 12.0;
-/// How far a voxel is moved from its regular place, in parts of the distance between two.
+/// Maximum displacement of a voxel from its regular place, as a fraction of the distance between voxels.
 const VOXEL_JITTER: f64 = 0.35;
-/// Diameter of a spot in parts of the distance between two: 55 µm of 100 µm on a Visium slide.
+/// Diameter of a spot as a fraction of the distance between spots: 55 µm of 100 µm on a Visium slide.
 const SPOT_DIAMETER: f64 = 0.55;
 
 /// A place in the tissue.
@@ -33,7 +33,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Any place of the section, given two uniform numbers.
+    /// A uniform place in the section, from two uniform numbers.
     pub(super) fn anywhere([u, v]: [f64; 2]) -> Self {
         Self {
             along_um: WIDTH_UM * u,
@@ -41,12 +41,12 @@ impl Place {
         }
     }
 
-    /// Squared distance in µm².
+    /// Squared distance to another place, in µm².
     pub(super) fn squared_um(&self, other: &Self) -> f64 {
         (self.along_um - other.along_um).powi(2) + (self.depth_um - other.depth_um).powi(2)
     }
 
-    /// Coordinates on the slide, x to the right and y down: the section turned by [`TILT_DEGREES`].
+    /// Coordinates on the slide in µm, x to the right and y down; the section is rotated by [`TILT_DEGREES`].
     pub(super) fn on_slide_um(&self) -> [f64; 2] {
         let (sin, cos) = TILT_DEGREES.to_radians().sin_cos();
         [
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-/// Voxels at cell resolution: evenly spread rows, each voxel moved by its own jitter.
+/// Voxels at cell resolution: in rows with about the same number of voxels, each displaced at random.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct VoxelRows {
     n_voxels: usize,
@@ -81,9 +81,9 @@ impl VoxelRows {
         }
     }
 
-    /// Where a voxel lies, given two uniform numbers.
+    /// The place of a voxel, from two uniform numbers.
     pub(super) fn place(&self, voxel: usize, [u, v]: [f64; 2]) -> Place {
-        // Row r holds voxels ⌊r n / rows⌋ up to the next row's first: counts differ by one at most.
+        // Row r begins with voxel ⌊r n / rows⌋, so the lengths of rows differ by at most one.
         let first = |row: usize| row * self.n_voxels / self.n_rows;
         let row = ((voxel + 1) * self.n_rows - 1) / self.n_voxels;
         let (slot, n_slots) = (voxel - first(row), first(row + 1) - first(row));
@@ -100,12 +100,12 @@ impl VoxelRows {
 pub(super) struct SpotGrid {
     n_rows: usize,
     margin_um: f64,
-    /// Distance between neighbouring spots.
+    /// Distance between neighbouring spots, in µm.
     pub(super) pitch_um: f64,
 }
 
 impl SpotGrid {
-    /// The grid with the fewest rows that holds the spots within the section.
+    /// The grid with the fewest rows on which all spots lie within the section.
     pub(super) fn new(n_spots: usize) -> Self {
         let fit = |n_rows: usize| {
             let pitch_um = DEPTH_UM / n_rows as f64 * 2.0 / 3f64.sqrt();
@@ -116,7 +116,7 @@ impl SpotGrid {
                 pitch_um,
             })
         };
-        // As many rows as spots leave one column, which fits from one spot on.
+        // With as many rows as spots there is one column, which always fits.
         (1..=n_spots)
             .find_map(fit)
             .expect("one column of spots fits")
@@ -132,7 +132,7 @@ impl SpotGrid {
         }
     }
 
-    /// A place under a spot, given two uniform numbers.
+    /// A uniform place under a spot, from two uniform numbers.
     pub(super) fn within(&self, centre: Place, [u, v]: [f64; 2]) -> Place {
         let radius_um = SPOT_DIAMETER / 2.0 * self.pitch_um * u.sqrt();
         let (sin, cos) = (v * std::f64::consts::TAU).sin_cos();
@@ -143,7 +143,7 @@ impl SpotGrid {
     }
 }
 
-/// Finds the nearest of many places: square boxes of about one place each, searched in growing rings.
+/// Finds the nearest of many places, by a grid of square boxes of about one place each that is searched in growing rings.
 #[derive(Debug, Clone)]
 pub(super) struct Nearest {
     places: Vec<Place>,
@@ -223,7 +223,7 @@ impl Nearest {
                     }
                 }
             }
-            // Whatever lies in the next ring is at least this far away.
+            // Every place in the next ring is at least this far away.
             if best.0 < (ring as f64 * self.box_um).powi(2) {
                 break;
             }
@@ -236,7 +236,7 @@ impl Nearest {
 mod tests {
     use super::*;
 
-    /// Even enough for a test, and no random numbers needed: additive recurrences.
+    /// Evenly scattered places without random numbers, by additive recurrences.
     fn scattered(n: usize) -> Vec<Place> {
         let part = |i: usize, step: f64| (i as f64 * step).fract();
         (1..=n)
@@ -254,7 +254,7 @@ mod tests {
                     .map(|i| voxels.place(i, [i as f64 * 0.37 % 1.0, 0.9]))
                     .collect::<Vec<_>>(),
                 (0..n).map(|i| spots.place(i)).collect(),
-                // All in one corner: most boxes are empty.
+                // All places at one end, so that most boxes are empty.
                 scattered(n)
                     .iter()
                     .map(|p| Place {

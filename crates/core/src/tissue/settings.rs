@@ -1,25 +1,25 @@
-//! What to simulate, and why it may be impossible.
+//! The settings of a simulated tissue, and why they can be invalid.
 
 use super::types::CELL_TYPES;
 use serde::{Deserialize, Serialize};
 
-/// What to simulate.
+/// The settings of a simulated tissue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TissueSettings {
-    /// Dissociated cells.
+    /// Number of dissociated cells.
     pub n_cells: usize,
-    /// Voxels of one cell each.
+    /// Number of voxels, of one cell each.
     pub n_voxels: usize,
-    /// Spots of several cells each.
+    /// Number of spots, of several cells each.
     pub n_spots: usize,
-    /// Genes measured in cells and spots.
+    /// Number of genes measured in cells and spots.
     pub n_genes: usize,
-    /// Genes measured in voxels, a subset of the others.
+    /// Number of genes measured in voxels, a subset of `n_genes`.
     pub n_panel_genes: usize,
-    /// Share of the counts of the dissociated cells that are not zero, of all genes and of the panel.
+    /// Share of the counts of the dissociated cells that is non-zero, for all genes and for the panel.
     pub density: f64,
-    /// Seed of everything random; 0 is a seed like any other.
+    /// Seed of all random numbers; 0 is an ordinary seed.
     pub seed: u64,
 }
 
@@ -37,16 +37,16 @@ impl Default for TissueSettings {
     }
 }
 
-/// Why a tissue cannot be simulated.
+/// Why settings are invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TissueError {
-    /// A size of zero.
+    /// A size is 0.
     #[error("{field} is 0; ask for at least 1")]
     Zero {
         /// The setting.
         field: &'static str,
     },
-    /// A size beyond what the numbering of rows and columns holds.
+    /// A size is larger than row and column numbers allow.
     #[error("{field} is {asked}; at most {most} are possible")]
     TooMany {
         /// The setting.
@@ -56,7 +56,7 @@ pub enum TissueError {
         /// Its largest possible value.
         most: usize,
     },
-    /// A panel with genes that do not exist.
+    /// The panel is larger than the number of genes.
     #[error(
         "n_panel_genes is {n_panel_genes}, more than the {n_genes} genes; lower it or raise n_genes"
     )]
@@ -66,17 +66,17 @@ pub enum TissueError {
         /// All genes.
         n_genes: usize,
     },
-    /// A panel without a marker for every type.
+    /// The panel is too small for one marker per type.
     #[error(
         "n_panel_genes is {n_panel_genes}; one marker for each cell type needs at least {needed}"
     )]
     PanelTooSmall {
         /// Genes of the panel.
         n_panel_genes: usize,
-        /// One per type.
+        /// Number of cell types.
         needed: usize,
     },
-    /// A share of non-zero counts that is none, or that no tissue reaches.
+    /// The share of non-zero counts is out of range.
     #[error("density is {density}; it is a share of counts, from 0.01 to 0.9")]
     Density {
         /// The setting.
@@ -84,13 +84,14 @@ pub enum TissueError {
     },
 }
 
-/// Smallest and largest share of non-zero counts.
+/// Range of the share of non-zero counts.
 const DENSITIES: std::ops::RangeInclusive<f64> = 0.01..=0.9;
-/// Rows of any kind, and genes: far above any machine's reach, far below the limits of the numbering.
+/// Maximum number of rows (cells, voxels, spots) and genes: more than any machine can hold, and well below the limits of
+/// row and column numbers.
 const MOST_ROWS: usize = 1 << 40;
 const MOST_GENES: usize = 1_000_000;
 impl TissueSettings {
-    /// Whether there is such a tissue.
+    /// Checks the settings.
     pub(super) fn check(&self) -> Result<(), TissueError> {
         let &TissueSettings {
             n_cells,

@@ -1,12 +1,12 @@
-//! Random numbers that depend on (seed, what for, index) only, so that any row can be made alone.
+//! Random numbers that depend only on (seed, purpose, index), so that any row can be generated on its own.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Most cells one spot can have room for in the numbering of streams.
+/// Random streams reserved per spot; at least the maximum number of its cells.
 const CELLS_PER_SPOT: usize = 16;
 
-/// One counter-based generator per cell, voxel, spot, gene: ChaCha8 keyed by the seed, one stream each.
+/// Counter-based random generators (ChaCha8 keyed by the seed), one stream per cell, voxel, spot and gene.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     seeded: ChaCha8Rng,
@@ -33,12 +33,12 @@ impl Stream {
         self.at(1, voxel)
     }
 
-    /// Where a voxel lies: apart from its cell, so that looking for the nearest voxel is cheap.
+    /// For the place of a voxel; separate from its cell, so that finding the nearest voxel needs only places.
     pub(super) fn voxel_place(&self, voxel: usize) -> ChaCha8Rng {
         self.at(2, voxel)
     }
 
-    /// How many cells a spot has.
+    /// For the number of cells of a spot.
     pub(super) fn spot(&self, spot: usize) -> ChaCha8Rng {
         self.at(3, spot)
     }
@@ -56,18 +56,18 @@ impl Stream {
         self.at(6, cell_type)
     }
 
-    /// Cells drawn only to see how dense the counts come out.
+    /// For trial cells, from which the level of expression is set.
     pub(super) fn trial(&self, cell: usize) -> ChaCha8Rng {
         self.at(7, cell)
     }
 }
 
-/// A number from 0 (included) to 1 (excluded).
+/// A uniform number in [0, 1).
 pub(super) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A standard normal number (Box and Muller).
+/// A standard normal number, by the method of Box and Muller.
 pub(super) fn normal(rng: &mut ChaCha8Rng) -> f64 {
     let radius = (-2.0 * (1.0 - uniform(rng)).ln()).sqrt();
     radius * (std::f64::consts::TAU * uniform(rng)).cos()

@@ -1,4 +1,4 @@
-//! What is true of genes, cells, voxels and spots, as tables.
+//! The truth of a simulated tissue as tables: genes, cells, voxels and spots.
 
 use super::Tissue;
 use super::expression::{Kind, Specimen};
@@ -11,14 +11,14 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 impl Tissue {
-    /// All genes (the `var` of cells and spots): `kind` is marker, gradient or background, `cell_type` the type
-    /// a marker or gradient gene belongs to.
+    /// All genes, the `var` of cells and spots. Columns: `kind` (marker, gradient or background), `cell_type` (the type of
+    /// a marker or gradient gene).
     #[must_use]
     pub fn genes_table(&self) -> Table {
         self.table_of_genes(&(0..self.genes.len()).collect::<Vec<_>>())
     }
 
-    /// The genes of the panel (the `var` of voxels); columns as in [`genes_table`](Self::genes_table).
+    /// The genes of the panel, the `var` of voxels. Columns as in [`genes_table`](Self::genes_table).
     #[must_use]
     pub fn panel_table(&self) -> Table {
         self.table_of_genes(&self.panel)
@@ -36,8 +36,8 @@ impl Tissue {
         table
     }
 
-    /// What is true of dissociated cells: `cell_type`, `layer`, `depth_um`, place on the slide `x_um` and `y_um`,
-    /// index of the nearest voxel and spot `true_voxel` and `true_spot`, and `library_factor`.
+    /// The truth of dissociated cells. Columns: `cell_type`, `layer`, `depth_um`, `x_um` and `y_um` (place on the slide),
+    /// `library_factor`, `true_voxel` and `true_spot` (indices of the nearest voxel and spot).
     ///
     /// # Panics
     /// If the range ends beyond the last cell.
@@ -60,8 +60,7 @@ impl Tissue {
         table
     }
 
-    /// What is true of the cell in each voxel: `cell_type`, `layer`, `depth_um`, `x_um`, `y_um`,
-    /// `library_factor`.
+    /// The truth of the cell in each voxel. Columns: `cell_type`, `layer`, `depth_um`, `x_um`, `y_um`, `library_factor`.
     ///
     /// # Panics
     /// If the range ends beyond the last voxel.
@@ -79,7 +78,7 @@ impl Tissue {
         self.table_of("voxel", range, &specimens)
     }
 
-    /// Places of voxels on the slide in µm: (voxels of the range, x and y).
+    /// Places of voxels on the slide in µm, (voxels of the range, 2): x and y.
     ///
     /// # Panics
     /// If the range ends beyond the last voxel.
@@ -88,7 +87,7 @@ impl Tissue {
         on_slide_um(&self.voxels.places()[range])
     }
 
-    /// What is true of spots: `n_cells`, and of their centres `layer`, `depth_um`, `x_um`, `y_um`.
+    /// The truth of spots. Columns: `layer`, `depth_um`, `x_um`, `y_um` of their centres, and `n_cells`.
     ///
     /// # Panics
     /// If the range ends beyond the last spot.
@@ -100,7 +99,7 @@ impl Tissue {
         table
     }
 
-    /// Centres of spots on the slide in µm: (spots of the range, x and y).
+    /// Centres of spots on the slide in µm, (spots of the range, 2): x and y.
     ///
     /// # Panics
     /// If the range ends beyond the last spot.
@@ -109,7 +108,7 @@ impl Tissue {
         on_slide_um(&self.spots.places()[range])
     }
 
-    /// Share of each type among the cells of each spot: (spots of the range, [`cell_types`](Self::cell_types)).
+    /// Share of each type among the cells of each spot, (spots of the range, [`cell_types`](Self::cell_types)).
     ///
     /// # Panics
     /// If the range ends beyond the last spot.
@@ -126,7 +125,7 @@ impl Tissue {
         shares
     }
 
-    /// What is true of every cell of one spot; columns as in [`voxels_table`](Self::voxels_table).
+    /// The truth of the cells of one spot. Columns as in [`voxels_table`](Self::voxels_table).
     ///
     /// # Panics
     /// If there is no such spot.
@@ -153,7 +152,7 @@ impl Tissue {
         table
     }
 
-    /// Every block names all types in the same order, so that blocks can be joined.
+    /// A column of types. Its categories are always all types in the same order, so that blocks of rows can be joined.
     fn of_types(&self, types: impl Iterator<Item = Option<usize>>) -> Column {
         let codes = types.map(|t| t.map(|t| t as u32)).collect();
         Column::Categorical {
@@ -163,7 +162,7 @@ impl Tissue {
     }
 }
 
-/// Names, layer, depth and place on the slide.
+/// A table with names, layer, depth and place on the slide.
 fn table_of_places(what: &str, range: Range<usize>, places: &[Place]) -> Table {
     let mut table = Table::of_names(range.map(|i| format!("{what}_{i:07}")).collect());
     let codes = places.iter().map(|p| Some(p.layer() as u32)).collect();

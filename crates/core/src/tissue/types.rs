@@ -1,9 +1,9 @@
-//! Which cell types a cortex has, and where each of them lives.
+//! The cell types of the simulated cortex, and where each of them lives.
 
 use super::section::{DEPTH_UM, Place, WIDTH_UM};
 use super::stream::{Stream, uniform};
 
-/// The broad class of a type; members of a class share a little of each other's markers.
+/// The class of a type. Types of one class express each other's markers weakly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Excitatory,
@@ -14,17 +14,17 @@ pub(super) enum Class {
 /// Where a type lives.
 #[derive(Debug, Clone, Copy)]
 enum Habitat {
-    /// A band of depths with soft edges over an even background of `elsewhere` times the band's abundance.
+    /// A range of depths with soft edges. Outside it the abundance is `elsewhere` times that of the band.
     Band {
         top_um: f64,
         bottom_um: f64,
         elsewhere: f64,
     },
-    /// A few small round niches, their centres between two depths.
+    /// A few small round niches whose centres lie between two depths.
     Niches { top_um: f64, bottom_um: f64 },
 }
 
-/// One cell type: name, class, abundance at its densest (relative to the others there) and habitat.
+/// A cell type: name, class, highest abundance (relative to the other types at that place) and habitat.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CellType {
     pub(super) name: &'static str,
@@ -69,7 +69,7 @@ const fn niches(
 
 use Class::{Excitatory, Inhibitory, NonNeuronal};
 
-/// Every type, in the order of all tables.
+/// All types, in the order of all tables.
 pub(super) const CELL_TYPES: [CellType; 22] = [
     band("L2/3 IT", Excitatory, 1.0, [100.0, 330.0], 0.0),
     band("L4/5 IT", Excitatory, 1.0, [320.0, 490.0], 0.0),
@@ -95,14 +95,14 @@ pub(super) const CELL_TYPES: [CellType; 22] = [
     niches("PVM", NonNeuronal, 1.5, [150.0, 650.0]),
 ];
 
-/// Width of the logistic edges of a band.
+/// Width of the logistic edges of a band, in µm.
 const EDGE_UM: f64 = 8.0;
-/// Niches per type, and the spread of each (standard deviation of a round Gaussian).
+/// Number of niches per type, and the standard deviation of each (a round Gaussian), in µm.
 const N_NICHES: usize = 4;
 const NICHE_UM: f64 = 40.0;
 
 impl CellType {
-    /// The name without spaces and slashes, to start a gene's name with.
+    /// The name without spaces and slashes, the first part of gene names.
     pub(super) fn stem(&self) -> String {
         self.name
             .chars()
@@ -110,12 +110,12 @@ impl CellType {
             .collect()
     }
 
-    /// Whether genes of this type follow depth inside it: neurons that live in a band.
+    /// Whether this type has gradient genes: it is a neuron that lives in a band.
     pub(super) fn has_gradient(&self) -> bool {
         self.class != NonNeuronal && matches!(self.habitat, Habitat::Band { .. })
     }
 
-    /// Position within the type's own band: -1 at its top, 1 at its bottom, at most 1.5 either way.
+    /// Position within the band of the type: -1 at the top, 1 at the bottom, limited to ±1.5.
     pub(super) fn relative_depth(&self, depth_um: f64) -> f64 {
         let (Habitat::Band {
             top_um, bottom_um, ..
@@ -126,10 +126,10 @@ impl CellType {
     }
 }
 
-/// All types with the niches of this tissue placed.
+/// The places where the types of one tissue live: bands, and the niches that were drawn for it.
 #[derive(Debug, Clone)]
 pub(super) struct Ecology {
-    /// Centres per type; empty for types that live in bands.
+    /// Centres of the niches of each type; empty for types that live in bands.
     niches: Vec<Vec<Place>>,
 }
 
@@ -154,8 +154,8 @@ impl Ecology {
 
     /// Relative abundance of every type at a place.
     ///
-    /// Band: `a (e + (1 - e) s((z - top)/w) s((bottom - z)/w))`, s the logistic function, z the depth.
-    /// Niches: `a Σ_n exp(-r_n² / 2σ²)`, r the distance to niche n.
+    /// * Band: `a (e + (1 - e) s((z - top)/w) s((bottom - z)/w))`, with depth z, edge width w and the logistic function s
+    /// * Niches: `a Σ_n exp(-r_n² / 2σ²)`, with the distance r_n to niche n
     fn abundances(&self, at: Place) -> [f64; CELL_TYPES.len()] {
         debug_assert!((0.0..=DEPTH_UM).contains(&at.depth_um));
         std::array::from_fn(|t| {
@@ -182,7 +182,7 @@ impl Ecology {
         })
     }
 
-    /// The type of a cell at a place, given a uniform number: types in proportion to their abundances.
+    /// Draws the type of a cell at a place, in proportion to the abundances, from a uniform number.
     pub(super) fn pick(&self, at: Place, uniform: f64) -> usize {
         let abundances = self.abundances(at);
         let mut rest = uniform * abundances.iter().sum::<f64>();
@@ -192,7 +192,7 @@ impl Ecology {
                 return t;
             }
         }
-        // Rounding can leave a sliver above the last sum; a type that lives everywhere takes it.
+        // Rounding can leave a rest above the last sum; it goes to a type that lives everywhere.
         CELL_TYPES
             .iter()
             .position(|t| t.name == "Micro")

@@ -1,0 +1,134 @@
+//! The training loop of Adam on free logits.
+
+use crate::adam::begin::AdamBegin;
+use crate::adam::engine::Epochs;
+use crate::adam::state::{AdamState, Learned, Trained};
+use crate::evaluate::evaluate;
+use crate::history::Epoch;
+use crate::keep::keep;
+use crate::number::Number;
+use crate::ranks::Ranks;
+use crate::snapshot::{Keeper, NoKeeper, Snapshot};
+use crate::workers::{one_rank, workers};
+use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
+use std::time::Instant;
+use tangram_comm::{Communicator, Grid};
+use tangram_core::{CellParts, Measured};
+
+/// Epochs over which [`AdamSettings::tolerance`] looks for progress.
+const PLATEAU: usize = 50;
+
+/// Learns the mapping with Adam on free logits: the published package's own solver.
+///
+/// `watch` is called once per epoch.
+///
+/// # Errors
+/// [`MapError`]: a setting out of range, logits that do not fit, a loss that is no number.
+pub fn train_adam<C: CellParts>(
+    problem: &Problem<C>,
+    settings: &AdamSettings,
+    initial: InitialLogits,
+    watch: &mut (dyn FnMut(&Epoch) + Send),
+) -> Result<Trained, MapError> {
+    let begin = AdamBegin::At(initial);
+    train_adam_part(problem, settings, begin, &one_rank(), &mut NoKeeper, watch)
+}
+
+/// [`train_adam`] on one of several ranks, with its part of the problem; each gets the mapping of its cells and voxels.
+///
+/// `keeper` is asked after every epoch whether the state is to be kept.
+///
+/// # Errors
+/// As [`train_adam`]; [`MapError::Keep`] and [`MapError::Stopped`] by the keeper, [`MapError::Snapshot`] if that to go on from is
+/// of another training.
+pub fn train_adam_part<C: CellParts>(
+    problem: &Problem<C>,
+    settings: &AdamSettings,
+    begin: AdamBegin<'_>,
+    grid: &Grid<impl Communicator>,
+    keeper: &mut dyn Keeper,
+    watch: &mut (dyn FnMut(&Epoch) + Send),
+) -> Result<Trained, MapError> {
+    settings.check()?;
+    let pool = workers(settings.threads)?;
+    pool.install(|| match settings.precision {
+        Precision::F64 => {
+            train::<f64, C>(problem, settings, &begin, grid, keeper, watch, Learned::F64)
+        }
+        _ => train::<f32, C>(problem, settings, &begin, grid, keeper, watch, Learned::F32),
+    })
+}
+
+fn train<T: Number, C: CellParts>(
+    problem: &Problem<C>,
+    settings: &AdamSettings,
+    begin: &AdamBegin<'_>,
+    grid: &Grid<impl Communicator>,
+    keeper: &mut dyn Keeper,
+    watch: &mut (dyn FnMut(&Epoch) + Send),
+    learned: impl Fn(AdamState<T>) -> Learned,
+) -> Result<Trained, MapError> {
+    let (n_cells, objective) = (problem.n_cells(), &settings.objective);
+    let shares = problem.shares();
+    let ranks = Ranks { grid, shares };
+    let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
+    let measured = Measured::part(problem.voxels().transpose().to_dense(), &ranks);
+    let mut history = match begin {
+        AdamBegin::At(_) => Vec::new(),
+        AdamBegin::Resume(snapshot) => snapshot.common()?,
+    };
+    let mut epochs = Epochs::<T>::new(settings, expression, begin, ranks)?;
+    let before = history.last().map_or(0.0, |epoch: &Epoch| epoch.elapsed_s);
+    let (start, mut stopped_early) = (Instant::now(), false);
+
+    let mut entropy = epochs.predict(ranks)?;
+    for epoch in history.len() + 1..=settings.epochs {
+        let loss = evaluate(
+            &measured,
+            objective,
+            problem.own_prior(),
+            epochs.predicted(),
+            n_cells,
+            (objective.entropy != 0.0).then_some(entropy),
+            ranks,
+        );
+        if !loss.total.is_finite() {
+            return Err(MapError::Diverged {
+                epoch,
+                loss: loss.total,
+            });
+        }
+        history.push(Epoch::new(
+            epoch,
+            &loss,
+            n_cells,
+            before + start.elapsed().as_secs_f64(),
+        ));
+        watch(&history[epoch - 1]);
+        entropy = epochs.step(epoch, settings, ranks)?;
+        if plateau(&history, settings.tolerance) {
+            stopped_early = epoch < settings.epochs;
+            break;
+        }
+        if epoch < settings.epochs {
+            keep(keeper, ranks, epoch, || {
+                epochs.snapshot(Snapshot::new(epoch, &history))
+            })?;
+        }
+    }
+    Ok(Trained {
+        learned: learned(epochs.into_state(ranks)?),
+        history,
+        stopped_early,
+    })
+}
+
+/// Whether the last [`PLATEAU`] epochs brought less than `tolerance` of the loss.
+fn plateau(history: &[Epoch], tolerance: f64) -> bool {
+    if tolerance == 0.0 || history.len() <= PLATEAU {
+        return false;
+    }
+    let best = |epochs: &[Epoch]| epochs.iter().map(|e| e.total).fold(f64::INFINITY, f64::min);
+    let (before, last) = history.split_at(history.len() - PLATEAU);
+    best(before) - best(last) < tolerance * best(before).abs()
+}

@@ -1,0 +1,403 @@
+//! What Adam has learned, and P read from it.
+
+use crate::MapError;
+use crate::cpu::adam_row::{AdamStep, RowDot, RowStep, RowUpdate};
+use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
+use crate::cpu::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
+use crate::history::Epoch;
+use crate::number::Number;
+use crate::ranks::Ranks;
+use crate::snapshot::{Axes, Snapshot};
+use ndarray::Array2;
+use pulp::Arch;
+use rayon::prelude::*;
+use std::ops::Range;
+use tangram_comm::Communicator;
+use tangram_core::{MappingBlock, MappingRows, PBlock, Sums};
+
+/// Free logits with Adam's moments, (cells, voxels) each.
+#[derive(Debug, Clone)]
+pub(crate) struct AdamState<T> {
+    pub(crate) n_voxels: usize,
+    pub(crate) logits: Vec<T>,
+    first_moment: Vec<T>,
+    second_moment: Vec<T>,
+    pub(crate) norms: Vec<RowNorm<T>>,
+}
+
+impl<T: Number> AdamState<T> {
+    pub(crate) fn new(logits: Vec<T>, n_voxels: usize) -> Self {
+        let zeros = || vec![T::default(); logits.len()];
+        let norms = vec![RowNorm::default(); logits.len() / n_voxels];
+        Self {
+            n_voxels,
+            first_moment: zeros(),
+            second_moment: zeros(),
+            norms,
+            logits,
+        }
+    }
+
+    /// Of logits, first and second moments, (cells, voxels) each.
+    pub(crate) fn of_matrices([logits, first, second]: [Vec<T>; 3], n_voxels: usize) -> Self {
+        Self {
+            n_voxels,
+            norms: vec![RowNorm::default(); logits.len() / n_voxels],
+            logits,
+            first_moment: first,
+            second_moment: second,
+        }
+    }
+
+    /// Logits, first and second moments, (cells, voxels) each.
+    pub(crate) fn matrices(&self) -> [&[T]; 3] {
+        [&self.logits, &self.first_moment, &self.second_moment]
+    }
+
+    /// The state of a snapshot, (cells, voxels).
+    pub(crate) fn resumed(snapshot: &Snapshot, size: (usize, usize)) -> Result<Self, MapError> {
+        let array = |name| -> Result<Vec<T>, MapError> {
+            let values = snapshot.array(name, (Some(size.0), size.1))?;
+            Ok(values.iter().map(|&x| T::from_f64(x)).collect())
+        };
+        let mut state = Self::new(array("logits")?, size.1);
+        state.first_moment = array("first_moment")?;
+        state.second_moment = array("second_moment")?;
+        Ok(state)
+    }
+
+    /// Adds what [`resumed`](Self::resumed) needs.
+    pub(crate) fn into_snapshot(self, snapshot: Snapshot) -> Snapshot {
+        let size = (self.norms.len(), self.n_voxels);
+        let array = |values| T::numbers(Array2::from_shape_vec(size, values).expect("whole rows"));
+        snapshot
+            .with("logits", Axes::CellsVoxels, array(self.logits))
+            .with("first_moment", Axes::CellsVoxels, array(self.first_moment))
+            .with(
+                "second_moment",
+                Axes::CellsVoxels,
+                array(self.second_moment),
+            )
+    }
+
+    /// Entropies of the rows of some cells, in nats.
+    pub(crate) fn entropies(&self, cells: Range<usize>) -> impl Iterator<Item = f64> {
+        self.norms[cells].iter().map(|norm| norm.entropy.to_f64())
+    }
+
+    /// P of a block of cells, rows `stride` apart; keeps the rows' norms.
+    pub(crate) fn softmax(
+        &mut self,
+        block: Range<usize>,
+        stride: usize,
+        rows: &mut [T],
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        if ranks.shares.voxels.n_blocks() > 1 {
+            return self.shared_softmax(block, stride, rows, ranks);
+        }
+        let arch = Arch::new();
+        let entries = block.start * self.n_voxels..block.end * self.n_voxels;
+        let logits = self.logits[entries].par_chunks(self.n_voxels);
+        let norms = self.norms[block].par_iter_mut();
+        rows.par_chunks_mut(stride)
+            .zip(logits)
+            .zip(norms)
+            .with_min_len(ROWS)
+            .for_each(|((probabilities, logits), norm)| {
+                *norm = arch.dispatch(Softmax {
+                    logits,
+                    probabilities,
+                })
+            });
+    }
+
+    /// One step of Adam on a block of cells, then P of the new logits.
+    ///
+    /// * `gradient`: rows `stride` apart: on entry `S_i·W_j + u_j/C`, on return P
+    pub(crate) fn step(
+        &mut self,
+        block: Range<usize>,
+        stride: usize,
+        gradient: &mut [T],
+        step: AdamStep<T>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        if ranks.shares.voxels.n_blocks() > 1 {
+            return self.shared_step(block, stride, gradient, step, ranks);
+        }
+        let arch = Arch::new();
+        let n_voxels = self.n_voxels;
+        let entries = block.start * n_voxels..block.end * n_voxels;
+        let logits = self.logits[entries.clone()].par_chunks_mut(n_voxels);
+        let first = self.first_moment[entries.clone()].par_chunks_mut(n_voxels);
+        let second = self.second_moment[entries].par_chunks_mut(n_voxels);
+        let norms = self.norms[block].par_iter_mut();
+        let rows = gradient
+            .par_chunks_mut(stride)
+            .zip(logits)
+            .zip(first.zip(second))
+            .zip(norms);
+        rows.with_min_len(ROWS).for_each_init(
+            || vec![T::default(); stride],
+            |room, (((gradient, logits), (first_moment, second_moment)), norm)| {
+                let row = RowStep {
+                    logits,
+                    first_moment,
+                    second_moment,
+                    gradient,
+                    room,
+                    norm: *norm,
+                    step,
+                };
+                *norm = arch.dispatch(row);
+            },
+        );
+    }
+}
+
+/// Where the voxels of a row are in blocks, mostly on several ranks.
+impl<T: Number> AdamState<T> {
+    fn shared_softmax(
+        &mut self,
+        block: Range<usize>,
+        stride: usize,
+        rows: &mut [T],
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        let n_voxels = self.n_voxels;
+        let entries = block.start * n_voxels..block.end * n_voxels;
+        rows.par_chunks_mut(stride)
+            .zip(self.logits[entries].par_chunks(n_voxels))
+            .for_each(|(row, logits)| row[..n_voxels].copy_from_slice(logits));
+        let mut whole = vec![WholeRow::default(); block.len()];
+        shared_softmax(rows, stride, &mut whole, ranks);
+        for (norm, row) in self.norms[block].iter_mut().zip(whole) {
+            *norm = RowNorm {
+                max: T::from_f64(row.max),
+                inverse_sum: T::from_f64(1.0 / row.sum),
+                log_sum: T::from_f64(row.sum.ln()),
+                entropy: T::from_f64(row.entropy),
+            };
+        }
+    }
+
+    /// The mean of every row's gradient is known only when all voxels' parts of it are: so the step takes two passes over a row.
+    fn shared_step(
+        &mut self,
+        cells: Range<usize>,
+        stride: usize,
+        rows: &mut [T],
+        step: AdamStep<T>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) {
+        let (arch, n_voxels) = (Arch::new(), self.n_voxels);
+        let entries = cells.start * n_voxels..cells.end * n_voxels;
+        let room = || [0, 1].map(|_| vec![T::default(); stride]);
+        let blocks = ranks.voxel_blocks();
+        let of_block = |voxels: Range<usize>| -> Vec<f64> {
+            let logits = self.logits[entries.clone()].par_chunks(n_voxels);
+            let norms = self.norms[cells.clone()].par_iter();
+            rows.par_chunks(stride)
+                .zip(logits)
+                .zip(norms)
+                .with_min_len(ROWS)
+                .map_init(room, |[gradient, room], ((row, logits), &norm)| {
+                    let part = &row[voxels.clone()];
+                    gradient[..part.len()].copy_from_slice(part);
+                    let dot = RowDot {
+                        logits: &logits[voxels.clone()],
+                        gradient,
+                        room,
+                        norm,
+                        step,
+                    };
+                    arch.dispatch(dot).to_f64()
+                })
+                .collect()
+        };
+        let means = ranks.rows_over_voxels(blocks.iter().cloned().map(of_block).collect());
+
+        let logits = self.logits[entries.clone()].par_chunks_mut(n_voxels);
+        let first = self.first_moment[entries.clone()].par_chunks_mut(n_voxels);
+        let second = self.second_moment[entries].par_chunks_mut(n_voxels);
+        let norms = self.norms[cells.clone()].par_iter();
+        rows.par_chunks_mut(stride)
+            .zip(logits)
+            .zip(first.zip(second))
+            .zip(norms.zip(&means))
+            .with_min_len(ROWS)
+            .for_each_init(room, |[gradient, room], rows| {
+                let (((row, logits), (first, second)), (&norm, &mean)) = rows;
+                for voxels in &blocks {
+                    let part = &row[voxels.clone()];
+                    gradient[..part.len()].copy_from_slice(part);
+                    let _ = arch.dispatch(RowDot {
+                        logits: &logits[voxels.clone()],
+                        gradient,
+                        room,
+                        norm,
+                        step,
+                    });
+                    let _ = arch.dispatch(RowUpdate {
+                        logits: &mut logits[voxels.clone()],
+                        first_moment: &mut first[voxels.clone()],
+                        second_moment: &mut second[voxels.clone()],
+                        gradient,
+                        room,
+                        mean: T::from_f64(mean),
+                        step,
+                    });
+                }
+            });
+        self.shared_softmax(cells, stride, rows, ranks);
+    }
+}
+
+impl<T: Number> AdamState<T> {
+    /// P of some cells, (cells, voxels).
+    fn probabilities<N: Send + Default + Copy>(
+        &self,
+        cells: Range<usize>,
+        number: impl Fn(T) -> N + Sync,
+    ) -> Array2<N> {
+        let (arch, n_voxels) = (Arch::new(), self.n_voxels);
+        let mut out = vec![N::default(); cells.len() * n_voxels];
+        let logits = self.logits[cells.start * n_voxels..cells.end * n_voxels].par_chunks(n_voxels);
+        let norms = self.norms[cells.clone()].par_iter();
+        out.par_chunks_mut(n_voxels)
+            .zip(logits.zip(norms))
+            .for_each_init(
+                || vec![T::default(); n_voxels.next_multiple_of(MOST_LANES)],
+                |probabilities, (out, (logits, &norm))| {
+                    arch.dispatch(SoftmaxOf {
+                        logits,
+                        norm,
+                        probabilities,
+                    });
+                    out.iter_mut()
+                        .zip(probabilities.iter())
+                        .for_each(|(to, &p)| *to = number(p));
+                },
+            );
+        Array2::from_shape_vec((cells.len(), n_voxels), out).expect("whole rows")
+    }
+}
+
+/// A mapping learned by Adam: logits in the precision they were learned in, P computed as it is read.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    pub(crate) learned: Learned,
+    pub(crate) history: Vec<Epoch>,
+    pub(crate) stopped_early: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Learned {
+    F32(AdamState<f32>),
+    F64(AdamState<f64>),
+}
+
+impl Learned {
+    /// One of the (cells, voxels) matrices, for some cells, in double precision.
+    fn matrix(
+        &self,
+        cells: Range<usize>,
+        single: impl Fn(&AdamState<f32>) -> &Vec<f32>,
+        double: impl Fn(&AdamState<f64>) -> &Vec<f64>,
+    ) -> Array2<f64> {
+        let (n_voxels, n_cells) = (self.n_voxels(), cells.len());
+        let range = cells.start * n_voxels..cells.end * n_voxels;
+        let values = match self {
+            Self::F32(state) => single(state)[range].iter().map(|&x| f64::from(x)).collect(),
+            Self::F64(state) => double(state)[range].to_vec(),
+        };
+        Array2::from_shape_vec((n_cells, n_voxels), values).expect("whole rows")
+    }
+
+    fn n_voxels(&self) -> usize {
+        match self {
+            Self::F32(state) => state.n_voxels,
+            Self::F64(state) => state.n_voxels,
+        }
+    }
+
+    fn n_cells(&self) -> usize {
+        match self {
+            Self::F32(state) => state.norms.len(),
+            Self::F64(state) => state.norms.len(),
+        }
+    }
+}
+
+impl Trained {
+    /// The loss terms of every epoch, each before its step.
+    #[must_use]
+    pub fn history(&self) -> &[Epoch] {
+        &self.history
+    }
+
+    /// Whether training ended on a plateau of the loss, before its last epoch.
+    #[must_use]
+    pub fn stopped_early(&self) -> bool {
+        self.stopped_early
+    }
+
+    /// Logits M̃ of some cells, (cells, voxels).
+    #[must_use]
+    pub fn logits(&self, cells: Range<usize>) -> Array2<f64> {
+        self.learned.matrix(cells, |s| &s.logits, |s| &s.logits)
+    }
+
+    /// Adam's first moment of some cells, (cells, voxels): after one epoch, 1 − β₁ = 0.1 times the gradient.
+    #[must_use]
+    pub fn first_moment(&self, cells: Range<usize>) -> Array2<f64> {
+        self.learned
+            .matrix(cells, |s| &s.first_moment, |s| &s.first_moment)
+    }
+
+    /// Probabilities P of some cells, (cells, voxels), in the precision of the logits.
+    #[must_use]
+    pub fn probabilities(&self, cells: Range<usize>) -> Array2<f64> {
+        match &self.learned {
+            Learned::F32(state) => state.probabilities(cells, f64::from),
+            Learned::F64(state) => state.probabilities(cells, |p| p),
+        }
+    }
+
+    fn rows(&self, cells: Range<usize>) -> Array2<f32> {
+        match &self.learned {
+            Learned::F32(state) => state.probabilities(cells, |p| p),
+            Learned::F64(state) => state.probabilities(cells, |p| p as f32),
+        }
+    }
+}
+
+/// Cells of a block read from a mapping.
+const BLOCK: usize = 256;
+
+impl MappingRows for Trained {
+    type Error = std::convert::Infallible;
+
+    fn n_cells(&self) -> usize {
+        self.learned.n_cells()
+    }
+
+    fn n_voxels(&self) -> usize {
+        self.learned.n_voxels()
+    }
+
+    fn for_each_block(
+        &self,
+        visit: &mut dyn FnMut(MappingBlock<'_>) -> Result<(), Self::Error>,
+    ) -> Result<(), Self::Error> {
+        for first_cell in (0..self.n_cells()).step_by(BLOCK) {
+            let rows = self.rows(first_cell..self.n_cells().min(first_cell + BLOCK));
+            visit(MappingBlock {
+                first_cell,
+                rows: PBlock::Dense(rows.view()),
+            })?;
+        }
+        Ok(())
+    }
+}

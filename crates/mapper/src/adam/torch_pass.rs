@@ -1,0 +1,253 @@
+//! Adam on free logits on a device of libtorch: the same one pass per epoch, a block of cells after the other.
+
+use crate::adam::begin::AdamBegin;
+use crate::adam::state::AdamState;
+use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
+use crate::engine::TorchEngine;
+use crate::number::Number;
+use crate::ranks::Ranks;
+use crate::torch::fused_adam::{FusedAdam, Stepped};
+use crate::torch::memory::DeviceMemory;
+use crate::torch::products::DeviceProducts;
+use crate::torch::softmax::{Softmax, to_device, to_host};
+use crate::{AdamSettings, MapError, PassPlan};
+use ndarray::Array2;
+use std::ops::Range;
+use tangram_comm::Communicator;
+use tangram_core::SparseRows;
+use tch::{Kind, Tensor};
+
+/// Logits and both moments on the device, and the buffers of a block in work.
+pub(crate) struct DeviceAdam<'a, T> {
+    cells: &'a SparseRows,
+    products: DeviceProducts<T>,
+    softmax: Softmax,
+    entropy_weight: f64,
+    adam: FusedAdam,
+    blocks: Vec<Block>,
+    gradient: Tensor,
+    p: Tensor,
+    by_logits: Tensor,
+    /// Number of the step, for libtorch.
+    step: Tensor,
+    /// Of the rows so far.
+    entropy: Tensor,
+    /// A with the density as its last gene, (genes + 1, voxels), and after it W.
+    pub(crate) predicted: Array2<f64>,
+}
+
+/// Consecutive cells; matrices are (cells, voxels).
+struct Block {
+    cells: Range<usize>,
+    /// S, where it stays on the device.
+    expression: Option<Tensor>,
+    logits: Tensor,
+    first_moment: Tensor,
+    second_moment: Tensor,
+    /// Logarithms of the rows' norms, where the voxels of a row are on several ranks.
+    norms: Option<Tensor>,
+}
+
+impl<'a, T: Number> DeviceAdam<'a, T> {
+    pub(crate) fn new(
+        engine: &TorchEngine,
+        settings: &AdamSettings,
+        cells: &'a SparseRows,
+        begin: &AdamBegin<'_>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<Self, MapError> {
+        let shares = ranks.shares;
+        let plan = PassPlan::of_device(false, settings.objective, settings.precision);
+        let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
+        let (n_genes, n_voxels) = (shares.genes.len(), shares.voxels.len());
+        let mut products = DeviceProducts::<T>::new(
+            engine,
+            settings.precision,
+            settings.threads,
+            (n_genes, n_voxels),
+        )?;
+        let resumed = match begin {
+            AdamBegin::At(initial) => {
+                initial.check(shares)?;
+                None
+            }
+            AdamBegin::Resume(snapshot) => {
+                let size = (shares.cells.len(), n_voxels);
+                Some(AdamState::<T>::resumed(snapshot, size)?)
+            }
+        };
+        let mut blocks = Vec::new();
+        for first in (0..cells.n_rows()).step_by(memory.cells_per_block) {
+            let own = first..cells.n_rows().min(first + memory.cells_per_block);
+            let rows = own.start * n_voxels..own.end * n_voxels;
+            let (logits, moments) = match (begin, &resumed) {
+                (AdamBegin::At(initial), _) => {
+                    let logits = initial.rows::<T>(settings.seed, shares, own.clone());
+                    let zeros = || products.rows(own.len(), T::KIND);
+                    let moments = [zeros()?, zeros()?];
+                    (products.bring_logits(&logits)?, moments)
+                }
+                (AdamBegin::Resume(_), state) => {
+                    let state = state.as_ref().expect("read above");
+                    let [logits, first, second] = state.matrices().map(|m| &m[rows.clone()]);
+                    let moments = [products.bring(first, 0.0)?, products.bring(second, 0.0)?];
+                    (products.bring_logits(logits)?, moments)
+                }
+            };
+            let [first_moment, second_moment] = moments;
+            blocks.push(Block {
+                expression: match memory.resident {
+                    true => Some(products.expression(cells, own.clone())?),
+                    false => None,
+                },
+                cells: own,
+                logits,
+                first_moment,
+                second_moment,
+                norms: None,
+            });
+        }
+        let rows = || products.rows(memory.cells_per_block, T::KIND);
+        let device = engine.device.into();
+        Ok(Self {
+            cells,
+            softmax: Softmax::of(settings.objective.entropy, ranks),
+            entropy_weight: settings.objective.entropy,
+            adam: FusedAdam {
+                learning_rate: settings.learning_rate,
+                beta_1: BETA_1,
+                beta_2: BETA_2,
+                epsilon: EPSILON,
+            },
+            blocks,
+            gradient: rows()?,
+            p: rows()?,
+            by_logits: rows()?,
+            step: Tensor::f_zeros([1], (Kind::Float, device))?,
+            entropy: Tensor::f_zeros([1], (Kind::Double, device))?,
+            predicted: Array2::zeros((n_genes + 1, n_voxels)),
+            products,
+        })
+    }
+
+    /// A and q of the logits as they are; gives the entropy, which is 0 where nobody asks for it.
+    pub(crate) fn predict(&mut self, ranks: Ranks<'_, impl Communicator>) -> Result<f64, MapError> {
+        self.clear()?;
+        for b in 0..self.blocks.len() {
+            let expression = self.expression(b)?;
+            self.add(b, &expression, ranks)?;
+        }
+        self.finish(ranks)
+    }
+
+    /// Step `epoch` (from 1) down the gradients in `predicted`, then A and q of the new logits. Gives the entropy.
+    pub(crate) fn step(
+        &mut self,
+        epoch: usize,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<f64, MapError> {
+        self.products.take_weights(self.predicted.view(), ranks)?;
+        self.clear()?;
+        let _ = self.step.f_fill_(epoch as f64)?;
+        for b in 0..self.blocks.len() {
+            let expression = self.expression(b)?;
+            let by_logits = self.gradient(b, &expression, ranks)?;
+            let block = &self.blocks[b];
+            self.adam.step(&Stepped {
+                values: &block.logits,
+                gradient: &by_logits,
+                first_moment: &block.first_moment,
+                second_moment: &block.second_moment,
+                step: &self.step,
+            })?;
+            self.add(b, &expression, ranks)?;
+        }
+        self.finish(ranks)
+    }
+
+    /// Logits and moments as the native kernels have them, with nothing known of the rows.
+    pub(crate) fn state(&mut self) -> Result<AdamState<T>, MapError> {
+        let n_voxels = self.predicted.ncols();
+        let mut matrices = [0, 1, 2].map(|_| vec![T::default(); self.cells.n_rows() * n_voxels]);
+        for block in &self.blocks {
+            let rows = block.cells.start * n_voxels..block.cells.end * n_voxels;
+            let from = [&block.logits, &block.first_moment, &block.second_moment];
+            for (to, from) in matrices.iter_mut().zip(from) {
+                self.products.fetch(from, &mut to[rows.clone()])?;
+            }
+        }
+        Ok(AdamState::of_matrices(matrices, n_voxels))
+    }
+
+    fn clear(&mut self) -> Result<(), MapError> {
+        let _ = self.entropy.f_zero_()?;
+        self.products.clear()
+    }
+
+    /// S of a block.
+    fn expression(&mut self, b: usize) -> Result<Tensor, MapError> {
+        let block = &self.blocks[b];
+        match &block.expression {
+            Some(expression) => Ok(expression.shallow_clone()),
+            None => self.products.expression(self.cells, block.cells.clone()),
+        }
+    }
+
+    /// The gradient by a block's logits: `P_ij (g_ij − Σ_l P_il g_il)`, `g_ij = S_i·W_j + u_j/C − λ_r (ln P_ij + 1)`.
+    fn gradient(
+        &mut self,
+        b: usize,
+        expression: &Tensor,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<Tensor, MapError> {
+        let block = &self.blocks[b];
+        let n_rows = block.cells.len() as i64;
+        let [mut g, p, by_logits] =
+            [&self.gradient, &self.p, &self.by_logits].map(|t| t.narrow(0, 0, n_rows));
+        self.products.logits(expression, &g, ranks)?;
+        let logs = match (&block.norms, self.softmax) {
+            (Some(norms), _) => Some(block.logits.f_sub(norms)?),
+            (None, Softmax::Plain) => None,
+            (None, _) => Some(block.logits.f_log_softmax(-1, None)?),
+        };
+        let _ = match &logs {
+            Some(logs) => logs.f_exp_out(&p)?,
+            None => block.logits.f_softmax_int_out(&p, -1, None)?,
+        };
+        if let (Some(logs), true) = (&logs, self.entropy_weight != 0.0) {
+            // The 1 of ln P + 1 is the same for all voxels of a row, and falls out with the row's mean.
+            let _ = g.f_sub_(&logs.f_mul_scalar(self.entropy_weight)?)?;
+        }
+        if block.norms.is_none() {
+            let _ = Tensor::f_internal_softmax_backward_data_out(&by_logits, &g, &p, -1, T::KIND)?;
+            return Ok(by_logits);
+        }
+        let own = g
+            .f_mul(&p)?
+            .f_sum_dim_intlist([-1].as_slice(), true, Kind::Double)?;
+        let means = ranks.rows_over_voxels(vec![to_host(&own)?]);
+        let _ = g.f_sub_(&to_device(&means, &g)?)?;
+        Ok(g.f_mul_out(&by_logits, &p)?)
+    }
+
+    /// Adds what a block predicts.
+    fn add(
+        &mut self,
+        b: usize,
+        expression: &Tensor,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<(), MapError> {
+        let block = &mut self.blocks[b];
+        let p = self.p.f_narrow(0, 0, block.cells.len() as i64)?;
+        block.norms = self
+            .softmax
+            .run(&block.logits, &p, &mut self.entropy, ranks)?;
+        self.products.accumulate(expression, &p)
+    }
+
+    fn finish(&mut self, ranks: Ranks<'_, impl Communicator>) -> Result<f64, MapError> {
+        self.products.finish(&mut self.predicted, ranks)?;
+        let own = self.entropy.double_value(&[0]);
+        Ok(ranks.over_cells(vec![own]))
+    }
+}

@@ -1,0 +1,188 @@
+//! The cells that a stage of passes goes over: all, or one of so many; cut for products once, or read at every pass.
+
+use crate::cpu::products::{Layout, Products};
+use crate::error::MapError;
+use crate::mirror::cpu_pass::FactoredPass;
+use crate::mirror::polls::Polls;
+use crate::number::Number;
+use crate::ranks::Ranks;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::ops::{ControlFlow, Range};
+use tangram_comm::Communicator;
+use tangram_core::{CellParts, SparseRows};
+
+/// Entries (zeros counted) of the largest sample that a rank holds where the cells themselves are read at every pass: it takes about
+/// as much memory as the parts that are read.
+pub(crate) const LARGEST_SAMPLE: usize = if cfg!(test) { 400 } else { 1 << 26 };
+
+/// The cells of the passes of a stage.
+pub(crate) enum StageCells {
+    /// Held, block by block of the rank's cells.
+    Cut(Vec<Products>),
+    /// Read and cut at every pass: all, or those of the given places in growing order. With a device, what its pass holds.
+    Streamed(Option<Vec<usize>>),
+}
+
+impl StageCells {
+    /// Cuts all cells of a rank.
+    pub(crate) fn all<T: Number>(
+        cells: &SparseRows,
+        layout: Layout,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Self {
+        Self::cut::<T>(cells, layout, ranks, |block| block)
+    }
+
+    /// Cuts some of them.
+    ///
+    /// * `sample`: the cells at the places `chosen`, which grow
+    pub(crate) fn some<T: Number>(
+        sample: &SparseRows,
+        chosen: &[usize],
+        layout: Layout,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Self {
+        Self::cut::<T>(sample, layout, ranks, |block| within(chosen, block))
+    }
+
+    fn cut<T: Number>(
+        cells: &SparseRows,
+        layout: Layout,
+        ranks: Ranks<'_, impl Communicator>,
+        rows: impl Fn(Range<usize>) -> Range<usize>,
+    ) -> Self {
+        let genes = ranks.gene_parts();
+        let blocks = ranks.shares.cells.blocks().into_iter();
+        let cut = |block| Products::in_parts::<T>(cells, rows(block), layout, &genes);
+        Self::Cut(blocks.map(cut).collect())
+    }
+
+    /// Adds what all of them predict to a pass; breaks if the pass is to be given up.
+    ///
+    /// * `parts`: all cells of the rank
+    pub(crate) fn add_to<T: Number, C: CellParts>(
+        &mut self,
+        pass: &mut FactoredPass<T>,
+        parts: &C,
+        layout: Layout,
+        ranks: Ranks<'_, impl Communicator>,
+        polls: &mut Polls<'_>,
+    ) -> Result<ControlFlow<()>, MapError> {
+        let chosen = match self {
+            Self::Cut(blocks) => {
+                for products in blocks {
+                    if pass.add(products, ranks, polls).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    pass.end_block();
+                }
+                return Ok(ControlFlow::Continue(()));
+            }
+            Self::Streamed(chosen) => chosen.as_deref(),
+        };
+        let genes = ranks.gene_parts();
+        for block in ranks.shares.cells.blocks() {
+            // The next part is cut while one is worked on.
+            let (mut waiting, mut flow) = (None::<Products>, ControlFlow::Continue(()));
+            let read = parts.for_each_part(block, &mut |first, part: &SparseRows| {
+                let cut = || match chosen {
+                    None => Products::in_parts::<T>(part, 0..part.n_rows(), layout, &genes),
+                    Some(chosen) => {
+                        let own = within(chosen, first..first + part.n_rows());
+                        let rows: Vec<_> = chosen[own].iter().map(|cell| cell - first).collect();
+                        let part = part.select_rows(&rows);
+                        Products::in_parts::<T>(&part, 0..rows.len(), layout, &genes)
+                    }
+                };
+                let next = match &mut waiting {
+                    None => cut(),
+                    Some(products) => {
+                        let add = || pass.add(products, ranks, polls);
+                        let (added, next) = rayon::join(add, cut);
+                        flow = added;
+                        next
+                    }
+                };
+                waiting = Some(next);
+                Ok(flow)
+            });
+            read.map_err(|e| MapError::Cells(e.into()))?;
+            if let (Some(products), true) = (&mut waiting, flow.is_continue()) {
+                flow = pass.add(products, ranks, polls);
+            }
+            if flow.is_break() {
+                return Ok(flow);
+            }
+            pass.end_block();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Which of the growing places `chosen` lie in `range`.
+fn within(chosen: &[usize], range: Range<usize>) -> Range<usize> {
+    let place = |cell| chosen.partition_point(|&c| c < cell);
+    place(range.start)..place(range.end)
+}
+
+/// One cell of every `part` consecutive ones, by the seed: cells that lie together in a file are alike.
+///
+/// * `n_cells`: of all ranks
+/// * `range`: those of this rank; places are counted from its start
+pub(crate) fn one_of_every(
+    part: usize,
+    seed: u64,
+    n_cells: usize,
+    range: Range<usize>,
+) -> Vec<usize> {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let mut chosen = Vec::with_capacity(range.len() / part + 1);
+    // Groups are of all cells, whatever the ranks.
+    for first in (range.start / part * part..range.end).step_by(part) {
+        chance.set_word_pos(2 * first as u128);
+        let cell = first + (chance.next_u64() % part as u64) as usize;
+        if range.contains(&cell) && cell < n_cells {
+            chosen.push(cell - range.start);
+        }
+    }
+    chosen
+}
+
+/// Whether a sample of one cell of every `part` is read at every pass rather than held, where all cells are: ranks with the same
+/// cells must do the same, hence by numbers that all know alike.
+pub(crate) fn too_large_to_hold(
+    part: usize,
+    n_cells: usize,
+    ranks: Ranks<'_, impl Communicator>,
+) -> bool {
+    let shape = ranks.grid.shape();
+    let n_genes = ranks.shares.genes.whole_len().div_ceil(shape.genes);
+    n_cells / part / shape.cells * n_genes > LARGEST_SAMPLE
+}
+
+/// Cells of the largest sample that a rank holds where all its cells are read at every pass.
+///
+/// * `first_part`: the first stage takes one cell of so many, each later one twice as many
+pub(crate) fn largest_held(first_part: usize, n_cells: usize, n_genes: usize) -> usize {
+    let parts = std::iter::successors(Some(first_part), |part| Some(part / 2));
+    let samples = parts
+        .take_while(|&part| part > 1)
+        .map(|part| n_cells / part);
+    let held = samples.take_while(|n_cells| n_cells * n_genes <= LARGEST_SAMPLE);
+    held.last().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_sample_held_is_no_larger_than_may_be() {
+        // Samples of 100, 200, 400, 800 cells.
+        let held = |n_genes| largest_held(16, 1600, n_genes);
+        assert_eq!(held(4), LARGEST_SAMPLE / 4);
+        assert_eq!([held(2), held(1), held(5)], [200, 400, 0]);
+        assert_eq!(largest_held(1, 1600, 1), 0, "no samples");
+    }
+}

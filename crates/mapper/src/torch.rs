@@ -1,0 +1,7 @@
+//! The same on a device of libtorch.
+
+pub(crate) mod cuda;
+pub(crate) mod fused_adam;
+pub(crate) mod memory;
+pub(crate) mod products;
+pub(crate) mod softmax;
