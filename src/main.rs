@@ -16,6 +16,7 @@ mod map_process;
 mod progress;
 mod report;
 mod sweep_jobs;
+mod test_pause;
 mod threads;
 mod values;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
 /// Does what the command line says.
 fn run(cli: Cli) -> Result<()> {
     let report = cli.global.report();
+    test_pause::set_by_environment(report)?;
     match cli.command {
         Command::Simulate(args) => commands::simulate::run(&args, report),
         Command::Map(args) => commands::map::run(*args, report),

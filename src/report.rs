@@ -1,7 +1,7 @@
 //! Messages for the user, and a summary for programs.
 
 use crate::progress::Progress;
-use crate::{exit_record, interrupt};
+use crate::{exit_record, interrupt, test_pause};
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::{Arguments, Display};
@@ -102,6 +102,7 @@ impl Listener for Report {
 
     fn passed(&self, passes: usize) {
         exit_record::passed(passes);
+        test_pause::after_pass();
     }
 
     fn stop_asked(&self) -> bool {

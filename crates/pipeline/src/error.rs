@@ -352,7 +352,7 @@ pub fn of_sweep(error: &SweepError) -> Cause {
     match error {
         SweepError::Store(error) => of_store(error),
         SweepError::Superseded { .. } => Cause::Superseded,
-        SweepError::Folds(_) | SweepError::NoTask { .. } => Cause::Usage,
+        SweepError::NoTask { .. } => Cause::Usage,
         SweepError::Write { .. } | SweepError::AtWork { .. } | SweepError::Submitting { .. } => {
             Cause::Output
         }

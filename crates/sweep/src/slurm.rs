@@ -20,7 +20,7 @@ mod word;
 pub use array::{Chunk, chunks, ranges};
 pub use directive::Directive;
 pub use error::SlurmError;
-pub use job::{Job, JobName, Kind, LogFile};
+pub use job::{Job, JobKind, JobName, LogFile};
 pub use profile::{Collect, Container, Launcher, Mail, MailEvent, Profile, StopSignal};
 pub use profile_file::PROFILES;
 pub use quantity::{Memory, TimeLimit};

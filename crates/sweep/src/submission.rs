@@ -33,15 +33,15 @@ pub struct Submission {
     /// The profile, with what flags said.
     pub profile: Profile,
     /// The arrays.
-    pub arrays: Vec<ArrayRecord>,
+    pub arrays: Vec<SubmittedArray>,
     /// The job that collects.
-    pub collector: Option<JobRecord>,
+    pub collector: Option<SubmittedJob>,
 }
 
 /// A job that was, or may have been, submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct JobRecord {
+pub struct SubmittedJob {
     /// Its name.
     pub name: JobName,
     /// Its number, once Slurm has told it.
@@ -51,10 +51,10 @@ pub struct JobRecord {
 /// An array of tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct ArrayRecord {
+pub struct SubmittedArray {
     /// The job.
     #[serde(flatten)]
-    pub job: JobRecord,
+    pub job: SubmittedJob,
     /// The task of index 0.
     pub offset: usize,
     /// Indices, ascending.
@@ -65,7 +65,7 @@ pub struct ArrayRecord {
     pub memory: Option<Memory>,
 }
 
-impl ArrayRecord {
+impl SubmittedArray {
     /// The index of a task, if it is one of this array.
     #[must_use]
     pub fn index_of(&self, task: usize) -> Option<usize> {
@@ -225,14 +225,14 @@ impl OpenSubmission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slurm::{JobState, Kind};
+    use crate::slurm::{JobKind, JobState};
 
     fn submission() -> Submission {
         let profile = Profile::find("sandbox").unwrap();
         let mut submission = Submission::new("sandbox", &profile);
-        submission.arrays.push(ArrayRecord {
-            job: JobRecord {
-                name: JobName::fresh(&Kind::Map),
+        submission.arrays.push(SubmittedArray {
+            job: SubmittedJob {
+                name: JobName::fresh(&JobKind::Map),
                 job: None,
             },
             offset: 11,

@@ -1,4 +1,4 @@
-//! Processes that work at a sweep, as their records name them.
+//! The processes that work on a sweep, as records name them.
 
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -11,18 +11,18 @@ pub struct Who {
     pub host: String,
     /// Number of the process there.
     pub pid: u32,
-    /// When it began, in clock ticks since the machine did: numbers of processes come again. Only Linux tells.
+    /// When it began, in clock ticks since the machine booted (Linux only): the numbers of processes are used again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticks: Option<u64>,
     /// The job of the cluster it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub job: Option<Job>,
+    pub job: Option<OwnJob>,
 }
 
-/// A Slurm job, as its environment says.
+/// The Slurm job that a process belongs to, as its environment says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Job {
+pub struct OwnJob {
     /// `SLURM_JOB_ID`.
     pub id: String,
     /// `SLURM_ARRAY_JOB_ID` and `SLURM_ARRAY_TASK_ID`.
@@ -44,7 +44,7 @@ impl Who {
             host: host(),
             pid,
             ticks: ticks(pid),
-            job: text("SLURM_JOB_ID").map(|id| Job {
+            job: text("SLURM_JOB_ID").map(|id| OwnJob {
                 id,
                 element,
                 restarts: restarts.unwrap_or(0),
