@@ -112,9 +112,8 @@ impl Debug for Mpi {
 
 /// Where each of several lists begins that lie one behind the other.
 fn starts(counts: &[i32]) -> Vec<i32> {
-    let mut next = 0;
-    let mut start = |&n: &i32| std::mem::replace(&mut next, next + n);
-    counts.iter().map(&mut start).collect()
+    let start = |next: &mut i32, &n: &i32| Some(std::mem::replace(next, *next + n));
+    counts.iter().scan(0, start).collect()
 }
 
 impl Communicator for Mpi {
