@@ -147,7 +147,7 @@ pub enum PipelineError {
     },
     /// A run that was stopped is there.
     #[error(
-        "{path}: holds the state of a run that was stopped after {passes} passes; add --resume to go on from it, or --force to begin anew"
+        "{path}: holds the state of a run that was stopped after {passes} passes; add --resume to continue it, or --force to start again"
     )]
     Checkpoint {
         /// The folder of checkpoints.
@@ -157,7 +157,7 @@ pub enum PipelineError {
     },
     /// A checkpoint of another run.
     #[error(
-        "{path}: the checkpoint is of another run: {difference}; give the command it was begun with, or --force to begin anew"
+        "{path}: the checkpoint belongs to another run: {difference}; repeat the original command, or add --force to start again"
     )]
     OtherCheckpoint {
         /// The folder of checkpoints.

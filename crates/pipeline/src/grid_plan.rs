@@ -1,6 +1,6 @@
 //! The fastest grid of ranks for a mapping: `tangram plan` lists all, `tangram map --grid auto` uses the best.
 
-use crate::choices::Solver;
+use crate::choices::{CellsAre, Solver};
 use crate::rates::{ASSUMED, Rates, passes_of};
 use serde::Serialize;
 use tangram_comm::{GridShape, Shares};
@@ -14,17 +14,6 @@ use tangram_store::memory::for_people;
 const ABOUT_AS_FAST: f64 = 1.02;
 /// Doublings of the number of ranks tried in the search for one that fits.
 const DOUBLINGS: usize = 12;
-
-/// Whether the cells' counts are in memory during training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CellsAre {
-    /// In memory.
-    Held,
-    /// On disk, read at every pass.
-    Streamed,
-    /// In memory if they fit.
-    HeldIfTheyFit,
-}
 
 /// A mapping to distribute over ranks.
 #[derive(Debug, Clone, Copy)]
