@@ -44,7 +44,9 @@ fn main() -> ExitCode {
 /// Does what the command line says.
 fn run(cli: Cli) -> Result<()> {
     let report = cli.global.report();
-    test_pause::set_by_environment(report)?;
+    if let Some(warning) = test_pause::set_by_environment()? {
+        report.warn(warning);
+    }
     match cli.command {
         Command::Simulate(args) => commands::simulate::run(&args, report),
         Command::Map(args) => commands::map::run(*args, report),

@@ -82,7 +82,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// In a word or two.
+    /// A short name for people.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -263,7 +263,7 @@ impl Claim {
     pub fn clear(&self) {
         let task = self.attempt.task;
         for number in 1..=self.attempt.number {
-            // What cannot be removed is in nobody's way.
+            // A file that cannot be removed does no harm.
             let _ = fs::remove_dir_all(self.attempts.kept(task, number));
         }
         let begin = format!(".{task:05}.");

@@ -2,7 +2,7 @@
 //!
 //! An *item* is one piece of work (a fold, a run with settings of its own), a *task* a pack of items that one process does (an element of a job
 //! array, say). What an item is, its maker knows: this crate hands out its number and takes back an [`Outcome`]. The folder of a sweep is all
-//! that processes share, and it alone says what is done:
+//! that processes share; it is the only record of what is done:
 //!
 //! ```text
 //! sweep.toml                     the manifest, never changed

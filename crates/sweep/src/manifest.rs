@@ -24,7 +24,7 @@ const FORMAT: u32 = 2;
 pub struct Manifest {
     /// The form of the folder.
     pub format: u32,
-    /// The maker's word for the sweep, such as `k-fold`.
+    /// The maker's name for this kind of sweep, such as `k-fold`.
     pub kind: String,
     /// Version of the program that made it.
     pub version: String,
@@ -127,7 +127,7 @@ impl Item {
         read_table(&self.work, &self.name)
     }
 
-    /// Whether its output is in place, as far as one look at the disk tells; what goes into the record or the array is not looked at.
+    /// Whether its output folder is complete; always true of an output that goes into the record or the array, which are checked by other means.
     ///
     /// * `sweep`: the folder of the sweep
     #[must_use]

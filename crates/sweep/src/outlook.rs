@@ -1,4 +1,4 @@
-//! What is to become of a task: decided from the records of its attempts, with what Slurm says as a hint.
+//! What to do next about a task: decided from the records of its attempts, with the states that Slurm reports as hints.
 
 mod ends;
 #[cfg(test)]
@@ -9,7 +9,7 @@ use crate::{Cause, Standing, State, Submission, SubmittedArray, TaskProgress};
 use ends::{End, History};
 use std::fmt::{self, Display};
 
-/// What is to become of a task.
+/// What to do next about a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outlook {
     /// Nothing: it is done.
@@ -18,13 +18,13 @@ pub enum Outlook {
     Queued(JobState),
     /// It has not been begun, and is not in the queue.
     Fresh,
-    /// It is to be submitted again.
+    /// Submit it again.
     Again(Again),
     /// Submitted again it would fail again.
     Hopeless(String),
 }
 
-/// How a task is to be submitted again.
+/// How to submit a task again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Again {
     /// Why it is not done.

@@ -14,7 +14,7 @@ pub enum Standing {
     Stopped,
     /// Its newest attempt ended by an error.
     Failed(Cause),
-    /// Nobody has begun it.
+    /// No attempt was made.
     Waiting,
 }
 

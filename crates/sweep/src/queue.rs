@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a queue is told by the program.
+/// What a queue needs from the program that uses it.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueSettings<E> {
-    /// How often what is done of a task is kept, in case the process is killed.
+    /// How often the finished items of a task are saved, in case the process is killed.
     pub keep_every: Option<Duration>,
     /// Most memory that this process held so far, in bytes.
     pub peak_memory: fn() -> u64,
@@ -22,7 +22,7 @@ pub struct QueueSettings<E> {
     pub cause: fn(&E) -> Cause,
     /// The text of an error, with its causes.
     pub message: fn(&E) -> String,
-    /// Whether nothing more is to be begun after an error, a full disk say.
+    /// Whether an error, such as a full disk, ends all work: nothing more is begun.
     pub ends_all: fn(&E) -> bool,
 }
 
@@ -40,7 +40,7 @@ pub struct Done {
 pub enum Finished<E> {
     /// It is done.
     Done(Done),
-    /// It was asked to stop, and is to be done again.
+    /// It was asked to stop and must be done again.
     Stopped,
     /// It failed, and its task with it.
     Failed(E),
@@ -66,13 +66,13 @@ pub struct Queue<'a, E> {
     results: Option<Results>,
     settings: QueueSettings<E>,
     book: Mutex<Book<E>>,
-    /// Told when a task has been begun.
+    /// Notified when a thread has begun a task.
     begun: Condvar,
 }
 
 #[derive(Debug)]
 struct Book<E> {
-    /// Tasks that nobody has begun.
+    /// Tasks that are not begun.
     tasks: VecDeque<usize>,
     /// Items of tasks that were begun.
     items: VecDeque<usize>,
@@ -203,7 +203,7 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
         book.ended.items
     }
 
-    /// Keeps what is done of tasks that are not complete, for the next attempt; gives the number of these items.
+    /// Saves the finished items of incomplete tasks for the next attempt; returns their number.
     ///
     /// # Errors
     /// If it cannot be kept.
@@ -360,7 +360,7 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
 
     fn record_failure(&self, files: &mut Files, error: &E) {
         let outcomes = files.done.values().cloned().collect();
-        // A disk that is full may have no place for the record either; the error itself is told in any case.
+        // A full disk may have no space for the record either; the error itself is returned in any case.
         let _ = files.claim.tell(|attempt| {
             attempt.state = State::Failed;
             attempt.items = outcomes;

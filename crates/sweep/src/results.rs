@@ -56,7 +56,7 @@ impl Results {
 
     /// Puts the rows of a task in place; gives their SHA-256.
     ///
-    /// A shard that is there already stays if a record vouches for it: a result is never written twice.
+    /// An existing shard stays if a record has its SHA-256: a result is never written twice.
     ///
     /// # Errors
     /// [`SweepError::Superseded`] if a newer attempt has begun; if they cannot be written.
@@ -197,7 +197,7 @@ mod tests {
             &mut attempts.claim(0, &manifest).unwrap(),
             &values(0, 2),
         );
-        // Another result of the same task does not replace one that a record vouches for.
+        // Another result of the same task does not replace a recorded one.
         let again = attempts.claim(0, &manifest).unwrap();
         assert_eq!(results.commit(&again, values(7, 2).view()).unwrap(), digest);
         assert_eq!(results.read(0, &digest).unwrap(), values(0, 2));

@@ -203,7 +203,7 @@ fn folds(
     interrupt::keeps_state(false);
     if interrupt::stop_asked() {
         let folds = queue.stop()?;
-        return Err(MapError::Stopped { passes: folds })
+        return Err(PipelineError::Map(MapError::Stopped { passes: folds }))
             .with_context(|| format!("{} of this sweep kept", count(folds, "finished fold")));
     }
     Ok(queue.ended())

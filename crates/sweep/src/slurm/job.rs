@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
-/// What is to be submitted; what the cluster must know besides stands in its profile.
+/// A job to be submitted. Time limit, memory and other requests are in the profile.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// Its name, by which it is found again.
