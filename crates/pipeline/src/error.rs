@@ -336,6 +336,29 @@ pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// What a caller may do about an error of this crate or of one below it; `None` if it is of another type.
+#[must_use]
+pub fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
+    if let Some(error) = error.downcast_ref::<PipelineError>() {
+        return Some(error.cause());
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_store(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_sweep(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_map(error));
+    }
+    if error.is::<TissueError>() || error.is::<GridError>() {
+        return Some(Cause::Usage);
+    }
+    let of_input =
+        error.is::<GeneError>() || error.is::<PriorError>() || error.is::<AnnotationError>();
+    of_input.then_some(Cause::Input)
+}
+
 fn of_map(error: &MapError) -> Cause {
     match error {
         MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,
@@ -346,9 +369,7 @@ fn of_map(error: &MapError) -> Cause {
     }
 }
 
-/// What a caller may do about an error of a sweep.
-#[must_use]
-pub fn of_sweep(error: &SweepError) -> Cause {
+fn of_sweep(error: &SweepError) -> Cause {
     match error {
         SweepError::Store(error) => of_store(error),
         SweepError::Superseded { .. } => Cause::Superseded,
@@ -360,9 +381,7 @@ pub fn of_sweep(error: &SweepError) -> Cause {
     }
 }
 
-/// What a caller may do about an error of a file.
-#[must_use]
-pub fn of_store(error: &StoreError) -> Cause {
+fn of_store(error: &StoreError) -> Cause {
     match error {
         StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => {
             Cause::Output
