@@ -17,6 +17,8 @@ mod matrix;
 pub mod memory;
 mod mtx;
 mod npy;
+mod process;
+mod rename;
 mod shards;
 mod summary;
 mod tables;
@@ -26,7 +28,9 @@ mod uns;
 mod writer;
 
 pub use arrays::{array_size, read_array, write_arrays};
-pub use aside::{Existing, write_aside};
+pub use aside::{
+    Existing, GivenUp, Temporary, give_up, remove_all_leftovers, remove_leftovers, write_aside,
+};
 pub use cells::{CellExpression, StreamedCells, cells_per_part};
 pub use dataset::{Dataset, Kind, Names};
 pub use error::StoreError;
@@ -34,6 +38,7 @@ pub use expression::{Counts, ExpressionFile, RowNames};
 pub use fingerprint::{fingerprint, fingerprint_names};
 pub use matrix::{Matrix, MatrixName, ParseMatrixNameError};
 pub use npy::read_npy;
+pub use process::{ParseProcessError, Process};
 pub use shards::ShardedArray;
 pub use summary::{ColumnSummary, MatrixSummary, ObsmSummary, Summary};
 pub use uns::Uns;

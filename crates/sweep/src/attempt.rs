@@ -180,11 +180,11 @@ impl Attempts {
             let before = self.at(task)?;
             if let Some(last) = before.last()
                 && last.state == State::Running
-                && last.who.is_alive_here()
+                && last.who.process.is_alive_here()
             {
                 return Err(SweepError::AtWork {
                     task,
-                    pid: last.who.pid,
+                    pid: last.who.process.pid,
                     seconds: now() - last.began,
                 });
             }

@@ -106,7 +106,7 @@ impl Outlook {
         }
         // Without Slurm, on this machine.
         let here = task.attempts.last().filter(|a| a.state == State::Running);
-        if here.is_some_and(|a| a.who.is_alive_here()) {
+        if here.is_some_and(|a| a.who.process.is_alive_here()) {
             return Self::Queued(JobState::Running);
         }
         let history = History { task, arrays, seen };
@@ -143,7 +143,8 @@ impl<'a> History<'a> {
             let progress = attempt.folds.len() > most;
             most = most.max(attempt.folds.len());
             let sighting = self.sighting(attempt);
-            let place = sighting.map_or_else(|| attempt.who.host.clone(), |s| s.place.clone());
+            let place =
+                sighting.map_or_else(|| attempt.who.process.host.clone(), |s| s.place.clone());
             if let Some(why) = self.why(attempt, sighting) {
                 ends.push(End {
                     why,
@@ -319,6 +320,7 @@ mod tests {
     use super::*;
     use crate::slurm::{JobId, JobName, Kind, Profile};
     use crate::{FoldOutcome, JobRecord, SlurmJob, Who};
+    use tangram_store::Process;
 
     /// A sweep of one task in array 7, element 0, with attempts and what Slurm says of it.
     struct Case {
@@ -381,9 +383,11 @@ mod tests {
                 task_id: "x".into(),
                 number: self.task.attempts.len() as u32 + 1,
                 who: Who {
-                    host: "vn2".into(),
-                    pid: 1,
-                    ticks: None,
+                    process: Process {
+                        host: "vn2".into(),
+                        pid: 1,
+                        ticks: None,
+                    },
                     job: Some(SlurmJob {
                         id: "9".into(),
                         element: Some((array.job.job.unwrap().to_string(), "0".into())),
