@@ -243,7 +243,7 @@ impl Attempts {
             path: path.clone(),
             reason,
         };
-        let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
+        let text = tangram_store::read_text(&path).map_err(|e| wrong(e.to_string()))?;
         serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))
     }
 }

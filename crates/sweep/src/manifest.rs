@@ -189,7 +189,7 @@ impl Manifest {
             path: folder.to_owned(),
             reason,
         };
-        let text = std::fs::read_to_string(folder.join(MANIFEST))
+        let text = tangram_store::read_text(&folder.join(MANIFEST))
             .map_err(|e| not(format!("{MANIFEST}: {e}")))?;
         let manifest: Self =
             toml::from_str(&text).map_err(|e| not(format!("{MANIFEST}: {}", e.message())))?;

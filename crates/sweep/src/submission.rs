@@ -145,7 +145,7 @@ impl Submissions {
         let mut all = Vec::new();
         for number in 1.. {
             let path = self.path(number);
-            let text = match fs::read_to_string(&path) {
+            let text = match tangram_store::read_text(&path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == ErrorKind::NotFound => break,
                 Err(error) => {
