@@ -1,6 +1,7 @@
 //! Exit codes, decided here only.
 
 use crate::config::ConfigError;
+use crate::plain::Plain;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use tangram_pipeline::error::{self, PipelineError};
@@ -46,7 +47,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     // The rank that failed has told.
     if !matches!(error.downcast_ref(), Some(PipelineError::OtherRank { .. })) {
         // Nobody is left to tell if standard error is closed.
-        let _ = writeln!(io::stderr(), "error: {error:#}");
+        let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
     }
     ExitCode::from(code(error))
 }
@@ -55,7 +56,13 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 #[must_use]
 pub fn usage(error: &clap::Error) -> ExitCode {
     // As above; and `tangram --help | head` closes standard output early.
-    let _ = error.print();
+    let text = error.render().to_string();
+    let plain = Plain(&text).to_string();
+    let _ = match plain == text {
+        // With its colours.
+        true => error.print(),
+        false => writeln!(io::stderr(), "{plain}"),
+    };
     if error.use_stderr() {
         ExitCode::from(USAGE)
     } else {

@@ -10,6 +10,7 @@ mod exit_record;
 mod interrupt;
 mod job_flags;
 mod map_process;
+mod plain;
 mod progress;
 mod report;
 mod sweep_jobs;

@@ -1,6 +1,7 @@
 //! What the person, or the program that called, gets to read.
 
 use crate::interrupt;
+use crate::plain::Plain;
 use crate::progress::Progress;
 use anyhow::Result;
 use serde::Serialize;
@@ -65,7 +66,7 @@ impl Report {
     pub fn warn(self, line: impl Display) {
         if self.detail > Detail::Quiet {
             // Nobody is left to tell if standard error is closed.
-            let _ = writeln!(io::stderr(), "warning: {line}");
+            let _ = writeln!(io::stderr(), "warning: {}", Plain(line));
         }
     }
 
@@ -83,8 +84,8 @@ impl Report {
     fn line(self, detail: Detail, line: impl Display) -> io::Result<()> {
         match (self.detail >= detail, self.json) {
             (false, _) => Ok(()),
-            (true, true) => writeln!(io::stderr(), "{line}"),
-            (true, false) => writeln!(io::stdout(), "{line}"),
+            (true, true) => writeln!(io::stderr(), "{}", Plain(line)),
+            (true, false) => writeln!(io::stdout(), "{}", Plain(line)),
         }
     }
 }
