@@ -11,6 +11,7 @@ mod interrupt;
 mod job_flags;
 mod map_process;
 mod plain;
+mod probe;
 mod progress;
 mod report;
 mod sweep_jobs;
@@ -19,6 +20,9 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // While the process has one thread.
+    probe::begin();
+    tangram_store::pass_caught_panics();
     let arguments = match config::arguments(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(error) => return exit::fail(&error),

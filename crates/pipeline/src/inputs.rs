@@ -28,7 +28,7 @@ use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, mirror_memory_needed};
 use tangram_store::memory;
 use tangram_store::{CellExpression, StreamedCells};
 use tangram_store::{ExpressionFile, RowNames};
-use tangram_store::{fingerprint, read_npy};
+use tangram_store::{fingerprint, read_npy, try_file};
 
 /// Both files, and the training genes of both.
 #[derive(Debug)]
@@ -136,6 +136,12 @@ pub fn read(
     ranks: &mut Ranks,
     listener: &dyn Listener,
 ) -> Result<Inputs> {
+    // Opening a damaged file may end a process: one rank has it tried before all open it.
+    let tried = match ranks.is_first() {
+        true => try_file(&settings.cells).and_then(|()| try_file(&settings.voxels)),
+        false => Ok(()),
+    };
+    agreed(ranks, tried.map_err(Into::into))?;
     let opened = agreed(ranks, Files::open(settings, ranks))?;
     opened.arrange(settings, ranks, listener)?;
     let (settings, ranks) = (&*settings, &*ranks);

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// If they do not find each other, or the grid is of another number.
 pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce) -> Result<Ranks> {
     let world = World::join().map_err(PipelineError::Launcher)?;
+    // Joining has set a hook that ends all ranks.
+    tangram_store::pass_caught_panics();
     let shape = match grid {
         Some(GridChoice::Shape(shape)) => shape,
         Some(GridChoice::Auto) | None => GridShape {
