@@ -41,6 +41,8 @@ pub const STOPPED: u8 = 75;
 /// Prints why the command stopped and says so by the exit code.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
+    // What fails because the process is ending is no failure.
+    crate::interrupt::wait_if_ending();
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }

@@ -1,32 +1,72 @@
-//! Ctrl-C and other requests to stop: nothing half-written stays behind.
+//! Ctrl-C and other requests to stop: nothing half-written stays behind, and what can go on says so by exit code 75.
 
-use crate::exit_record;
+use crate::{exit, exit_record};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, Once};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
-static OUTPUTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-static KEEPS: AtomicBool = AtomicBool::new(false);
+/// What SIGTERM and SIGUSR2 do; one of the constants below.
+static MODE: AtomicU8 = AtomicU8::new(ENDS);
+/// They end the process, which has to begin anew.
+const ENDS: u8 = 0;
+/// They end the process; the same command goes on from what is on disk.
+const GOES_ON: u8 = 1;
+/// They are reported by [`stop_asked`]: what is at work keeps its state and stops.
+const KEEPS: u8 = 2;
 /// The signal that asked to stop, 0 if none did.
 static STOP: AtomicI32 = AtomicI32::new(0);
-static HANDLER: Once = Once::new();
+/// Whether the process is giving up what it writes, and about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Removes what is being written for `output` (its hidden sibling `.NAME.PID.partial`) if the process is asked to stop.
-pub fn clean_up(output: &Path) {
-    if let Ok(mut outputs) = OUTPUTS.lock() {
-        outputs.push(partial(output));
+/// Handles signals from now on: called in `main` before anything that takes time, so that no moment is without.
+///
+/// * `arguments`: of the process; a mapping and the tasks of a sweep go on from what is on disk
+pub fn stand(arguments: &[OsString]) {
+    if goes_on(arguments) {
+        MODE.store(GOES_ON, Ordering::SeqCst);
     }
-    handle();
+    // A handler that cannot be set leaves what is half-written to the next command that writes the same output.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]) else {
+        return;
+    };
+    std::thread::spawn(move || signals.forever().for_each(handle));
+}
+
+/// Whether a command line is of a command that goes on when it is given again: `map`, `sweep run`.
+fn goes_on(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().skip(1).filter_map(|a| a.to_str());
+    match words.find(|word| !word.starts_with('-')) {
+        Some("map") => true,
+        Some("sweep") => words.find(|word| !word.starts_with('-')) == Some("run"),
+        _ => false,
+    }
+}
+
+fn handle(signal: i32) {
+    let asks = [SIGTERM, SIGUSR2].contains(&signal);
+    match MODE.load(Ordering::SeqCst) {
+        KEEPS if asks => {
+            STOP.store(signal, Ordering::SeqCst);
+            // Launchers that end all ranks may not wait for more.
+            exit_record::asked(&format!("asked to stop by {}", name(signal)));
+        }
+        GOES_ON if asks => end(signal, exit::STOPPED),
+        _ => end(signal, exit::INTERRUPTED),
+    }
 }
 
 /// From now on, or no longer, SIGTERM and SIGUSR2 do not end the process: [`stop_asked`] says that they came, and what is at work keeps
 /// its state and stops.
 pub fn keeps_state(yes: bool) {
-    KEEPS.store(yes, Ordering::SeqCst);
-    handle();
+    MODE.store(if yes { KEEPS } else { GOES_ON }, Ordering::SeqCst);
+}
+
+/// Ends the process if it was asked to stop too late for the work that keeps its state.
+pub fn end_if_asked() {
+    if stop_asked() {
+        end(STOP.load(Ordering::SeqCst), exit::STOPPED);
+    }
 }
 
 /// Whether SIGTERM or SIGUSR2 came while [`keeps_state`] held.
@@ -51,93 +91,33 @@ fn name(signal: i32) -> &'static str {
     }
 }
 
-fn handle() {
-    HANDLER.call_once(|| {
-        // A handler that cannot be set leaves the sibling to the next command's `--force`.
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]) else {
-            return;
-        };
-        std::thread::spawn(move || {
-            for signal in signals.forever() {
-                let keeps = KEEPS.load(Ordering::SeqCst) && [SIGTERM, SIGUSR2].contains(&signal);
-                if keeps {
-                    STOP.store(signal, Ordering::SeqCst);
-                    // Launchers that end all ranks may not wait for more.
-                    exit_record::asked(&format!("asked to stop by {}", name(signal)));
-                } else {
-                    let code = crate::exit::INTERRUPTED;
-                    exit_record::ended(Some(code), &format!("ended by {}", name(signal)));
-                    end();
-                }
-            }
-        });
-    });
-}
-
-/// Removes what is half-written and ends the process.
-fn end() -> ! {
-    let outputs = OUTPUTS.lock();
-    for partial in outputs.into_iter().flat_map(|outputs| outputs.clone()) {
-        remove(&partial);
-    }
+/// Gives up what is half-written and ends the process.
+fn end(signal: i32, code: u8) -> ! {
+    ENDING.store(true, Ordering::SeqCst);
+    exit_record::ended(Some(code), &format!("ended by {}", name(signal)));
+    // Kept until the process ends, so that nothing of it gets its final name.
+    let _given_up = tangram_store::give_up();
     // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose
     // threads are still at work.
-    unsafe { libc::_exit(i32::from(crate::exit::INTERRUPTED)) }
+    unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// The sibling in which `tangram_store` writes `output` until it is complete.
-fn partial(output: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(output.file_name().unwrap_or_default());
-    name.push(format!(".{}.partial", std::process::id()));
-    output.with_file_name(name)
-}
-
-/// Removes siblings of an output that processes left which were killed; no other process may be writing it.
-pub fn remove_leftovers(output: &Path) {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let (begin, parent) = (format!(".{name}."), output.parent());
-    let parent = parent.filter(|p| !p.as_os_str().is_empty());
-    let entries = std::fs::read_dir(parent.unwrap_or(Path::new(".")));
-    for entry in entries.into_iter().flatten().flatten() {
-        let found = entry.file_name().to_string_lossy().into_owned();
-        let pid = found
-            .strip_prefix(&begin)
-            .and_then(|rest| rest.strip_suffix(".partial"));
-        if pid.is_some_and(|pid| pid.bytes().all(|b| b.is_ascii_digit())) {
-            remove(&entry.path());
-        }
-    }
-}
-
-fn remove(path: &Path) {
-    // The writing threads go on until the process ends: a folder may get a file while it is being emptied.
-    for _ in 0..100 {
-        let removed = if path.is_dir() {
-            std::fs::remove_dir_all(path)
-        } else {
-            std::fs::remove_file(path)
-        };
-        if removed.is_ok() || !path.exists() {
-            return;
-        }
+/// Does not return if the process is being ended by a signal: what fails meanwhile, such as writing into a folder that is gone, is not to
+/// be told.
+pub fn wait_if_ending() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tangram_store::{Existing, StoreError, write_aside};
 
     #[test]
-    fn the_sibling_is_the_one_the_store_writes() {
-        let folder = tempfile::tempdir().unwrap();
-        let output = folder.path().join("run.h5ad");
-        let written: Result<PathBuf, StoreError> =
-            write_aside(&output, Existing::Refuse, |aside| {
-                std::fs::write(aside, "x").unwrap();
-                Ok(aside.to_owned())
-            });
-        assert_eq!(written.unwrap(), partial(&output));
+    fn only_what_goes_on_when_given_again_says_so() {
+        let goes = |line: &str| goes_on(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(goes("tangram map --cells a") && goes("tangram --quiet sweep run s --all"));
+        assert!(!goes("tangram project --mapping map") && !goes("tangram sweep status run"));
     }
 }

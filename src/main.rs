@@ -17,13 +17,16 @@ mod report;
 mod sweep_jobs;
 
 use clap::Parser;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // While the process has one thread.
     probe::begin();
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    interrupt::stand(&typed);
     tangram_store::pass_caught_panics();
-    let arguments = match config::arguments(std::env::args_os().collect()) {
+    let arguments = match config::arguments(typed) {
         Ok(arguments) => arguments,
         Err(error) => return exit::fail(&error),
     };

@@ -123,7 +123,7 @@ fn place(args: &MapArgs, report: Report) -> Result<Existing> {
         checkpoint::remove(&args.out)?;
     }
     if args.resume {
-        interrupt::remove_leftovers(&args.out);
+        tangram_store::remove_leftovers(&args.out);
     } else if let Some(passes) = checkpoint::latest(&args.out) {
         let path = checkpoints_of(&args.out);
         return Err(PipelineError::Checkpoint { path, passes }.into());
@@ -144,7 +144,6 @@ fn first_rank(
     report: Report,
 ) -> Result<()> {
     let may_replace = agreed(ranks, place(args, report))?;
-    interrupt::clean_up(&args.out);
     let mut begun = false;
     let written = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
         begun = true;
@@ -354,6 +353,8 @@ fn train(
     interrupt::keeps_state(false);
     drop(progress);
     let learned = learned?;
+    // Too late to be kept: what was kept before is gone on from.
+    interrupt::end_if_asked();
     if learned.stopped_early() {
         report.say(format_args!(
             "the loss came to rest after {}",

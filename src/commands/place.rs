@@ -1,6 +1,5 @@
 //! `tangram place`: cells that were not in the training.
 
-use crate::interrupt;
 use crate::report::Report;
 use anyhow::Result;
 use clap::Args;
@@ -100,7 +99,6 @@ pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
         return Err(PipelineError::Usage(text).into());
     }
     let may_replace = replaceable(&args.out, args.force, &[&settings.cells, run.path()])?;
-    interrupt::clean_up(&args.out);
     let stored = Dataset::open(&run.mapping()?)?;
     let factors = factors_file::read(&stored)?;
     let familiar = factors_file::read_familiar(&stored)?;

@@ -1,6 +1,5 @@
 //! `tangram project`: carries what is known of the cells into space.
 
-use crate::interrupt;
 use crate::report::Report;
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
@@ -138,7 +137,6 @@ pub fn run(mut args: ProjectArgs, report: Report) -> Result<()> {
     let run = RunDirectory::open(&settings.mapping)?;
     let path = run.input(&run.record().cells, settings.cells.as_deref(), "--cells")?;
     let may_replace = replaceable(&args.out, args.force, &[&path, run.path()])?;
-    interrupt::clean_up(&args.out);
     settings.cells = Some(path.clone());
     let source = Source {
         mapping: StoredMapping::open(&run, &path)?,

@@ -1,6 +1,5 @@
 //! `tangram score`: predicted against measured genes.
 
-use crate::interrupt;
 use crate::report::Report;
 use anyhow::Result;
 use clap::Args;
@@ -112,13 +111,10 @@ pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
     let voxels = run.input(&record.voxels, args.voxels.as_deref(), "--voxels")?;
     let output = match &args.out {
         None => None,
-        Some(out) => {
-            interrupt::clean_up(out);
-            Some((
-                out,
-                replaceable(out, args.force, &[&cells, &voxels, run.path()])?,
-            ))
-        }
+        Some(out) => Some((
+            out,
+            replaceable(out, args.force, &[&cells, &voxels, run.path()])?,
+        )),
     };
     let mapping = StoredMapping::open(&run, &cells)?;
     let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix, RowNames::Checked)?;

@@ -1,6 +1,5 @@
 //! `tangram simulate`: a small cortex with known truth, as three AnnData files.
 
-use crate::interrupt;
 use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -141,7 +140,6 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
             cell_types: tissue.cell_types().to_vec(),
         },
     };
-    interrupt::clean_up(out);
     write_aside(
         out,
         existing(out, args.force, MARKER)?,

@@ -1,6 +1,5 @@
 //! `tangram sweep new`: what is to be done, written down once.
 
-use crate::interrupt;
 use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -442,7 +441,6 @@ fn seconds_of_fold(inputs: &Inputs, settings: &MapSettings, start: Start) -> f64
 }
 
 fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {
-    interrupt::clean_up(out);
     write_aside(out, Existing::Refuse, |folder| -> Result<()> {
         std::fs::create_dir(folder).map_err(|e| StoreError::Write {
             path: out.to_owned(),
