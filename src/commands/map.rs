@@ -27,7 +27,7 @@ use tangram_pipeline::mapping_file::{Contents, Stored};
 use tangram_pipeline::memory_check::check_memory;
 use tangram_pipeline::ranks::{self, Ranks, agreed, alone};
 use tangram_pipeline::run_directory::{
-    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunFile, checkpoints_of, existing,
+    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunDirectory, RunFile, checkpoints_of, existing,
     write_history, write_run_file,
 };
 use tangram_pipeline::settings::{MapSettings, Solver};
@@ -43,6 +43,7 @@ Writes into RUN:
   factors.zarr  an AnnData of voxels × training genes, from which any row of the mapping is computed (not with --solver adam)
   mapping.zarr  an AnnData of cells × voxels: probabilities in X, what is known of cells in obs, of voxels in var (--keep)
   history.tsv   the loss and its terms, epoch by epoch
+  files.tsv     every file of the run with its size; commands that read the run check it
   run.toml      all settings, hashes of the inputs, versions; `--config RUN/run.toml` repeats the run
 
 Examples:
@@ -86,6 +87,7 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     let settings = args.settings.clone().resolved()?;
     super::use_threads(settings.threads());
     if args.resume && args.out.join(RUN_FILE).is_file() {
+        RunDirectory::open(&args.out)?;
         return Ok(report.say(format_args!("{} is complete", args.out.display()))?);
     }
     let mut ranks = ranks::join(settings.grid, settings.reduce)?;
@@ -468,14 +470,15 @@ fn write_run(
             true => outcome.peaks.clone(),
             false => Vec::new(),
         },
+        files: None,
         versions: Versions::current(),
         genes,
     };
-    let file = RunFile {
+    let mut file = RunFile {
         map: settings,
         record,
     };
-    write_run_file(directory, &file)?;
+    write_run_file(directory, &mut file)?;
     Ok(file)
 }
 

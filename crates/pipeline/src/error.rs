@@ -24,6 +24,18 @@ pub enum PipelineError {
         /// What is missing or unreadable.
         reason: String,
     },
+    /// A run that is not whole: something was removed from it, or it was copied in part.
+    #[error(
+        "{path}: the run is not whole: {file} {reason}; copy it again from where it is whole, or map again with --force"
+    )]
+    Torn {
+        /// The folder.
+        path: PathBuf,
+        /// The file, in it.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// `--force` on a folder that this program did not write.
     #[error(
         "{path}: exists and is not a folder that this command wrote (no {marker} in it), so --force leaves it alone; choose another name"

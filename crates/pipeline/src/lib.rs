@@ -17,6 +17,7 @@ pub mod memory_check;
 pub mod queue;
 pub mod ranks;
 pub mod run_directory;
+mod run_files;
 pub mod runs;
 pub mod settings;
 pub mod stored_mapping;

@@ -3,7 +3,7 @@
 use crate::error::PipelineError;
 use crate::listener::Listener;
 use crate::queue;
-use crate::run_directory::{RUN_FILE, RunDirectory};
+use crate::run_directory::RunDirectory;
 use crate::wording::count;
 use anyhow::{Context, Result};
 use std::fs;
@@ -134,7 +134,7 @@ pub fn place(sweep: &Path, spec: &RunSpec) -> PathBuf {
     sweep.join(RUNS).join(&spec.name)
 }
 
-/// Whether a run is complete.
+/// Whether a run is complete, with all its files.
 pub fn is_complete(sweep: &Path, spec: &RunSpec) -> bool {
-    place(sweep, spec).join(RUN_FILE).is_file()
+    RunDirectory::open(&place(sweep, spec)).is_ok()
 }
