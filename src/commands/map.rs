@@ -121,6 +121,7 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
 /// Checks where the run is to go, and puts away what an earlier one left there; one that goes on tells how the last attempt ended.
 fn place(args: &MapArgs, report: Report) -> Result<Existing> {
     let may_replace = existing(&args.out, args.force, RUN_FILE)?;
+    checkpoint::refuse_foreign(&args.out)?;
     if args.force {
         checkpoint::remove(&args.out)?;
     }
@@ -335,7 +336,7 @@ fn train(
     if problem.cells().whole().is_none() {
         report.say("the cells are read from disk at every pass")?;
     }
-    let identity = Identity::new(settings, &inputs.cells.sha256, &inputs.voxels.sha256)?;
+    let identity = agreed(ranks, Identity::new(settings, inputs))?;
     let every = (args.checkpoint_minutes > 0.0)
         .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
     let shares = problem.shares();

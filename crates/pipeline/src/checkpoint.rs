@@ -1,16 +1,22 @@
 //! Checkpoints of `tangram map`: the folder RUN.checkpoint, from which a run that was stopped goes on.
 //!
-//! `RUN.checkpoint/00000120/` holds the state after 120 passes: one Zarr store for each rank that has a part, and
-//! `checkpoint.json`, written last, with what all ranks know, the grid and the fingerprint of every store. The two latest are kept, so
-//! that one that was torn leaves the one before it.
+//! `RUN.checkpoint/00000120/` holds the state after 120 passes: one Zarr store for each rank that has a part, `checkpoint.json`, written
+//! last, with what all ranks know, the grid and the fingerprint of every store, and `checkpoint.sha256`, its own fingerprint. The two
+//! latest are kept, so that one that was torn or damaged leaves the one before it.
+
+mod folder;
+mod identity;
+
+pub use folder::{latest, refuse_foreign, remove};
+pub use identity::Identity;
 
 use crate::error::PipelineError;
 use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed};
-use crate::run_directory::{checkpoints_of, write};
-use crate::settings::{DeviceChoice, MapSettings, MappingFormat, Stream};
+use crate::run_directory::checkpoints_of;
 use crate::wording::count;
 use anyhow::{Context, Result, bail};
+use folder::{seal, steps, unsealed};
 use ndarray::{Array2, s};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -19,68 +25,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tangram_comm::{Communicator, GridShape, Reduce, Shares};
 use tangram_mapper::{Axes, Keeper, Numbers, Snapshot, SnapshotArray, Wish};
-use tangram_store::{
-    Existing, StoreError, array_size, fingerprint, read_array, write_arrays, write_aside,
-};
+use tangram_store::{StoreError, array_size, fingerprint, read_array, write_arrays};
 
-const FILE: &str = "checkpoint.json";
 const KEPT: usize = 2;
-
-/// What is the same of a run that may go on from a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// All settings that the result depends on, as TOML.
-    settings: String,
-    cells_sha256: String,
-    voxels_sha256: String,
-}
-
-impl Identity {
-    /// Of resolved settings and the hashes of the inputs.
-    ///
-    /// # Errors
-    /// If the settings cannot be written as TOML.
-    pub fn new(settings: &MapSettings, cells_sha256: &str, voxels_sha256: &str) -> Result<Self> {
-        let same = MapSettings {
-            threads: None,
-            grid: None,
-            epochs: None,
-            keep: None,
-            reduce: Reduce::Fast,
-            device: DeviceChoice::Cpu,
-            gpu_memory: None,
-            device_block: None,
-            stream: Stream::Auto,
-            format: MappingFormat::Zarr,
-            ..settings.clone()
-        };
-        Ok(Self {
-            settings: toml::to_string(&same)?,
-            cells_sha256: cells_sha256.to_owned(),
-            voxels_sha256: voxels_sha256.to_owned(),
-        })
-    }
-
-    /// What differs from another, in the user's words.
-    fn difference(&self, other: &Self) -> Option<String> {
-        if self.cells_sha256 != other.cells_sha256 {
-            return Some("the cells' file has changed".to_owned());
-        }
-        if self.voxels_sha256 != other.voxels_sha256 {
-            return Some("the voxels' file has changed".to_owned());
-        }
-        let (mine, theirs) = (self.settings.lines(), other.settings.lines());
-        let mine: Vec<_> = mine.filter(|l| !other.settings.contains(l)).collect();
-        let theirs: Vec<_> = theirs.filter(|l| !self.settings.contains(l)).collect();
-        (self.settings != other.settings).then(|| {
-            format!(
-                "it was begun with `{}`, this command says `{}`",
-                theirs.join(", "),
-                mine.join(", ")
-            )
-        })
-    }
-}
+/// When a training ends that has gone on for longer since its last checkpoint, its state is kept: what follows may be cut short.
+const WORTH_KEEPING: Duration = Duration::from_secs(30);
 
 /// `checkpoint.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,40 +44,6 @@ struct Record {
     arrays: Vec<(String, String)>,
     /// Fingerprint of every rank's store, empty where a rank has none.
     shards: Vec<String>,
-}
-
-/// Removes all checkpoints of an output.
-///
-/// # Errors
-/// [`StoreError::Write`] if they cannot be removed.
-pub fn remove(out: &Path) -> Result<(), StoreError> {
-    let folder = checkpoints_of(out);
-    match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Write {
-            path: folder,
-            reason: e.to_string(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Steps in a folder of checkpoints that were completed, the latest first.
-fn steps(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut steps: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.join(FILE).is_file())
-        .collect();
-    steps.sort_unstable();
-    steps.reverse();
-    steps
-}
-
-/// Passes after which the latest checkpoint of an output was written, if there is one.
-#[must_use]
-pub fn latest(out: &Path) -> Option<usize> {
-    let steps = steps(&checkpoints_of(out));
-    steps.first()?.file_name()?.to_str()?.parse().ok()
 }
 
 fn shard(step: &Path, rank: usize) -> PathBuf {
@@ -177,6 +92,7 @@ impl<'a> Checkpoints<'a> {
     /// # Errors
     /// If it is of another run, on all ranks.
     pub fn resume(&mut self) -> Result<Option<Snapshot>> {
+        let mut damaged = Vec::new();
         for step in steps(&self.folder) {
             let checked = self.check(&step);
             // What differs from the command ends the run; what is damaged sends it to the checkpoint before.
@@ -190,12 +106,17 @@ impl<'a> Checkpoints<'a> {
                 let record = record.expect("all have it");
                 let snapshot = agreed(self.ranks, self.read(&step, &record))?;
                 self.written = Some(record.passes);
+                if self.ranks.is_first() {
+                    // They would be kept in the place of those that are whole.
+                    damaged.iter().for_each(|step| _ = fs::remove_dir_all(step));
+                }
                 let passes = count(record.passes, "pass");
                 self.listener
                     .say(format_args!("goes on from the checkpoint after {passes}"))?;
                 return Ok(Some(snapshot));
             }
             let reason = damage.map_or("another rank found it so".to_owned(), |e| format!("{e:#}"));
+            damaged.push(step.clone());
             let step = step.display();
             self.listener.warn(format_args!(
                 "{step} is damaged ({reason}); trying the one before"
@@ -206,10 +127,9 @@ impl<'a> Checkpoints<'a> {
 
     /// Reads what all ranks know, and verifies this rank's part of the stores.
     fn check(&self, step: &Path) -> Result<Record> {
-        let path = step.join(FILE);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let record: Record =
-            serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let text = unsealed(step)?;
+        let record: Record = serde_json::from_str(&text)
+            .with_context(|| step.join(folder::FILE).display().to_string())?;
         // Only the first rank knows the inputs' hashes.
         if self.ranks.is_first()
             && let Some(difference) = self.identity.difference(&record.identity)
@@ -342,10 +262,7 @@ impl<'a> Checkpoints<'a> {
                 .collect(),
             shards: shards.iter().map(text).collect(),
         };
-        let path = step.join(FILE);
-        write_aside(&path, Existing::Replace, |aside| {
-            write(aside, &serde_json::to_string_pretty(&record)?)
-        })?;
+        seal(step, &serde_json::to_string_pretty(&record)?)?;
         for old in steps(&self.folder).into_iter().skip(KEPT) {
             fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
         }
@@ -354,6 +271,18 @@ impl<'a> Checkpoints<'a> {
 }
 
 impl Keeper for Checkpoints<'_> {
+    fn wish_at_end(&mut self) -> Wish {
+        let worth_it = self.every.is_some() && self.last.elapsed() >= WORTH_KEEPING;
+        match (
+            self.listener.stop_asked(),
+            worth_it && self.ranks.is_first(),
+        ) {
+            (true, _) => Wish::SaveAndStop,
+            (false, true) => Wish::Save,
+            (false, false) => Wish::GoOn,
+        }
+    }
+
     fn wish(&mut self) -> Wish {
         if self.listener.stop_asked() {
             return Wish::SaveAndStop;

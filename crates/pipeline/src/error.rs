@@ -36,6 +36,16 @@ pub enum PipelineError {
         /// What is wrong.
         reason: String,
     },
+    /// Something in the folder of a run's checkpoints that this program did not put there.
+    #[error(
+        "{path}: is where the run would keep its checkpoints, but {found} in it is not of this program; choose another --out, or move it away"
+    )]
+    ForeignCheckpoint {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
     /// `--force` on a folder that this program did not write.
     #[error(
         "{path}: exists and is not a folder that this command wrote (no {marker} in it), so --force leaves it alone; choose another name"
@@ -244,7 +254,9 @@ fn decisive(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
                 Cause::Usage
             }
             PipelineError::OtherRank { cause } | PipelineError::Run { cause, .. } => *cause,
-            PipelineError::NotOurs { .. } | PipelineError::Checkpoint { .. } => Cause::Output,
+            PipelineError::NotOurs { .. }
+            | PipelineError::Checkpoint { .. }
+            | PipelineError::ForeignCheckpoint { .. } => Cause::Output,
             PipelineError::Memory { .. } | PipelineError::NoGridFits { .. } => Cause::Memory,
             _ => Cause::Input,
         });

@@ -304,6 +304,11 @@ fn runs(
                 "`{name}` cannot name a run: use letters, digits, - _ . + and ="
             ));
         }
+        if name.ends_with(".checkpoint") {
+            return usage(format!(
+                "`{name}` cannot name a run: the state of the run before the last dot is kept under that name; choose another ending"
+            ));
+        }
         if !names.insert(name.clone()) {
             return usage(format!(
                 "two runs would be named `{name}`; give them different names"
@@ -390,7 +395,7 @@ fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
 
 /// The mappings of a list.
 fn listed(path: &Path, base: &MapSettings) -> Result<Vec<(String, MapSettings)>> {
-    let text = std::fs::read_to_string(path).map_err(|e| StoreError::Read {
+    let text = tangram_store::read_text(path).map_err(|e| StoreError::Read {
         path: path.to_owned(),
         reason: e.to_string(),
     })?;
