@@ -86,12 +86,12 @@ struct MapSummary<'a> {
 pub fn run(args: MapArgs, report: Report) -> Result<()> {
     let settings = args.settings.clone().resolved()?;
     super::use_threads(settings.threads());
-    if args.resume && args.out.join(RUN_FILE).is_file() {
-        RunDirectory::open(&args.out)?;
-        return Ok(report.say(format_args!("{} is complete", args.out.display()))?);
-    }
-    let mut ranks = ranks::join(settings.grid, settings.reduce)?;
-    let done = if ranks.is_first() {
+    let mut ranks = ranks::join(settings.grid, settings.reduce, &args.command(&settings)?)?;
+    let complete = agreed(&ranks, is_complete(&args, &ranks, report));
+    let done = if !matches!(complete, Ok(false)) {
+        complete.map(|_| ())
+    } else if ranks.is_first() {
+
         first_rank(&args, settings, &mut ranks, report)
     } else {
         other_rank(&args, settings, &mut ranks)
@@ -116,6 +116,47 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
         exit_record::completed();
     }
     done
+}
+
+impl MapArgs {
+    /// What all ranks must have been started with alike; how a rank does its part is its own matter.
+    fn command(&self, settings: &MapSettings) -> Result<String> {
+        let settings = MapSettings {
+            threads: None,
+            gpu_memory: None,
+            device_block: None,
+            ..settings.clone()
+        };
+        Ok(format!(
+            "{} {} {} {} {} {}",
+            env!("CARGO_PKG_VERSION"),
+            self.out.display(),
+            self.force,
+            self.resume,
+            self.checkpoint_minutes,
+            toml::to_string(&settings)?
+        ))
+    }
+}
+
+/// Whether the run is to go on and is complete, with all its files; all ranks hear what the first one finds.
+///
+/// # Errors
+/// If a run is there but not whole.
+fn is_complete(args: &MapArgs, ranks: &Ranks, report: Report) -> Result<bool> {
+    let mut complete = vec![0.0];
+    if ranks.is_first() && args.resume && args.out.join(RUN_FILE).is_file() {
+        complete = vec![1.0];
+    }
+    ranks.broadcast(&mut complete);
+    if complete[0] == 0.0 {
+        return Ok(false);
+    }
+    if ranks.is_first() {
+        RunDirectory::open(&args.out)?;
+        report.say(format_args!("{} is complete", args.out.display()))?;
+    }
+    Ok(true)
 }
 
 /// Checks where the run is to go, and puts away what an earlier one left there; one that goes on tells how the last attempt ended.

@@ -46,6 +46,14 @@ pub enum PipelineError {
         /// What was found.
         found: String,
     },
+    /// Ranks of one mapping that were started with different commands or find different files.
+    #[error(
+        "the ranks were started with different {what}: start all of them with the same command, on the same files"
+    )]
+    RanksDiffer {
+        /// `settings`, `inputs`.
+        what: &'static str,
+    },
     /// `--force` on a folder that this program did not write.
     #[error(
         "{path}: exists and is not a folder that this command wrote (no {marker} in it), so --force leaves it alone; choose another name"
@@ -250,9 +258,10 @@ fn decisive(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
     if let Some(error) = error.downcast_ref::<PipelineError>() {
         return Some(match error {
             PipelineError::Alone { .. } => return None,
-            PipelineError::Usage(_) | PipelineError::Grid(_) | PipelineError::Launcher(_) => {
-                Cause::Usage
-            }
+            PipelineError::Usage(_)
+            | PipelineError::Grid(_)
+            | PipelineError::Launcher(_)
+            | PipelineError::RanksDiffer { .. } => Cause::Usage,
             PipelineError::OtherRank { cause } | PipelineError::Run { cause, .. } => *cause,
             PipelineError::NotOurs { .. }
             | PipelineError::Checkpoint { .. }

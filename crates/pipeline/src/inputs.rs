@@ -7,7 +7,7 @@ use crate::grid_plan;
 use crate::grid_plan::Task;
 use crate::listener::Listener;
 use crate::memory_check::{Counts, check_memory, streams};
-use crate::ranks::{Ranks, agreed};
+use crate::ranks::{Ranks, agreed, alike};
 use crate::settings::MapSettings;
 use crate::values::{GridChoice, PriorChoice};
 use crate::wording::count;
@@ -28,7 +28,7 @@ use tangram_mapper::{CELLS_TO_CHOOSE_BY, Problem, mirror_memory_needed};
 use tangram_store::memory;
 use tangram_store::{CellExpression, StreamedCells};
 use tangram_store::{ExpressionFile, RowNames};
-use tangram_store::{fingerprint, read_npy, try_file};
+use tangram_store::{fingerprint, fingerprint_names, read_npy, try_file};
 
 /// Both files, and the training genes of both.
 #[derive(Debug)]
@@ -143,6 +143,7 @@ pub fn read(
     };
     agreed(ranks, tried.map_err(Into::into))?;
     let opened = agreed(ranks, Files::open(settings, ranks))?;
+    alike(ranks.world(), "inputs", &opened.content())?;
     opened.arrange(settings, ranks, listener)?;
     let (settings, ranks) = (&*settings, &*ranks);
     let (sums, streamed) = opened.sums(settings, ranks)?;
@@ -229,6 +230,17 @@ impl Files {
             voxels: Arc::new(voxels),
             shared,
         })
+    }
+
+    /// What tells apart whether ranks see the same files: not every number, which each rank would have to read.
+    fn content(&self) -> String {
+        let of = |file: &ExpressionFile| {
+            let genes = fingerprint_names(file.genes());
+            format!("{} {} {}", file.n_rows(), file.density(), genes)
+        };
+        let genes = [&self.shared.names, &self.shared.held_out.names];
+        let genes = genes.map(|names| fingerprint_names(names)).concat();
+        format!("{} {} {genes}", of(&self.cells), of(&self.voxels))
     }
 
     /// Arranges several ranks by the fastest grid that fits, unless one was asked for; settings then name it.

@@ -257,7 +257,7 @@ fn folds(
         (StartChoice::Cold, _) => Start::Cold,
     };
     crate::commands::use_threads(settings.threads());
-    let mut one = ranks::join(None, settings.reduce)?;
+    let mut one = ranks::join(None, settings.reduce, "")?;
     let inputs = inputs::read(&mut settings, &mut one, &report)?;
     let folds = make(&inputs.genes.names, &settings)?;
     if let Some(fold) = folds

@@ -158,7 +158,7 @@ fn folds(
     crate::commands::use_threads(settings.threads());
     unchanged(&settings.cells, &manifest.cells_sha256, &args.sweep)?;
     unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
-    let mut one = ranks::join(None, settings.reduce)?;
+    let mut one = ranks::join(None, settings.reduce, "")?;
     settings.engine = device::choose(&settings, &one, &report)?.engine;
     let inputs = inputs::read(&mut settings, &mut one, &report)?;
     if inputs.genes.names != manifest.genes {
@@ -213,7 +213,7 @@ fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize
         None => most,
     };
     if fit == 0 {
-        let one = ranks::join(None, settings.reduce)?;
+        let one = ranks::join(None, settings.reduce, "")?;
         check_memory(settings, inputs.problem.shares(), &one, counts)?;
     }
     Ok(most.clamp(1, fit.max(1)))
