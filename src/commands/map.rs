@@ -23,12 +23,13 @@ use tangram_pipeline::factors_file;
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::learned::Learned;
 use tangram_pipeline::listener::Listener;
+use tangram_pipeline::lock::Lock;
 use tangram_pipeline::mapping_file::{Contents, Stored};
 use tangram_pipeline::memory_check::check_memory;
 use tangram_pipeline::ranks::{self, Ranks, agreed, alone};
 use tangram_pipeline::run_directory::{
-    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunDirectory, RunFile, checkpoints_of, existing,
-    write_history, write_run_file,
+    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunDirectory, RunFile, checkpoints_of,
+    existing, write_history, write_run_file,
 };
 use tangram_pipeline::settings::{MapSettings, Solver};
 use tangram_pipeline::values::{Temperature, not_negative};
@@ -36,7 +37,7 @@ use tangram_pipeline::versions::Versions;
 use tangram_pipeline::wording::{count, thousands};
 use tangram_store::CellExpression;
 use tangram_store::memory;
-use tangram_store::{Existing, StoreError, write_aside};
+use tangram_store::{Existing, StoreError, remove_all_leftovers, write_aside};
 
 const EXAMPLES: &str = "\
 Writes into RUN:
@@ -91,7 +92,6 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     let done = if !matches!(complete, Ok(false)) {
         complete.map(|_| ())
     } else if ranks.is_first() {
-
         first_rank(&args, settings, &mut ranks, report)
     } else {
         other_rank(&args, settings, &mut ranks)
@@ -139,7 +139,8 @@ impl MapArgs {
     }
 }
 
-/// Whether the run is to go on and is complete, with all its files; all ranks hear what the first one finds.
+/// Whether the run is to go on and is complete, with all its files; all ranks hear what the first one finds. What a process left that was
+/// killed between its last two steps is removed.
 ///
 /// # Errors
 /// If a run is there but not whole.
@@ -154,6 +155,10 @@ fn is_complete(args: &MapArgs, ranks: &Ranks, report: Report) -> Result<bool> {
     }
     if ranks.is_first() {
         RunDirectory::open(&args.out)?;
+        let _lock = Lock::take(&args.out)?;
+        exit_record::take(&args.out);
+        checkpoint::remove(&args.out)?;
+        remove_all_leftovers(&args.out);
         report.say(format_args!("{} is complete", args.out.display()))?;
     }
     Ok(true)
@@ -167,7 +172,8 @@ fn place(args: &MapArgs, report: Report) -> Result<Existing> {
         checkpoint::remove(&args.out)?;
     }
     if args.resume {
-        tangram_store::remove_leftovers(&args.out);
+        // The lock is held: no other process is writing this output.
+        remove_all_leftovers(&args.out);
     } else if let Some(passes) = checkpoint::latest(&args.out) {
         let path = checkpoints_of(&args.out);
         return Err(PipelineError::Checkpoint { path, passes }.into());
@@ -187,6 +193,9 @@ fn first_rank(
     ranks: &mut Ranks,
     report: Report,
 ) -> Result<()> {
+    // Held until the run has its name, or is given up.
+    let lock = agreed(ranks, Lock::take(&args.out).map_err(Into::into));
+    let _lock = lock?;
     let may_replace = agreed(ranks, place(args, report))?;
     let mut begun = false;
     let written = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
@@ -214,8 +223,8 @@ fn first_rank(
 
 /// Any other rank.
 fn other_rank(args: &MapArgs, mut settings: MapSettings, ranks: &mut Ranks) -> Result<()> {
-    agreed(ranks, Ok(()))?;
-    agreed(ranks, Ok(()))?;
+    // The first rank takes the lock, finds the place, and makes the folder.
+    (0..3).try_for_each(|_| agreed(ranks, Ok(())))?;
     exit_record::begin(&args.out, ranks.world().rank(), ranks.shape().n_ranks());
     let (inputs, outcome) = learn(args, &mut settings, ranks, Report::silent())?;
     if let Learned::Adam(_) = outcome.learned {

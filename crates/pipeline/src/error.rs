@@ -46,6 +46,22 @@ pub enum PipelineError {
         /// What was found.
         found: String,
     },
+    /// Another process is writing the same output.
+    #[error(
+        "{path}: process {pid} on {host} is at work on it since {since}; wait for it, or stop it first{remedy}"
+    )]
+    AtWork {
+        /// The output.
+        path: PathBuf,
+        /// The machine of the other process.
+        host: String,
+        /// Its number there.
+        pid: u32,
+        /// When it began.
+        since: String,
+        /// What else can be done.
+        remedy: String,
+    },
     /// Ranks of one mapping that were started with different commands or find different files.
     #[error(
         "the ranks were started with different {what}: start all of them with the same command, on the same files"
@@ -265,7 +281,8 @@ fn decisive(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
             PipelineError::OtherRank { cause } | PipelineError::Run { cause, .. } => *cause,
             PipelineError::NotOurs { .. }
             | PipelineError::Checkpoint { .. }
-            | PipelineError::ForeignCheckpoint { .. } => Cause::Output,
+            | PipelineError::ForeignCheckpoint { .. }
+            | PipelineError::AtWork { .. } => Cause::Output,
             PipelineError::Memory { .. } | PipelineError::NoGridFits { .. } => Cause::Memory,
             _ => Cause::Input,
         });

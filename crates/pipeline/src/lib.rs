@@ -12,6 +12,7 @@ pub mod grid_plan;
 pub mod inputs;
 pub mod learned;
 pub mod listener;
+pub mod lock;
 pub mod mapping_file;
 pub mod memory_check;
 pub mod queue;
