@@ -49,7 +49,8 @@ for ((i = 1; kills < times; i++)); do
         map --out "run-$i" --resume --checkpoint-minutes 0.001 >/dev/null 2>&1 &
         launcher=$!
         # A random time between the start of the program and the end of the run.
-        sleep "$(printf '0.%03d' $((RANDOM % 1000 < 800 ? RANDOM % (took < 999 ? took : 999) : 1)))"
+        wait_ms=$((RANDOM % 1000 < 800 ? RANDOM % took : 1))
+        sleep "$(printf '%d.%03d' $((wait_ms / 1000)) $((wait_ms % 1000)))"
         mapfile -t running < <(pgrep -P "$launcher" -f 'tangram map' || true)
         [ ${#running[@]} -gt 0 ] || mapfile -t running < <(pgrep -f "tangram map.*run-$i " || true)
         if [ ${#running[@]} -gt 0 ] && [ "$kills" -lt "$times" ] && kill -9 "${running[RANDOM % ${#running[@]}]}" 2>/dev/null; then

@@ -1,9 +1,15 @@
 //! The command line as a whole: global flags and the list of commands.
 
-use crate::commands::{
-    DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
-    SubmitArgs, SweepArgs,
-};
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::inspect::InspectArgs;
+use crate::commands::map::MapArgs;
+use crate::commands::place::PlaceArgs;
+use crate::commands::plan::PlanArgs;
+use crate::commands::project::ProjectArgs;
+use crate::commands::score::ScoreArgs;
+use crate::commands::simulate::SimulateArgs;
+use crate::commands::submit::SubmitArgs;
+use crate::commands::sweep::SweepArgs;
 use crate::exit;
 use crate::report::{Detail, Report};
 use clap::{Args, Parser, Subcommand};

@@ -1,10 +1,12 @@
 //! Exit codes, decided here only.
 
 use crate::config::ConfigError;
+use crate::error::CommandError;
 use crate::plain::Plain;
+use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use tangram_pipeline::error::{self, PipelineError};
+use tangram_pipeline::error::{PipelineError, of_store, of_sweep};
 use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
 
@@ -47,7 +49,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // The rank that failed has told.
-    if !matches!(error.downcast_ref(), Some(PipelineError::OtherRank { .. })) {
+    if !matches!(pipeline(error), Some(PipelineError::OtherRank { .. })) {
         // Nobody is left to tell if standard error is closed.
         let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
     }
@@ -75,32 +77,55 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// The exit code of an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
-    for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<SlurmError>() {
-            return match error {
-                SlurmError::UnknownProfile { .. }
-                | SlurmError::UnreadableProfile { .. }
-                | SlurmError::Profile { .. }
-                | SlurmError::Unrepresentable { .. } => USAGE,
-                SlurmError::Template(_) => UNEXPECTED,
-                _ => SLURM,
-            };
-        }
-        if cause.is::<ConfigError>() {
-            return USAGE;
-        }
-        // A process of this program says it itself.
-        if let Some(PipelineError::Run { code, .. }) = cause.downcast_ref() {
-            return u8::try_from(*code).unwrap_or(UNEXPECTED);
-        }
+    // A mapping of a sweep has said it itself, in a process of its own.
+    if let Some(PipelineError::Run { code, .. }) = pipeline(error) {
+        return u8::try_from(*code).unwrap_or(UNEXPECTED);
     }
-    match error::cause(error) {
+    error.chain().find_map(code_of).unwrap_or(UNEXPECTED)
+}
+
+/// The error of the pipeline that a command ended with.
+fn pipeline(error: &anyhow::Error) -> Option<&PipelineError> {
+    let error: Option<&PipelineError> = error.downcast_ref();
+    error.map(PipelineError::innermost)
+}
+
+/// The exit code that an error in a chain of causes decides, if it does.
+fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_slurm(error));
+    }
+    let cause = if let Some(error) = error.downcast_ref::<PipelineError>() {
+        error.cause()
+    } else if let Some(error) = error.downcast_ref() {
+        of_store(error)
+    } else if let Some(error) = error.downcast_ref() {
+        of_sweep(error)
+    } else if error.is::<ConfigError>() {
+        Cause::Usage
+    } else if error.is::<CommandError>() {
+        Cause::Input
+    } else {
+        return None;
+    };
+    Some(match cause {
         Cause::Usage => USAGE,
         Cause::Input => INPUT,
         Cause::Output | Cause::Superseded => OUTPUT,
         Cause::Memory => MEMORY,
         Cause::Signal => STOPPED,
         Cause::Unexpected => UNEXPECTED,
+    })
+}
+
+fn of_slurm(error: &SlurmError) -> u8 {
+    match error {
+        SlurmError::UnknownProfile { .. }
+        | SlurmError::UnreadableProfile { .. }
+        | SlurmError::Profile { .. }
+        | SlurmError::Unrepresentable { .. } => USAGE,
+        SlurmError::Template(_) => UNEXPECTED,
+        _ => SLURM,
     }
 }
 
@@ -119,8 +144,13 @@ pub fn cause(code: i32) -> Cause {
 
 /// Whether the reader of standard output went away, as `head` does: no reason to complain.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let unheard = match pipeline(error) {
+        Some(PipelineError::System(error)) => Some(error),
+        _ => None,
+    };
     error
         .chain()
         .filter_map(|e| e.downcast_ref::<io::Error>())
+        .chain(unheard)
         .any(|e| e.kind() == ErrorKind::BrokenPipe)
 }

@@ -1,11 +1,11 @@
 //! Flags of every command that submits jobs.
 
+use crate::values::at_least_one;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::values::at_least_one;
 use tangram_sweep::slurm::{LogFile, Memory, Profile, TimeLimit};
 
 const JOB: &str = "The job";

@@ -3,21 +3,29 @@
 //! The command line only: parse → resolved settings → one call of the library crates → a report to the person.
 
 mod args;
+mod choices;
 mod commands;
 mod config;
+mod error;
 mod exit;
 mod exit_record;
 mod interrupt;
 mod job_flags;
+mod map_flags;
 mod map_process;
 mod plain;
 mod probe;
 mod progress;
 mod report;
 mod sweep_jobs;
+mod threads;
+mod values;
 
-use clap::Parser;
+use anyhow::Result;
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -30,12 +38,34 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return exit::fail(&error),
     };
-    let cli = match args::Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
-    match commands::run(cli) {
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::fail(&error),
+    }
+}
+
+/// Does what the command line says.
+fn run(cli: Cli) -> Result<()> {
+    let report = cli.global.report();
+    match cli.command {
+        Command::Simulate(args) => commands::simulate::run(&args, report),
+        Command::Map(args) => commands::map::run(*args, report),
+        Command::Place(args) => commands::place::run(&args, report),
+        Command::Project(args) => commands::project::run(args, report),
+        Command::Score(args) => commands::score::run(&args, report),
+        Command::Sweep(args) => commands::sweep::run(*args, report),
+        Command::Inspect(args) => commands::inspect::run(&args, report),
+        Command::Plan(args) => commands::plan::run(&args, report),
+        Command::Submit(args) => commands::submit::run(args, report),
+        Command::Doctor(args) => commands::doctor::run(&args, report),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tangram", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
+        }
     }
 }

@@ -2,13 +2,12 @@
 
 use crate::exit;
 use crate::interrupt;
-use anyhow::{Context, Result};
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
-use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::error::{PipelineError, Result, Within};
 use tangram_pipeline::runs::Ended;
 use tangram_store::StoreError;
 use tangram_sweep::RunSpec;
@@ -33,7 +32,7 @@ pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ende
         path: settings.clone(),
         reason: e.to_string(),
     })?;
-    let program = std::env::current_exe().context("where this program is")?;
+    let program = std::env::current_exe().within(|| "where this program is".to_owned())?;
     let words: Vec<&str> = launcher
         .map(|l| l.split_whitespace().collect())
         .unwrap_or_default();
@@ -56,8 +55,8 @@ pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ende
     });
     let status = child.map(wait);
     let removed = fs::remove_file(&settings);
-    let status = status?.context("waiting for a mapping")?;
-    removed.context("the settings of a run")?;
+    let status = status?.within(|| "waiting for a mapping".to_owned())?;
+    removed.within(|| "the settings of a run".to_owned())?;
     // A process ended by a signal has the code that shells give it.
     let code = status.code().unwrap_or_else(|| 128 + signal(status));
     Ok(match code {

@@ -1,8 +1,8 @@
 //! What the person, or the program that called, gets to read.
 
-use crate::interrupt;
 use crate::plain::Plain;
 use crate::progress::Progress;
+use crate::{exit_record, interrupt};
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::{Arguments, Display};
@@ -35,15 +35,6 @@ impl Report {
     #[must_use]
     pub fn new(detail: Detail, json: bool) -> Self {
         Self { detail, json }
-    }
-
-    /// A report that says nothing but errors.
-    #[must_use]
-    pub fn silent() -> Self {
-        Self {
-            detail: Detail::Quiet,
-            json: false,
-        }
     }
 
     /// Says a line.
@@ -105,6 +96,18 @@ impl Listener for Report {
 
     fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_> {
         Box::new(Progress::begin(self.detail, noun, n_steps))
+    }
+
+    fn begins(&self, rank: usize, n_ranks: usize) {
+        exit_record::begin(rank, n_ranks);
+    }
+
+    fn passed(&self, passes: usize) {
+        exit_record::passed(passes);
+    }
+
+    fn trained(&self) {
+        interrupt::end_if_asked();
     }
 
     fn stop_asked(&self) -> bool {

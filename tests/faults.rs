@@ -12,8 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::{TempDir, tempdir};
 
-const MAP: &str =
-    "map --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 2 --threads 1 --checkpoint-minutes 0";
+const MAP: &str = "map --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 2 --threads 1 --checkpoint-minutes 0";
 /// Runs until it is stopped.
 const ENDLESS: &str = "map --cells cells.h5ad --voxels voxels.h5ad --out run --solver adam --epochs 100000000 --threads 1 --quiet";
 
@@ -113,11 +112,16 @@ fn a_matrix_that_claims_more_than_its_file_holds_is_refused() {
         "matrix.mtx",
         "%%MatrixMarket matrix coordinate integer general\n1 2 18446744073709551615\n1 1 1\n",
     );
-    let map = MAP.replace("cells.h5ad", "mtx").replace("voxels.h5ad", "mtx");
+    let map = MAP
+        .replace("cells.h5ad", "mtx")
+        .replace("voxels.h5ad", "mtx");
     let error = fail(path, &map, 3);
     assert!(error.contains("ends after 1 of"), "{error}");
     // Two hundred megabytes of nothing in two hundred kilobytes.
-    shell(path, "rm mtx/barcodes.tsv; head -c 200000000 /dev/zero | tr '\\0' '\\n' | gzip > mtx/barcodes.tsv.gz");
+    shell(
+        path,
+        "rm mtx/barcodes.tsv; head -c 200000000 /dev/zero | tr '\\0' '\\n' | gzip > mtx/barcodes.tsv.gz",
+    );
     let error = fail(path, &map, 3);
     assert!(
         error.contains("barcodes.tsv.gz") && error.contains("unpacks to more than"),
@@ -140,7 +144,14 @@ fn what_a_chunk_of_zarr_claims_is_no_panic() {
     codecs.retain(|codec| codec["name"] != "zstd");
     fs::write(&metadata, json.to_string()).unwrap();
     let mut raw = 6u32.to_le_bytes().to_vec();
-    for (length, text) in [(5, "cell0"), (u32::MAX, "cell1"), (5, "cell2"), (5, "cell3"), (5, "cell4"), (5, "cell5")] {
+    for (length, text) in [
+        (5, "cell0"),
+        (u32::MAX, "cell1"),
+        (5, "cell2"),
+        (5, "cell3"),
+        (5, "cell4"),
+        (5, "cell5"),
+    ] {
         raw.extend(length.to_le_bytes());
         raw.extend(text.as_bytes());
     }
@@ -148,7 +159,9 @@ fn what_a_chunk_of_zarr_claims_is_no_panic() {
     fs::write(&chunk, raw).unwrap();
     let error = fail(path, "inspect run/mapping.zarr", 3);
     assert!(
-        error.contains("obs/_index") && error.contains("cannot be decoded") && !error.contains("panicked"),
+        error.contains("obs/_index")
+            && error.contains("cannot be decoded")
+            && !error.contains("panicked"),
         "{error}"
     );
 }
@@ -163,7 +176,10 @@ fn a_file_that_crashes_the_library_is_refused_by_its_child() {
         .enumerate()
         .filter_map(|(at, four)| (four == b"GCOL").then_some(at))
         .collect();
-    assert!(!places.is_empty(), "the texts of an HDF5 file are in global heaps");
+    assert!(
+        !places.is_empty(),
+        "the texts of an HDF5 file are in global heaps"
+    );
     // Sizes of the objects in the heaps of texts: whatever becomes of reading them, the program ends in order.
     for &place in &places {
         for at in (place + 16..place + 96).step_by(8) {
@@ -173,7 +189,10 @@ fn a_file_that_crashes_the_library_is_refused_by_its_child() {
             let output = run(path, "inspect damaged.h5ad");
             let errors = String::from_utf8_lossy(&output.stderr).into_owned();
             let code = output.status.code();
-            assert!(code == Some(0) || code == Some(3), "{place} {at}: {code:?} {errors}");
+            assert!(
+                code == Some(0) || code == Some(3),
+                "{place} {at}: {code:?} {errors}"
+            );
         }
     }
 }
@@ -186,7 +205,10 @@ fn names_are_shown_and_not_obeyed() {
     cells.genes[1] = "\x1b[31mred\x07".to_owned();
     cells.write(&path.join("red.h5ad"));
     let told = succeed(path, "inspect red.h5ad");
-    assert!(told.contains("\\u{1b}[31mred\\u{7}") && !told.contains('\x1b'), "{told}");
+    assert!(
+        told.contains("\\u{1b}[31mred\\u{7}") && !told.contains('\x1b'),
+        "{told}"
+    );
     let error = fail(path, "inspect \x1b]0;title\x07", 3);
     assert!(!error.contains('\x1b'), "{error}");
     let error = fail(path, "map --\x1b[1mbold", 2);
@@ -200,7 +222,10 @@ fn a_run_that_lost_a_file_says_so_to_all_who_read_it() {
     succeed(path, MAP);
     succeed(path, &format!("{MAP} --resume"));
     let lost = fs::read_to_string(path.join("run/files.tsv")).unwrap();
-    let lost = lost.lines().find(|line| line.contains("factors.zarr/X")).unwrap();
+    let lost = lost
+        .lines()
+        .find(|line| line.contains("factors.zarr/X"))
+        .unwrap();
     let lost = lost.split_once('\t').unwrap().1.to_owned();
     fs::remove_file(path.join("run").join(&lost)).unwrap();
     for command in [
@@ -223,7 +248,9 @@ fn stopped(folder: &Path, arguments: &str) {
     let child = start(folder, arguments);
     std::thread::sleep(Duration::from_millis(300));
     until("the run begins", || {
-        listing(folder).iter().any(|p| p.to_string_lossy().ends_with(".partial"))
+        listing(folder)
+            .iter()
+            .any(|p| p.to_string_lossy().ends_with(".partial"))
     });
     std::thread::sleep(Duration::from_millis(1500));
     signal(&child, "USR2");
@@ -258,11 +285,7 @@ fn a_folder_of_somebody_else_is_never_removed() {
         assert_eq!(fs::read_to_string(&thesis).unwrap(), "three years");
     }
     assert!(!path.join("run").exists());
-    fs::write(
-        path.join("list.toml"),
-        "[\"x.checkpoint\"]\nseed = 2\n",
-    )
-    .unwrap();
+    fs::write(path.join("list.toml"), "[\"x.checkpoint\"]\nseed = 2\n").unwrap();
     let sweep = "sweep new list list.toml --cells cells.h5ad --voxels voxels.h5ad --out sweep";
     let output = run(path, sweep);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -300,7 +323,9 @@ fn of_two_processes_with_one_output_the_second_is_told_at_once() {
     let folder = good();
     let path = folder.path();
     let first = start(path, ENDLESS);
-    until("the first holds the lock", || path.join(".run.lock").is_file());
+    until("the first holds the lock", || {
+        path.join(".run.lock").is_file()
+    });
     let error = fail(path, &format!("{ENDLESS} --resume"), 4);
     assert!(
         error.contains(&format!("process {}", first.id())) && error.contains("at work"),
@@ -312,7 +337,9 @@ fn of_two_processes_with_one_output_the_second_is_told_at_once() {
     assert_eq!(left.len(), 2, "{left:?}");
     // After a kill nobody removes the lock, and nobody holds it.
     let mut first = start(path, ENDLESS);
-    until("the first holds the lock", || path.join(".run.lock").is_file());
+    until("the first holds the lock", || {
+        path.join(".run.lock").is_file()
+    });
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(path.join(".run.lock").is_file());
@@ -392,7 +419,11 @@ fn script(name: &str, arguments: &[&str]) -> Option<String> {
         return None;
     };
     let output = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name))
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("scripts")
+                .join(name),
+        )
         .args(["--tangram", env!("CARGO_BIN_EXE_tangram")])
         .args(arguments)
         .output()
@@ -421,6 +452,9 @@ fn signals_at_random_moments_change_no_result() {
 #[test]
 fn damaged_checkpoints_change_no_result() {
     if let Some(told) = script("faults.py", &["checkpoints", "--times", "12"]) {
-        assert!(told.lines().last().unwrap().ends_with("12      0"), "{told}");
+        assert!(
+            told.lines().last().unwrap().ends_with("12      0"),
+            "{told}"
+        );
     }
 }

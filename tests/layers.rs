@@ -19,12 +19,14 @@ const LAYERS: [&str; 7] = [
 ];
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
-const HOMES: [(&str, &str); 5] = [
+const HOMES: [(&str, &str); 7] = [
     ("tch", "tangram-mapper"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
     ("mpi", "tangram-comm"),
     ("tera", "tangram-sweep"),
+    ("clap", "tangram"),
+    ("anyhow", "tangram"),
 ];
 
 /// Dependencies of every crate of the workspace, by package name; those of tests are free.

@@ -78,7 +78,7 @@ pub fn run(args: &DoctorArgs, report: Report) -> Result<()> {
     world.leave();
     match bad[0] {
         0.0 => Ok(()),
-        n => Err(tangram_pipeline::error::PipelineError::Unwell { n: n as usize }.into()),
+        n => Err(crate::error::CommandError::Unwell { n: n as usize }.into()),
     }
 }
 

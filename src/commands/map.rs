@@ -1,43 +1,23 @@
 //! `tangram map`: learns where every cell sits.
 
-use crate::exit;
-use crate::exit_record;
-use crate::interrupt;
+use crate::map_flags::MapFlags;
 use crate::report::Report;
-use anyhow::{Context, Result};
+use crate::threads::use_threads;
+use crate::values::not_negative;
+use crate::{exit, exit_record, interrupt};
+use anyhow::{Error, Result};
 use clap::Args;
-use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use tangram_comm::Communicator;
-use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_gene};
-use tangram_mapper::{
-    Epoch, Keeper, Problem, TemperatureScore, best_temperature, score_temperatures,
-};
-use tangram_pipeline::checkpoint::{self, Checkpoints, Identity};
-use tangram_pipeline::device;
-use tangram_pipeline::error::OfBoth;
+use std::time::Duration;
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::factors_file;
-use tangram_pipeline::inputs::{self, Inputs};
-use tangram_pipeline::learned::Learned;
-use tangram_pipeline::listener::Listener;
-use tangram_pipeline::lock::Lock;
-use tangram_pipeline::mapping_file::{Contents, Stored};
-use tangram_pipeline::memory_check::check_memory;
-use tangram_pipeline::ranks::{self, Ranks, agreed, alone};
-use tangram_pipeline::run_directory::{
-    FinalLoss, GeneRecord, InputRecord, RUN_FILE, Record, RunDirectory, RunFile, checkpoints_of,
-    existing, write_history, write_run_file,
-};
-use tangram_pipeline::settings::{MapSettings, Solver};
-use tangram_pipeline::values::{Temperature, not_negative};
-use tangram_pipeline::versions::Versions;
+use tangram_pipeline::map::{Earlier, Output, is_complete, map};
+use tangram_pipeline::ranks::{self, Ranks};
+use tangram_pipeline::run_directory::RunFile;
+use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::wording::{count, thousands};
-use tangram_store::CellExpression;
 use tangram_store::memory;
-use tangram_store::{Existing, StoreError, remove_all_leftovers, write_aside};
+use toml::Table;
 
 const EXAMPLES: &str = "\
 Writes into RUN:
@@ -57,7 +37,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct MapArgs {
     #[command(flatten)]
-    settings: MapSettings,
+    settings: MapFlags,
     /// The folder to write
     #[arg(long, value_name = "RUN", help_heading = "Output")]
     out: PathBuf,
@@ -85,187 +65,81 @@ struct MapSummary<'a> {
 /// # Errors
 /// If an input does not fit, memory will not suffice, or the output cannot be written.
 pub fn run(args: MapArgs, report: Report) -> Result<()> {
-    let settings = args.settings.clone().resolved()?;
-    super::use_threads(settings.threads());
-    let mut ranks = ranks::join(settings.grid, settings.reduce, &args.command(&settings)?)?;
-    let complete = agreed(&ranks, is_complete(&args, &ranks, report));
-    let done = if !matches!(complete, Ok(false)) {
-        complete.map(|_| ())
-    } else if ranks.is_first() {
-        first_rank(&args, settings, &mut ranks, report)
-    } else {
-        other_rank(&args, settings, &mut ranks)
+    let earlier = match (args.force, args.resume) {
+        (true, _) => Earlier::Replace,
+        (_, true) => Earlier::Resume,
+        _ => Earlier::Refuse,
     };
-    if let Err(error) = &done {
-        let code = exit::code(error);
-        let reason = match (code, interrupt::stopped_by()) {
-            (exit::STOPPED, Some(signal)) => format!("stopped by {signal}, its state kept"),
-            (exit::STOPPED, None) => "stopped as another rank was asked, its state kept".to_owned(),
-            _ => format!("{error:#}"),
-        };
-        exit_record::ended(Some(code), &reason);
-        if let Some(PipelineError::Alone { .. }) = error.downcast_ref() {
-            // The others wait for what will not come.
-            let _ = exit::fail(error);
-            ranks.world().abort(code);
-        }
-    }
+    let settings = args.settings.clone().resolved()?;
+    use_threads(settings.threads);
+    let every = (args.checkpoint_minutes > 0.0)
+        .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
+    let output = Output {
+        run: &args.out,
+        earlier,
+        checkpoint_every: every,
+    };
+    let command = args.command(&settings)?;
+    let mut ranks = ranks::join(settings.grid, settings.reduce, &command)?;
+    exit_record::of_run(&args.out);
+    let complete = match earlier {
+        Earlier::Resume => is_complete(&args.out, &ranks),
+        _ => Ok(false),
+    };
+    let file = match complete {
+        Ok(false) => map(&settings, &output, &mut ranks, &report).map(Some),
+        complete => complete.map(|_| None),
+    };
+    let first = ranks.is_first();
+    let told = file
+        .map_err(|error| ended(error, &ranks))
+        .and_then(|file| match &file {
+            Some(Some(file)) => tell_outcome(&args, file, report),
+            None if first => Ok(report.say(format_args!("{} is complete", args.out.display()))?),
+            _ => Ok(()),
+        });
     // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
-    if done.is_ok() {
+    if told.is_ok() {
         exit_record::completed();
     }
-    done
+    told
 }
 
 impl MapArgs {
     /// What all ranks must have been started with alike; how a rank does its part is its own matter.
     fn command(&self, settings: &MapSettings) -> Result<String> {
-        let settings = MapSettings {
-            threads: None,
-            gpu_memory: None,
-            device_block: None,
-            ..settings.clone()
-        };
+        let mut table = Table::try_from(settings)?;
+        for own in ["threads", "gpu-memory", "device-block"] {
+            table.remove(own);
+        }
         Ok(format!(
-            "{} {} {} {} {} {}",
+            "{} {} {} {} {} {table}",
             env!("CARGO_PKG_VERSION"),
             self.out.display(),
             self.force,
             self.resume,
             self.checkpoint_minutes,
-            toml::to_string(&settings)?
         ))
     }
 }
 
-/// Whether the run is to go on and is complete, with all its files; all ranks hear what the first one finds. What a process left that was
-/// killed between its last two steps is removed.
-///
-/// # Errors
-/// If a run is there but not whole.
-fn is_complete(args: &MapArgs, ranks: &Ranks, report: Report) -> Result<bool> {
-    let mut complete = vec![0.0];
-    if ranks.is_first() && args.resume && args.out.join(RUN_FILE).is_file() {
-        complete = vec![1.0];
-    }
-    ranks.broadcast(&mut complete);
-    if complete[0] == 0.0 {
-        return Ok(false);
-    }
-    if ranks.is_first() {
-        RunDirectory::open(&args.out)?;
-        let _lock = Lock::take(&args.out)?;
-        exit_record::take(&args.out);
-        checkpoint::remove(&args.out)?;
-        remove_all_leftovers(&args.out);
-        report.say(format_args!("{} is complete", args.out.display()))?;
-    }
-    Ok(true)
-}
-
-/// Checks where the run is to go, and puts away what an earlier one left there; one that goes on tells how the last attempt ended.
-fn place(args: &MapArgs, report: Report) -> Result<Existing> {
-    let may_replace = existing(&args.out, args.force, RUN_FILE)?;
-    checkpoint::refuse_foreign(&args.out)?;
-    if args.force {
-        checkpoint::remove(&args.out)?;
-    }
-    if args.resume {
-        // The lock is held: no other process is writing this output.
-        remove_all_leftovers(&args.out);
-    } else if let Some(passes) = checkpoint::latest(&args.out) {
-        let path = checkpoints_of(&args.out);
-        return Err(PipelineError::Checkpoint { path, passes }.into());
-    }
-    for line in exit_record::told(&exit_record::take(&args.out)) {
-        if args.resume {
-            report.say(line)?;
-        }
-    }
-    Ok(may_replace)
-}
-
-/// The rank that writes, and speaks to the person.
-fn first_rank(
-    args: &MapArgs,
-    settings: MapSettings,
-    ranks: &mut Ranks,
-    report: Report,
-) -> Result<()> {
-    // Held until the run has its name, or is given up.
-    let lock = agreed(ranks, Lock::take(&args.out).map_err(Into::into));
-    let _lock = lock?;
-    let may_replace = agreed(ranks, place(args, report))?;
-    let mut begun = false;
-    let written = write_aside(&args.out, may_replace, |directory| -> Result<RunFile> {
-        begun = true;
-        // Made before the work, so that an output that cannot be written is known before, too.
-        let made = std::fs::create_dir(directory).map_err(|e| StoreError::Write {
-            path: args.out.clone(),
-            reason: e.to_string(),
-        });
-        agreed(ranks, made.map_err(Into::into))?;
-        exit_record::begin(&args.out, 0, ranks.shape().n_ranks());
-        let mut settings = settings;
-        let (inputs, outcome) = learn(args, &mut settings, ranks, report)?;
-        let written = write_run(directory, settings, inputs, &outcome, ranks);
-        alone(ranks, written)
-    });
-    let file = match (begun, written) {
-        (true, written) => written?,
-        // The others wait to hear whether the folder could be made.
-        (false, written) => agreed(ranks, written)?,
+/// Records how this rank ends, and ends the others where they wait for it.
+fn ended(error: PipelineError, ranks: &Ranks) -> Error {
+    let alone = matches!(error, PipelineError::Alone { .. });
+    let error = Error::new(error);
+    let code = exit::code(&error);
+    let reason = match (code, interrupt::stopped_by()) {
+        (exit::STOPPED, Some(signal)) => format!("stopped by {signal}, its state kept"),
+        (exit::STOPPED, None) => "stopped as another rank was asked, its state kept".to_owned(),
+        _ => format!("{error:#}"),
     };
-    checkpoint::remove(&args.out)?;
-    tell_outcome(args, &file, report)
-}
-
-/// Any other rank.
-fn other_rank(args: &MapArgs, mut settings: MapSettings, ranks: &mut Ranks) -> Result<()> {
-    // The first rank takes the lock, finds the place, and makes the folder.
-    (0..3).try_for_each(|_| agreed(ranks, Ok(())))?;
-    exit_record::begin(&args.out, ranks.world().rank(), ranks.shape().n_ranks());
-    let (inputs, outcome) = learn(args, &mut settings, ranks, Report::silent())?;
-    if let Learned::Adam(_) = outcome.learned {
-        // Probabilities of adam are on all ranks.
-        outcome.learned.serve_probabilities(&inputs, ranks);
+    exit_record::ended(Some(code), &reason);
+    if alone {
+        let _ = exit::fail(&error);
+        ranks.world().abort(code);
     }
-    Ok(())
-}
-
-/// What all ranks do together.
-fn learn(
-    args: &MapArgs,
-    settings: &mut MapSettings,
-    ranks: &mut Ranks,
-    report: Report,
-) -> Result<(Inputs, Outcome)> {
-    let device = device::choose(settings, ranks, &report)?;
-    settings.engine = device.engine;
-    let inputs = inputs::read(settings, ranks, &report)?;
-    let ranks = &*ranks;
-    let begun = Instant::now();
-    let temperatures = choose_temperature(settings, &inputs, ranks, report)?;
-    let (before, bytes_before) = (ranks.time(), exchanged(ranks));
-    let learned = train(args, settings, &inputs, ranks, report)?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let exchange = Exchange {
-        seconds: (ranks.time() - before).as_secs_f64(),
-        bytes: exchanged(ranks) - bytes_before,
-    };
-    let predicted = learned.training_genes(&inputs, settings, ranks)?;
-    let peaks = ranks.gather(&[memory::peak().unwrap_or(0) as f64]);
-    let outcome = Outcome {
-        learned,
-        device: device.name,
-        temperatures,
-        seconds,
-        exchange,
-        predicted,
-        peaks: peaks.concat().into_iter().map(|peak| peak as u64).collect(),
-    };
-    Ok((inputs, outcome))
+    error
 }
 
 fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
@@ -300,269 +174,4 @@ fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
         run: &args.out,
         file,
     })
-}
-
-/// What the first rank had to do with the others while it trained.
-struct Exchange {
-    seconds: f64,
-    bytes: u64,
-}
-
-/// Bytes brought to sums over ranks so far.
-fn exchanged(ranks: &Ranks) -> u64 {
-    ranks.bytes().iter().map(|(_, bytes)| bytes).sum()
-}
-
-/// What training gave.
-struct Outcome {
-    learned: Learned,
-    /// Of the first rank, for people.
-    device: String,
-    /// What temperatures were worth, if one was to be chosen.
-    temperatures: Vec<TemperatureScore>,
-    seconds: f64,
-    exchange: Exchange,
-    /// The most memory that each rank has held, where this is the first.
-    peaks: Vec<u64>,
-    /// The training genes in space, (voxels, genes).
-    predicted: Array2<f32>,
-}
-
-/// Puts a chosen temperature in the place of `auto`.
-fn choose_temperature(
-    settings: &mut MapSettings,
-    inputs: &Inputs,
-    ranks: &Ranks,
-    report: Report,
-) -> Result<Vec<TemperatureScore>> {
-    if settings.temperature != Some(Temperature::Auto) {
-        return Ok(Vec::new());
-    }
-    report.say("choosing the temperature by held-out training genes")?;
-    let score = |problem: &Problem<CellExpression>| {
-        score_temperatures(problem, &settings.mirror()).of_both(&settings.cells, &settings.voxels)
-    };
-    let scores = match (ranks.shape().n_ranks(), ranks.is_first()) {
-        (1, _) => score(&inputs.problem),
-        // The first rank takes few cells, but all voxels and genes: what one rank alone would choose.
-        (_, true) => inputs
-            .whole(ranks, settings)
-            .and_then(|whole| score(&whole)),
-        (_, false) => Ok(Vec::new()),
-    };
-    let scores = agreed(ranks, scores)?;
-    // 0 where logits are to be free.
-    let mut kappa = vec![best_temperature(&scores).unwrap_or(0.0)];
-    ranks.broadcast(&mut kappa);
-    let chosen = match kappa[0] {
-        0.0 => Temperature::Off,
-        kappa => Temperature::Kappa(kappa),
-    };
-    for score in &scores {
-        let temperature = score
-            .temperature
-            .map_or(Temperature::Off, Temperature::Kappa);
-        report.explain(format_args!(
-            "temperature {temperature}: mean cosine of held-out training genes {:.4}",
-            score.held_out
-        ))?;
-    }
-    report.say(format_args!("temperature {chosen}"))?;
-    settings.temperature = Some(chosen);
-    Ok(scores)
-}
-
-fn train(
-    args: &MapArgs,
-    settings: &MapSettings,
-    inputs: &Inputs,
-    ranks: &Ranks,
-    report: Report,
-) -> Result<Learned> {
-    let problem = &inputs.problem;
-    let counts = inputs.counts(settings);
-    let enough = check_memory(settings, problem.shares(), ranks, counts);
-    agreed(ranks, enough.map_err(Into::into))?;
-    if problem.cells().whole().is_none() {
-        report.say("the cells are read from disk at every pass")?;
-    }
-    let identity = agreed(ranks, Identity::new(settings, inputs))?;
-    let every = (args.checkpoint_minutes > 0.0)
-        .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
-    let shares = problem.shares();
-    let mut checkpoints = Checkpoints::new(&args.out, identity, ranks, shares, every, &report);
-    let resumed = match args.resume {
-        true => checkpoints.resume()?,
-        false => None,
-    };
-    exit_record::passed(resumed.as_ref().map_or(0, |snapshot| snapshot.passes));
-    let progress = report.steps("epoch", settings.passes());
-    let kept = (resumed.as_ref(), &mut checkpoints as &mut dyn Keeper);
-    interrupt::keeps_state(true);
-    let learned = Learned::train(settings, inputs, ranks, kept, &mut |epoch: &Epoch| {
-        exit_record::passed(epoch.epoch);
-        progress.step(epoch.epoch, &|| format!("loss {:.5}  ", epoch.total));
-    });
-    interrupt::keeps_state(false);
-    drop(progress);
-    let learned = learned?;
-    // Too late to be kept: what was kept before is gone on from.
-    interrupt::end_if_asked();
-    if learned.stopped_early() {
-        report.say(format_args!(
-            "the loss came to rest after {}",
-            count(learned.history().len(), "epoch")
-        ))?;
-    } else if settings.solver == Solver::Mirror && settings.mirror().tolerance > 0.0 {
-        report.warn(format_args!(
-            "the loss was not at rest after {}; more --epochs may lower it",
-            count(learned.history().len(), "epoch")
-        ));
-    }
-    Ok(learned)
-}
-
-/// Writes everything of the run, scoring the training genes by the exact mapping.
-fn write_run(
-    directory: &Path,
-    settings: MapSettings,
-    inputs: Inputs,
-    outcome: &Outcome,
-    ranks: &Ranks,
-) -> Result<RunFile> {
-    let learned = &outcome.learned;
-    let Inputs {
-        cells,
-        voxels,
-        problem,
-        ..
-    } = &inputs;
-    let history = learned.history();
-    let last = learned.chosen().context("training ran no epoch")?;
-    let scores = train_scores(&outcome.predicted, &*inputs.measured(ranks, &settings)?);
-    let genes = GeneRecord {
-        training: inputs.genes.names.clone(),
-        held_out: inputs.genes.held_out.names.clone(),
-        dropped: inputs.dropped.clone(),
-    };
-    let contents = Contents {
-        cells: cells.file.dataset(),
-        voxels: voxels.file.dataset(),
-        settings: &settings,
-        genes: &genes,
-        history,
-        scores: &scores,
-    };
-    let factors = match learned {
-        Learned::Mirror { factors, .. } => {
-            let name = settings.format.factors_name().to_owned();
-            let familiar = Familiar::of(&*inputs.carried(ranks))?;
-            let path = directory.join(&name);
-            factors_file::write(&path, factors, &familiar, &contents)?;
-            Some(name)
-        }
-        Learned::Adam(_) => None,
-    };
-    let (mapping, stored) = match settings.kept(problem.n_cells(), problem.n_voxels()) {
-        Some(keep) => {
-            let name = settings.format.file_name().to_owned();
-            let path = directory.join(&name);
-            let stored =
-                learned.write_probabilities(&path, &inputs, &settings, ranks, keep, &contents)?;
-            (Some(name), stored)
-        }
-        None => {
-            learned.release(&inputs, ranks);
-            (None, Stored::default())
-        }
-    };
-    write_history(directory, history)?;
-    let passes: usize = history.iter().map(|e| e.n_cells).sum();
-    let shared = ranks.shape().n_ranks() > 1;
-    let record = Record {
-        factors,
-        mapping,
-        streamed: problem.cells().whole().is_none(),
-        cell_names_sha256: cells.file.names_sha256().to_owned(),
-        library_median: inputs.library_median,
-        n_cells: problem.n_cells(),
-        n_voxels: problem.n_voxels(),
-        n_genes: problem.n_genes(),
-        n_stored: stored.n_stored,
-        mean_dropped_mass: stored.mean_dropped_mass,
-        epochs_run: history.len(),
-        full_passes: passes as f64 / problem.n_cells() as f64,
-        stopped_early: learned.stopped_early(),
-        device: outcome.device.clone(),
-        seconds_per_epoch: median_step(history),
-        seconds_training: outcome.seconds,
-        peak_memory_bytes: memory::peak().unwrap_or(0),
-        final_loss: FinalLoss {
-            total: last.total,
-            gene: last.gene,
-            voxel: last.voxel,
-            density: last.density,
-            entropy: last.entropy,
-        },
-        train_score: Summary::of(&scores).map(Into::into),
-        cells: InputRecord {
-            path: settings.cells.clone(),
-            sha256: cells.sha256.clone(),
-        },
-        voxels: InputRecord {
-            path: settings.voxels.clone(),
-            sha256: voxels.sha256.clone(),
-        },
-        temperatures: outcome.temperatures.clone(),
-        grid: shared.then(|| ranks.shape().to_string()),
-        seconds_exchanging: shared.then_some(outcome.exchange.seconds),
-        bytes_exchanged: shared.then_some(outcome.exchange.bytes),
-        peak_memory_by_rank: match shared {
-            true => outcome.peaks.clone(),
-            false => Vec::new(),
-        },
-        files: None,
-        versions: Versions::current(),
-        genes,
-    };
-    let mut file = RunFile {
-        map: settings,
-        record,
-    };
-    write_run_file(directory, &mut file)?;
-    Ok(file)
-}
-
-/// Scores of predicted genes, (voxels, genes), against measured ones.
-fn train_scores(predicted: &Array2<f32>, voxels: &SparseRows) -> Vec<GeneScore> {
-    let measured = voxels.transpose();
-    let mut column = vec![0.0; measured.n_cols()];
-    let score = |(k, predicted): (usize, ArrayView1<'_, f32>)| {
-        column.fill(0.0);
-        let (places, values) = measured.row(k);
-        places
-            .iter()
-            .zip(values)
-            .for_each(|(&j, &v)| column[j as usize] = v);
-        score_gene(&predicted.to_vec(), &column)
-    };
-    predicted
-        .columns()
-        .into_iter()
-        .enumerate()
-        .map(score)
-        .collect()
-}
-
-/// Median seconds from one epoch to the next; the first, which warms up, counts only if there is no other.
-fn median_step(history: &[Epoch]) -> f64 {
-    let mut steps: Vec<f64> = history
-        .windows(2)
-        .map(|e| e[1].elapsed_s - e[0].elapsed_s)
-        .collect();
-    steps.sort_unstable_by(f64::total_cmp);
-    steps
-        .get(steps.len() / 2)
-        .copied()
-        .unwrap_or_else(|| history.first().map_or(0.0, |e| e.elapsed_s))
 }

@@ -1,6 +1,8 @@
 //! `tangram plan`: how many ranks, along which axes, what memory and what time a mapping takes.
 
+use crate::choices::{PRECISIONS, SOLVERS, STREAMS, one_of};
 use crate::report::Report;
+use crate::values::at_least_one;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -10,10 +12,9 @@ use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
     Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
 };
+use tangram_pipeline::choices::{PrecisionChoice, Solver, Stream};
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
-use tangram_pipeline::settings::{PrecisionChoice, Solver, Stream};
-use tangram_pipeline::values::at_least_one;
 use tangram_pipeline::wording::thousands;
 use tangram_store::cells_per_part;
 use tangram_store::memory::for_people;
@@ -57,16 +58,16 @@ pub struct PlanArgs {
     #[arg(long, value_name = "GB", value_parser = positive)]
     gpu_memory: Option<f64>,
     /// How the mapping is found
-    #[arg(long, value_enum, default_value_t = Solver::Mirror)]
+    #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror")]
     solver: Solver,
     /// Whether mirror reads the cells from disk at every pass (as --stream of map); auto: if they do not fit
-    #[arg(long, value_enum, default_value_t = Stream::Auto)]
+    #[arg(long, value_parser = one_of(STREAMS), default_value = "auto")]
     stream: Stream,
     /// Cell batches of mirror (as --batches of map); samples of cells that are read at every pass are held, up to a size
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     batches: usize,
     /// Precision of the numbers
-    #[arg(long, value_enum, default_value_t = PrecisionChoice::F32)]
+    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "f32")]
     precision: PrecisionChoice,
     /// How ranks add up: fast or exact
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast)]
@@ -87,7 +88,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    tangram_pipeline::values::positive(text).map_err(|e| e.to_string())
+    crate::values::positive(text).map_err(|e| e.to_string())
 }
 
 /// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).

@@ -1,21 +1,18 @@
 //! `tangram score`: predicted against measured genes.
 
+use crate::choices::replace;
 use crate::report::Report;
+use crate::threads::use_threads;
+use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_core::{GeneChoice, GeneScore, Summary, align, auc, score_gene};
-use tangram_pipeline::error::OfBoth;
-use tangram_pipeline::gene_transfer::{GeneValues, Genes};
-use tangram_pipeline::listener::Listener;
-use tangram_pipeline::run_directory::{GeneRecord, RunDirectory, replaceable, write};
-use tangram_pipeline::stored_mapping::StoredMapping;
-use tangram_pipeline::values::{at_least_one, threads};
-use tangram_pipeline::versions::Versions;
+use tangram_core::{GeneScore, Summary, auc};
+use tangram_pipeline::run_directory::GeneRecord;
+use tangram_pipeline::score::{ScoreSettings, ScoredGene, score};
+use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::count;
-use tangram_store::{ExpressionFile, RowNames};
-use tangram_store::{fingerprint, write_aside};
 
 const LONG_HELP: &str = "\
 A gene's score is the cosine similarity of its predicted and its measured pattern over the voxels, 1 at best; Pearson's
@@ -56,13 +53,6 @@ pub struct ScoreArgs {
     threads: Option<usize>,
 }
 
-/// A line of the table.
-struct Line {
-    gene: String,
-    score: GeneScore,
-    training: &'static str,
-}
-
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct ScoreSummary<'a> {
@@ -77,152 +67,29 @@ struct ScoreSummary<'a> {
     n_without_pattern: usize,
 }
 
-/// What the table was made from.
-#[derive(Debug, Serialize)]
-struct Provenance<'a> {
-    score: Settings<'a>,
-    record: Record,
-}
-
-#[derive(Debug, Serialize)]
-struct Settings<'a> {
-    mapping: &'a Path,
-    cells: &'a Path,
-    voxels: &'a Path,
-}
-
-#[derive(Debug, Serialize)]
-struct Record {
-    cells_sha256: String,
-    voxels_sha256: String,
-    mapping_sha256: String,
-    versions: Versions,
-}
-
 /// Scores every gene that both files have.
 ///
 /// # Errors
 /// If the run or its inputs cannot be read, or the table cannot be written.
 pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
-    super::use_threads(threads(args.threads));
-    let run = RunDirectory::open(&args.mapping)?;
-    let record = run.record();
-    let cells = run.input(&record.cells, args.cells.as_deref(), "--cells")?;
-    let voxels = run.input(&record.voxels, args.voxels.as_deref(), "--voxels")?;
-    let output = match &args.out {
-        None => None,
-        Some(out) => Some((
-            out,
-            replaceable(out, args.force, &[&cells, &voxels, run.path()])?,
-        )),
-    };
-    let mapping = StoredMapping::open(&run, &cells)?;
-    let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix, RowNames::Checked)?;
-    let voxels = ExpressionFile::open(&voxels, &run.settings().voxels_matrix, RowNames::Checked)?;
-    mapping.check_cells(cells.dataset())?;
-    mapping.check_voxels(voxels.dataset())?;
-
-    let lines = score(args, &run, &mapping, (&cells, &voxels), report)?;
-    if let Some((out, may_replace)) = output {
-        let (cells, voxels) = (cells.dataset().path(), voxels.dataset().path());
-        let provenance = Provenance {
-            score: Settings {
-                mapping: run.path(),
-                cells,
-                voxels,
-            },
-            record: Record {
-                cells_sha256: fingerprint(cells)?,
-                voxels_sha256: fingerprint(voxels)?,
-                mapping_sha256: fingerprint(&run.mapping()?)?,
-                versions: Versions::current(),
-            },
-        };
-        let mut beside = out.clone().into_os_string();
-        beside.push(".toml");
-        let (beside, text) = (PathBuf::from(beside), toml::to_string(&provenance)?);
-        write_aside(&beside, tangram_store::Existing::Replace, |aside| {
-            write(aside, &text)
-        })?;
-        write_aside(out, may_replace, |aside| write(aside, &table(&lines)))?;
-    }
-    tell(args, &lines, report)
-}
-
-fn score(
-    args: &ScoreArgs,
-    run: &RunDirectory,
-    mapping: &StoredMapping,
-    (cells, voxels): (&ExpressionFile, &ExpressionFile),
-    report: Report,
-) -> Result<Vec<Line>> {
-    let paths = (cells.dataset().path(), voxels.dataset().path());
-    let shared =
-        align(cells.genes(), voxels.genes(), &GeneChoice::default()).of_both(paths.0, paths.1)?;
-    let values = GeneValues::Scaled(cells.factors(run.settings().normalize)?);
-    let factors = voxels.factors(run.settings().normalize_voxels)?;
-    let genes = Genes {
-        file: cells,
-        columns: &shared.in_cells,
-        values,
+    use_threads(threads(args.threads));
+    let settings = ScoreSettings {
+        mapping: args.mapping.clone(),
+        cells: args.cells.clone(),
+        voxels: args.voxels.clone(),
         chunk: args.chunk,
     };
-    let progress = report.steps("gene", shared.names.len());
-    let mut lines = Vec::with_capacity(shared.names.len());
-    genes.transfer(mapping, |first, predicted| -> Result<()> {
-        let columns = &shared.in_voxels[first..first + predicted.ncols()];
-        let measured = voxels.read_scaled(columns, factors.as_deref())?.to_dense();
-        for (k, (predicted, measured)) in predicted
-            .columns()
-            .into_iter()
-            .zip(measured.columns())
-            .enumerate()
-        {
-            let gene = shared.names[first + k].clone();
-            let training = run.record().genes.part_of(&gene);
-            let score = score_gene(&predicted.to_vec(), &measured.to_vec());
-            lines.push(Line {
-                gene,
-                score,
-                training,
-            });
-        }
-        progress.step(first + predicted.ncols(), &String::new);
-        Ok(())
-    })?;
-    drop(progress);
-    Ok(lines)
+    let table = args.out.as_deref().map(|out| (out, replace(args.force)));
+    let genes = score(&settings, table, &report)?;
+    tell(args, &genes, report)
 }
 
-fn table(lines: &[Line]) -> String {
-    let mut text =
-        "gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\ttraining\n".to_owned();
-    for Line {
-        gene,
-        score,
-        training,
-    } in lines
-    {
-        let pearson = score.pearson.map(|p| p.to_string()).unwrap_or_default();
-        let GeneScore {
-            cosine,
-            sparsity_measured,
-            sparsity_predicted,
-            ..
-        } = score;
-        text.push_str(&format!(
-            "{gene}\t{cosine}\t{pearson}\t{sparsity_measured}\t{sparsity_predicted}\t{training}\n"
-        ));
-    }
-    text
-}
-
-fn tell(args: &ScoreArgs, lines: &[Line], report: Report) -> Result<()> {
+fn tell(args: &ScoreArgs, genes: &[ScoredGene], report: Report) -> Result<()> {
     let has_pattern =
-        |l: &&Line| l.score.sparsity_measured < 1.0 && l.score.sparsity_predicted < 1.0;
+        |l: &&ScoredGene| l.score.sparsity_measured < 1.0 && l.score.sparsity_predicted < 1.0;
     let of = |trained: bool| -> Vec<GeneScore> {
-        let wanted = |l: &&Line| (l.training == GeneRecord::TRAINED) == trained;
-        lines
+        let wanted = |l: &&ScoredGene| (l.training == GeneRecord::TRAINED) == trained;
+        genes
             .iter()
             .filter(has_pattern)
             .filter(wanted)
@@ -235,7 +102,7 @@ fn tell(args: &ScoreArgs, lines: &[Line], report: Report) -> Result<()> {
         train: Summary::of(&train),
         test: Summary::of(&test),
         test_auc: auc(&test),
-        n_without_pattern: lines.len() - lines.iter().filter(has_pattern).count(),
+        n_without_pattern: genes.len() - genes.iter().filter(has_pattern).count(),
     };
     report.say("                 genes   mean cosine   5 %    25 %   50 %   75 %   95 %   above 0.4   mean Pearson")?;
     for (name, part) in [("trained", summary.train), ("not trained", summary.test)] {
@@ -245,9 +112,9 @@ fn tell(args: &ScoreArgs, lines: &[Line], report: Report) -> Result<()> {
         }
     }
     if summary.n_without_pattern > 0 {
-        let genes = count(summary.n_without_pattern, "gene");
+        let n = count(summary.n_without_pattern, "gene");
         report.say(format_args!(
-            "{genes} without any count in the cells or in the voxels not counted"
+            "{n} without any count in the cells or in the voxels not counted"
         ))?;
     }
     if let Some(auc) = summary.test_auc {

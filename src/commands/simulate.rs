@@ -1,6 +1,9 @@
 //! `tangram simulate`: a small cortex with known truth, as three AnnData files.
 
+use crate::choices::{FORMATS, one_of, replace};
 use crate::report::Report;
+use crate::threads::use_threads;
+use crate::values::{at_least_one, seed};
 use anyhow::{Context, Result};
 use clap::Args;
 use ndarray::Array2;
@@ -8,9 +11,10 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tangram_core::{SparseRows, Table, Tissue, TissueSettings};
+use tangram_pipeline::choices::MappingFormat;
+use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::run_directory::{existing, write};
-use tangram_pipeline::settings::MappingFormat;
-use tangram_pipeline::values::{at_least_one, seed, threads};
+use tangram_pipeline::settings::threads;
 use tangram_pipeline::versions::Versions;
 use tangram_pipeline::wording::count;
 use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
@@ -56,7 +60,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = default().n_panel_genes, value_parser = at_least_one, help_heading = "Sizes")]
     panel: usize,
     /// File format; .zarr is read faster where the cells are read at every pass
-    #[arg(long, value_enum, default_value_t = MappingFormat::H5ad, help_heading = "Output")]
+    #[arg(long, value_parser = one_of(FORMATS), default_value = "h5ad", help_heading = "Output")]
     format: MappingFormat,
     /// Share of the cells' counts that are not zero
     #[arg(long, value_name = "SHARE", default_value_t = default().density, help_heading = "Tissue")]
@@ -110,7 +114,8 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
         n_panel_genes: args.panel,
         density: args.density,
         seed: args.seed,
-    })?;
+    })
+    .map_err(PipelineError::from)?;
     let SimulateArgs {
         ref out,
         cells,
@@ -142,17 +147,15 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
     };
     write_aside(
         out,
-        existing(out, args.force, MARKER)?,
+        existing(out, replace(args.force), MARKER)?,
         |directory| -> Result<()> {
             std::fs::create_dir(directory).map_err(|e| StoreError::Write {
                 path: out.clone(),
                 reason: e.to_string(),
             })?;
             write_files(&tissue, directory, format)?;
-            write(
-                &directory.join(MARKER),
-                &toml::to_string(&simulated).context(MARKER)?,
-            )
+            let text = toml::to_string(&simulated).context(MARKER)?;
+            Ok(write(&directory.join(MARKER), &text)?)
         },
     )?;
     report.say(format_args!("wrote {}:", out.display()))?;
@@ -177,7 +180,7 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
 }
 
 fn use_all_threads() {
-    super::use_threads(threads(None));
+    use_threads(threads(None));
 }
 
 fn write_files(tissue: &Tissue, directory: &Path, format: MappingFormat) -> Result<(), StoreError> {

@@ -1,14 +1,16 @@
 //! `tangram submit`: has a cluster do what a command would do here.
 
 use crate::job_flags::{Intent, JobFlags, path_text, this_program};
+use crate::map_flags::MapFlags;
 use crate::report::Report;
+use crate::values::not_negative;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use tangram_pipeline::choices::GridChoice;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::settings::MapSettings;
-use tangram_pipeline::values::{GridChoice, not_negative};
 use tangram_store::{Dataset, StoreError};
 use tangram_sweep::slurm::{Job, JobName, Kind, Profile, Scheduler, Slurm, script};
 use toml::{Table, Value};
@@ -41,7 +43,7 @@ struct SubmitMapArgs {
     #[command(flatten)]
     job: JobFlags,
     #[command(flatten)]
-    settings: MapSettings,
+    settings: MapFlags,
     /// The folder to write
     #[arg(long, value_name = "RUN", help_heading = "Output")]
     out: PathBuf,

@@ -5,6 +5,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard};
 
 /// One rank of several that are threads of this process.
+///
+/// ```
+/// use tangram_comm::{Communicator, Threads};
+///
+/// let sums: Vec<f64> = std::thread::scope(|scope| {
+///     let ranks = Threads::ranks(3).into_iter().map(|comm| {
+///         scope.spawn(move || {
+///             let mut values = [comm.rank() as f64];
+///             comm.sum(&mut values);
+///             values[0]
+///         })
+///     });
+///     let ranks: Vec<_> = ranks.collect(); // start all before waiting for the first
+///     ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+/// });
+/// assert_eq!(sums, [3.0, 3.0, 3.0]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Threads {
     rank: usize,

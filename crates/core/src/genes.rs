@@ -124,6 +124,17 @@ pub enum GeneError {
 /// Names must match exactly. The training genes are the shared genes, or those of `choice.list`, without the held-out
 /// genes.
 ///
+/// ```
+/// use tangram_core::{GeneChoice, align};
+///
+/// let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+/// let choice = GeneChoice { held_out: names("Gad1"), ..GeneChoice::default() };
+/// let genes = align(&names("Sst Gad1 Aqp4"), &names("Aqp4 Mog Gad1 Sst"), &choice).unwrap();
+/// assert_eq!(genes.names, ["Aqp4", "Sst"]);
+/// assert_eq!(genes.in_voxels, [0, 3]);
+/// assert_eq!(genes.held_out.names, ["Gad1"]);
+/// ```
+///
 /// # Errors
 /// [`GeneError`] if a name repeats on one side, no gene is shared, a listed gene is missing on one side, a held-out gene
 /// is unknown to both, or no training gene is left.

@@ -1,6 +1,6 @@
-//! Lists of names in messages.
+//! [`examples`]: a short list of names for a message.
 
-/// The first names of a list, for a message.
+/// The first five names, separated by commas, and `…` if there are more.
 #[must_use]
 pub fn examples<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = names.into_iter();

@@ -50,6 +50,16 @@ const ROWS_PER_TASK: usize = 128;
 const MOST_CELLS_PER_SPOT: usize = 12;
 
 /// A simulated tissue. It holds the genes, types and places; rows of counts are generated on demand.
+///
+/// ```
+/// use tangram_core::{Tissue, TissueSettings};
+///
+/// let settings = TissueSettings { n_cells: 100, ..TissueSettings::default() };
+/// let tissue = Tissue::new(settings).unwrap();
+/// let counts = tissue.cells(0..100);
+/// assert_eq!((counts.n_rows(), counts.n_cols()), (100, tissue.genes().len()));
+/// assert!(tissue.cells_table(0..100).column("cell_type").is_some());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tissue {
     settings: TissueSettings,

@@ -7,6 +7,18 @@ use rayon::prelude::*;
 
 /// Transfers annotations to the voxels: `T = Pᵀ · annotations`, (voxels, annotations); Biancalani 2021, Methods.
 ///
+/// ```
+/// use ndarray::array;
+/// use tangram_core::transfer;
+///
+/// // Two cells, three voxels; each row of P sums to 1.
+/// let p = array![[0.5_f32, 0.5, 0.0], [0.0, 0.25, 0.75]];
+/// // The first cell is of type 0, the second of type 1.
+/// let types = array![[1.0_f32, 0.0], [0.0, 1.0]];
+/// let in_space = transfer(&p, &types).unwrap();
+/// assert_eq!(in_space, array![[0.5, 0.0], [0.5, 0.25], [0.0, 0.75]]);
+/// ```
+///
 /// Sums are in double precision; with dense rows of P, partial sums over 256 cells are in single precision. The result has
 /// the same bits for any number of threads.
 ///

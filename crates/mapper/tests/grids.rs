@@ -519,8 +519,9 @@ fn a_training_kept_at_its_end_needs_no_more_pass_and_gives_the_same_bits() {
         (settings.first_part, settings.tolerance) = (2, tolerance);
         let train = |begin: Begin<'_>, keeper: &mut dyn Keeper| {
             let mut seen = 0;
-            let trained =
-                train_mirror_part(&problem, &settings, begin, &grid, keeper, &mut |_| seen += 1);
+            let trained = train_mirror_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
+                seen += 1
+            });
             (trained, seen)
         };
         let (whole, _) = train(Begin::At(None), &mut NoKeeper);
@@ -528,7 +529,9 @@ fn a_training_kept_at_its_end_needs_no_more_pass_and_gives_the_same_bits() {
         assert_eq!(whole.stopped_early(), tolerance > 0.0);
         let mut keeper = StopsAtEnd(None);
         let (stopped, _) = train(Begin::At(None), &mut keeper);
-        assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes == whole.history().len()));
+        assert!(
+            matches!(stopped, Err(MapError::Stopped { passes }) if passes == whole.history().len())
+        );
         let (ended, seen) = train(Begin::Resume(&keeper.0.unwrap()), &mut NoKeeper);
         let ended = ended.unwrap();
         assert_eq!(seen, 0, "a pass too many");
@@ -541,8 +544,9 @@ fn a_training_kept_at_its_end_needs_no_more_pass_and_gives_the_same_bits() {
         (settings.epochs, settings.tolerance) = (70, tolerance);
         let train = |begin: AdamBegin<'_>, keeper: &mut dyn Keeper| {
             let mut seen = 0;
-            let trained =
-                train_adam_part(&problem, &settings, begin, &grid, keeper, &mut |_| seen += 1);
+            let trained = train_adam_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
+                seen += 1
+            });
             (trained, seen)
         };
         let (whole, _) = train(AdamBegin::At(InitialLogits::Random), &mut NoKeeper);

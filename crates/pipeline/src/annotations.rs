@@ -1,8 +1,8 @@
 //! Annotations of the cells carried into space: types, numbers, arrays of obsm.
 
+use crate::choices::ObsColumn;
+use crate::error::{Result, Within};
 use crate::stored_mapping::StoredMapping;
-use crate::values::ObsColumn;
-use anyhow::{Context, Result};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use tangram_core::{Column, MostProbableCell, Table, one_hot, transfer};
@@ -33,7 +33,7 @@ pub fn carry(
     for ObsColumn(name) in types {
         let column = cells.obs_column(name)?;
         let (mut labels, values) = one_hot(&column)
-            .with_context(|| format!("{}: obs column `{name}`", cells.path().display()))?;
+            .within(|| format!("{}: obs column `{name}`", cells.path().display()))?;
         if matches!(column, Column::Numeric(_)) {
             labels = vec![name.clone()];
         }

@@ -6,26 +6,26 @@
 
 mod folder;
 mod identity;
+mod places;
 
+use folder::{FILE, seal, steps, unsealed};
 pub use folder::{latest, refuse_foreign, remove};
 pub use identity::Identity;
+use places::{axes_name, copy, has, known, places, total};
 
-use crate::error::PipelineError;
+use crate::error::{PipelineError, Result, full_text};
 use crate::listener::Listener;
-use crate::ranks::{Ranks, agreed};
+use crate::ranks::{Ranks, agreed, on_first};
 use crate::run_directory::checkpoints_of;
 use crate::wording::count;
-use anyhow::{Context, Result, bail};
-use folder::{seal, steps, unsealed};
-use ndarray::{Array2, s};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tangram_comm::{Communicator, GridShape, Reduce, Shares};
-use tangram_mapper::{Axes, Keeper, Numbers, Snapshot, SnapshotArray, Wish};
-use tangram_store::{StoreError, array_size, fingerprint, read_array, write_arrays};
+use tangram_mapper::{Keeper, Numbers, Snapshot, SnapshotArray, Wish};
+use tangram_store::{StoreError, array_size, fingerprint, write_arrays};
 
 const KEPT: usize = 2;
 /// When a training ends that has gone on for longer since its last checkpoint, its state is kept: what follows may be cut short.
@@ -92,31 +92,32 @@ impl<'a> Checkpoints<'a> {
     /// # Errors
     /// If it is of another run, on all ranks.
     pub fn resume(&mut self) -> Result<Option<Snapshot>> {
-        let mut damaged = Vec::new();
+        let mut passed_over = Vec::new();
         for step in steps(&self.folder) {
-            let checked = self.check(&step);
-            // What differs from the command ends the run; what is damaged sends it to the checkpoint before.
-            let (record, damage) = match checked {
-                Ok(record) => (Some(record), None),
-                Err(error) if error.is::<PipelineError>() => return agreed(self.ranks, Err(error)),
-                Err(error) => (None, Some(error)),
+            // A command that differs ends the run; damage sends it to the checkpoint before.
+            let (record, damage) = match self.check(&step) {
+                Ok(record) => (Ok(Some(record)), None),
+                Err(error @ PipelineError::OtherCheckpoint { .. }) => (Err(error), None),
+                Err(error) => (Ok(None), Some(error)),
             };
-            agreed(self.ranks, Ok(()))?;
+            let record = agreed(self.ranks, record)?;
             if self.ranks.all_agree(record.is_some()) {
                 let record = record.expect("all have it");
                 let snapshot = agreed(self.ranks, self.read(&step, &record))?;
                 self.written = Some(record.passes);
                 if self.ranks.is_first() {
                     // They would be kept in the place of those that are whole.
-                    damaged.iter().for_each(|step| _ = fs::remove_dir_all(step));
+                    passed_over
+                        .iter()
+                        .for_each(|step| _ = fs::remove_dir_all(step));
                 }
                 let passes = count(record.passes, "pass");
                 self.listener
                     .say(format_args!("goes on from the checkpoint after {passes}"))?;
                 return Ok(Some(snapshot));
             }
-            let reason = damage.map_or("another rank found it so".to_owned(), |e| format!("{e:#}"));
-            damaged.push(step.clone());
+            let reason = damage.map_or("another rank found it so".to_owned(), |e| full_text(&e));
+            passed_over.push(step.clone());
             let step = step.display();
             self.listener.warn(format_args!(
                 "{step} is damaged ({reason}); trying the one before"
@@ -127,16 +128,16 @@ impl<'a> Checkpoints<'a> {
 
     /// Reads what all ranks know, and verifies this rank's part of the stores.
     fn check(&self, step: &Path) -> Result<Record> {
-        let text = unsealed(step)?;
-        let record: Record = serde_json::from_str(&text)
-            .with_context(|| step.join(folder::FILE).display().to_string())?;
+        let path = step.join(FILE);
+        let record: Record =
+            serde_json::from_str(&unsealed(step)?).map_err(|e| damaged(&path, e))?;
         // Only the first rank knows the inputs' hashes.
         if self.ranks.is_first()
             && let Some(difference) = self.identity.difference(&record.identity)
         {
-            bail!(PipelineError::OtherCheckpoint {
+            return Err(PipelineError::OtherCheckpoint {
                 path: self.folder.clone(),
-                difference
+                difference,
             });
         }
         let (rank, n_ranks) = (self.ranks.world().rank(), self.ranks.shape().n_ranks());
@@ -146,7 +147,7 @@ impl<'a> Checkpoints<'a> {
             }
             let path = shard(step, of);
             if fingerprint(&path)? != *expected {
-                bail!("{}: not what was written", path.display());
+                return Err(damaged(&path, "not what was written"));
             }
         }
         Ok(record)
@@ -154,11 +155,11 @@ impl<'a> Checkpoints<'a> {
 
     /// This rank's part, from the stores of the ranks that wrote it, however they were arranged.
     fn read(&self, step: &Path, record: &Record) -> Result<Snapshot> {
-        let shape: GridShape = record.grid.parse().map_err(anyhow::Error::msg)?;
-        let how: Reduce = record.reduce.parse().map_err(anyhow::Error::msg)?;
+        let shape: GridShape = record.grid.parse().map_err(|e| damaged(step, e))?;
+        let how: Reduce = record.reduce.parse().map_err(|e| damaged(step, e))?;
         let mut arrays = Vec::new();
         for (name, axes) in &record.arrays {
-            let (name, axes) = known(name, axes)?;
+            let (name, axes) = known(step, name, axes)?;
             let mut values = None::<Array2<f64>>;
             for rank in 0..shape.n_ranks() {
                 let of = Shares::at(shape, how, record.lens, rank)?;
@@ -192,7 +193,9 @@ impl<'a> Checkpoints<'a> {
             arrays.push(SnapshotArray {
                 name,
                 axes,
-                values: Numbers::Double(values.context("no rank has it")?),
+                values: Numbers::Double(
+                    values.ok_or_else(|| damaged(step, format_args!("no rank has {name}")))?,
+                ),
             });
         }
         Ok(Snapshot {
@@ -224,20 +227,12 @@ impl<'a> Checkpoints<'a> {
 
     fn write(&mut self, snapshot: &Snapshot) -> Result<()> {
         let step = self.folder.join(format!("{:08}", snapshot.passes));
-        let begun = match self.ranks.is_first() {
-            // One that was not completed, or that turned out damaged, may be in the way.
-            true => begin(&step),
-            false => Ok(()),
-        };
-        agreed(self.ranks, begun)?;
+        // A step that was not completed, or that turned out damaged, may be in the way.
+        on_first(self.ranks, || begin(&step))?;
         let digest = agreed(self.ranks, self.write_shard(&step, snapshot))?;
         let mine: Vec<f64> = digest.bytes().map(f64::from).collect();
         let shards = self.ranks.gather(&mine);
-        let done = match self.ranks.is_first() {
-            true => self.complete(&step, snapshot, &shards),
-            false => Ok(()),
-        };
-        agreed(self.ranks, done)
+        on_first(self.ranks, || self.complete(&step, snapshot, &shards))
     }
 
     /// Writes what makes the checkpoint count, and removes those that are no longer needed.
@@ -262,9 +257,10 @@ impl<'a> Checkpoints<'a> {
                 .collect(),
             shards: shards.iter().map(text).collect(),
         };
-        seal(step, &serde_json::to_string_pretty(&record)?)?;
+        let text = serde_json::to_string_pretty(&record).expect("plain data");
+        seal(step, &text)?;
         for old in steps(&self.folder).into_iter().skip(KEPT) {
-            fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
+            fs::remove_dir_all(&old).map_err(|e| unwritable(&old, &e))?;
         }
         Ok(())
     }
@@ -316,102 +312,22 @@ impl Keeper for Checkpoints<'_> {
 /// Makes an empty folder for a step.
 fn begin(step: &Path) -> Result<()> {
     if step.exists() {
-        fs::remove_dir_all(step).with_context(|| step.display().to_string())?;
+        fs::remove_dir_all(step).map_err(|e| unwritable(step, &e))?;
     }
-    fs::create_dir_all(step).map_err(|e| {
-        StoreError::Write {
-            path: step.to_owned(),
-            reason: e.to_string(),
-        }
-        .into()
-    })
-}
-
-/// Whether a rank's share of such arrays is its own to write: of ranks that have the same, the first is.
-fn has(shares: &Shares, axes: Axes) -> bool {
-    let first_cells = shares.cells.range().start == 0;
-    let first_genes = shares.genes.range().start == 0;
-    match axes {
-        Axes::GenesVoxels => first_cells,
-        Axes::AnyVoxels => first_cells && first_genes,
-        Axes::CellsVoxels => first_genes,
-    }
-}
-
-/// Which rows, in pieces, and columns of the whole array a share has; `n_rows`: of an array whose rows are counted alike.
-fn places(shares: &Shares, axes: Axes, n_rows: usize) -> (Vec<Range<usize>>, Range<usize>) {
-    let n_genes = shares.genes.whole_len();
-    let (rows, last) = match axes {
-        Axes::GenesVoxels => (shares.genes.range(), Some(n_genes..n_genes + 1)),
-        Axes::AnyVoxels => (0..n_rows, None),
-        Axes::CellsVoxels => (shares.cells.range(), None),
-    };
-    let rows = std::iter::once(rows).chain(last).collect();
-    (rows, shares.voxels.range())
-}
-
-fn total(pieces: &[Range<usize>]) -> usize {
-    pieces.iter().map(ExactSizeIterator::len).sum()
-}
-
-/// Copies what two rectangles of the whole array have in common.
-///
-/// * `own`: rows and columns of the whole that begin in row `at[0]` and column 0 of `values`
-/// * `of`: those that begin in row `at[1]` and column 0 of the store
-fn copy(
-    path: &Path,
-    name: &str,
-    values: &mut Array2<f64>,
-    own: [&Range<usize>; 2],
-    of: [&Range<usize>; 2],
-    at: [usize; 2],
-) -> Result<()> {
-    let common = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start)..a.end.min(b.end);
-    let (rows, columns) = (common(own[0], of[0]), common(own[1], of[1]));
-    if rows.is_empty() || columns.is_empty() {
-        return Ok(());
-    }
-    let moved = |range: &Range<usize>, from: usize, to: usize| {
-        range.start - from + to..range.end - from + to
-    };
-    let found = read_array(
-        path,
-        name,
-        moved(&rows, of[0].start, at[1]),
-        moved(&columns, of[1].start, 0),
-    )?;
-    let target = s![
-        moved(&rows, own[0].start, at[0]),
-        moved(&columns, own[1].start, 0)
-    ];
-    values.slice_mut(target).assign(&found);
+    fs::create_dir_all(step).map_err(|e| unwritable(step, &e))?;
     Ok(())
 }
 
-fn axes_name(axes: Axes) -> &'static str {
-    match axes {
-        Axes::GenesVoxels => "genes and one, voxels",
-        Axes::AnyVoxels => "any, voxels",
-        Axes::CellsVoxels => "cells, voxels",
+fn unwritable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Write {
+        path: path.to_owned(),
+        reason: error.to_string(),
     }
 }
 
-/// Names as the solvers know them.
-fn known(name: &str, axes: &str) -> Result<(&'static str, Axes)> {
-    const NAMES: [&str; 7] = [
-        "moving",
-        "average",
-        "best",
-        "densities",
-        "logits",
-        "first_moment",
-        "second_moment",
-    ];
-    let name = NAMES.iter().find(|n| **n == name);
-    let all = [Axes::GenesVoxels, Axes::AnyVoxels, Axes::CellsVoxels];
-    let axes = all.into_iter().find(|&a| axes_name(a) == axes);
-    match (name, axes) {
-        (Some(name), Some(axes)) => Ok((name, axes)),
-        _ => bail!("the checkpoint is of another version of the program"),
+fn damaged(path: &Path, reason: impl std::fmt::Display) -> PipelineError {
+    PipelineError::DamagedCheckpoint {
+        path: path.to_owned(),
+        reason: reason.to_string(),
     }
 }

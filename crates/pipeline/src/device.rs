@@ -1,10 +1,10 @@
 //! What does the work of a mapping: the cores, or a GPU for every rank.
 
-use crate::error::PipelineError;
+use crate::choices::DeviceChoice;
+use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed};
-use crate::settings::{DeviceChoice, MapSettings};
-use anyhow::Result;
+use crate::settings::MapSettings;
 use std::collections::HashMap;
 use tangram_comm::{Communicator, Reduce, World};
 use tangram_mapper::{Cuda, Engine, Gpu, TorchDevice, TorchEngine, libtorch_version};
@@ -89,9 +89,9 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) ->
     }
 }
 
-fn usage(why: &str) -> anyhow::Error {
+fn usage(why: &str) -> PipelineError {
     let text = format!("--device cuda: {why}; or take --device cpu, or auto");
-    PipelineError::Usage(text).into()
+    PipelineError::Usage(text)
 }
 
 /// The GPUs that a rank sees, and the one it is to take.

@@ -1,6 +1,7 @@
-//! What can be wrong that no library crate would notice, each with its remedy.
+//! Why work on files stops: one variant for each cause, each with its remedy.
 
-use anyhow::{Context, Error, Result};
+use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
 use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
@@ -8,8 +9,14 @@ use tangram_mapper::MapError;
 use tangram_store::StoreError;
 use tangram_sweep::{Cause, SweepError};
 
-/// Why a command stops.
+/// A result whose error is [`PipelineError`].
+pub type Result<T, E = PipelineError> = std::result::Result<T, E>;
+
+/// Why work on files stops.
+///
+/// [`cause`](Self::cause) sorts the errors by what a caller may do about them. [`full_text`] gives a message with all its causes.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PipelineError {
     /// Flags or settings that contradict each other.
     #[error("{0}")]
@@ -184,20 +191,6 @@ pub enum PipelineError {
         /// Why.
         cause: Cause,
     },
-    /// What only this rank has met while others wait for it: whoever called must end them all.
-    #[error("rank {rank}")]
-    Alone {
-        /// This rank.
-        rank: usize,
-        /// What it met.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The doctor found something.
-    #[error("{n} of the findings above must be mended before a mapping can run")]
-    Unwell {
-        /// How many.
-        n: usize,
-    },
     /// A run that was stopped is there.
     #[error(
         "{path}: holds the state of a run that was stopped after {passes} passes; add --resume to go on from it, or --force to begin anew"
@@ -217,20 +210,6 @@ pub enum PipelineError {
         path: PathBuf,
         /// What differs.
         difference: String,
-    },
-    /// A sweep of which too much failed.
-    #[error(
-        "{sweep}: {n_failed} of {n_tasks} tasks failed for good, more than the failure budget of {budget} allows; nothing was submitted. Mend the cause, then add --retry-failed"
-    )]
-    Hopeless {
-        /// The sweep.
-        sweep: PathBuf,
-        /// Tasks that would fail again.
-        n_failed: usize,
-        /// Of how many.
-        n_tasks: usize,
-        /// Share that may fail.
-        budget: f64,
     },
     /// No grid of the ranks fits in their memory.
     #[error("--grid auto: {reason} (its node has {available} for each of its ranks)")]
@@ -256,89 +235,193 @@ pub enum PipelineError {
         /// What would help.
         remedy: &'static str,
     },
+    /// A checkpoint that holds something else than was written.
+    #[error("{path}: {reason}")]
+    DamagedCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Factors of another version, or damaged.
+    #[error("{path}: {reason}; map again")]
+    Factors {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A training that ended before its first epoch.
+    #[error("training ran no epoch")]
+    NoEpoch,
+    /// What only this rank has met while others wait for it: whoever called must end them all.
+    #[error("rank {rank}")]
+    Alone {
+        /// This rank.
+        rank: usize,
+        /// What it met.
+        source: Box<PipelineError>,
+    },
+    /// Something went wrong with a part of the work: a rank, a task, a pair of files.
+    #[error("{what}")]
+    Within {
+        /// The part.
+        what: String,
+        /// What went wrong.
+        source: Box<PipelineError>,
+    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The mapping cannot be learned.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A sweep cannot be made, read or gone on with.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+    /// Genes of the two sides do not fit.
+    #[error(transparent)]
+    Genes(#[from] GeneError),
+    /// Weights that are no density.
+    #[error(transparent)]
+    Density(#[from] PriorError),
+    /// An annotation that cannot be carried.
+    #[error(transparent)]
+    Annotation(#[from] AnnotationError),
+    /// A tissue that cannot be simulated.
+    #[error(transparent)]
+    Tissue(#[from] TissueError),
+    /// Settings that TOML cannot hold, such as a path that is not UTF-8.
+    #[error(transparent)]
+    Toml(#[from] toml::ser::Error),
+    /// The system refuses: nobody reads the messages any more, or a process cannot be started.
+    #[error(transparent)]
+    System(#[from] io::Error),
 }
 
-/// Why a command, a task or a rank ends: the first cause in the chain that decides it.
+impl PipelineError {
+    /// What a caller may do about it.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Within { source, .. } | Self::Alone { source, .. } => source.cause(),
+            Self::OtherRank { cause } | Self::Run { cause, .. } => *cause,
+            Self::Store(error) => of_store(error),
+            Self::Map(error) => of_map(error),
+            Self::Sweep(error) => of_sweep(error),
+            Self::Usage(_)
+            | Self::Grid(_)
+            | Self::Launcher(_)
+            | Self::RanksDiffer { .. }
+            | Self::Tissue(_) => Cause::Usage,
+            Self::NotOurs { .. }
+            | Self::Checkpoint { .. }
+            | Self::ForeignCheckpoint { .. }
+            | Self::AtWork { .. } => Cause::Output,
+            Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
+            Self::NoEpoch | Self::Toml(_) | Self::System(_) => Cause::Unexpected,
+            Self::NotARun { .. }
+            | Self::Torn { .. }
+            | Self::Changed { .. }
+            | Self::ChangedInput { .. }
+            | Self::OtherNames { .. }
+            | Self::GeneList { .. }
+            | Self::Prior { .. }
+            | Self::ZeroVoxels { .. }
+            | Self::InitialLogits { .. }
+            | Self::OtherCheckpoint { .. }
+            | Self::DamagedCheckpoint { .. }
+            | Self::Factors { .. }
+            | Self::Genes(_)
+            | Self::Density(_)
+            | Self::Annotation(_) => Cause::Input,
+        }
+    }
+
+    /// The error itself, without the part of the work in which it occurred.
+    #[must_use]
+    pub fn innermost(&self) -> &Self {
+        match self {
+            Self::Within { source, .. } | Self::Alone { source, .. } => source.innermost(),
+            error => error,
+        }
+    }
+}
+
+impl From<Infallible> for PipelineError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Names the part of the work in which an error occurred.
+pub trait Within<T> {
+    /// The result, its error with `what` before its text.
+    ///
+    /// # Errors
+    /// The error it was.
+    fn within(self, what: impl FnOnce() -> String) -> Result<T>;
+
+    /// The result, its error with the names of both files.
+    ///
+    /// # Errors
+    /// The error it was.
+    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T>
+    where
+        Self: Sized,
+    {
+        self.within(|| format!("cells {}, voxels {}", cells.display(), voxels.display()))
+    }
+}
+
+impl<T, E: Into<PipelineError>> Within<T> for Result<T, E> {
+    fn within(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| PipelineError::Within {
+            what: what(),
+            source: Box::new(error.into()),
+        })
+    }
+}
+
+/// An error and all its causes in one line.
 #[must_use]
-pub fn cause(error: &Error) -> Cause {
-    error
-        .chain()
-        .find_map(decisive)
-        .unwrap_or(Cause::Unexpected)
+pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn decisive(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
-    if let Some(error) = error.downcast_ref::<StoreError>() {
-        return Some(of_store(error));
+fn of_map(error: &MapError) -> Cause {
+    match error {
+        MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,
+        MapError::DeviceMemory { .. } | MapError::DeviceFull => Cause::Memory,
+        MapError::Keep(_) => Cause::Output,
+        MapError::Stopped { .. } => Cause::Signal,
+        _ => Cause::Input,
     }
-    if let Some(error) = error.downcast_ref::<PipelineError>() {
-        return Some(match error {
-            PipelineError::Alone { .. } => return None,
-            PipelineError::Usage(_)
-            | PipelineError::Grid(_)
-            | PipelineError::Launcher(_)
-            | PipelineError::RanksDiffer { .. } => Cause::Usage,
-            PipelineError::OtherRank { cause } | PipelineError::Run { cause, .. } => *cause,
-            PipelineError::NotOurs { .. }
-            | PipelineError::Checkpoint { .. }
-            | PipelineError::ForeignCheckpoint { .. }
-            | PipelineError::AtWork { .. } => Cause::Output,
-            PipelineError::Memory { .. } | PipelineError::NoGridFits { .. } => Cause::Memory,
-            _ => Cause::Input,
-        });
-    }
-    if let Some(error) = error.downcast_ref::<SweepError>() {
-        return Some(match error {
-            SweepError::Store(error) => of_store(error),
-            SweepError::Superseded { .. } => Cause::Superseded,
-            SweepError::Folds(_) | SweepError::NoTask { .. } => Cause::Usage,
-            SweepError::Write { .. }
-            | SweepError::AtWork { .. }
-            | SweepError::Submitting { .. } => Cause::Output,
-            _ => Cause::Input,
-        });
-    }
-    if let Some(error) = error.downcast_ref::<MapError>() {
-        return Some(match error {
-            MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,
-            MapError::DeviceMemory { .. } | MapError::DeviceFull => Cause::Memory,
-            MapError::Keep(_) => Cause::Output,
-            MapError::Stopped { .. } => Cause::Signal,
-            _ => Cause::Input,
-        });
-    }
-    if error.is::<TissueError>() {
-        return Some(Cause::Usage);
-    }
-    let of_input =
-        error.is::<GeneError>() || error.is::<PriorError>() || error.is::<AnnotationError>();
-    of_input.then_some(Cause::Input)
 }
 
-fn of_store(error: &StoreError) -> Cause {
+/// What a caller may do about an error of a sweep.
+#[must_use]
+pub fn of_sweep(error: &SweepError) -> Cause {
+    match error {
+        SweepError::Store(error) => of_store(error),
+        SweepError::Superseded { .. } => Cause::Superseded,
+        SweepError::Folds(_) | SweepError::NoTask { .. } => Cause::Usage,
+        SweepError::Write { .. } | SweepError::AtWork { .. } | SweepError::Submitting { .. } => {
+            Cause::Output
+        }
+        _ => Cause::Input,
+    }
+}
+
+/// What a caller may do about an error of a file.
+#[must_use]
+pub fn of_store(error: &StoreError) -> Cause {
     match error {
         StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => {
             Cause::Output
         }
         StoreError::Unwritable { .. } => Cause::Unexpected,
         _ => Cause::Input,
-    }
-}
-
-/// Adds the names of the two files to an error about both.
-pub trait OfBoth<T> {
-    /// The result, its error naming the files.
-    ///
-    /// # Errors
-    /// The error it had.
-    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T>;
-}
-
-impl<T, E> OfBoth<T> for Result<T, E>
-where
-    Self: Context<T, E>,
-{
-    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T> {
-        self.with_context(|| format!("cells {}, voxels {}", cells.display(), voxels.display()))
     }
 }

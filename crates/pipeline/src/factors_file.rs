@@ -1,7 +1,7 @@
 //! The factored mapping as an AnnData file of voxels × training genes: Z in X, b in obs.
 
+use crate::error::{PipelineError, Result};
 use crate::mapping_file::{Contents, write_training};
-use anyhow::{Context, Result};
 use ndarray::Array2;
 use std::path::Path;
 use tangram_core::{Column, Familiar, Table};
@@ -56,9 +56,9 @@ pub fn read(file: &Dataset) -> Result<Factors> {
         Column::Numeric(bias) => bias.into_iter().collect::<Option<Vec<f64>>>(),
         _ => None,
     };
-    let bias = bias.with_context(|| {
-        let path = file.path().display();
-        format!("{path}: obs column `{BIAS}` does not hold a number for every voxel; map again")
+    let bias = bias.ok_or_else(|| PipelineError::Factors {
+        path: file.path().to_owned(),
+        reason: format!("obs column `{BIAS}` does not hold a number for every voxel"),
     })?;
     Ok(Factors::new(weights.view(), &bias))
 }
@@ -68,16 +68,14 @@ pub fn read(file: &Dataset) -> Result<Factors> {
 /// # Errors
 /// If the file lacks it.
 pub fn read_familiar(file: &Dataset) -> Result<Familiar> {
-    let damaged = || {
-        format!(
-            "{}: holds no exemplars of the training cells; map again",
-            file.path().display()
-        )
+    let damaged = || PipelineError::Factors {
+        path: file.path().to_owned(),
+        reason: "holds no exemplars of the training cells".to_owned(),
     };
-    let exemplars = file.varm(EXEMPLARS)?.with_context(damaged)?;
+    let exemplars = file.varm(EXEMPLARS)?.ok_or_else(damaged)?;
     match file.uns_value(DISTANCES)? {
         Some(Uns::Numbers(distances)) => Ok(Familiar::from_parts(exemplars, distances)),
-        _ => Err(anyhow::anyhow!(damaged())),
+        _ => Err(damaged()),
     }
 }
 

@@ -1,15 +1,17 @@
 //! One fold of a sweep: trained without some genes, which it then predicts and scores.
 
+use crate::choices::Solver;
+use crate::error::{PipelineError, Result};
 use crate::inputs::Inputs;
-use crate::settings::{MapSettings, Solver};
-use anyhow::{Context, Result};
+use crate::settings::MapSettings;
 use ndarray::Array2;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
-    AdamBegin, Begin, Factors, InitialLogits, Keeper, Problem, train_adam_part, train_mirror_part,
+    AdamBegin, Begin, Engine, Factors, InitialLogits, Keeper, MapError, Problem, train_adam_part,
+    train_mirror_part,
 };
 use tangram_store::CellExpression;
 use tangram_store::StoreError;
@@ -24,6 +26,7 @@ const WARM_TOLERANCE: f64 = 0.05;
 pub struct FoldTraining<'a> {
     inputs: &'a Inputs,
     settings: &'a MapSettings,
+    engine: Engine,
     /// G of all training genes, untransformed, (voxels, genes).
     measured: Array2<f32>,
     /// The mapping of all genes, where folds begin from it.
@@ -42,12 +45,13 @@ pub struct TrainedFold {
 impl<'a> FoldTraining<'a> {
     /// Takes the inputs of a sweep.
     #[must_use]
-    pub fn new(inputs: &'a Inputs, settings: &'a MapSettings) -> Self {
+    pub fn new(inputs: &'a Inputs, settings: &'a MapSettings, engine: Engine) -> Self {
         let voxels = inputs.untransformed.as_ref().map(|(_, voxels)| voxels);
         let measured = voxels.unwrap_or(inputs.problem.voxels()).to_dense();
         Self {
             inputs,
             settings,
+            engine,
             measured,
             all_genes: None,
         }
@@ -58,7 +62,10 @@ impl<'a> FoldTraining<'a> {
     /// # Errors
     /// As the training.
     pub fn begin_warm(&mut self, keeper: &mut dyn Keeper) -> Result<()> {
-        let (problem, settings) = (&self.inputs.problem, self.settings.mirror());
+        let (problem, settings) = (
+            &self.inputs.problem,
+            self.settings.mirror(self.engine, self.settings.temperature),
+        );
         let grid = alone();
         let begin = Begin::At(None);
         let mirrored = train_mirror_part(problem, &settings, begin, &grid, keeper, &mut |_| ())?;
@@ -95,7 +102,7 @@ impl<'a> FoldTraining<'a> {
         let grid = alone();
         let (predicted, history, chosen) = match self.settings.solver {
             Solver::Mirror => {
-                let mut settings = self.settings.mirror();
+                let mut settings = self.settings.mirror(self.engine, self.settings.temperature);
                 settings.threads = threads;
                 if self.all_genes.is_some() {
                     settings.first_part = 1;
@@ -109,12 +116,12 @@ impl<'a> FoldTraining<'a> {
                 (predicted, trained.history().len(), trained.chosen().total)
             }
             Solver::Adam => {
-                let mut settings = self.settings.adam();
+                let mut settings = self.settings.adam(self.engine);
                 settings.threads = threads;
                 let begin = AdamBegin::At(InitialLogits::Random);
                 let trained = train_adam_part(&part, &settings, begin, &grid, keeper, &mut |_| ())?;
-                let values = carried.whole().context("adam holds its cells")?;
-                let last = trained.history().last().context("no epoch was run")?;
+                let values = carried.whole().ok_or(MapError::NotInMemory)?;
+                let last = trained.history().last().ok_or(PipelineError::NoEpoch)?;
                 (
                     transfer(&trained, values)?,
                     trained.history().len(),

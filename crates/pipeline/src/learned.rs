@@ -1,11 +1,12 @@
 //! What a training gave, by either solver.
 
-use crate::error::OfBoth;
-use crate::inputs::{Inputs, initial_logits};
+use crate::choices::Solver;
+use crate::error::{PipelineError, Result, Within};
+use crate::gathered::Gathered;
+use crate::inputs::Inputs;
 use crate::mapping_file::{self, Contents, Stored};
-use crate::ranks::{Gathered, Ranks, agreed, alone};
-use crate::settings::{MapSettings, Solver};
-use anyhow::Result;
+use crate::ranks::{Ranks, agreed, alone};
+use crate::settings::{Chosen, MapSettings};
 use ndarray::{Array2, s};
 use std::path::Path;
 use tangram_comm::{Axis, Communicator, Cut, Reduce};
@@ -15,6 +16,7 @@ use tangram_mapper::{
     train_adam_part, train_mirror_part,
 };
 use tangram_store::CellExpression;
+use tangram_store::read_npy;
 
 /// A mapping in memory.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl Learned {
     /// # Errors
     /// If the initial logits do not fit, the cells cannot be read, or the loss leaves the numbers.
     pub fn train(
-        settings: &MapSettings,
+        (settings, chosen): (&MapSettings, &Chosen),
         inputs: &Inputs,
         ranks: &Ranks,
         (resumed, keeper): (Option<&Snapshot>, &mut dyn Keeper),
@@ -46,7 +48,7 @@ impl Learned {
         match settings.solver {
             Solver::Mirror => {
                 let begin = resumed.map_or(Begin::At(None), Begin::Resume);
-                let mirror = settings.mirror();
+                let mirror = settings.mirror(chosen.engine, chosen.temperature);
                 let own = train_mirror_part(problem, &mirror, begin, ranks, keeper, watch);
                 let own = ended(ranks, own, settings)?;
                 let factors = own.factors().of_all(ranks, problem.shares())?;
@@ -62,7 +64,7 @@ impl Learned {
                         AdamBegin::At(InitialLogits::Given(agreed(ranks, given)?))
                     }
                 };
-                let adam = settings.adam();
+                let adam = settings.adam(chosen.engine);
                 let trained = train_adam_part(problem, &adam, begin, ranks, keeper, watch);
                 ended(ranks, trained, settings).map(Self::Adam)
             }
@@ -96,50 +98,42 @@ impl Learned {
         }
     }
 
-    /// Writes the probabilities: the first rank, while the others hand it theirs.
+    /// The probabilities that many ranks hold: adam's, where there are several.
+    #[must_use]
+    pub fn gathered<'a>(&'a self, inputs: &'a Inputs, ranks: &'a Ranks) -> Option<Gathered<'a>> {
+        match self {
+            Self::Adam(trained) if ranks.shape().n_ranks() > 1 => {
+                Some(Gathered::new(trained, ranks, inputs.problem.shares()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes the probabilities, on the first rank.
+    ///
+    /// * `gathered`: [`gathered`](Self::gathered), which the other ranks serve meanwhile
     ///
     /// # Errors
     /// If they cannot be had or written.
     pub fn write_probabilities(
         &self,
         path: &Path,
-        inputs: &Inputs,
+        (inputs, gathered): (&Inputs, Option<&Gathered<'_>>),
         settings: &MapSettings,
-        ranks: &Ranks,
         keep: Keep,
         contents: &Contents<'_>,
     ) -> Result<Stored> {
-        let one_rank = ranks.shape().n_ranks() == 1;
-        match self {
-            Self::Adam(trained) if one_rank => mapping_file::write(path, trained, keep, contents),
-            Self::Adam(trained) => {
-                let gathered = Gathered::new(trained, ranks, inputs.problem.shares());
-                let stored = mapping_file::write(path, &gathered, keep, contents);
-                gathered.done();
-                stored
-            }
-            Self::Mirror { factors, .. } if one_rank => {
+        match (self, gathered) {
+            (Self::Adam(_), Some(gathered)) => mapping_file::write(path, gathered, keep, contents),
+            (Self::Adam(trained), None) => mapping_file::write(path, trained, keep, contents),
+            (Self::Mirror { factors, .. }, _) if inputs.grid.is_none() => {
                 let mapping = factors.mapping(inputs.problem.cells());
                 mapping_file::write(path, &mapping, keep, contents)
             }
-            Self::Mirror { factors, .. } => {
-                let cells = inputs.all_cells.transformed(settings.transform());
+            (Self::Mirror { factors, .. }, _) => {
+                let cells = inputs.all_cells.transformed(settings.transform);
                 mapping_file::write(path, &factors.mapping(&cells), keep, contents)
             }
-        }
-    }
-
-    /// Lets the other ranks go where nobody asks for their probabilities.
-    pub fn release(&self, inputs: &Inputs, ranks: &Ranks) {
-        if let (Self::Adam(trained), true) = (self, ranks.shape().n_ranks() > 1) {
-            Gathered::new(trained, ranks, inputs.problem.shares()).done();
-        }
-    }
-
-    /// What the other ranks do while the first one writes the probabilities.
-    pub fn serve_probabilities(&self, inputs: &Inputs, ranks: &Ranks) {
-        if let Self::Adam(trained) = self {
-            Gathered::new(trained, ranks, inputs.problem.shares()).serve();
         }
     }
 
@@ -166,7 +160,7 @@ impl Learned {
                 transfer(trained, values)?
             }
             Self::Mirror { factors, .. } if one_rank => {
-                factors.carried(carried, settings.transform())?
+                factors.carried(carried, settings.transform)?
             }
             Self::Mirror { factors, .. } => {
                 // Every rank takes other cells, with all genes.
@@ -179,8 +173,8 @@ impl Learned {
                 );
                 let values = inputs.all_cells.part(own.range(), 0..problem.n_genes());
                 let values = CellExpression::Streamed(values);
-                let found = factors.carried(&values, settings.transform());
-                alone(ranks, found.map_err(Into::into))?
+                let found = factors.carried(&values, settings.transform);
+                alone(ranks, found.map_err(PipelineError::from))?
             }
         };
         if one_rank {
@@ -208,4 +202,23 @@ fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) 
         return alone(ranks, result);
     }
     agreed(ranks, result)
+}
+
+/// Initial logits of the right shape.
+///
+/// # Errors
+/// If the file is no such array.
+fn initial_logits(path: &Path, n_cells: usize, n_voxels: usize) -> Result<Array2<f64>> {
+    let logits = read_npy(path)?;
+    let (found_cells, found_voxels) = logits.dim();
+    if (found_cells, found_voxels) == (n_cells, n_voxels) {
+        return Ok(logits);
+    }
+    Err(PipelineError::InitialLogits {
+        path: path.to_owned(),
+        found_cells,
+        found_voxels,
+        n_cells,
+        n_voxels,
+    })
 }

@@ -27,10 +27,20 @@ pub trait Listener: Sync {
     /// * `noun`: what a step is, such as `epoch`
     fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_>;
 
+    /// This rank of a mapping begins: the place of the output is its own from now on.
+    fn begins(&self, _rank: usize, _n_ranks: usize) {}
+
+    /// So many passes of a training are done.
+    fn passed(&self, _passes: usize) {}
+
     /// Whether the work is to stop as soon as it can, with its state kept. Asked after every pass.
     fn stop_asked(&self) -> bool {
         false
     }
+
+    /// A training has come to its end, and what follows is not asked whether to stop. A program that was asked to stop too late for the
+    /// training to notice may end here.
+    fn trained(&self) {}
 
     /// From now on [`stop_asked`](Self::stop_asked) is asked regularly (`true`), or no longer (`false`).
     fn asks_whether_to_stop(&self, _yes: bool) {}
@@ -63,5 +73,44 @@ impl Listener for Silent {
 
     fn steps(&self, _: &'static str, _: usize) -> Box<dyn Steps + '_> {
         Box::new(Self)
+    }
+}
+
+/// Hears nothing, but asks to stop when another listener does: what ranks other than the first hear.
+pub struct Muted<'a>(pub &'a dyn Listener);
+
+impl Listener for Muted<'_> {
+    fn say(&self, _: Arguments<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn explain(&self, _: Arguments<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn warn(&self, _: Arguments<'_>) {}
+
+    fn steps(&self, _: &'static str, _: usize) -> Box<dyn Steps + '_> {
+        Box::new(Silent)
+    }
+
+    fn begins(&self, rank: usize, n_ranks: usize) {
+        self.0.begins(rank, n_ranks);
+    }
+
+    fn passed(&self, passes: usize) {
+        self.0.passed(passes);
+    }
+
+    fn stop_asked(&self) -> bool {
+        self.0.stop_asked()
+    }
+
+    fn trained(&self) {
+        self.0.trained();
+    }
+
+    fn asks_whether_to_stop(&self, yes: bool) {
+        self.0.asks_whether_to_stop(yes);
     }
 }

@@ -1,8 +1,8 @@
 //! The mapping as an AnnData file: cells × voxels.
 
+use crate::error::{PipelineError, Result};
 use crate::run_directory::GeneRecord;
 use crate::settings::MapSettings;
-use anyhow::{Context, Result};
 use ndarray::{Array2, ArrayView2};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,7 +46,8 @@ pub struct Stored {
 /// If the mapping cannot be read or the file not written.
 pub fn write<M>(path: &Path, mapping: &M, keep: Keep, contents: &Contents<'_>) -> Result<Stored>
 where
-    M: MappingRows<Error: std::error::Error + Send + Sync + 'static>,
+    M: MappingRows,
+    PipelineError: From<M::Error>,
 {
     let (mut n_stored, mut dropped) = (0, Vec::with_capacity(mapping.n_cells()));
     mapping.for_each_block(&mut |block| {
@@ -87,7 +88,8 @@ fn kept(block: &MappingBlock<'_>, keep: Keep) -> (SparseRows, Vec<f64>) {
 
 fn write_probabilities<M>(file: &mut AnnDataWriter, mapping: &M, keep: Keep) -> Result<()>
 where
-    M: MappingRows<Error: std::error::Error + Send + Sync + 'static>,
+    M: MappingRows,
+    PipelineError: From<M::Error>,
 {
     let mut matrix = file.sparse(&MatrixName::X)?;
     // The mapping's errors are its own; one of writing waits here until the pass is over.
@@ -164,7 +166,7 @@ fn history_of(history: &[Epoch]) -> Uns {
 }
 
 fn settings_of(settings: &MapSettings) -> Result<Uns> {
-    let table = toml::Table::try_from(settings).context("settings")?;
+    let table = toml::Table::try_from(settings)?;
     let uns = |value: toml::Value| match value {
         toml::Value::Integer(number) => Uns::Integer(number),
         toml::Value::Float(number) => Uns::Number(number),

@@ -1,10 +1,11 @@
 //! Whether a mapping fits in memory, and whether its cells are then held or read at every pass.
 
+use crate::choices::{Solver, Stream};
 use crate::error::PipelineError;
 use crate::ranks::Ranks;
-use crate::settings::{MapSettings, Solver, Stream};
+use crate::settings::MapSettings;
 use tangram_comm::{Cut, Shares};
-use tangram_mapper::{Reading, memory_needed, mirror_memory_needed};
+use tangram_mapper::{Engine, Reading, memory_needed, mirror_memory_needed};
 use tangram_store::ExpressionFile;
 use tangram_store::memory;
 
@@ -12,6 +13,7 @@ use tangram_store::memory;
 #[must_use]
 pub fn streams(
     settings: &MapSettings,
+    engine: Engine,
     cells: &ExpressionFile,
     shares: &Shares,
     on_node: usize,
@@ -22,7 +24,8 @@ pub fn streams(
         (_, Stream::Auto) => {
             let entries = cells.most_entries(shares.genes.len()) as usize;
             let own = entries as f64 * shares.cells.len() as f64 / shares.cells.whole_len() as f64;
-            let needed = needed(settings, shares, Counts::held(own as usize)) * on_node as u64;
+            let needed =
+                needed(settings, engine, shares, Counts::held(own as usize)) * on_node as u64;
             memory::available().is_some_and(|free| needed > free / 2)
         }
     }
@@ -56,11 +59,11 @@ impl Counts {
 
 /// Bytes that the solver will need on this rank.
 #[must_use]
-pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
+pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: Counts) -> u64 {
     let size = [&shares.cells, &shares.voxels, &shares.genes].map(Cut::len);
     let Counts { nnz, reading } = counts;
     match settings.solver {
-        Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam()),
+        Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam(engine)),
         Solver::Mirror => mirror_memory_needed(size, nnz, reading, settings.precision.into()),
     }
 }
@@ -71,13 +74,14 @@ pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
 /// [`PipelineError::Memory`] if not.
 pub fn check_memory(
     settings: &MapSettings,
+    engine: Engine,
     shares: &Shares,
     ranks: &Ranks,
     counts: Counts,
 ) -> Result<(), PipelineError> {
     // Ranks of a node have its memory together.
     let (_, on_node) = ranks.world().on_this_node();
-    let needed = needed(settings, shares, counts) * on_node as u64;
+    let needed = needed(settings, engine, shares, counts) * on_node as u64;
     match memory::available() {
         Some(available) if needed > available => Err(PipelineError::Memory {
             n_cells: shares.cells.len(),

@@ -1,8 +1,7 @@
 //! The folds of some tasks, handed out one by one; a task is written when its last fold is done.
 
-use crate::error::cause;
+use crate::error::{PipelineError, Result, full_text};
 use crate::fold::TrainedFold;
-use anyhow::{Error, Result};
 use ndarray::{Array3, s};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -22,7 +21,7 @@ pub struct Ended {
     /// Folds, or runs, that were trained.
     pub folds: usize,
     /// The first error of a task; the other tasks went on.
-    pub failure: Option<Error>,
+    pub failure: Option<PipelineError>,
 }
 
 /// Folds that wait, and tasks at work.
@@ -267,10 +266,10 @@ impl<'a> Queue<'a> {
     }
 
     /// Records why a task failed and goes on without it; nothing more is begun if no output can be written.
-    fn give_up(&self, work: &mut AtWork, task: usize, error: Error) {
-        let cause = cause(&error);
+    fn give_up(&self, work: &mut AtWork, task: usize, error: PipelineError) {
+        let cause = error.cause();
         if cause == Cause::Output
-            && !matches!(error.downcast_ref(), Some(SweepError::AtWork { .. }))
+            && !matches!(error, PipelineError::Sweep(SweepError::AtWork { .. }))
         {
             work.waiting.clear();
         }
@@ -279,14 +278,17 @@ impl<'a> Queue<'a> {
             let _ = begun.claim.tell(|attempt| {
                 attempt.state = State::Failed;
                 attempt.cause = Some(cause);
-                attempt.message = Some(format!("{error:#}"));
+                attempt.message = Some(full_text(&error));
                 attempt.peak_memory_bytes = memory::peak().unwrap_or(0);
             });
         }
         work.closed.insert(task);
         work.ended
             .failure
-            .get_or_insert_with(|| error.context(format!("task {task}")));
+            .get_or_insert_with(|| PipelineError::Within {
+                what: format!("task {task}"),
+                source: Box::new(error),
+            });
     }
 }
 
@@ -301,6 +303,6 @@ fn keep(results: Option<&Results>, task: &mut Task) -> Result<Option<String>, Sw
     }
 }
 
-fn is_stop(error: &Error) -> bool {
-    matches!(error.downcast_ref(), Some(MapError::Stopped { .. }))
+fn is_stop(error: &PipelineError) -> bool {
+    matches!(error, PipelineError::Map(MapError::Stopped { .. }))
 }

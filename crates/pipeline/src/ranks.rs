@@ -1,22 +1,18 @@
-//! The processes of one mapping: how they are arranged, agree on whether to go on, and hand the mapping to the first of them.
+//! The processes of one mapping: how they are arranged, and how they agree on whether to go on.
 
-use crate::error::{PipelineError, cause};
-use crate::values::GridChoice;
-use anyhow::Result;
-use ndarray::{Array2, ArrayView2, s};
+use crate::choices::GridChoice;
+use crate::error::{PipelineError, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
-use std::convert::Infallible;
-use std::ops::Range;
 use std::time::Duration;
-use tangram_comm::{Communicator, Grid, GridShape, Shares, World};
-use tangram_core::{MappingBlock, MappingRows, PBlock};
-use tangram_mapper::Trained;
+use tangram_comm::{Communicator, Grid, GridShape, Reduce, World};
 use tangram_sweep::Cause;
 
 /// The ranks of this mapping.
 pub type Ranks = Grid<World>;
 
-/// A collective that lasts longer is spoken of.
+/// A warning appears when a collective takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Joins the other processes, if a launcher started any, and arranges them; all share the cells until a better grid is chosen.
@@ -25,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// If they do not find each other, were started differently, or the grid is of another number.
-pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce, command: &str) -> Result<Ranks> {
+pub fn join(grid: Option<GridChoice>, how: Reduce, command: &str) -> Result<Ranks> {
     let world = World::join().map_err(PipelineError::Launcher)?;
     // Joining has set a hook that ends all ranks.
     tangram_store::pass_caught_panics();
@@ -38,8 +34,7 @@ pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce, command: &str) 
             ..GridShape::ONE
         },
     };
-    let grid = Grid::new(world, shape, how).map_err(PipelineError::Grid)?;
-    Ok(grid.watched(PATIENCE))
+    Ok(Grid::new(world, shape, how)?.watched(PATIENCE))
 }
 
 /// Checks that all ranks have the same text.
@@ -48,7 +43,7 @@ pub fn join(grid: Option<GridChoice>, how: tangram_comm::Reduce, command: &str) 
 ///
 /// # Errors
 /// [`PipelineError::RanksDiffer`], told by the first rank.
-pub(crate) fn alike(world: &World, what: &'static str, text: &str) -> Result<(), PipelineError> {
+pub(crate) fn alike(world: &World, what: &'static str, text: &str) -> Result<()> {
     let digest = Sha256::digest(text.as_bytes());
     // The largest of all and, negated, the smallest.
     let mut bounds: Vec<f64> = digest.iter().map(|&b| f64::from(b)).collect();
@@ -64,11 +59,17 @@ pub(crate) fn alike(world: &World, what: &'static str, text: &str) -> Result<(),
     }
 }
 
-/// The result of a stage if all ranks have one: otherwise the first rank without says why, and all stop.
+/// This process alone, whatever started it.
+#[must_use]
+pub fn one(how: Reduce) -> Ranks {
+    Grid::new(World::alone(), GridShape::ONE, how).expect("one rank fits its grid")
+}
+
+/// The result of a stage that all ranks do: if some fail, the first of them returns its error, and all stop.
 ///
 /// # Errors
-/// This rank's, or that another rank has one.
-pub fn agreed<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
+/// This rank's, or [`PipelineError::OtherRank`].
+pub fn agreed<C: Communicator, T>(ranks: &Grid<C>, result: Result<T>) -> Result<T> {
     let n_ranks = ranks.shape().n_ranks();
     if n_ranks == 1 {
         return result;
@@ -76,7 +77,7 @@ pub fn agreed<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
     let rank = ranks.world().rank();
     let (turn, why) = match &result {
         Ok(_) => (0, 0),
-        Err(error) => (n_ranks - rank, number(cause(error))),
+        Err(error) => (n_ranks - rank, number(error.cause())),
     };
     let mut first = [turn as f64, why as f64];
     ranks.max_of_all(&mut first);
@@ -85,12 +86,63 @@ pub fn agreed<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
     }
     let first_rank = n_ranks - first[0] as usize;
     match result {
-        Err(error) if rank == first_rank => Err(error.context(format!("rank {rank}"))),
+        Err(error) if rank == first_rank => Err(PipelineError::Within {
+            what: format!("rank {rank}"),
+            source: Box::new(error),
+        }),
         _ => Err(PipelineError::OtherRank {
             cause: CAUSES[first[1] as usize],
-        }
-        .into()),
+        }),
     }
+}
+
+/// What the first rank does and all learn: its result, or that it failed. All ranks must call it.
+///
+/// What is too large to send, or only the first rank needs, `work` puts where its caller finds it.
+///
+/// # Errors
+/// The error of `work` on the first rank, [`PipelineError::OtherRank`] on the others.
+pub fn on_first<C, T>(ranks: &Grid<C>, work: impl FnOnce() -> Result<T>) -> Result<T>
+where
+    C: Communicator,
+    T: Serialize + DeserializeOwned,
+{
+    on_first_helped(ranks, || (), work)
+}
+
+/// As [`on_first`], while the other ranks do `help`, which must end when the first rank's `work` ends, also by an error.
+///
+/// # Errors
+/// As [`on_first`].
+pub fn on_first_helped<C, T>(
+    ranks: &Grid<C>,
+    help: impl FnOnce(),
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T>
+where
+    C: Communicator,
+    T: Serialize + DeserializeOwned,
+{
+    let mut done = match ranks.is_first() {
+        true => Some(work()),
+        false => {
+            help();
+            None
+        }
+    };
+    if ranks.shape().n_ranks() == 1 {
+        return done.take().expect("the only rank is the first");
+    }
+    let own = done.transpose();
+    let own = agreed(ranks, own)?;
+    let text = own.as_ref().map(serde_json::to_vec);
+    let text = text.map_or(Vec::new(), |text| text.expect("plain data"));
+    let mut bytes: Vec<f64> = text.into_iter().map(f64::from).collect();
+    ranks.broadcast(&mut bytes);
+    Ok(own.unwrap_or_else(|| {
+        let text: Vec<u8> = bytes.iter().map(|&byte| byte as u8).collect();
+        serde_json::from_slice(&text).expect("what the first rank wrote")
+    }))
 }
 
 /// Causes in the order of the numbers by which ranks tell each other.
@@ -116,112 +168,66 @@ pub fn alone<T>(ranks: &Ranks, result: Result<T>) -> Result<T> {
     match result {
         Err(error) if ranks.shape().n_ranks() > 1 => Err(PipelineError::Alone {
             rank: ranks.world().rank(),
-            source: error.into(),
-        }
-        .into()),
+            source: Box::new(error),
+        }),
         result => result,
     }
 }
 
-/// Cells of a block that is gathered.
-const BLOCK: usize = 256;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tangram_comm::Threads;
 
-/// The mapping of all ranks, read by the first of them while the others [`serve`](Self::serve).
-#[derive(Debug)]
-pub struct Gathered<'a> {
-    trained: &'a Trained,
-    ranks: &'a Ranks,
-    shares: &'a Shares,
-}
+    /// What every one of three ranks gets from `work`.
+    fn three<T: Send>(work: impl Fn(&Grid<Threads>) -> T + Sync) -> Vec<T> {
+        let shape = GridShape {
+            cells: 3,
+            ..GridShape::ONE
+        };
+        std::thread::scope(|scope| {
+            let started: Vec<_> = Threads::ranks(3)
+                .into_iter()
+                .map(|world| {
+                    let work = &work;
+                    scope.spawn(move || work(&Grid::new(world, shape, Reduce::Fast).unwrap()))
+                })
+                .collect();
+            started.into_iter().map(|r| r.join().unwrap()).collect()
+        })
+    }
 
-impl<'a> Gathered<'a> {
-    /// Takes this rank's part.
-    pub fn new(trained: &'a Trained, ranks: &'a Ranks, shares: &'a Shares) -> Self {
-        Self {
-            trained,
-            ranks,
-            shares,
+    #[test]
+    fn all_ranks_learn_what_the_first_did() {
+        let learned = three(|ranks| {
+            let name = on_first(ranks, || Ok(("grid".to_owned(), 0.1f64)));
+            name.map_err(|e| e.to_string())
+        });
+        assert_eq!(learned, vec![Ok(("grid".to_owned(), 0.1)); 3]);
+    }
+
+    #[test]
+    fn an_error_of_the_first_rank_ends_all_with_its_cause() {
+        let usage = || Err::<(), _>(PipelineError::Usage("no".to_owned()));
+        let errors = three(|ranks| on_first(ranks, usage).unwrap_err());
+        assert_eq!(crate::error::full_text(&errors[0]), "rank 0: no");
+        for error in &errors {
+            assert_eq!(error.cause(), Cause::Usage);
         }
+        assert!(matches!(errors[2], PipelineError::OtherRank { .. }));
     }
 
-    /// Hands rows to the first rank as often as it reads them.
-    pub fn serve(&self) {
-        loop {
-            let mut more = vec![];
-            self.ranks.broadcast(&mut more);
-            if more[0] == 0.0 {
-                return;
-            }
-            for block in self.blocks() {
-                self.ranks.gather(&self.own(block));
-            }
-        }
-    }
-
-    /// Lets the others go.
-    pub fn done(&self) {
-        self.ranks.broadcast(&mut vec![0.0]);
-    }
-
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let n_cells = self.shares.cells.whole_len();
-        (0..n_cells)
-            .step_by(BLOCK)
-            .map(move |first| first..n_cells.min(first + BLOCK))
-    }
-
-    /// What of some rows this rank has, unless another has it as well.
-    fn own(&self, block: Range<usize>) -> Vec<f64> {
-        let cells = self.shares.cells.range();
-        let (first, last) = (block.start.max(cells.start), block.end.min(cells.end));
-        if first >= last || self.shares.genes.range().start > 0 {
-            return Vec::new();
-        }
-        let rows = self
-            .trained
-            .probabilities(first - cells.start..last - cells.start);
-        rows.into_raw_vec_and_offset().0
-    }
-}
-
-impl MappingRows for Gathered<'_> {
-    type Error = Infallible;
-
-    fn n_cells(&self) -> usize {
-        self.shares.cells.whole_len()
-    }
-
-    fn n_voxels(&self) -> usize {
-        self.shares.voxels.whole_len()
-    }
-
-    fn for_each_block(
-        &self,
-        visit: &mut dyn FnMut(MappingBlock<'_>) -> Result<(), Infallible>,
-    ) -> Result<(), Infallible> {
-        let (shape, how) = (self.ranks.shape(), self.ranks.how());
-        let lens = [
-            self.shares.cells.whole_len(),
-            self.shares.voxels.whole_len(),
-            self.shares.genes.whole_len(),
-        ];
-        self.ranks.broadcast(&mut vec![1.0]);
-        for block in self.blocks() {
-            let mut rows = Array2::<f32>::zeros((block.len(), self.n_voxels()));
-            let parts = self.ranks.gather(&self.own(block.clone()));
-            for (rank, part) in parts.iter().enumerate().filter(|(_, p)| !p.is_empty()) {
-                let shares = Shares::at(shape, how, lens, rank).expect("as when it was cut");
-                let (cells, voxels) = (shares.cells.range(), shares.voxels.range());
-                let (first, last) = (block.start.max(cells.start), block.end.min(cells.end));
-                let part = ArrayView2::from_shape((last - first, voxels.len()), part);
-                rows.slice_mut(s![first - block.start..last - block.start, voxels])
-                    .assign(&part.expect("its own rows").mapv(|p| p as f32));
-            }
-            visit(MappingBlock {
-                first_cell: block.start,
-                rows: PBlock::Dense(rows.view()),
-            })?;
-        }
-        Ok(())
+    #[test]
+    fn of_several_that_fail_the_first_rank_says_why() {
+        let errors = three(|ranks| {
+            let own = match ranks.world().rank() {
+                0 => Ok(()),
+                rank => Err(PipelineError::Usage(format!("of {rank}"))),
+            };
+            agreed(ranks, own).unwrap_err()
+        });
+        let told: Vec<String> = errors.iter().map(|e| crate::error::full_text(e)).collect();
+        let other = "another rank stopped";
+        assert_eq!(told, [other, "rank 1: of 1", other]);
     }
 }

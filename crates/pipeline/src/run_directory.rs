@@ -1,10 +1,9 @@
 //! The directory of a run: the mapping, its history, and `run.toml`, which says what it was made from.
 
-use crate::error::PipelineError;
+use crate::error::{PipelineError, Result, Within};
 use crate::run_files;
 use crate::settings::MapSettings;
 use crate::versions::Versions;
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
@@ -263,9 +262,8 @@ impl RunDirectory {
             return Ok(other.to_owned());
         }
         let path = recorded.path.clone();
-        let now = fingerprint(&path).with_context(|| {
-            format!("an input of the run is gone; say where it is now with {flag}")
-        })?;
+        let now = fingerprint(&path)
+            .within(|| format!("an input of the run is gone; say where it is now with {flag}"))?;
         if now == recorded.sha256 {
             Ok(path)
         } else {
@@ -273,8 +271,7 @@ impl RunDirectory {
                 path,
                 run: self.path.clone(),
                 flag,
-            }
-            .into())
+            })
         }
     }
 }
@@ -287,12 +284,25 @@ pub fn checkpoints_of(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
-/// Whether a directory that exists may be replaced: only with `--force`, and only one that has the file `marker`.
+/// Whether an output in the place of a new one may be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// It may not.
+    Never,
+    /// It may, if this program wrote it.
+    IfOurs,
+}
+
+/// Whether a directory that exists may be replaced: only if asked, and only one that has the file `marker`.
 ///
 /// # Errors
 /// [`PipelineError::NotOurs`] if there is something else at `path`.
-pub fn existing(path: &Path, force: bool, marker: &'static str) -> Result<Existing, PipelineError> {
-    if !force {
+pub fn existing(
+    path: &Path,
+    replace: Replace,
+    marker: &'static str,
+) -> Result<Existing, PipelineError> {
+    if replace == Replace::Never {
         return Ok(Existing::Refuse);
     }
     if path.symlink_metadata().is_ok() && !path.join(marker).is_file() {
@@ -304,12 +314,16 @@ pub fn existing(path: &Path, force: bool, marker: &'static str) -> Result<Existi
     Ok(Existing::Replace)
 }
 
-/// Whether an output file that exists may be replaced: only with `--force`, never one that is read from, and of folders
+/// Whether an output file that exists may be replaced: only if asked, never one that is read from, and of folders
 /// only a Zarr store.
 ///
 /// # Errors
 /// [`PipelineError::Usage`] if the output is an input too; [`PipelineError::NotOurs`] if there is some other folder.
-pub fn replaceable(path: &Path, force: bool, inputs: &[&Path]) -> Result<Existing, PipelineError> {
+pub fn replaceable(
+    path: &Path,
+    replace: Replace,
+    inputs: &[&Path],
+) -> Result<Existing, PipelineError> {
     let Ok(real) = path.canonicalize() else {
         return Ok(Existing::Refuse);
     };
@@ -329,13 +343,13 @@ pub fn replaceable(path: &Path, force: bool, inputs: &[&Path]) -> Result<Existin
     let is_zarr = ["zarr.json", ".zgroup"]
         .iter()
         .any(|name| path.join(name).is_file());
-    match (force, path.is_dir() && !is_zarr) {
-        (false, _) => Ok(Existing::Refuse),
-        (true, true) => Err(PipelineError::NotOurs {
+    match (replace, path.is_dir() && !is_zarr) {
+        (Replace::Never, _) => Ok(Existing::Refuse),
+        (Replace::IfOurs, true) => Err(PipelineError::NotOurs {
             path: path.to_owned(),
             marker: "zarr.json",
         }),
-        (true, false) => Ok(Existing::Replace),
+        (Replace::IfOurs, false) => Ok(Existing::Replace),
     }
 }
 
@@ -345,7 +359,7 @@ pub fn replaceable(path: &Path, force: bool, inputs: &[&Path]) -> Result<Existin
 /// If they cannot be written.
 pub fn write_run_file(directory: &Path, file: &mut RunFile) -> Result<()> {
     file.record.files = Some(run_files::write(directory)?);
-    let text = toml::to_string(file).context("run.toml")?;
+    let text = toml::to_string(file)?;
     write(&directory.join(RUN_FILE), &text)
 }
 

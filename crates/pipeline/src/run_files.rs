@@ -1,8 +1,7 @@
 //! `files.tsv` of a run: every file with its size. A run that has lost a file says so wherever it is read.
 
-use crate::error::PipelineError;
+use crate::error::{PipelineError, Result};
 use crate::run_directory::{FileList, RUN_FILE};
-use anyhow::Result;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs;

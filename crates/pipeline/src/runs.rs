@@ -1,11 +1,10 @@
 //! The tasks of a sweep over settings: each mapping is a run of its own.
 
-use crate::error::PipelineError;
+use crate::error::{PipelineError, Result, Within};
 use crate::listener::Listener;
 use crate::queue;
 use crate::run_directory::RunDirectory;
 use crate::wording::count;
-use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tangram_mapper::MapError;
@@ -69,7 +68,7 @@ pub fn run(
                 finish(&mut claim, State::Stopped, Some(Cause::Signal), None)?;
                 let n_runs = claim.attempt().folds.len();
                 return Err(MapError::Stopped { passes: n_runs })
-                    .with_context(|| format!("task {task}: {} of it done", count(n_runs, "run")));
+                    .within(|| format!("task {task}: {} of it done", count(n_runs, "run")));
             }
             Some((spec, code, cause)) => {
                 let error = PipelineError::Run {
@@ -79,9 +78,10 @@ pub fn run(
                 };
                 let message = Some(error.to_string());
                 finish(&mut claim, State::Failed, Some(cause), message)?;
-                ended
-                    .failure
-                    .get_or_insert(anyhow::Error::new(error).context(format!("task {task}")));
+                ended.failure.get_or_insert(PipelineError::Within {
+                    what: format!("task {task}"),
+                    source: Box::new(error),
+                });
             }
         }
     }

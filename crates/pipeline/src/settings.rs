@@ -1,380 +1,188 @@
-//! What `tangram map` can be told.
+//! The settings of a mapping, with nothing left open but what is chosen when the inputs are known.
 
-use crate::error::PipelineError;
-use crate::grid_plan::CellsAre;
-use crate::values::{
-    GridChoice, KeepChoice, PriorChoice, Temperature, as_text, at_least_one, maybe_text,
-    not_negative, positive, seed, threads,
+use crate::choices::{
+    DeviceChoice, Goal, GridChoice, KeepChoice, MappingFormat, PrecisionChoice, PriorChoice,
+    Solver, Stream, Temperature, as_text, maybe_text,
 };
-use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use tangram_store::cells_per_part;
-
-use tangram_comm::Reduce;
+use tangram_comm::{GridShape, Reduce};
 use tangram_core::{Keep, Normalize, Objective, Transform};
-use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Precision, Reading};
-use tangram_store::MatrixName;
+use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Reading};
+use tangram_store::{MatrixName, cells_per_part};
 
-const INPUT: &str = "Input";
-const GENES: &str = "Genes and values";
-const OBJECTIVE: &str = "What a good mapping is";
-const TRAINING: &str = "Training";
-const OUTPUT: &str = "Output";
-
-/// The settings of a mapping: together with the inputs and the program's version they decide the result.
-#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+/// Together with the inputs and the program's version they decide the result; they are `[map]` of `run.toml`.
+///
+/// Keys and values are those of the flags of `tangram map`, whose help describes them.
+///
+/// ```
+/// use tangram_pipeline::settings::MapSettings;
+///
+/// let settings = MapSettings {
+///     epochs: 50,
+///     ..MapSettings::new("cells.h5ad", "voxels.h5ad")
+/// };
+/// assert_eq!(settings.lambda_d, 1.0);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MapSettings {
-    /// The single-cell data: .h5ad, AnnData .zarr, 10x .h5, or a folder with matrix.mtx
-    #[arg(long, value_name = "FILE", help_heading = INPUT)]
+    /// The single-cell data.
     pub cells: PathBuf,
-    /// The spatial data: as --cells, or a Space Ranger output folder
-    #[arg(long, value_name = "FILE", help_heading = INPUT)]
+    /// The spatial data.
     pub voxels: PathBuf,
-    /// Where the cells' counts are: X, raw or layer:NAME
-    #[arg(long, value_name = "MATRIX", default_value = "X", help_heading = INPUT)]
+    /// Where the cells' counts are.
     #[serde(with = "as_text")]
     pub cells_matrix: MatrixName,
-    /// Where the voxels' counts are: X, raw or layer:NAME
-    #[arg(long, value_name = "MATRIX", default_value = "X", help_heading = INPUT)]
+    /// Where the voxels' counts are.
     #[serde(with = "as_text")]
     pub voxels_matrix: MatrixName,
 
-    /// Train on the genes of this list (one name a line) instead of all that both files have
-    #[arg(long, value_name = "FILE", conflicts_with = "hold_out", help_heading = GENES)]
+    /// A list of the genes to train on, instead of all that both files have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub genes: Option<PathBuf>,
-    /// Keep the genes of this list (one name a line) out of training, to test the mapping on them
-    #[arg(long, value_name = "FILE", help_heading = GENES)]
+    /// A list of genes to keep out of training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_out: Option<PathBuf>,
-    /// Bring every cell to the same total count (library), or leave cells as they are (none)
-    #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_CELLS, help_heading = GENES)]
+    /// Whether cells are brought to the same total.
     pub normalize: Normalize,
-    /// Likewise for voxels; by default their totals stay, since they tell how many cells are there
-    #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_VOXELS, help_heading = GENES)]
+    /// Whether voxels are.
     pub normalize_voxels: Normalize,
-    /// Transform both sides for training: none, sqrt or log1p; what is carried into space stays untransformed [default: by
-    /// --goal]
-    #[arg(long, value_name = "HOW", help_heading = GENES)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transform: Option<Transform>,
+    /// Transform of both sides for training.
+    pub transform: Transform,
 
-    /// What the mapping is for; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
-    /// with --solver adam package]
-    #[arg(long, value_enum, help_heading = OBJECTIVE)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub goal: Option<Goal>,
-
-    /// Where cells are expected: rna (in proportion to each voxel's counts), uniform, obs:COLUMN of the voxels, or none
-    #[arg(long, value_name = "WHICH", default_value_t = PriorChoice::Rna, help_heading = OBJECTIVE)]
+    /// What the mapping is for.
+    pub goal: Goal,
+    /// Where cells are expected.
     #[serde(with = "as_text")]
     pub prior: PriorChoice,
-    /// Weight of every gene having the right pattern over the voxels
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = not_negative, help_heading = OBJECTIVE)]
+    /// Weight of every gene having the right pattern over the voxels.
     pub lambda_g1: f64,
-    /// Weight of every voxel having the right mix of genes [default: by --goal]
-    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lambda_g2: Option<f64>,
-    /// Weight of the cells lying as densely as the prior expects [default: 1, or 0 with --prior none]
-    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lambda_d: Option<f64>,
-    /// Weight of every cell sitting in few voxels (entropy)
-    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = not_negative, help_heading = OBJECTIVE)]
+    /// Weight of every voxel having the right mix of genes.
+    pub lambda_g2: f64,
+    /// Weight of the cells lying as densely as the prior expects; 0 without a prior.
+    pub lambda_d: f64,
+    /// Weight of every cell sitting in few voxels.
     pub lambda_r: f64,
-    /// How far a cell's logits may spread over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
-    /// held-out genes; less is smoother [default: by --goal]
-    #[arg(long, value_name = "KAPPA", help_heading = OBJECTIVE)]
+    /// How far a cell's logits may spread over the voxels; adam has no such limit.
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
 
-    /// How the mapping is found
-    #[arg(long, value_enum, default_value_t = Solver::Mirror, help_heading = TRAINING)]
+    /// How the mapping is found.
     pub solver: Solver,
-    /// Most passes over the data; mirror ends by itself, mostly within 100 [default: 500, with --solver adam 1000]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<usize>,
-    /// Learning rate of adam: the size of its steps; mirror finds its own [default: 0.1]
-    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = TRAINING)]
+    /// Most passes over the data.
+    pub epochs: usize,
+    /// Learning rate of adam; mirror finds its own steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Where chance begins; the same seed gives the same result
-    #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed, help_heading = TRAINING)]
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// Stop once the loss changes by less than this share of it, over 10 passes of mirror or 50 of adam (0: never)
-    /// [default: 0.0005, with --solver adam 0]
-    #[arg(long, value_name = "CHANGE", value_parser = not_negative, help_heading = TRAINING)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tolerance: Option<f64>,
-    /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = TRAINING)]
+    /// Training stops once the loss changes by less than this share of it; 0: never.
+    pub tolerance: f64,
+    /// Mirror's first passes see one cell in so many.
     pub batches: usize,
-    /// Most passes over batches; the others see all cells [default: half of --epochs]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    /// Most passes over batches, if not half of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_epochs: Option<usize>,
-    /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
-    #[arg(long, value_enum, default_value_t = Stream::Auto, help_heading = TRAINING)]
+    /// Whether mirror reads the cells from disk at every pass.
     pub stream: Stream,
-    /// What does the work: the cores (cpu), a GPU for every rank (cuda), or that where there is one (auto); torch-cpu is for checking:
-    /// the code of cuda on the cores, which is slower than cpu
-    #[arg(long, value_enum, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu, help_heading = TRAINING)]
+    /// What does the work.
     #[serde(default)]
     pub device: DeviceChoice,
-    /// Memory of the GPU that may be taken, in GB [default: nine tenths of what is free]
-    #[arg(long, value_name = "GB", value_parser = positive, help_heading = TRAINING)]
+    /// GPU memory that may be taken, in GB, if not nine tenths of what is free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<f64>,
-    /// Megabytes of a block of logits on the device, for trials [default: 64, at least 2,048 cells]
-    #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = TRAINING)]
+    /// Megabytes of a block of logits on the device, if not as the mapper chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_block: Option<f64>,
-    /// What the device came to.
-    #[arg(skip = Engine::Native)]
-    #[serde(skip, default = "cores")]
-    pub engine: Engine,
-    /// Precision of the numbers: bf16 is faster and rougher, tf32 between it and f32 (on a GPU only, elsewhere f32), f64 is for
-    /// checking
-    #[arg(long, value_enum, default_value_t = PrecisionChoice::F32, help_heading = TRAINING)]
+    /// Precision of the numbers.
     pub precision: PrecisionChoice,
-    /// Threads to use [default: one for every core]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threads: Option<usize>,
-    /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1, or auto, the fastest that
-    /// fits (as `tangram plan` reckons) [default: auto]
-    #[arg(long, value_name = "GRID", help_heading = TRAINING)]
+    /// Threads of every rank.
+    pub threads: usize,
+    /// How ranks share the work; `None`: as [`GridChoice::Auto`].
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<GridChoice>,
-    /// How ranks add up: fast, or exact, which gives the same bits for any number of ranks and takes longer
-    #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = TRAINING)]
+    /// How ranks add up.
     #[serde(with = "as_text", default)]
     pub reduce: Reduce,
-    /// Begin from these logits, a NumPy array of cells × voxels, instead of random ones (adam only)
-    #[arg(long, value_name = "FILE.npy", help_heading = TRAINING)]
+    /// A NumPy array of logits that adam begins from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_logits: Option<PathBuf>,
 
-    /// What is stored of every cell's probabilities: all, mass:SHARE (few that hold at least this share), top:N, or none,
-    /// since mirror's factors give them back [default: mass:0.999, with mirror none above 50 million cells × voxels]
-    #[arg(long, value_name = "WHAT", help_heading = OUTPUT)]
+    /// What is stored of every cell's probabilities, if not by the size of the mapping.
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<KeepChoice>,
-    /// File format of the mapping
-    #[arg(long, value_enum, default_value_t = MappingFormat::Zarr, help_heading = OUTPUT)]
+    /// File format of the mapping.
     pub format: MappingFormat,
 }
 
-/// How the mapping is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Solver {
-    /// Mirror descent on weights of voxels and genes: no cells × voxels state, the same optimum in fewer passes
-    Mirror,
-    /// Gradient steps on a logit per cell and voxel, as the original package does
-    Adam,
-}
-
-/// What a mapping is for: measured settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Goal {
-    /// Genes that the voxels lack: smoother, each voxel's mix counts
-    Impute,
-    /// Where each cell sits: sharper, each voxel's mix counts most
-    Place,
-    /// The loss of the original package
-    Package,
-}
-
-/// What does the work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceChoice {
-    /// The program's own kernels on the cores.
-    #[default]
-    Cpu,
-    /// libtorch on a GPU for every rank.
-    Cuda,
-    /// A GPU if every rank has one, otherwise the cores.
-    Auto,
-    /// libtorch on the cores.
-    TorchCpu,
-}
-
-/// Before a device is chosen.
-fn cores() -> Engine {
-    Engine::Native
-}
-
-/// Whether cells are read at every pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stream {
-    /// If memory is short
-    Auto,
-    /// Always
-    On,
-    /// Never
-    Off,
-}
-
-/// Precision of training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PrecisionChoice {
-    /// Single precision.
-    F32,
-    /// Single precision, whose products a GPU rounds to 10 bits.
-    Tf32,
-    /// Products of 16-bit numbers, summed in single precision.
-    Bf16,
-    /// Double precision.
-    F64,
-}
-
-/// File format of AnnData.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MappingFormat {
-    /// A folder of compressed chunks.
-    Zarr,
-    /// One HDF5 file.
-    H5ad,
-}
-
-impl MappingFormat {
-    /// Ending of names of files.
-    #[must_use]
-    pub fn ending(self) -> &'static str {
-        match self {
-            Self::Zarr => "zarr",
-            Self::H5ad => "h5ad",
-        }
-    }
-
-    /// Name of the factors' file in a run directory.
-    #[must_use]
-    pub fn factors_name(self) -> &'static str {
-        match self {
-            Self::Zarr => "factors.zarr",
-            Self::H5ad => "factors.h5ad",
-        }
-    }
-
-    /// Name of the mapping's file in a run directory.
-    #[must_use]
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Self::Zarr => "mapping.zarr",
-            Self::H5ad => "mapping.h5ad",
-        }
-    }
+/// What a mapping's settings leave open until its inputs and its machine are known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen {
+    /// What does the work.
+    pub engine: Engine,
+    /// The grid of the ranks; `None` for one process.
+    pub grid: Option<GridShape>,
+    /// As in the settings, with [`Temperature::Auto`] replaced by what held-out genes chose.
+    pub temperature: Option<Temperature>,
 }
 
 impl MapSettings {
-    /// The settings with nothing left open: paths absolute, defaults that depend on others filled in.
-    ///
-    /// # Errors
-    /// [`PipelineError::Usage`] if they contradict each other.
-    pub fn resolved(mut self) -> Result<Self, PipelineError> {
-        let density = match (&self.prior, self.lambda_d) {
-            (PriorChoice::None, Some(weight)) if weight > 0.0 => {
-                let text = "--lambda-d weighs the density prior, but --prior none gives none: leave one of them out";
-                return Err(PipelineError::Usage(text.to_owned()));
-            }
-            (PriorChoice::None, _) => 0.0,
-            (_, weight) => weight.unwrap_or(1.0),
-        };
-        let goal = *self.goal.get_or_insert(match self.solver {
-            Solver::Mirror => Goal::Impute,
-            Solver::Adam => Goal::Package,
-        });
-        let goal = goal.settings();
-        self.transform.get_or_insert(goal.transform);
-        let lambda_g2 = *self.lambda_g2.get_or_insert(goal.lambda_g2);
-        if self.lambda_g1 == 0.0 && lambda_g2 == 0.0 {
-            let text =
-                "--lambda-g1 and --lambda-g2 are both 0: nothing would be learned from the genes";
-            return Err(PipelineError::Usage(text.to_owned()));
+    /// The settings of `tangram map` without any flag but the inputs.
+    #[must_use]
+    pub fn new(cells: impl Into<PathBuf>, voxels: impl Into<PathBuf>) -> Self {
+        let solver = Solver::Mirror;
+        let goal = solver.default_goal();
+        let of_goal = goal.settings();
+        Self {
+            cells: cells.into(),
+            voxels: voxels.into(),
+            cells_matrix: MatrixName::X,
+            voxels_matrix: MatrixName::X,
+            genes: None,
+            hold_out: None,
+            normalize: Normalize::FOR_CELLS,
+            normalize_voxels: Normalize::FOR_VOXELS,
+            transform: of_goal.transform,
+            goal,
+            prior: PriorChoice::Rna,
+            lambda_g1: 1.0,
+            lambda_g2: of_goal.lambda_g2,
+            lambda_d: 1.0,
+            lambda_r: 0.0,
+            temperature: Some(of_goal.temperature),
+            solver,
+            epochs: solver.default_epochs(),
+            lr: solver.default_lr(),
+            seed: Self::SEED,
+            tolerance: solver.default_tolerance(),
+            batches: 1,
+            batch_epochs: None,
+            stream: Stream::Auto,
+            device: DeviceChoice::Cpu,
+            gpu_memory: None,
+            device_block: None,
+            precision: PrecisionChoice::F32,
+            threads: threads(None),
+            grid: None,
+            reduce: Reduce::Fast,
+            init_logits: None,
+            keep: None,
+            format: MappingFormat::Zarr,
         }
-        match self.solver {
-            Solver::Mirror => self.resolve_mirror(goal.temperature)?,
-            Solver::Adam => self.resolve_adam()?,
-        }
-        self.lambda_d = Some(density);
-        self.threads = Some(threads(self.threads));
-        if self.reduce == Reduce::Exact
-            && matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu)
-        {
-            let text = "--reduce exact: sums on a device are not exact; take --device cpu, or leave it out";
-            return Err(PipelineError::Usage(text.to_owned()));
-        }
-        let files = [&mut self.genes, &mut self.hold_out, &mut self.init_logits]
-            .into_iter()
-            .flatten();
-        for path in files.chain([&mut self.cells, &mut self.voxels]) {
-            // The current folder cannot be told only if it was deleted; the path as typed then serves as well.
-            *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
-        }
-        Ok(self)
     }
 
-    fn resolve_mirror(&mut self, temperature: Temperature) -> Result<(), PipelineError> {
-        let refuse = |flag: &str, why: &str| {
-            let text = format!("{flag}: {why}; leave it out, or add --solver adam");
-            Err(PipelineError::Usage(text))
-        };
-        if self.init_logits.is_some() {
-            return refuse(
-                "--init-logits",
-                "the mirror solver has no logit for every cell and voxel to begin from",
-            );
-        }
-        if self.lr.is_some() {
-            return refuse("--lr", "the mirror solver finds its own steps");
-        }
-        self.temperature.get_or_insert(temperature);
-        let epochs = *self.epochs.get_or_insert(500);
-        if self.batch_epochs.is_some_and(|passes| passes >= epochs) {
-            let text = "--batch-epochs must be less than --epochs: the last passes see all cells";
-            return Err(PipelineError::Usage(text.to_owned()));
-        }
-        self.tolerance.get_or_insert(5e-4);
-        Ok(())
-    }
+    /// The seed unless one is given.
+    pub const SEED: u64 = 42;
 
-    fn resolve_adam(&mut self) -> Result<(), PipelineError> {
-        let refuse = |flag: &str, why: &str| {
-            let text = format!("{flag}: {why}; leave it out, or take --solver mirror");
-            Err(PipelineError::Usage(text))
-        };
-        if self.temperature.is_some_and(|t| t != Temperature::Off) {
-            return refuse("--temperature", "the adam solver has none");
+    /// The same settings with what was chosen in the place of what was open: what `run.toml` records.
+    #[must_use]
+    pub fn with(&self, chosen: &Chosen) -> Self {
+        Self {
+            grid: chosen.grid.map(GridChoice::Shape),
+            temperature: chosen.temperature,
+            ..self.clone()
         }
-        if self.batches > 1 || self.batch_epochs.is_some() {
-            return refuse(
-                "--batches",
-                "the adam solver needs every cell at every epoch",
-            );
-        }
-        if self.stream == Stream::On {
-            return refuse("--stream", "the adam solver holds the cells in memory");
-        }
-        if self.keep == Some(KeepChoice::None) {
-            return refuse(
-                "--keep none",
-                "adam's probabilities are stored nowhere else",
-            );
-        }
-        self.lr.get_or_insert(0.1);
-        self.epochs.get_or_insert(1000);
-        self.tolerance.get_or_insert(0.0);
-        Ok(())
     }
 
     /// What is stored of a mapping of this size; `None`: nothing but the factors.
@@ -388,45 +196,27 @@ impl MapSettings {
         }
     }
 
-    /// The transform of both sides.
-    #[must_use]
-    pub fn transform(&self) -> Transform {
-        self.transform.unwrap_or_default()
-    }
-
-    /// Number of threads.
-    #[must_use]
-    pub fn threads(&self) -> usize {
-        threads(self.threads)
-    }
-
-    /// Most passes.
-    #[must_use]
-    pub fn passes(&self) -> usize {
-        self.epochs.unwrap_or(1)
-    }
-
     fn objective(&self) -> Objective {
         Objective {
             gene: self.lambda_g1,
-            voxel: self.lambda_g2.unwrap_or(0.0),
-            density: self.lambda_d.unwrap_or(0.0),
+            voxel: self.lambda_g2,
+            density: self.lambda_d,
             entropy: self.lambda_r,
         }
     }
 
-    /// What decides over the bytes of a pass.
+    /// The sizes that the bytes of a pass depend on.
     #[must_use]
-    pub fn pass_plan(&self) -> PassPlan {
+    pub fn pass_plan(&self, engine: Engine) -> PassPlan {
         PassPlan {
             mirror: self.solver == Solver::Mirror,
             objective: self.objective(),
             prior: self.prior != PriorChoice::None,
             temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
-            asks_for_rest: self.tolerance.is_some_and(|tolerance| tolerance > 0.0),
+            asks_for_rest: self.tolerance > 0.0,
             precision: self.precision.into(),
             reduce: self.reduce,
-            on_device: self.engine != Engine::Native,
+            on_device: engine != Engine::Native,
         }
     }
 
@@ -439,94 +229,49 @@ impl MapSettings {
         }
     }
 
-    /// What adam needs of resolved settings.
+    /// The settings of adam.
     #[must_use]
-    pub fn adam(&self) -> AdamSettings {
+    pub fn adam(&self, engine: Engine) -> AdamSettings {
         AdamSettings {
             objective: self.objective(),
-            epochs: self.passes(),
+            epochs: self.epochs,
             learning_rate: self.lr.unwrap_or(0.1),
             seed: self.seed,
-            threads: self.threads(),
+            threads: self.threads,
             precision: self.precision.into(),
-            tolerance: self.tolerance.unwrap_or(0.0),
-            engine: self.engine,
+            tolerance: self.tolerance,
+            engine,
         }
     }
 
-    /// What mirror needs of resolved settings; a temperature to be found is off.
+    /// The settings of mirror; a temperature that is still to be chosen counts as off.
+    ///
+    /// * `temperature`: the chosen one, or that of these settings
     #[must_use]
-    pub fn mirror(&self) -> MirrorSettings {
+    pub fn mirror(&self, engine: Engine, temperature: Option<Temperature>) -> MirrorSettings {
         MirrorSettings {
             objective: self.objective(),
-            passes: self.passes(),
-            temperature: match self.temperature {
+            passes: self.epochs,
+            temperature: match temperature {
                 Some(Temperature::Kappa(kappa)) => Some(kappa),
                 _ => None,
             },
             first_part: self.batches,
             part_passes: self.batch_epochs,
             seed: self.seed,
-            threads: self.threads(),
+            threads: self.threads,
             precision: self.precision.into(),
-            tolerance: self.tolerance.unwrap_or(0.0),
-            engine: self.engine,
+            tolerance: self.tolerance,
+            engine,
         }
     }
+}
+
+/// The number of threads to use: what was asked for, or one for every core this process may use.
+#[must_use]
+pub fn threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Cells × voxels up to which mirror's probabilities are stored unless asked otherwise.
 const MOST_KEPT: usize = 50_000_000;
-
-impl Stream {
-    /// Where the cells are during the passes of a solver.
-    #[must_use]
-    pub fn cells_of(self, solver: Solver) -> CellsAre {
-        match (solver, self) {
-            (Solver::Adam, _) | (Solver::Mirror, Self::Off) => CellsAre::Held,
-            (Solver::Mirror, Self::On) => CellsAre::Streamed,
-            (Solver::Mirror, Self::Auto) => CellsAre::HeldIfTheyFit,
-        }
-    }
-}
-
-impl From<PrecisionChoice> for Precision {
-    fn from(choice: PrecisionChoice) -> Self {
-        match choice {
-            PrecisionChoice::F32 => Self::F32,
-            PrecisionChoice::Tf32 => Self::Tf32,
-            PrecisionChoice::Bf16 => Self::Bf16,
-            PrecisionChoice::F64 => Self::F64,
-        }
-    }
-}
-
-/// What a goal sets.
-struct GoalSettings {
-    transform: Transform,
-    lambda_g2: f64,
-    temperature: Temperature,
-}
-
-impl Goal {
-    /// Measured over real pairs of data sets: docs/factored-mapping.md.
-    fn settings(self) -> GoalSettings {
-        match self {
-            Self::Impute => GoalSettings {
-                transform: Transform::None,
-                lambda_g2: 1.0,
-                temperature: Temperature::Kappa(4.0),
-            },
-            Self::Place => GoalSettings {
-                transform: Transform::Sqrt,
-                lambda_g2: 20.0,
-                temperature: Temperature::Off,
-            },
-            Self::Package => GoalSettings {
-                transform: Transform::None,
-                lambda_g2: 0.0,
-                temperature: Temperature::Off,
-            },
-        }
-    }
-}

@@ -1,9 +1,8 @@
 //! A mapping on disk, read as a stream of row blocks.
 
-use crate::error::PipelineError;
+use crate::error::{PipelineError, Result};
 use crate::factors_file;
 use crate::run_directory::RunDirectory;
-use anyhow::Result;
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,7 +142,7 @@ pub fn training_cells(run: &RunDirectory, file: &Arc<ExpressionFile>) -> Result<
         Some(median) => Some(tangram_core::factors_to(&file.totals()?, median).into()),
         None => None,
     };
-    let transform = run.settings().transform();
+    let transform = run.settings().transform;
     Ok(StreamedCells::new(
         Arc::clone(file),
         columns,
@@ -166,8 +165,7 @@ fn check(file: &Dataset, what: &'static str, n: usize, sha256: &str) -> Result<(
         path: file.path().to_owned(),
         what,
         reason,
-    }
-    .into())
+    })
 }
 
 impl StoredRows {

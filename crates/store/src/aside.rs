@@ -164,7 +164,7 @@ fn remove_leftovers_if(path: &Path, ended: impl Fn(&Process) -> bool) {
 
 /// An output being written; dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct Aside {
+pub struct Aside {
     path: PathBuf,
     partial: PathBuf,
     existing: Existing,
@@ -173,7 +173,10 @@ pub(crate) struct Aside {
 
 impl Aside {
     /// Checks the place and names the sibling; creates nothing yet.
-    pub(crate) fn begin(path: &Path, existing: Existing) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if there is something, or [`StoreError::Write`] if its folder is missing.
+    pub fn begin(path: &Path, existing: Existing) -> Result<Self, StoreError> {
         Self::begin_among(&OUTPUTS, path, existing)
     }
 
@@ -206,17 +209,22 @@ impl Aside {
     }
 
     /// Where to write.
-    pub(crate) fn partial(&self) -> &Path {
+    #[must_use]
+    pub fn partial(&self) -> &Path {
         &self.partial
     }
 
     /// The final place.
-    pub(crate) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Renames the finished output into place.
-    pub(crate) fn finish(self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if something came there meanwhile, [`StoreError::Write`] if it cannot be renamed.
+    pub fn finish(self) -> Result<(), StoreError> {
         let fail = |e: io::Error| StoreError::write(&self.path, e);
         let held = self.outputs.lock();
         if held.given_up {

@@ -33,7 +33,8 @@ mod writer;
 
 pub use arrays::{array_size, read_array, write_arrays};
 pub use aside::{
-    Existing, GivenUp, Temporary, give_up, remove_all_leftovers, remove_leftovers, write_aside,
+    Aside, Existing, GivenUp, Temporary, give_up, remove_all_leftovers, remove_leftovers,
+    write_aside,
 };
 pub use caught::pass_caught_panics;
 pub use cells::{CellExpression, StreamedCells, cells_per_part};

@@ -1,19 +1,22 @@
 //! `tangram sweep new`: what is to be done, written down once.
 
+use crate::map_flags::MapFlags;
 use crate::report::Report;
+use crate::threads::use_threads;
+use crate::values::{at_least_one, positive};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tangram_core::CellParts;
-use tangram_mapper::operations_of_pass;
+use tangram_mapper::{Engine, operations_of_pass};
+use tangram_pipeline::choices::Solver;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::gene_list;
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::ranks;
-use tangram_pipeline::settings::{MapSettings, Solver};
-use tangram_pipeline::values::{at_least_one, positive};
+use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::wording::count;
 use tangram_store::{Existing, StoreError, fingerprint, write_aside};
 use tangram_sweep::{
@@ -57,7 +60,7 @@ enum NewKind {
 #[derive(Debug, Args)]
 struct Shared {
     #[command(flatten)]
-    settings: MapSettings,
+    settings: MapFlags,
     /// The folder to write
     #[arg(long, value_name = "DIR", help_heading = "Sweep")]
     out: PathBuf,
@@ -119,7 +122,7 @@ struct SeedsArgs {
     #[command(flatten)]
     shared: Shared,
     /// The seeds
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',', required = true, value_parser = tangram_pipeline::values::seed, help_heading = "Sweep")]
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', required = true, value_parser = crate::values::seed, help_heading = "Sweep")]
     seeds: Vec<u64>,
 }
 
@@ -193,7 +196,7 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
             let of = |&seed: &u64| {
                 (
                     format!("seed-{seed}"),
-                    MapSettings {
+                    MapFlags {
                         seed,
                         ..shared.settings.clone()
                     },
@@ -211,7 +214,7 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
                     .into_owned();
                 (
                     name,
-                    MapSettings {
+                    MapFlags {
                         voxels: voxels.clone(),
                         ..shared.settings.clone()
                     },
@@ -240,12 +243,12 @@ fn folds(
     make: impl Fn(&[String], &MapSettings) -> Result<Vec<Fold>>,
 ) -> Result<()> {
     free(&shared.out)?;
-    let mut settings = shared.settings.clone().resolved()?;
+    let settings = shared.settings.clone().resolved()?;
     if settings.grid.is_some() || settings.init_logits.is_some() {
         let text = "--grid and --init-logits are for single mappings; a fold is trained by one process, from its own start";
         return usage(text.to_owned());
     }
-    if settings.temperature == Some(tangram_pipeline::values::Temperature::Auto) {
+    if settings.temperature == Some(tangram_pipeline::choices::Temperature::Auto) {
         let text = "--temperature auto would be chosen anew in every fold; choose it with one `tangram map`, then give its number";
         return usage(text.to_owned());
     }
@@ -256,9 +259,9 @@ fn folds(
         (StartChoice::Warm, _) => Start::Warm,
         (StartChoice::Cold, _) => Start::Cold,
     };
-    crate::commands::use_threads(settings.threads());
+    use_threads(settings.threads);
     let mut one = ranks::join(None, settings.reduce, "")?;
-    let inputs = inputs::read(&mut settings, &mut one, &report)?;
+    let inputs = inputs::read(&settings, Engine::Native, &mut one, &report)?;
     let folds = make(&inputs.genes.names, &settings)?;
     if let Some(fold) = folds
         .iter()
@@ -288,12 +291,7 @@ fn folds(
 }
 
 /// A sweep over settings.
-fn runs(
-    shared: &Shared,
-    kind: Kind,
-    all: Vec<(String, MapSettings)>,
-    report: Report,
-) -> Result<()> {
+fn runs(shared: &Shared, kind: Kind, all: Vec<(String, MapFlags)>, report: Report) -> Result<()> {
     free(&shared.out)?;
     let mut names = BTreeSet::new();
     let mut specs = Vec::with_capacity(all.len());
@@ -394,7 +392,7 @@ fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
 }
 
 /// The mappings of a list.
-fn listed(path: &Path, base: &MapSettings) -> Result<Vec<(String, MapSettings)>> {
+fn listed(path: &Path, base: &MapFlags) -> Result<Vec<(String, MapFlags)>> {
     let text = tangram_store::read_text(path).map_err(|e| StoreError::Read {
         path: path.to_owned(),
         reason: e.to_string(),
@@ -425,7 +423,7 @@ fn listed(path: &Path, base: &MapSettings) -> Result<Vec<(String, MapSettings)>>
     Ok(all)
 }
 
-fn table(settings: &MapSettings) -> Result<Table> {
+fn table(settings: &impl Serialize) -> Result<Table> {
     Ok(Table::try_from(settings)?)
 }
 
@@ -437,11 +435,11 @@ fn seconds_of_fold(inputs: &Inputs, settings: &MapSettings, start: Start) -> f64
         .whole()
         .map_or(0.15, |cells| cells.density());
     let passes = match (settings.solver, start) {
-        (Solver::Adam, _) => settings.passes() as f64,
+        (Solver::Adam, _) => settings.epochs as f64,
         (_, Start::Cold) => COLD_PASSES,
         (_, Start::Warm) => WARM_PASSES,
     };
-    let cores = settings.threads() as f64;
+    let cores = settings.threads as f64;
     passes * operations_of_pass(problem.shares(), density) / (RATE * cores)
 }
 

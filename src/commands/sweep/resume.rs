@@ -1,15 +1,16 @@
 //! `tangram sweep resume`: submits what is missing, each task by the cause of its end.
 
+use crate::error::CommandError;
 use crate::job_flags::Intent;
 use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
+use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::values::at_least_one;
 use tangram_pipeline::wording::count;
 use tangram_sweep::slurm::{Profile, Slurm};
 use tangram_sweep::{Again, Outlook};
@@ -78,7 +79,7 @@ pub fn run(args: &ResumeArgs, report: Report) -> Result<()> {
     let n_tasks = outlooks.len();
     let too_many = hopeless.len() as f64 > profile.failure_budget * n_tasks as f64;
     if too_many && !args.retry_failed {
-        return Err(PipelineError::Hopeless {
+        return Err(CommandError::Hopeless {
             sweep: args.sweep.clone(),
             n_failed: hopeless.len(),
             n_tasks,

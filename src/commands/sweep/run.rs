@@ -3,6 +3,8 @@
 use crate::interrupt;
 use crate::map_process;
 use crate::report::Report;
+use crate::threads::use_threads;
+use crate::values::{at_least_one, not_negative};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -19,7 +21,7 @@ use tangram_pipeline::queue::{Ended, Queue};
 use tangram_pipeline::ranks;
 use tangram_pipeline::runs;
 use tangram_pipeline::settings::MapSettings;
-use tangram_pipeline::values::{at_least_one, not_negative, threads};
+use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::count;
 use tangram_store::fingerprint;
 use tangram_store::memory;
@@ -134,7 +136,7 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
     report.summary(&summary)?;
     match ended.failure {
         None => Ok(()),
-        Some(error) => Err(error),
+        Some(error) => Err(error.into()),
     }
 }
 
@@ -154,22 +156,22 @@ fn folds(
         let path = args.sweep.join(tangram_sweep::MANIFEST);
         format!("{}: [map]", path.display())
     })?;
-    settings.threads = Some(threads(args.threads));
-    crate::commands::use_threads(settings.threads());
+    settings.threads = threads(args.threads);
+    use_threads(settings.threads);
     unchanged(&settings.cells, &manifest.cells_sha256, &args.sweep)?;
     unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
     let mut one = ranks::join(None, settings.reduce, "")?;
-    settings.engine = device::choose(&settings, &one, &report)?.engine;
-    let inputs = inputs::read(&mut settings, &mut one, &report)?;
+    let engine = device::choose(&settings, &one, &report)?.engine;
+    let inputs = inputs::read(&settings, engine, &mut one, &report)?;
     if inputs.genes.names != manifest.genes {
         let path = args.sweep.clone();
         let reason = "its genes are not those that this program finds in the inputs; was it made by another version?".to_owned();
         return Err(SweepError::NotASweep { path, reason }.into());
     }
-    let jobs = jobs(args, &settings, &inputs)?;
-    let each = (settings.threads() / jobs).max(1);
+    let jobs = jobs(args, &settings, engine, &inputs)?;
+    let each = (settings.threads / jobs).max(1);
     interrupt::keeps_state(true);
-    let mut training = FoldTraining::new(&inputs, &settings);
+    let mut training = FoldTraining::new(&inputs, &settings, engine);
     if manifest.start == Start::Warm {
         report.say("learning the mapping of all genes, from which every fold begins")?;
         training.begin_warm(&mut UntilAsked)?;
@@ -200,21 +202,21 @@ fn folds(
 }
 
 /// Folds at the same time: one for every thread unless memory is short or there are few.
-fn jobs(args: &RunArgs, settings: &MapSettings, inputs: &Inputs) -> Result<usize> {
-    let most = args.jobs.unwrap_or_else(|| match settings.engine {
-        Engine::Native => settings.threads(),
+fn jobs(args: &RunArgs, settings: &MapSettings, engine: Engine, inputs: &Inputs) -> Result<usize> {
+    let most = args.jobs.unwrap_or_else(|| match engine {
+        Engine::Native => settings.threads,
         // A device is busy with one.
         Engine::Torch(_) => 1,
     });
     let counts = inputs.counts(settings);
-    let needed = needed(settings, inputs.problem.shares(), counts);
+    let needed = needed(settings, engine, inputs.problem.shares(), counts);
     let fit = match memory::available() {
         Some(available) => (available / needed.max(1)) as usize,
         None => most,
     };
     if fit == 0 {
         let one = ranks::join(None, settings.reduce, "")?;
-        check_memory(settings, inputs.problem.shares(), &one, counts)?;
+        check_memory(settings, engine, inputs.problem.shares(), &one, counts)?;
     }
     Ok(most.clamp(1, fit.max(1)))
 }

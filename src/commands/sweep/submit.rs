@@ -3,11 +3,11 @@
 use crate::job_flags::{Intent, JobFlags};
 use crate::report::Report;
 use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
+use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use tangram_pipeline::values::at_least_one;
 use tangram_pipeline::wording::count;
 use tangram_sweep::Outlook;
 use tangram_sweep::slurm::Slurm;

@@ -1,11 +1,11 @@
 //! The folder of a run's checkpoints: what of it is the program's own, and the seal of a checkpoint.
 
-use crate::error::PipelineError;
+use super::damaged;
+use crate::error::{PipelineError, Result};
 use crate::run_directory::{checkpoints_of, write};
-use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tangram_store::{Existing, StoreError, fingerprint, write_aside};
+use tangram_store::{Existing, StoreError, fingerprint, read_text, write_aside};
 
 /// What all ranks know of a checkpoint.
 pub(super) const FILE: &str = "checkpoint.json";
@@ -122,15 +122,12 @@ pub(super) fn seal(step: &Path, text: &str) -> Result<()> {
 /// If it is not, or cannot be read.
 pub(super) fn unsealed(step: &Path) -> Result<String> {
     let path = step.join(FILE);
-    let told = || path.display().to_string();
-    let seal = fs::read_to_string(step.join(SEAL)).with_context(|| {
-        let seal = step.join(SEAL);
-        format!("{}", seal.display())
-    })?;
+    let seal = step.join(SEAL);
+    let seal = read_text(&seal).map_err(|e| damaged(&seal, e))?;
     if seal.split_once("  ").map(|(sha256, _)| sha256) != Some(&*fingerprint(&path)?) {
-        bail!("{}: not what was written", told());
+        return Err(damaged(&path, "not what was written"));
     }
-    fs::read_to_string(&path).with_context(told)
+    read_text(&path).map_err(|e| damaged(&path, e))
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! Values of flags, parsed and checked.
+//! What the user may choose: each choice is written as it is typed.
 
+use crate::grid_plan::CellsAre;
+use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use tangram_comm::GridShape;
-use tangram_core::{Keep, KeepError};
+use tangram_core::{Keep, KeepError, Transform};
+use tangram_mapper::Precision;
 
 /// Where the density prior comes from: written `rna`, `uniform`, `obs:COLUMN` or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +160,215 @@ impl FromStr for KeepChoice {
     }
 }
 
+/// A number above 0.
+///
+/// # Errors
+/// If it is not.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("give a number above 0".to_owned()),
+    }
+}
+
+/// Solvers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Solver {
+    /// Mirror descent on weights of voxels and genes: no cells × voxels state.
+    Mirror,
+    /// Gradient steps on a logit per cell and voxel, as the original package does.
+    Adam,
+}
+
+/// What a mapping is for: measured settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// Genes that the voxels lack: smoother, each voxel's mix counts.
+    Impute,
+    /// Where each cell sits: sharper, each voxel's mix counts most.
+    Place,
+    /// The loss of the original package.
+    Package,
+}
+
+/// What does the work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceChoice {
+    /// The program's own kernels on the cores.
+    #[default]
+    Cpu,
+    /// libtorch on a GPU for every rank.
+    Cuda,
+    /// A GPU if every rank has one, otherwise the cores.
+    Auto,
+    /// libtorch on the cores.
+    TorchCpu,
+}
+
+/// Whether cells are read at every pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// If memory is short.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Precision of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// Single precision.
+    F32,
+    /// Single precision, whose products a GPU rounds to 10 bits.
+    Tf32,
+    /// Products of 16-bit numbers, summed in single precision.
+    Bf16,
+    /// Double precision.
+    F64,
+}
+
+/// File format of AnnData.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MappingFormat {
+    /// A folder of compressed chunks.
+    Zarr,
+    /// One HDF5 file.
+    H5ad,
+}
+
+impl MappingFormat {
+    /// Ending of names of files.
+    #[must_use]
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Zarr => "zarr",
+            Self::H5ad => "h5ad",
+        }
+    }
+
+    /// Name of the factors' file in a run directory.
+    #[must_use]
+    pub fn factors_name(self) -> &'static str {
+        match self {
+            Self::Zarr => "factors.zarr",
+            Self::H5ad => "factors.h5ad",
+        }
+    }
+
+    /// Name of the mapping's file in a run directory.
+    #[must_use]
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Zarr => "mapping.zarr",
+            Self::H5ad => "mapping.h5ad",
+        }
+    }
+}
+
+impl Solver {
+    /// The goal unless one is given.
+    #[must_use]
+    pub fn default_goal(self) -> Goal {
+        match self {
+            Self::Mirror => Goal::Impute,
+            Self::Adam => Goal::Package,
+        }
+    }
+
+    /// Most passes unless they are given.
+    #[must_use]
+    pub fn default_epochs(self) -> usize {
+        match self {
+            Self::Mirror => 500,
+            Self::Adam => 1000,
+        }
+    }
+
+    /// The tolerance unless one is given.
+    #[must_use]
+    pub fn default_tolerance(self) -> f64 {
+        match self {
+            Self::Mirror => 5e-4,
+            Self::Adam => 0.0,
+        }
+    }
+
+    /// The learning rate unless one is given.
+    #[must_use]
+    pub fn default_lr(self) -> Option<f64> {
+        match self {
+            Self::Mirror => None,
+            Self::Adam => Some(0.1),
+        }
+    }
+}
+
+impl Stream {
+    /// Where the cells are during the passes of a solver.
+    #[must_use]
+    pub fn cells_of(self, solver: Solver) -> CellsAre {
+        match (solver, self) {
+            (Solver::Adam, _) | (Solver::Mirror, Self::Off) => CellsAre::Held,
+            (Solver::Mirror, Self::On) => CellsAre::Streamed,
+            (Solver::Mirror, Self::Auto) => CellsAre::HeldIfTheyFit,
+        }
+    }
+}
+
+impl From<PrecisionChoice> for Precision {
+    fn from(choice: PrecisionChoice) -> Self {
+        match choice {
+            PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Tf32 => Self::Tf32,
+            PrecisionChoice::Bf16 => Self::Bf16,
+            PrecisionChoice::F64 => Self::F64,
+        }
+    }
+}
+
+/// The settings that a goal decides unless they are given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GoalSettings {
+    /// Transform of both sides.
+    pub transform: Transform,
+    /// Weight of every voxel's mix of genes.
+    pub lambda_g2: f64,
+    /// Limit of the logits' spread, for mirror.
+    pub temperature: Temperature,
+}
+
+impl Goal {
+    /// Measured over real pairs of data sets: docs/factored-mapping.md.
+    #[must_use]
+    pub fn settings(self) -> GoalSettings {
+        match self {
+            Self::Impute => GoalSettings {
+                transform: Transform::None,
+                lambda_g2: 1.0,
+                temperature: Temperature::Kappa(4.0),
+            },
+            Self::Place => GoalSettings {
+                transform: Transform::Sqrt,
+                lambda_g2: 20.0,
+                temperature: Temperature::Off,
+            },
+            Self::Package => GoalSettings {
+                transform: Transform::None,
+                lambda_g2: 0.0,
+                temperature: Temperature::Off,
+            },
+        }
+    }
+}
+
 /// Serialises a value that may be absent the way it is typed.
 pub mod maybe_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -224,56 +436,6 @@ pub mod as_text {
     }
 }
 
-/// A whole number, 1 or more.
-///
-/// # Errors
-/// If it is not.
-pub fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("give a whole number, 1 or more".to_owned()),
-    }
-}
-
-/// A seed: a whole number from 0 to 2⁶³ − 1, the largest that TOML holds.
-///
-/// # Errors
-/// If it is not.
-pub fn seed(text: &str) -> Result<u64, String> {
-    match text.parse::<i64>().map(u64::try_from) {
-        Ok(Ok(seed)) => Ok(seed),
-        _ => Err("give a whole number from 0 to 9223372036854775807".to_owned()),
-    }
-}
-
-/// A number, 0 or more.
-///
-/// # Errors
-/// If it is not.
-pub fn not_negative(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(number),
-        _ => Err("give a number, 0 or more".to_owned()),
-    }
-}
-
-/// A number above 0.
-///
-/// # Errors
-/// If it is not.
-pub fn positive(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
-        _ => Err("give a number above 0".to_owned()),
-    }
-}
-
-/// The number of threads to use: what was asked for, or one for every core this process may use.
-#[must_use]
-pub fn threads(asked: Option<usize>) -> usize {
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,24 +457,5 @@ mod tests {
         for text in ["none", "all", "mass:0.99", "top:5"] {
             assert_eq!(text.parse::<KeepChoice>().unwrap().to_string(), text);
         }
-    }
-
-    #[test]
-    fn numbers_outside_their_range_are_refused() {
-        assert!(
-            at_least_one("0").is_err()
-                && at_least_one("-1").is_err()
-                && at_least_one("1.5").is_err()
-        );
-        assert!(
-            not_negative("NaN").is_err()
-                && not_negative("-0.1").is_err()
-                && not_negative("inf").is_err()
-        );
-        assert!(positive("0").is_err());
-        assert_eq!(
-            (at_least_one("3"), not_negative("0"), positive("0.1")),
-            (Ok(3), Ok(0.0), Ok(0.1))
-        );
     }
 }

@@ -1,0 +1,335 @@
+//! The two files of a mapping as they are opened, aligned and read.
+
+use crate::choices::GridChoice;
+use crate::error::{PipelineError, Result, Within};
+use crate::gene_list;
+use crate::grid_plan::{self, Task};
+use crate::inputs::{Inputs, Side};
+use crate::listener::Listener;
+use crate::memory_check::{Counts, check_memory, streams};
+use crate::prior::{prior, refuse_zero_voxels};
+use crate::ranks::{Ranks, agreed, on_first};
+use crate::settings::MapSettings;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce};
+use tangram_core::normalize::transform;
+use tangram_core::{
+    GeneChoice, Normalize, SharedGenes, SparseRows, Transform, align, drop_zero_genes, factors_to,
+    median_positive, scale_rows,
+};
+use tangram_mapper::{Engine, Problem};
+use tangram_store::{
+    CellExpression, ExpressionFile, RowNames, StreamedCells, fingerprint, fingerprint_names, memory,
+};
+
+/// Share of a node's memory that a grid may take.
+const USED_OF_NODE: f64 = 0.9;
+
+/// Both files, and what genes they share.
+pub(crate) struct Files {
+    cells: Arc<ExpressionFile>,
+    voxels: Arc<ExpressionFile>,
+    shared: SharedGenes,
+}
+
+/// Sums over all rows and columns of a file.
+pub(crate) struct Sums {
+    row_totals: Vec<f64>,
+    column_sums: Vec<f64>,
+    /// The shared genes of all rows, where one rank holds them.
+    held: Option<SparseRows>,
+}
+
+impl Sums {
+    /// Reads a file once, each rank an equal share of its rows.
+    ///
+    /// * `columns`: to be held, if one rank reads the file alone
+    fn read(file: &ExpressionFile, columns: Option<&[usize]>, ranks: &Ranks) -> Result<Self> {
+        if let Some(columns) = columns {
+            let counts = file.read(columns)?;
+            return Ok(Self {
+                row_totals: counts.row_totals,
+                column_sums: counts.column_sums,
+                held: Some(counts.columns),
+            });
+        }
+        let own = Cut::new(
+            Axis::Cells,
+            file.n_rows(),
+            ranks.world().rank(),
+            ranks.shape().n_ranks(),
+            Reduce::Fast,
+        );
+        let sums = file.sums(own.range()).map_err(PipelineError::from);
+        let (row_totals, mut column_sums) = agreed(ranks, sums)?;
+        let mut row_totals = match ranks.gather(&row_totals) {
+            all if all.is_empty() => row_totals,
+            all => all.concat(),
+        };
+        ranks.broadcast(&mut row_totals);
+        ranks.sum_of_all(&mut column_sums);
+        Ok(Self {
+            row_totals,
+            column_sums,
+            held: None,
+        })
+    }
+}
+
+impl Files {
+    /// What tells apart whether ranks see the same files: not every number, which each rank would have to read.
+    pub(crate) fn content(&self) -> String {
+        let of = |file: &ExpressionFile| {
+            let genes = fingerprint_names(file.genes());
+            format!("{} {} {}", file.n_rows(), file.density(), genes)
+        };
+        let genes = [&self.shared.names, &self.shared.held_out.names];
+        let genes = genes.map(|names| fingerprint_names(names)).concat();
+        format!("{} {} {genes}", of(&self.cells), of(&self.voxels))
+    }
+
+    pub(crate) fn open(settings: &MapSettings, ranks: &Ranks) -> Result<Self> {
+        let names = match ranks.is_first() {
+            true => RowNames::Checked,
+            false => RowNames::Unread,
+        };
+        let cells = ExpressionFile::open(&settings.cells, &settings.cells_matrix, names)?;
+        let voxels = ExpressionFile::open(&settings.voxels, &settings.voxels_matrix, names)?;
+        let choice = GeneChoice {
+            list: settings.genes.as_deref().map(gene_list::read).transpose()?,
+            held_out: settings
+                .hold_out
+                .as_deref()
+                .map(gene_list::read)
+                .transpose()?
+                .unwrap_or_default(),
+        };
+        let shared = align(cells.genes(), voxels.genes(), &choice)
+            .of_both(&settings.cells, &settings.voxels)?;
+        Ok(Self {
+            cells: Arc::new(cells),
+            voxels: Arc::new(voxels),
+            shared,
+        })
+    }
+
+    /// Arranges several ranks by the fastest grid that fits, unless one was asked for; gives the grid.
+    pub(crate) fn arrange(
+        &self,
+        settings: &MapSettings,
+        engine: Engine,
+        ranks: &mut Ranks,
+        listener: &dyn Listener,
+    ) -> Result<Option<GridShape>> {
+        let n_ranks = ranks.shape().n_ranks();
+        if n_ranks == 1 {
+            return Ok(None);
+        }
+        if let Some(GridChoice::Shape(shape)) = settings.grid {
+            return Ok(Some(shape));
+        }
+        // What the nodes have, not what is free on them now: the same command takes the same grid.
+        let (_, on_node) = ranks.world().on_this_node();
+        let own = memory::of_node().map_or(f64::INFINITY, |bytes| bytes as f64 / on_node as f64);
+        let mut least = [-own];
+        ranks.max_of_all(&mut least);
+        let [cells, voxels, genes] = on_first(ranks, || {
+            let best = self.best_grid(settings, engine, n_ranks, -least[0])?;
+            Ok([best.cells, best.voxels, best.genes])
+        })?;
+        let best = GridShape {
+            cells,
+            voxels,
+            genes,
+        };
+        ranks.rearrange(best)?;
+        listener.say(format_args!("{n_ranks} ranks as {best}"))?;
+        Ok(Some(best))
+    }
+
+    /// The fastest grid whose ranks fit in so many bytes each.
+    fn best_grid(
+        &self,
+        settings: &MapSettings,
+        engine: Engine,
+        n_ranks: usize,
+        bytes: f64,
+    ) -> Result<GridShape> {
+        let task = Task {
+            lens: [
+                self.cells.n_rows(),
+                self.voxels.n_rows(),
+                self.shared.names.len(),
+            ],
+            density: self.cells.density(),
+            pass: settings.pass_plan(engine),
+            cells: settings.stream.cells_of(settings.solver),
+            reading: settings.reading(self.cells.genes().len()),
+            n_ranks,
+            threads: settings.threads,
+            memory: bytes.is_finite().then_some((bytes * USED_OF_NODE) as u64),
+            // What a GPU holds is checked when it is known; cells are shared first in any case.
+            gpu: None,
+        };
+        let candidates = task.candidates(grid_plan::ASSUMED);
+        match candidates.first() {
+            Some(best) if best.fits => Ok(best.shape),
+            _ => Err(PipelineError::NoGridFits {
+                reason: task.nothing_fits(&candidates),
+                available: memory::for_people(bytes as u64),
+            }),
+        }
+    }
+
+    /// Sums of voxels and cells; and whether the cells are read at every pass.
+    pub(crate) fn sums(
+        &self,
+        settings: &MapSettings,
+        engine: Engine,
+        ranks: &Ranks,
+    ) -> Result<([Sums; 2], bool)> {
+        let one_rank = ranks.shape().n_ranks() == 1;
+        let n_genes = self.shared.names.len();
+        let shares = ranks.shares(self.cells.n_rows(), self.voxels.n_rows(), n_genes)?;
+        // All or none: ranks with the same cells work on the same blocks of them.
+        let (_, on_node) = ranks.world().on_this_node();
+        let streamed = streams(settings, engine, &self.cells, &shares, on_node);
+        let mut any = [f64::from(u8::from(streamed))];
+        ranks.max_of_all(&mut any);
+        let streamed = any[0] > 0.0;
+        let counts = match streamed {
+            true => Counts::read(settings, &self.cells, &shares),
+            false => Counts::held(0),
+        };
+        let needed = check_memory(settings, engine, &shares, ranks, counts);
+        agreed(ranks, needed)?;
+        let held = one_rank.then_some(&self.shared.in_voxels[..]);
+        let voxels = Sums::read(&self.voxels, held, ranks)?;
+        let zero = refuse_zero_voxels(&self.voxels, &voxels.row_totals);
+        agreed(ranks, zero)?;
+        // Streamed cells are read for their sums now, and at every pass.
+        let held = (one_rank && !streamed).then_some(&self.shared.in_cells[..]);
+        let cells = Sums::read(&self.cells, held, ranks)?;
+        Ok(([voxels, cells], streamed))
+    }
+
+    pub(crate) fn inputs(
+        self,
+        [voxel_sums, cell_sums]: [Sums; 2],
+        streamed: bool,
+        settings: &MapSettings,
+        ranks: &Ranks,
+    ) -> Result<Inputs> {
+        let Self {
+            cells,
+            voxels,
+            shared,
+        } = self;
+        let all_names = shared.names.clone();
+        let (genes, dropped) =
+            drop_zero_genes(shared, &cell_sums.column_sums, &voxel_sums.column_sums)
+                .of_both(&settings.cells, &settings.voxels)?;
+        let left = places(&genes.names, &all_names);
+        let shares = ranks.shares(cells.n_rows(), voxels.n_rows(), genes.names.len())?;
+        let median = |normalize, totals: &[f64]| match normalize {
+            // Where all are 0 there is nothing to bring to a total.
+            Normalize::Library => Some(median_positive(totals).unwrap_or(1.0)),
+            Normalize::None => None,
+        };
+        // Of the columns that are held already, or of the file.
+        let own = |held: Option<SparseRows>,
+                   file: &ExpressionFile,
+                   rows: Range<usize>,
+                   columns: &[usize]| match held {
+            Some(all) if left.len() == all.n_cols() => Ok(all),
+            Some(all) => Ok(all.select_columns(&left)),
+            None => file.read_part(rows, &columns[shares.genes.range()]),
+        };
+        let prior = prior(&settings.prior, &voxels, &voxel_sums.row_totals)?;
+        let totals = &voxel_sums.row_totals;
+        let voxel_factors =
+            median(settings.normalize_voxels, totals).map(|median| factors_to(totals, median));
+        let own_voxels = shares.voxels.range();
+        let mut voxel_values = own(
+            voxel_sums.held,
+            &voxels,
+            own_voxels.clone(),
+            &genes.in_voxels,
+        )?;
+        if let Some(factors) = &voxel_factors {
+            scale_rows(&mut voxel_values, &factors[own_voxels]);
+        }
+        let totals = cell_sums.row_totals;
+        let library_median = median(settings.normalize, &totals);
+        // All parts of the cells share them: of ten million they are 80 MB.
+        let cell_factors: Option<Arc<[f64]>> =
+            library_median.map(|median| factors_to(&totals, median).into());
+        drop(totals);
+        let how = settings.transform;
+        let transforms = how != Transform::None;
+        let all_cells = StreamedCells::new(
+            Arc::clone(&cells),
+            genes.in_cells.clone(),
+            cell_factors.clone(),
+            Transform::None,
+        );
+        let own_cells = shares.cells.range();
+        let (cell_values, plain_cells) = if streamed {
+            let plain = all_cells.part(own_cells, shares.genes.range());
+            (
+                CellExpression::Streamed(plain.transformed(how)),
+                transforms.then_some(CellExpression::Streamed(plain)),
+            )
+        } else {
+            let mut values = own(cell_sums.held, &cells, own_cells.clone(), &genes.in_cells)?;
+            if let Some(factors) = &cell_factors {
+                scale_rows(&mut values, &factors[own_cells]);
+            }
+            let plain = transforms.then(|| values.clone());
+            transform(&mut values, how);
+            (
+                CellExpression::Memory(values),
+                plain.map(CellExpression::Memory),
+            )
+        };
+        let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
+        transform(&mut voxel_values, how);
+        // One rank writes the record.
+        let hash = |path: &Path| match ranks.is_first() {
+            true => fingerprint(path),
+            false => Ok(String::new()),
+        };
+        Ok(Inputs {
+            cells: Side {
+                file: cells,
+                sha256: hash(&settings.cells)?,
+            },
+            voxels: Side {
+                file: voxels,
+                sha256: hash(&settings.voxels)?,
+            },
+            genes,
+            dropped,
+            problem: Problem::part(cell_values, voxel_values, prior, shares)?,
+            untransformed,
+            all_cells,
+            grid: None,
+            library_median,
+        })
+    }
+}
+
+/// Where each of `names` stands in `all`; both sorted, the first a part of the second.
+fn places(names: &[String], all: &[String]) -> Vec<usize> {
+    let mut place = 0;
+    let next = |name: &String| {
+        place += all[place..]
+            .iter()
+            .position(|n| n == name)
+            .expect("a name that was left over");
+        place
+    };
+    names.iter().map(next).collect()
+}

@@ -1,0 +1,310 @@
+//! What is known of the cells, carried into space.
+
+use crate::annotations;
+use crate::assigned::{add_most_probable_voxels, places_of};
+use crate::choices::ObsColumn;
+use crate::error::{PipelineError, Result};
+use crate::gene_list;
+use crate::gene_transfer::{GeneValues, Genes};
+use crate::listener::Listener;
+use crate::provenance;
+use crate::run_directory::{GeneRecord, Replace, RunDirectory, replaceable};
+use crate::stored_mapping::StoredMapping;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tangram_core::{Column, MostProbableVoxel, Table, density};
+use tangram_store::{AnnDataWriter, Dataset, Existing, ExpressionFile, MatrixName, RowNames, Uns};
+
+/// What to carry, and from where.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ProjectSettings {
+    /// The directory of the run.
+    pub mapping: PathBuf,
+    /// The cells' file, if it is not where the run recorded it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cells: Option<PathBuf>,
+    /// Columns of the cells' obs: categories one by one, numbers as they are.
+    #[serde(serialize_with = "as_texts")]
+    pub types: Vec<ObsColumn>,
+    /// `all` genes of the cells, or those of a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub genes: Option<PathBuf>,
+    /// Arrays of the cells' obsm.
+    pub obsm: Vec<String>,
+    /// The layer to take genes from, values as they are, instead of the counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// A deterministic assignment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assign: Option<Assign>,
+    /// Genes that are worked on at a time.
+    pub chunk: usize,
+}
+
+/// Deterministic assignments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assign {
+    /// Every cell its most probable voxel, as the original package does.
+    Cells,
+    /// Every voxel its most probable cell, as the paper does.
+    Voxels,
+}
+
+fn as_texts<S: Serializer>(columns: &[ObsColumn], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(columns.iter().map(ToString::to_string))
+}
+
+impl ProjectSettings {
+    /// Nothing to carry yet from the cells of a run.
+    #[must_use]
+    pub fn new(mapping: impl Into<PathBuf>) -> Self {
+        Self {
+            mapping: mapping.into(),
+            cells: None,
+            types: Vec::new(),
+            genes: None,
+            obsm: Vec::new(),
+            layer: None,
+            assign: None,
+            chunk: Self::CHUNK,
+        }
+    }
+
+    /// Genes at a time unless another number is given.
+    pub const CHUNK: usize = 512;
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Projected {
+    /// A file of the voxels.
+    Voxels {
+        /// Its rows.
+        n_voxels: usize,
+        /// Its columns.
+        n_columns: usize,
+        /// Whether they are genes.
+        of_genes: bool,
+        /// Total over the voxels of each column of types and obsm arrays, by their names.
+        totals: BTreeMap<String, BTreeMap<String, f64>>,
+    },
+    /// A file of the cells.
+    Cells {
+        /// Its rows.
+        n_cells: usize,
+        /// Voxels that are the most probable one of some cell.
+        n_voxels_used: usize,
+        /// All voxels.
+        n_voxels: usize,
+    },
+}
+
+/// The run, its mapping, and the file of its cells.
+struct Source {
+    run: RunDirectory,
+    mapping: StoredMapping,
+    cells: Dataset,
+}
+
+impl Source {
+    fn provenance(&self, settings: &ProjectSettings) -> Result<Uns> {
+        provenance::of(settings, self.cells.path(), &self.run.mapping()?)
+    }
+}
+
+/// Carries annotations into space and writes them; also gives the settings with the place of the cells' file.
+///
+/// * `replace`: whether a file in the place of `out` may be replaced
+///
+/// # Errors
+/// If the run or the cells cannot be read or lack what is asked for, or the output cannot be written.
+pub fn project(
+    settings: &ProjectSettings,
+    out: &Path,
+    replace: Replace,
+    listener: &dyn Listener,
+) -> Result<(Projected, ProjectSettings)> {
+    let run = RunDirectory::open(&settings.mapping)?;
+    let path = run.input(&run.record().cells, settings.cells.as_deref(), "--cells")?;
+    let may_replace = replaceable(out, replace, &[&path, run.path()])?;
+    let settings = ProjectSettings {
+        cells: Some(path.clone()),
+        ..settings.clone()
+    };
+    let source = Source {
+        mapping: StoredMapping::open(&run, &path)?,
+        cells: Dataset::open(&path)?,
+        run,
+    };
+    source.mapping.check_cells(&source.cells)?;
+    let projected = match settings.assign {
+        Some(Assign::Cells) => write_cells(&settings, &source, out, may_replace)?,
+        _ => write_voxels(&settings, &source, out, may_replace, listener)?,
+    };
+    Ok((projected, settings))
+}
+
+/// An AnnData of the voxels.
+fn write_voxels(
+    settings: &ProjectSettings,
+    source: &Source,
+    out: &Path,
+    existing: Existing,
+    listener: &dyn Listener,
+) -> Result<Projected> {
+    let Source {
+        run,
+        mapping,
+        cells,
+    } = source;
+    let annotations = annotations::carry(&settings.types, &settings.obsm, mapping, cells)?;
+    let mut obs = mapping.voxel_table()?;
+    obs.set("expected_cells", Column::numbers(density(mapping)?));
+    if settings.assign == Some(Assign::Voxels) {
+        annotations::add_most_probable_cells(&mut obs, &settings.types, mapping, cells)?;
+    }
+
+    let genes = chosen_genes(settings, run, cells)?;
+    let var = match &genes {
+        Some((file, columns)) => genes_table(file, columns, &run.record().genes),
+        None => annotations::labels_table(&annotations),
+    };
+    let mut file = AnnDataWriter::create(out, existing, &obs, &var)?;
+    if let Some(places) = mapping.spatial()? {
+        file.obsm("spatial", places.view())?;
+    }
+    file.uns("tangram", &source.provenance(settings)?)?;
+    match &genes {
+        Some((genes, columns)) => {
+            for annotation in &annotations {
+                file.obsm(&annotation.name, annotation.values.view())?;
+                file.uns(
+                    &format!("{}_labels", annotation.name),
+                    &Uns::Texts(annotation.labels.clone()),
+                )?;
+            }
+            write_genes(&mut file, settings, source, genes, columns, listener)?;
+        }
+        None if !annotations.is_empty() => {
+            let mut matrix = file.dense(&MatrixName::X)?;
+            let mut first = 0;
+            for annotation in &annotations {
+                matrix.write_columns(first, annotation.values.view())?;
+                first += annotation.labels.len();
+            }
+            matrix.finish()?;
+        }
+        None => {}
+    }
+    file.finish()?;
+    Ok(Projected::Voxels {
+        n_voxels: obs.len(),
+        n_columns: var.len(),
+        of_genes: genes.is_some(),
+        totals: annotations
+            .iter()
+            .map(|a| (a.name.clone(), a.totals()))
+            .collect(),
+    })
+}
+
+/// An AnnData of the cells, each at its most probable voxel.
+fn write_cells(
+    settings: &ProjectSettings,
+    source: &Source,
+    out: &Path,
+    existing: Existing,
+) -> Result<Projected> {
+    let asks_for_more = !settings.types.is_empty()
+        || !settings.obsm.is_empty()
+        || settings.genes.is_some()
+        || settings.layer.is_some();
+    if asks_for_more {
+        let text = "--assign cells writes a file of the cells, which have their types and genes already; \
+                    carry those into space by a second `tangram project`";
+        return Err(PipelineError::Usage(text.to_owned()));
+    }
+    let mapping = &source.mapping;
+    let best = MostProbableVoxel::of_cells(mapping)?;
+    let voxels = mapping.voxels()?;
+    let mut obs = source.cells.obs()?;
+    add_most_probable_voxels(&mut obs, &best, &voxels);
+
+    let mut file = AnnDataWriter::create(out, existing, &obs, &Table::default())?;
+    if let Some(places) = mapping.spatial()? {
+        file.obsm("spatial", places_of(&best, &places).view())?;
+    }
+    file.uns("tangram", &source.provenance(settings)?)?;
+    file.finish()?;
+    let mut used: Vec<usize> = best.iter().flatten().map(|b| b.voxel).collect();
+    used.sort_unstable();
+    used.dedup();
+    Ok(Projected::Cells {
+        n_cells: best.len(),
+        n_voxels_used: used.len(),
+        n_voxels: voxels.len(),
+    })
+}
+
+/// The file and the columns of the genes asked for.
+fn chosen_genes(
+    settings: &ProjectSettings,
+    run: &RunDirectory,
+    cells: &Dataset,
+) -> Result<Option<(ExpressionFile, Vec<usize>)>> {
+    if settings.genes.is_none() && settings.layer.is_none() {
+        return Ok(None);
+    }
+    let matrix = match &settings.layer {
+        Some(layer) => MatrixName::Layer(layer.clone()),
+        None => run.settings().cells_matrix.clone(),
+    };
+    let file = ExpressionFile::open(cells.path(), &matrix, RowNames::Checked)?;
+    let columns = match &settings.genes {
+        Some(list) if list.as_os_str() != "all" => file.columns_of(&gene_list::read(list)?)?,
+        _ => (0..file.genes().len()).collect(),
+    };
+    Ok(Some((file, columns)))
+}
+
+fn write_genes(
+    out: &mut AnnDataWriter,
+    settings: &ProjectSettings,
+    source: &Source,
+    file: &ExpressionFile,
+    columns: &[usize],
+    listener: &dyn Listener,
+) -> Result<()> {
+    let values = match settings.layer {
+        Some(_) => GeneValues::AsTheyAre,
+        None => GeneValues::Scaled(file.factors(source.run.settings().normalize)?),
+    };
+    let genes = Genes {
+        file,
+        columns,
+        values,
+        chunk: settings.chunk,
+    };
+    let steps = listener.steps("gene", columns.len());
+    let mut matrix = out.dense(&MatrixName::X)?;
+    genes.transfer(&source.mapping, |first, piece| -> Result<()> {
+        matrix.write_columns(first, piece.view())?;
+        steps.step(first + piece.ncols(), &String::new);
+        Ok(())
+    })?;
+    drop(steps);
+    Ok(matrix.finish()?)
+}
+
+/// var of carried genes: whether they trained the mapping.
+fn genes_table(file: &ExpressionFile, columns: &[usize], record: &GeneRecord) -> Table {
+    let names: Vec<String> = columns.iter().map(|&c| file.genes()[c].clone()).collect();
+    let part: Vec<&str> = names.iter().map(|name| record.part_of(name)).collect();
+    let column = Column::categories(&part);
+    let mut table = Table::of_names(names);
+    table.set("training", column);
+    table
+}

@@ -1,0 +1,304 @@
+//! The flags of a mapping: those of `tangram map`, `submit map` and `sweep new`.
+
+use crate::choices::{DEVICES, FORMATS, GOALS, PRECISIONS, SOLVERS, STREAMS, one_of};
+use crate::values::{at_least_one, not_negative, positive, seed};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use tangram_comm::Reduce;
+use tangram_core::{Normalize, Transform};
+use tangram_pipeline::choices::{
+    DeviceChoice, Goal, GridChoice, KeepChoice, MappingFormat, PrecisionChoice, PriorChoice,
+    Solver, Stream, Temperature, as_text, maybe_text,
+};
+use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::settings::{MapSettings, threads};
+use tangram_store::MatrixName;
+
+const INPUT: &str = "Input";
+const GENES: &str = "Genes and values";
+const OBJECTIVE: &str = "What a good mapping is";
+const TRAINING: &str = "Training";
+const OUTPUT: &str = "Output";
+
+/// The settings of a mapping as they are typed: what is left out is decided by [`resolved`](Self::resolved).
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MapFlags {
+    /// The single-cell data: .h5ad, AnnData .zarr, 10x .h5, or a folder with matrix.mtx
+    #[arg(long, value_name = "FILE", help_heading = INPUT)]
+    pub cells: PathBuf,
+    /// The spatial data: as --cells, or a Space Ranger output folder
+    #[arg(long, value_name = "FILE", help_heading = INPUT)]
+    pub voxels: PathBuf,
+    /// Where the cells' counts are: X, raw or layer:NAME
+    #[arg(long, value_name = "MATRIX", default_value = "X", help_heading = INPUT)]
+    #[serde(with = "as_text")]
+    pub cells_matrix: MatrixName,
+    /// Where the voxels' counts are: X, raw or layer:NAME
+    #[arg(long, value_name = "MATRIX", default_value = "X", help_heading = INPUT)]
+    #[serde(with = "as_text")]
+    pub voxels_matrix: MatrixName,
+
+    /// Train on the genes of this list (one name a line) instead of all that both files have
+    #[arg(long, value_name = "FILE", conflicts_with = "hold_out", help_heading = GENES)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub genes: Option<PathBuf>,
+    /// Keep the genes of this list (one name a line) out of training, to test the mapping on them
+    #[arg(long, value_name = "FILE", help_heading = GENES)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<PathBuf>,
+    /// Bring every cell to the same total count (library), or leave cells as they are (none)
+    #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_CELLS, help_heading = GENES)]
+    pub normalize: Normalize,
+    /// Likewise for voxels; by default their totals stay, since they tell how many cells are there
+    #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_VOXELS, help_heading = GENES)]
+    pub normalize_voxels: Normalize,
+    /// Transform both sides for training: none, sqrt or log1p; what is carried into space stays untransformed [default: by
+    /// --goal]
+    #[arg(long, value_name = "HOW", help_heading = GENES)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
+
+    /// What the mapping is for; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
+    /// with --solver adam package]
+    #[arg(long, value_parser = one_of(GOALS), help_heading = OBJECTIVE)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+
+    /// Where cells are expected: rna (in proportion to each voxel's counts), uniform, obs:COLUMN of the voxels, or none
+    #[arg(long, value_name = "WHICH", default_value_t = PriorChoice::Rna, help_heading = OBJECTIVE)]
+    #[serde(with = "as_text")]
+    pub prior: PriorChoice,
+    /// Weight of every gene having the right pattern over the voxels
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = not_negative, help_heading = OBJECTIVE)]
+    pub lambda_g1: f64,
+    /// Weight of every voxel having the right mix of genes [default: by --goal]
+    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_g2: Option<f64>,
+    /// Weight of the cells lying as densely as the prior expects [default: 1, or 0 with --prior none]
+    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_d: Option<f64>,
+    /// Weight of every cell sitting in few voxels (entropy)
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = not_negative, help_heading = OBJECTIVE)]
+    pub lambda_r: f64,
+    /// How far a cell's logits may spread over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
+    /// held-out genes; less is smoother [default: by --goal]
+    #[arg(long, value_name = "KAPPA", help_heading = OBJECTIVE)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
+
+    /// How the mapping is found
+    #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror", help_heading = TRAINING)]
+    pub solver: Solver,
+    /// Most passes over the data; mirror ends by itself, mostly within 100 [default: 500, with --solver adam 1000]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Learning rate of adam: the size of its steps; mirror finds its own [default: 0.1]
+    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Where chance begins; the same seed gives the same result
+    #[arg(long, value_name = "N", default_value_t = MapSettings::SEED, value_parser = seed, help_heading = TRAINING)]
+    pub seed: u64,
+    /// Stop once the loss changes by less than this share of it, over 10 passes of mirror or 50 of adam (0: never)
+    /// [default: 0.0005, with --solver adam 0]
+    #[arg(long, value_name = "CHANGE", value_parser = not_negative, help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = TRAINING)]
+    pub batches: usize,
+    /// Most passes over batches; the others see all cells [default: half of --epochs]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_epochs: Option<usize>,
+    /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
+    #[arg(long, value_parser = one_of(STREAMS), default_value = "auto", help_heading = TRAINING)]
+    pub stream: Stream,
+    /// What does the work: the cores (cpu), a GPU for every rank (cuda), or that where there is one (auto); torch-cpu is for checking:
+    /// the code of cuda on the cores, which is slower than cpu
+    #[arg(long, value_name = "DEVICE", value_parser = one_of(DEVICES), default_value = "cpu", help_heading = TRAINING)]
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Memory of the GPU that may be taken, in GB [default: nine tenths of what is free]
+    #[arg(long, value_name = "GB", value_parser = positive, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<f64>,
+    /// Megabytes of a block of logits on the device, for trials [default: 64, at least 2,048 cells]
+    #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = TRAINING)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_block: Option<f64>,
+    /// Precision of the numbers: bf16 is faster and rougher, tf32 between it and f32 (on a GPU only, elsewhere f32), f64 is for
+    /// checking
+    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "f32", help_heading = TRAINING)]
+    pub precision: PrecisionChoice,
+    /// Threads to use [default: one for every core]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1, or auto, the fastest that
+    /// fits (as `tangram plan` reckons) [default: auto]
+    #[arg(long, value_name = "GRID", help_heading = TRAINING)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridChoice>,
+    /// How ranks add up: fast, or exact, which gives the same bits for any number of ranks and takes longer
+    #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = TRAINING)]
+    #[serde(with = "as_text", default)]
+    pub reduce: Reduce,
+    /// Begin from these logits, a NumPy array of cells × voxels, instead of random ones (adam only)
+    #[arg(long, value_name = "FILE.npy", help_heading = TRAINING)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_logits: Option<PathBuf>,
+
+    /// What is stored of every cell's probabilities: all, mass:SHARE (few that hold at least this share), top:N, or none,
+    /// since mirror's factors give them back [default: mass:0.999, with mirror none above 50 million cells × voxels]
+    #[arg(long, value_name = "WHAT", help_heading = OUTPUT)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<KeepChoice>,
+    /// File format of the mapping
+    #[arg(long, value_parser = one_of(FORMATS), default_value = "zarr", help_heading = OUTPUT)]
+    pub format: MappingFormat,
+}
+
+impl MapFlags {
+    /// The settings with nothing left open: paths absolute, defaults that depend on others filled in.
+    ///
+    /// # Errors
+    /// [`PipelineError::Usage`] if they contradict each other.
+    pub fn resolved(self) -> Result<MapSettings, PipelineError> {
+        let lambda_d = match (&self.prior, self.lambda_d) {
+            (PriorChoice::None, Some(weight)) if weight > 0.0 => {
+                return usage(
+                    "--lambda-d weighs the density prior, but --prior none gives none: leave one of them out",
+                );
+            }
+            (PriorChoice::None, _) => 0.0,
+            (_, weight) => weight.unwrap_or(1.0),
+        };
+        let goal = self.goal.unwrap_or(self.solver.default_goal());
+        let of_goal = goal.settings();
+        let lambda_g2 = self.lambda_g2.unwrap_or(of_goal.lambda_g2);
+        if self.lambda_g1 == 0.0 && lambda_g2 == 0.0 {
+            return usage(
+                "--lambda-g1 and --lambda-g2 are both 0: nothing would be learned from the genes",
+            );
+        }
+        let epochs = self.epochs.unwrap_or(self.solver.default_epochs());
+        let temperature = match self.solver {
+            Solver::Mirror => {
+                self.check_mirror(epochs)?;
+                Some(self.temperature.unwrap_or(of_goal.temperature))
+            }
+            Solver::Adam => {
+                self.check_adam()?;
+                self.temperature
+            }
+        };
+        if self.reduce == Reduce::Exact
+            && matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu)
+        {
+            return usage(
+                "--reduce exact: sums on a device are not exact; take --device cpu, or leave it out",
+            );
+        }
+        Ok(MapSettings {
+            cells: absolute(self.cells),
+            voxels: absolute(self.voxels),
+            cells_matrix: self.cells_matrix,
+            voxels_matrix: self.voxels_matrix,
+            genes: self.genes.map(absolute),
+            hold_out: self.hold_out.map(absolute),
+            normalize: self.normalize,
+            normalize_voxels: self.normalize_voxels,
+            transform: self.transform.unwrap_or(of_goal.transform),
+            goal,
+            prior: self.prior,
+            lambda_g1: self.lambda_g1,
+            lambda_g2,
+            lambda_d,
+            lambda_r: self.lambda_r,
+            temperature,
+            solver: self.solver,
+            epochs,
+            lr: self.lr.or(self.solver.default_lr()),
+            seed: self.seed,
+            tolerance: self.tolerance.unwrap_or(self.solver.default_tolerance()),
+            batches: self.batches,
+            batch_epochs: self.batch_epochs,
+            stream: self.stream,
+            device: self.device,
+            gpu_memory: self.gpu_memory,
+            device_block: self.device_block,
+            precision: self.precision,
+            threads: threads(self.threads),
+            grid: self.grid,
+            reduce: self.reduce,
+            init_logits: self.init_logits.map(absolute),
+            keep: self.keep,
+            format: self.format,
+        })
+    }
+
+    fn check_mirror(&self, epochs: usize) -> Result<(), PipelineError> {
+        let refuse = |flag: &str, why: &str| {
+            usage(&format!(
+                "{flag}: {why}; leave it out, or add --solver adam"
+            ))
+        };
+        if self.init_logits.is_some() {
+            return refuse(
+                "--init-logits",
+                "the mirror solver has no logit for every cell and voxel to begin from",
+            );
+        }
+        if self.lr.is_some() {
+            return refuse("--lr", "the mirror solver finds its own steps");
+        }
+        if self.batch_epochs.is_some_and(|passes| passes >= epochs) {
+            return usage(
+                "--batch-epochs must be less than --epochs: the last passes see all cells",
+            );
+        }
+        Ok(())
+    }
+
+    fn check_adam(&self) -> Result<(), PipelineError> {
+        let refuse = |flag: &str, why: &str| {
+            usage(&format!(
+                "{flag}: {why}; leave it out, or take --solver mirror"
+            ))
+        };
+        if self.temperature.is_some_and(|t| t != Temperature::Off) {
+            return refuse("--temperature", "the adam solver has none");
+        }
+        if self.batches > 1 || self.batch_epochs.is_some() {
+            return refuse(
+                "--batches",
+                "the adam solver needs every cell at every epoch",
+            );
+        }
+        if self.stream == Stream::On {
+            return refuse("--stream", "the adam solver holds the cells in memory");
+        }
+        if self.keep == Some(KeepChoice::None) {
+            return refuse(
+                "--keep none",
+                "adam's probabilities are stored nowhere else",
+            );
+        }
+        Ok(())
+    }
+}
+
+fn usage<T>(text: &str) -> Result<T, PipelineError> {
+    Err(PipelineError::Usage(text.to_owned()))
+}
+
+/// The current folder is unknown only if it was deleted; the path as typed then serves as well.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
