@@ -19,7 +19,7 @@ const FIELD: usize = 4096;
 const MEMORY: u64 = 2 << 30;
 const MEMORY_BY_LENGTH: u64 = 16;
 /// Seconds of work that a child may do: these, and one for so many bytes.
-const SECONDS: u64 = 10;
+const SECONDS: u64 = 4;
 const BYTES_A_SECOND: u64 = 10 << 20;
 /// Ranks that launchers number.
 const RANKS: [&str; 4] = [
