@@ -44,7 +44,7 @@ pub struct Cli {
     /// Flags that every command has.
     #[command(flatten)]
     pub global: GlobalArgs,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -66,7 +66,7 @@ pub struct GlobalArgs {
     /// Print a machine-readable summary (JSON) on standard output; the text for people goes to standard error
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
-    /// Say only what went wrong
+    /// Print errors only
     #[arg(
         short,
         long,
@@ -75,7 +75,7 @@ pub struct GlobalArgs {
         help_heading = "Everywhere"
     )]
     pub quiet: bool,
-    /// Say more
+    /// Print more details
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub verbose: bool,
 }
@@ -100,23 +100,23 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Learn where every cell sits
     Map(Box<MapArgs>),
-    /// Put cells that were not in the training where a mapping says
+    /// Place new cells by an existing mapping
     Place(PlaceArgs),
     /// Carry cell types, genes or other annotations of the cells into space
     Project(ProjectArgs),
     /// Compare predicted with measured genes
     Score(ScoreArgs),
-    /// Do many mappings: leave-one-out and other folds, ablations, seeds, sections
+    /// Run many mappings: leave-one-out and other folds, ablations, seeds, sections
     Sweep(Box<SweepArgs>),
     /// Show what a data file holds
     Inspect(InspectArgs),
-    /// Tell the memory, traffic and time of a mapping on so many ranks, and the best way to share it
+    /// Estimate memory, traffic and time of a mapping on a number of ranks, and the best grid
     Plan(PlanArgs),
-    /// Have a Slurm cluster do it: `submit map` is `map` as a job
+    /// Submit a command to a Slurm cluster: `submit map` runs `map` as a job
     Submit(SubmitArgs),
-    /// Look whether this machine, and the ranks that were started, can do what a mapping needs
+    /// Check that this machine, and the ranks that were started, can run a mapping
     Doctor(DoctorArgs),
-    /// Print the script that lets a shell complete tangram's commands and flags
+    /// Print a shell script that completes tangram's commands and flags
     ///
     /// For bash: tangram completions bash > ~/.local/share/bash-completion/completions/tangram
     Completions {

@@ -1,4 +1,4 @@
-//! Choices by name, with the help of each.
+//! Parsers of choices by name, with a help text for each name.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use tangram_pipeline::choices::{
@@ -7,10 +7,10 @@ use tangram_pipeline::choices::{
 use tangram_pipeline::project::Assign;
 use tangram_pipeline::run_directory::Replace;
 
-/// A value, the name by which it is typed, and its help.
+/// A value, its name on the command line, and its help text.
 pub type Choice<T> = (T, &'static str, &'static str);
 
-/// Parses one of some names.
+/// A parser that accepts the names of the choices.
 pub fn one_of<T: Copy + Send + Sync>(
     choices: &'static [Choice<T>],
 ) -> impl TypedValueParser<Value = T> {

@@ -4,6 +4,7 @@
 //! both are parsed, checked and explained by the same code.
 
 use crate::args::Cli;
+use crate::error::ConfigError;
 use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory};
@@ -11,72 +12,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// The table that a `run.toml` has beside its settings; no settings, so passed over.
+/// The table of results in a `run.toml`, which holds no settings and is ignored.
 const RECORD: &str = "record";
-
-/// What is wrong with a settings file.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read or is not TOML.
-    #[error("{path}: {reason}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A table named after no command.
-    #[error("{path}: [{name}] is no command of tangram; did you mean [{nearest}]?")]
-    UnknownTable {
-        /// The file.
-        path: PathBuf,
-        /// The table's name.
-        name: String,
-        /// The command whose name is nearest.
-        nearest: String,
-    },
-    /// A key outside the commands' tables.
-    #[error("{path}: `{key}` stands outside the tables; put it under its command, such as [map]")]
-    Outside {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-    },
-    /// A key named after no flag.
-    #[error("{path}: `{key}` is no setting of [{table}]; did you mean `{nearest}`?")]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The table.
-        table: String,
-        /// The key.
-        key: String,
-        /// The setting whose name is nearest.
-        nearest: String,
-    },
-    /// A value of a kind that no flag takes.
-    #[error("{path}: `{key}` of [{table}] is {found}; expected {expected}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The table.
-        table: String,
-        /// The key.
-        key: String,
-        /// What is there.
-        found: String,
-        /// What would do.
-        expected: &'static str,
-    },
-}
 
 /// The command line with the settings of its `--config` file added.
 ///
 /// # Errors
 /// [`ConfigError`] if the file cannot be read or holds something unknown.
 pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
-    // A command line with errors is not judged here but by the real parser, which sees the settings too.
+    // Errors of the command line are reported by the real parser, which also sees the settings.
     let lenient = Cli::command().ignore_errors(true);
     let Ok(matches) = lenient.try_get_matches_from(&typed) else {
         return Ok(typed);
@@ -84,7 +28,7 @@ pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
     let Some((name, matches)) = matches.subcommand() else {
         return Ok(typed);
     };
-    // `submit map` and `sweep new KIND` have the settings of `map`.
+    // `submit map` and `sweep new KIND` use the settings of `map`.
     let (name, matches) = match name {
         "submit" | "sweep" => ("map", innermost(matches)),
         _ => (name, matches),
@@ -142,7 +86,7 @@ fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsStri
         };
         for (key, value) in settings {
             let arguments = argument(path, command, key, value)?;
-            // A command that has the settings of another lacks some of its flags.
+            // `submit map` and `sweep new` lack some flags of `map`.
             let known = flag_id(command, key).is_some_and(|id| typed.try_contains_id(&id).is_ok());
             if table == name && known && !decided(command, key, typed) {
                 added.extend(arguments);
@@ -198,7 +142,7 @@ fn argument(
     Ok(arguments.into_iter().map(OsString::from).collect())
 }
 
-/// What the parser calls the flag of this name.
+/// The parser's identifier of the flag with this name.
 fn flag_id(command: &Command, key: &str) -> Option<String> {
     let flag = command
         .get_arguments()
@@ -231,7 +175,7 @@ fn decided(command: &Command, key: &str, typed: &ArgMatches) -> bool {
         })
 }
 
-/// The known name that is most like `name`.
+/// The known name most similar to `name`.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
     known
         .filter(|k| *k != "help")

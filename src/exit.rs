@@ -1,7 +1,6 @@
-//! Exit codes, decided here only.
+//! Exit codes: this file alone decides them.
 
-use crate::config::ConfigError;
-use crate::error::CommandError;
+use crate::error::{CommandError, ConfigError};
 use crate::plain::Plain;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
@@ -10,10 +9,10 @@ use tangram_pipeline::error::{PipelineError, of_store, of_sweep};
 use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
 
-/// Asked to stop (Ctrl-C), as shells number it.
+/// Ended by Ctrl-C, with the code that shells give it.
 pub const INTERRUPTED: u8 = 130;
 
-/// What the codes mean, for the help text.
+/// The codes and their meanings, for the help text.
 pub const TABLE: &str = "\
 Exit codes:
   0    done
@@ -37,10 +36,10 @@ pub const OUTPUT: u8 = 4;
 pub const MEMORY: u8 = 5;
 /// See [`TABLE`].
 pub const SLURM: u8 = 6;
-/// Asked to stop with the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
+/// Stopped by a signal, the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
 pub const STOPPED: u8 = 75;
 
-/// Prints why the command stopped and says so by the exit code.
+/// Prints the error of a command and returns its exit code.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     // What fails because the process is ending is no failure.
@@ -48,7 +47,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    // The rank that failed has told.
+    // The rank that failed has printed its error.
     if !matches!(pipeline(error), Some(PipelineError::OtherRank { .. })) {
         // Nobody is left to tell if standard error is closed.
         let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
@@ -56,7 +55,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code(error))
 }
 
-/// Prints help, a version, or what is wrong with the command line.
+/// Prints help, a version, or an error of the command line.
 #[must_use]
 pub fn usage(error: &clap::Error) -> ExitCode {
     // As above; and `tangram --help | head` closes standard output early.
@@ -77,7 +76,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// The exit code of an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
-    // A mapping of a sweep has said it itself, in a process of its own.
+    // A mapping of a sweep was a process of its own, with an exit code of its own.
     if let Some(PipelineError::Run { code, .. }) = pipeline(error) {
         return u8::try_from(*code).unwrap_or(UNEXPECTED);
     }
@@ -90,7 +89,7 @@ fn pipeline(error: &anyhow::Error) -> Option<&PipelineError> {
     error.map(PipelineError::innermost)
 }
 
-/// The exit code that an error in a chain of causes decides, if it does.
+/// The exit code of one error in a chain of causes, if it is of a known type.
 fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref() {
         return Some(of_slurm(error));
@@ -129,7 +128,7 @@ fn of_slurm(error: &SlurmError) -> u8 {
     }
 }
 
-/// What the exit code of another process of this program means.
+/// The cause behind the exit code of another process of this program.
 #[must_use]
 pub fn cause(code: i32) -> Cause {
     match u8::try_from(code) {
@@ -142,7 +141,7 @@ pub fn cause(code: i32) -> Cause {
     }
 }
 
-/// Whether the reader of standard output went away, as `head` does: no reason to complain.
+/// Whether standard output was closed by its reader, as by `head`: not an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let unheard = match pipeline(error) {
         Some(PipelineError::System(error)) => Some(error),

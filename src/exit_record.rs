@@ -1,4 +1,4 @@
-//! The exit record of this rank: written when it is asked to stop, fails or panics, removed when its part is done.
+//! The exit record of this rank: written when it is asked to stop, fails or panics; removed when the rank completes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use tangram_pipeline::exit_record::{ExitRecord, place};
 
-/// This rank, where it is one of several.
+/// This rank, if it is one of several.
 struct Own {
     out: PathBuf,
     rank: usize,
@@ -22,12 +22,12 @@ fn lock<T>(mutex: &'static Mutex<Option<T>>) -> MutexGuard<'static, Option<T>> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Names the run that this process maps.
+/// Sets the run of this process.
 pub fn of_run(out: &Path) {
     *lock(&OUT) = Some(out.to_owned());
 }
 
-/// From now on this rank, one of several, leaves a record unless [`completed`] is called.
+/// Starts recording: if there are several ranks, this one leaves a record unless [`completed`] is called.
 pub fn begin(rank: usize, n_ranks: usize) {
     let out = lock(&OUT).clone();
     let (Some(out), true) = (out, n_ranks > 1) else {
@@ -35,7 +35,7 @@ pub fn begin(rank: usize, n_ranks: usize) {
     };
     *lock(&OWN) = Some(Own { out, rank, n_ranks });
     HOOK.call_once(|| {
-        // The hook set before ends all ranks.
+        // The previous hook ends all ranks, so it comes last.
         let end = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             ended(None, &panic.to_string().replace('\n', " "));
@@ -44,17 +44,17 @@ pub fn begin(rank: usize, n_ranks: usize) {
     });
 }
 
-/// Notes how many passes are done.
+/// Sets the number of completed passes.
 pub fn passed(passes: usize) {
     PASSES.store(passes, Ordering::Relaxed);
 }
 
-/// Records that this rank was asked to stop; what it does then is told by [`ended`], if whoever asked leaves it the time.
+/// Records that this rank was asked to stop. [`ended`] replaces the record, unless the process is killed before.
 pub fn asked(reason: &str) {
     write(None, reason);
 }
 
-/// Records why this rank ends. What comes after that, such as the signal by which a launcher ends all, does not count.
+/// Records why this rank ends. Later events, such as the launcher's signal that ends all ranks, are ignored.
 ///
 /// * `code`: its exit code; `None` after a panic
 pub fn ended(code: Option<u8>, reason: &str) {
@@ -69,7 +69,7 @@ fn write(code: Option<u8>, reason: &str) {
     }
 }
 
-/// This rank has done its part: it leaves no record.
+/// This rank has completed: removes its record.
 pub fn completed() {
     if let Some(own) = lock(&OWN).take() {
         let _ = fs::remove_file(place(&own.out, own.rank));

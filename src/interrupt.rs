@@ -56,8 +56,7 @@ fn handle(signal: i32) {
     }
 }
 
-/// From now on, or no longer, SIGTERM and SIGUSR2 do not end the process: [`stop_asked`] says that they came, and what is at work keeps
-/// its state and stops.
+/// While `yes`, SIGTERM and SIGUSR2 do not end the process but set [`stop_asked`]; the training polls it, saves its state and stops.
 pub fn keeps_state(yes: bool) {
     MODE.store(if yes { KEEPS } else { GOES_ON }, Ordering::SeqCst);
 }
@@ -69,13 +68,13 @@ pub fn end_if_asked() {
     }
 }
 
-/// Whether SIGTERM or SIGUSR2 came while [`keeps_state`] held.
+/// Whether SIGTERM or SIGUSR2 arrived while [`keeps_state`] was set.
 #[must_use]
 pub fn stop_asked() -> bool {
     STOP.load(Ordering::SeqCst) != 0
 }
 
-/// Name of the signal after which [`stop_asked`] holds.
+/// Name of the signal that set [`stop_asked`].
 #[must_use]
 pub fn stopped_by() -> Option<&'static str> {
     stop_asked().then(|| name(STOP.load(Ordering::SeqCst)))

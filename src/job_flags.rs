@@ -10,7 +10,7 @@ use tangram_sweep::slurm::{LogFile, Memory, Profile, TimeLimit};
 
 const JOB: &str = "The job";
 
-/// What is asked of the cluster.
+/// Requirements of a job.
 #[derive(Debug, Args)]
 pub struct JobFlags {
     /// How jobs are submitted on this cluster: cpu, gpu, sandbox, the NAME of a file
@@ -40,19 +40,19 @@ pub struct JobFlags {
     test_only: bool,
 }
 
-/// Whether anything is to be submitted.
+/// What to do with the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
-    /// It is.
+    /// Submit them.
     Submit,
-    /// The scripts are to be shown.
+    /// Print them.
     DryRun,
-    /// Slurm is to be asked.
+    /// Ask Slurm when the jobs would start.
     TestOnly,
 }
 
 impl JobFlags {
-    /// What is to happen.
+    /// What to do with the scripts.
     pub fn intent(&self) -> Intent {
         match (self.dry_run, self.test_only) {
             (true, _) => Intent::DryRun,
@@ -61,10 +61,10 @@ impl JobFlags {
         }
     }
 
-    /// The profile, with what the flags say instead.
+    /// The profile, with the flags' values in place of its own.
     ///
     /// # Errors
-    /// If it cannot be read, or does not fit together.
+    /// If it cannot be read, or its values contradict each other.
     pub fn profile(&self) -> Result<Profile> {
         let mut profile = Profile::find(&self.profile)?;
         let number = |flag: Option<usize>| flag.and_then(NonZeroUsize::new);
@@ -75,7 +75,7 @@ impl JobFlags {
         Ok(profile.checked(&self.profile)?)
     }
 
-    /// The log of a job: beside a file or folder unless another folder was given for logs, which is made.
+    /// The log of a job: beside a file or folder, or in the folder of `--logs`, which is created.
     ///
     /// * `beside`: absolute
     ///
@@ -89,7 +89,7 @@ impl JobFlags {
         let name = beside.file_name().unwrap_or_default();
         let log = LogFile::new(&folder.join(name))?;
         if self.intent() == Intent::Submit {
-            // Slurm makes no folders: a job whose log cannot be opened fails without a word.
+            // Slurm creates no folders: a job whose log cannot be opened fails without any message.
             std::fs::create_dir_all(&folder).map_err(|e| tangram_store::StoreError::Write {
                 path: folder.clone(),
                 reason: e.to_string(),
@@ -99,10 +99,10 @@ impl JobFlags {
     }
 }
 
-/// The program that jobs are to run: this one.
+/// The path of this program, which jobs run.
 ///
 /// # Errors
-/// [`PipelineError::Usage`] if its path cannot stand in a script.
+/// [`PipelineError::Usage`] if its path is not UTF-8.
 pub fn this_program() -> Result<String> {
     let path = std::env::current_exe().context("where this program is")?;
     path_text(&path)

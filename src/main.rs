@@ -1,4 +1,4 @@
-//! `tangram`: puts single-cell data onto spatial data and carries annotations into space.
+//! `tangram`: maps single-cell data onto spatial data and transfers annotations into space.
 //!
 //! The command line only: parse → resolved settings → one call of the library crates → a report to the person.
 

@@ -21,7 +21,7 @@ const OBJECTIVE: &str = "What a good mapping is";
 const TRAINING: &str = "Training";
 const OUTPUT: &str = "Output";
 
-/// The settings of a mapping as they are typed: what is left out is decided by [`resolved`](Self::resolved).
+/// The settings of a mapping as they are typed; [`resolved`](Self::resolved) fills in those that were left out.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MapFlags {
@@ -51,7 +51,7 @@ pub struct MapFlags {
     /// Bring every cell to the same total count (library), or leave cells as they are (none)
     #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_CELLS, help_heading = GENES)]
     pub normalize: Normalize,
-    /// Likewise for voxels; by default their totals stay, since they tell how many cells are there
+    /// Likewise for voxels; by default their totals stay, since they indicate how many cells are there
     #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_VOXELS, help_heading = GENES)]
     pub normalize_voxels: Normalize,
     /// Transform both sides for training: none, sqrt or log1p; what is carried into space stays untransformed [default: by
@@ -60,7 +60,7 @@ pub struct MapFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transform: Option<Transform>,
 
-    /// What the mapping is for; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
+    /// Purpose of the mapping; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
     /// with --solver adam package]
     #[arg(long, value_parser = one_of(GOALS), help_heading = OBJECTIVE)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,16 +84,16 @@ pub struct MapFlags {
     /// Weight of every cell sitting in few voxels (entropy)
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = not_negative, help_heading = OBJECTIVE)]
     pub lambda_r: f64,
-    /// How far a cell's logits may spread over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
-    /// held-out genes; less is smoother [default: by --goal]
+    /// Limit on the spread of a cell's logits over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
+    /// held-out genes; smaller is smoother [default: by --goal]
     #[arg(long, value_name = "KAPPA", help_heading = OBJECTIVE)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
 
-    /// How the mapping is found
+    /// Solver
     #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror", help_heading = TRAINING)]
     pub solver: Solver,
-    /// Most passes over the data; mirror ends by itself, mostly within 100 [default: 500, with --solver adam 1000]
+    /// Maximum number of passes over the data; mirror usually converges within 100 [default: 500, with --solver adam 1000]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
@@ -101,10 +101,10 @@ pub struct MapFlags {
     #[arg(long, value_name = "RATE", value_parser = positive, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Where chance begins; the same seed gives the same result
+    /// Seed of the random numbers; the same seed gives the same result
     #[arg(long, value_name = "N", default_value_t = MapSettings::SEED, value_parser = seed, help_heading = TRAINING)]
     pub seed: u64,
-    /// Stop once the loss changes by less than this share of it, over 10 passes of mirror or 50 of adam (0: never)
+    /// Stop once the relative change of the loss is less than this, over 10 passes of mirror or 50 of adam (0: never)
     /// [default: 0.0005, with --solver adam 0]
     #[arg(long, value_name = "CHANGE", value_parser = not_negative, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,19 +112,19 @@ pub struct MapFlags {
     /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = TRAINING)]
     pub batches: usize,
-    /// Most passes over batches; the others see all cells [default: half of --epochs]
+    /// Maximum number of passes over batches; the others see all cells [default: half of --epochs]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_epochs: Option<usize>,
     /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
     #[arg(long, value_parser = one_of(STREAMS), default_value = "auto", help_heading = TRAINING)]
     pub stream: Stream,
-    /// What does the work: the cores (cpu), a GPU for every rank (cuda), or that where there is one (auto); torch-cpu is for checking:
-    /// the code of cuda on the cores, which is slower than cpu
+    /// Device: the cores (cpu), a GPU for every rank (cuda), or a GPU if every rank has one (auto); torch-cpu is for checks: it runs the
+    /// code of cuda on the cores, slower than cpu
     #[arg(long, value_name = "DEVICE", value_parser = one_of(DEVICES), default_value = "cpu", help_heading = TRAINING)]
     #[serde(default)]
     pub device: DeviceChoice,
-    /// Memory of the GPU that may be taken, in GB [default: nine tenths of what is free]
+    /// GPU memory to use, in GB [default: nine tenths of what is free]
     #[arg(long, value_name = "GB", value_parser = positive, help_heading = TRAINING)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<f64>,
@@ -132,8 +132,8 @@ pub struct MapFlags {
     #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = TRAINING)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_block: Option<f64>,
-    /// Precision of the numbers: bf16 is faster and rougher, tf32 between it and f32 (on a GPU only, elsewhere f32), f64 is for
-    /// checking
+    /// Precision of the numbers: bf16 is faster and less accurate, tf32 is between it and f32 (on a GPU only, elsewhere f32), f64 is for
+    /// checks
     #[arg(long, value_parser = one_of(PRECISIONS), default_value = "f32", help_heading = TRAINING)]
     pub precision: PrecisionChoice,
     /// Threads to use [default: one for every core]
@@ -141,11 +141,11 @@ pub struct MapFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
     /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1, or auto, the fastest that
-    /// fits (as `tangram plan` reckons) [default: auto]
+    /// fits (as `tangram plan` estimates) [default: auto]
     #[arg(long, value_name = "GRID", help_heading = TRAINING)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<GridChoice>,
-    /// How ranks add up: fast, or exact, which gives the same bits for any number of ranks and takes longer
+    /// Sums over ranks: fast, or exact, which gives the same bits for any number of ranks and takes longer
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = TRAINING)]
     #[serde(with = "as_text", default)]
     pub reduce: Reduce,
@@ -155,7 +155,7 @@ pub struct MapFlags {
     pub init_logits: Option<PathBuf>,
 
     /// What is stored of every cell's probabilities: all, mass:SHARE (few that hold at least this share), top:N, or none,
-    /// since mirror's factors give them back [default: mass:0.999, with mirror none above 50 million cells × voxels]
+    /// since they can be computed from mirror's factors [default: mass:0.999, with mirror none above 50 million cells × voxels]
     #[arg(long, value_name = "WHAT", help_heading = OUTPUT)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<KeepChoice>,

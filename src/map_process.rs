@@ -1,4 +1,4 @@
-//! A mapping of a sweep as a process: `tangram map`, under a launcher if it takes several ranks.
+//! A mapping of a sweep as a process of its own: `tangram map`, under a launcher if it needs several ranks.
 
 use crate::exit;
 use crate::interrupt;
@@ -13,12 +13,12 @@ use tangram_store::StoreError;
 use tangram_sweep::RunSpec;
 use toml::Table;
 
-/// How often it is looked whether a mapping has ended.
+/// Interval between checks whether a mapping has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Maps in a process of its own, going on from a checkpoint if there is one; a run that is complete is left as it is.
+/// Runs a mapping in a process of its own, from its checkpoint if there is one. A complete run is left unchanged.
 ///
-/// * `launcher`: what starts the processes of the mapping; without, it is one
+/// * `launcher`: the command that starts the ranks of the mapping; `None`: one process
 ///
 /// # Errors
 /// If it cannot be started.
@@ -57,7 +57,7 @@ pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ende
     let removed = fs::remove_file(&settings);
     let status = status?.within(|| "waiting for a mapping".to_owned())?;
     removed.within(|| "the settings of a run".to_owned())?;
-    // A process ended by a signal has the code that shells give it.
+    // After a signal, the exit code as shells define it.
     let code = status.code().unwrap_or_else(|| 128 + signal(status));
     Ok(match code {
         0 => Ended::Done,
@@ -73,7 +73,7 @@ fn signal(status: ExitStatus) -> i32 {
     status.signal().unwrap_or(0)
 }
 
-/// Waits for a mapping; if this process is asked to stop, so is the mapping.
+/// Waits for a mapping; passes on a request to stop.
 fn wait(mut child: Child) -> io::Result<ExitStatus> {
     let mut told = false;
     loop {

@@ -1,4 +1,4 @@
-//! How far training is: a bar on a terminal, a few plain lines elsewhere.
+//! Progress: a bar on a terminal, a few lines of text elsewhere.
 
 use crate::report::Detail;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -6,9 +6,9 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tangram_pipeline::listener::Steps;
 
-/// Lines written where there is no terminal, at most.
+/// Maximum number of lines where there is no terminal.
 const N_LINES: usize = 20;
-/// Work that takes no longer gets no lines.
+/// Shorter work prints no lines.
 const QUICK: Duration = Duration::from_secs(2);
 
 /// The progress of work whose number of steps is known.
@@ -28,7 +28,7 @@ enum Display {
 }
 
 impl Progress {
-    /// Begins with none of `n_steps` done.
+    /// Starts at step 0 of `n_steps`.
     ///
     /// * `noun`: what a step is, such as `epoch`
     #[must_use]
@@ -80,7 +80,7 @@ impl Steps for Progress {
                     let left = elapsed / done.max(1) as f64
                         * (self.n_steps - done.min(self.n_steps)) as f64;
                     let (noun, n) = (self.noun, self.n_steps);
-                    // Progress is not worth an error if standard error is closed.
+                    // A closed standard error is no reason to fail.
                     let _ = writeln!(
                         std::io::stderr(),
                         "{noun} {done}/{n}  {}{left:.0} s left",
@@ -93,7 +93,7 @@ impl Steps for Progress {
 }
 
 impl Drop for Progress {
-    /// Takes the bar away.
+    /// Removes the bar.
     fn drop(&mut self) {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! What the person, or the program that called, gets to read.
+//! Messages for the user, and a summary for programs.
 
 use crate::plain::Plain;
 use crate::progress::Progress;
@@ -9,27 +9,26 @@ use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use tangram_pipeline::listener::{Listener, Steps};
 
-/// Where reports go: text for people to standard output, or, with `--json`, to standard error beside a summary for
-/// programs on standard output.
+/// Where messages go: to standard output; with `--json` to standard error, with a summary for programs on standard output.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     detail: Detail,
     json: bool,
 }
 
-/// How much to say.
+/// How much to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
-    /// Only what went wrong.
+    /// Errors only.
     Quiet,
-    /// What a person wants to know.
+    /// The usual messages.
     Normal,
-    /// Also what explains it.
+    /// More details.
     Verbose,
 }
 
 impl Report {
-    /// A report of so much detail.
+    /// A report with this much detail.
     ///
     /// * `json`: whether standard output is for a program
     #[must_use]
@@ -37,7 +36,7 @@ impl Report {
         Self { detail, json }
     }
 
-    /// Says a line.
+    /// Prints a line.
     ///
     /// # Errors
     /// If standard output is closed.
@@ -45,7 +44,7 @@ impl Report {
         self.line(Detail::Normal, line)
     }
 
-    /// Says a line to those who want to hear more.
+    /// Prints a line of detail.
     ///
     /// # Errors
     /// If standard output is closed.
@@ -53,7 +52,7 @@ impl Report {
         self.line(Detail::Verbose, line)
     }
 
-    /// Says what may be a mistake, on standard error.
+    /// Prints a warning on standard error.
     pub fn warn(self, line: impl Display) {
         if self.detail > Detail::Quiet {
             // Nobody is left to tell if standard error is closed.
@@ -61,7 +60,7 @@ impl Report {
         }
     }
 
-    /// Gives the summary to a program that asked for it.
+    /// Prints the summary if `--json` asks for it.
     ///
     /// # Errors
     /// If standard output is closed.

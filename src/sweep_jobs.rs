@@ -1,4 +1,4 @@
-//! The tasks of a sweep as jobs of a cluster: what is missing, grouped by what it needs, in arrays and with a job that collects.
+//! The missing tasks of a sweep as cluster jobs: arrays of tasks with the same needs, and a job that collects the results.
 
 use crate::job_flags::{Intent, path_text, this_program};
 use crate::report::Report;
@@ -19,12 +19,12 @@ use tangram_sweep::{
     progress_of, verified_progress_of,
 };
 
-/// MaxArraySize of a cluster that nobody asked, as Slurm has it by default.
+/// Slurm's default MaxArraySize, assumed in a dry run without a cluster.
 const USUAL_ARRAY_SIZE: usize = 1001;
-/// A job that Slurm may have taken in silence appears within so many seconds.
+/// A job that Slurm accepted without an answer appears in the queue within this time.
 const APPEARS_SECONDS: f64 = 120.0;
 
-/// A sweep, its tasks, and what is known of its jobs.
+/// A sweep, its tasks and its jobs.
 #[derive(Debug)]
 pub struct Jobs {
     sweep: PathBuf,
@@ -35,12 +35,12 @@ pub struct Jobs {
     seen: Option<Vec<Sighting>>,
 }
 
-/// Whether what Slurm says is needed.
+/// Whether Slurm's answer is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// It is: submitting without knowing the queue might submit twice.
+    /// Required: without it, tasks might be submitted twice.
     Needed,
-    /// It helps.
+    /// Optional.
     Hint,
 }
 
@@ -52,7 +52,7 @@ impl Jobs {
     pub fn read(sweep: &Path, slurm: &Slurm, ask: Ask) -> Result<Self> {
         let sweep = std::path::absolute(sweep).with_context(|| sweep.display().to_string())?;
         let manifest = Manifest::read(&sweep)?;
-        // Before the records: what ends meanwhile is then seen as done rather than as lost.
+        // Read before the records, so that a task which ends meanwhile counts as done, not as lost.
         let submissions = Submissions::of(&sweep).all()?;
         let names: Vec<JobName> = submissions
             .iter()
@@ -62,7 +62,7 @@ impl Jobs {
             Err(error) if ask == Ask::Needed => return Err(error.into()),
             seen => seen.ok(),
         };
-        // What is to be submitted reads every shard; a look at how things stand does not.
+        // Before a submission every shard is verified; a status report does not need it.
         let tasks = match ask {
             Ask::Needed => verified_progress_of(&sweep, &manifest)?,
             Ask::Hint => progress_of(&sweep, &manifest)?,
@@ -90,17 +90,17 @@ impl Jobs {
         &self.tasks
     }
 
-    /// What was submitted.
+    /// Earlier submissions.
     pub fn submissions(&self) -> &[Submission] {
         &self.submissions
     }
 
-    /// What Slurm says; nothing if it does not answer.
+    /// Jobs that Slurm reports; empty if it does not answer.
     pub fn seen(&self) -> &[Sighting] {
         self.seen.as_deref().unwrap_or_default()
     }
 
-    /// Whether a task whose record says that it runs may be believed: there is no queue that could say otherwise.
+    /// Whether the records are the only source: there is no queue to contradict a task whose record says that it runs.
     pub fn records_are_all(&self) -> bool {
         self.seen.is_none() || self.submissions.is_empty()
     }
@@ -111,7 +111,7 @@ impl Jobs {
         self.tasks.iter().map(of).collect()
     }
 
-    /// A submission that was cut off may have put a job into the queue that is not to be seen yet.
+    /// Checks that no job of an interrupted submission may still be about to appear in the queue.
     fn all_appeared(&self) -> Result<(), SlurmError> {
         let open = self
             .submissions
@@ -120,7 +120,7 @@ impl Jobs {
         let jobs = open.flat_map(|s| s.arrays.iter().map(|a| &a.job).chain(&s.collector));
         let silent =
             |job: &&JobRecord| job.job.is_none() && !self.seen().iter().any(|s| s.name == job.name);
-        // A submission that goes on is told of by its lock.
+        // A submission in progress is detected by its lock.
         let complete = |job: &&JobRecord| {
             self.submissions
                 .iter()
@@ -137,10 +137,10 @@ impl Jobs {
 
     /// Submits tasks.
     ///
-    /// * `tasks`: with what each needs beyond the profile
+    /// * `tasks`: each with its needs beyond the profile
     ///
     /// # Errors
-    /// If another process submits, or Slurm does not take a job; what it took before is on record.
+    /// If another process submits, or Slurm rejects a job; jobs accepted before are recorded.
     pub fn submit(
         &self,
         tasks: &[(usize, Option<&Again>)],
@@ -227,7 +227,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// Submits jobs one after the other, those that wait with the numbers of those they wait for.
+    /// Submits jobs one after the other; each job that depends on others gets their numbers.
     fn hand_in(
         &self,
         plan: Vec<Planned>,
@@ -251,7 +251,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// The jobs to be submitted; the last one collects.
+    /// The jobs to submit; the last one collects the results.
     fn plan(
         &self,
         tasks: &[(usize, Option<&Again>)],
@@ -268,7 +268,7 @@ impl Jobs {
             .filter_map(|(_, again)| again.and_then(|a| a.exclude.clone()));
         let exclude: Vec<Word> = nodes.collect();
         let logs = self.logs(round)?;
-        // Groups in one order, and a part of the throttle for each.
+        // Groups in a fixed order, each with its share of the throttle.
         let n_tasks: usize = groups.values().map(Vec::len).sum();
         let throttle = round.throttle.get();
         let mut plan: Vec<Planned> = Vec::new();
@@ -323,7 +323,7 @@ impl Jobs {
         })
     }
 
-    /// The profile of an element: folds are trained by one process, runs by as many ranks as asked.
+    /// The profile of an array element: a fold is trained by one process, a run by the profile's ranks.
     fn profile_of_task(&self, profile: &Profile) -> Profile {
         let mut profile = profile.clone();
         if matches!(self.manifest.work, Work::Folds(_)) {
@@ -332,7 +332,7 @@ impl Jobs {
         profile
     }
 
-    /// `tangram sweep run`, to which an element adds its task.
+    /// The command `tangram sweep run`, to which an array element appends its task.
     fn run_command(&self, profile: &Profile) -> Result<Vec<String>> {
         let one = Profile {
             ranks: NonZeroUsize::MIN,
@@ -351,7 +351,7 @@ impl Jobs {
         Ok(command)
     }
 
-    /// Arrays of earlier submissions that may still do something.
+    /// Arrays of earlier submissions that are still queued or running.
     fn alive_arrays(&self) -> Vec<JobId> {
         let arrays = self.submissions.iter().flat_map(|s| &s.arrays);
         let alive = |name: &JobName| {
@@ -364,23 +364,23 @@ impl Jobs {
             .collect()
     }
 
-    /// Jobs that would collect before the new ones have ended.
+    /// Cancels earlier collecting jobs, which would not wait for the new tasks.
     fn cancel_collectors(&self, scheduler: &dyn Scheduler) {
         let collectors = self.submissions.iter().filter_map(|s| s.collector.as_ref());
         for collector in collectors {
             let alive = |s: &&Sighting| s.name == collector.name && s.state.is_alive();
             if let Some(seen) = self.seen().iter().find(alive) {
-                // One that began meanwhile finds the sweep incomplete and ends.
+                // If one has already started, it finds the sweep incomplete and ends.
                 let _ = scheduler.cancel(seen.job);
             }
         }
     }
 }
 
-/// The folder of logs in that of a sweep.
+/// The folder of logs within a sweep's folder.
 const LOGS: &str = "logs";
 
-/// The launcher as `tangram sweep run --launcher` takes it.
+/// The value for `tangram sweep run --launcher`.
 fn launcher(profile: &Profile) -> Result<String> {
     let refuse = |text: &str| Err(PipelineError::Usage(text.to_owned()).into());
     if profile.container.is_some() {
@@ -401,22 +401,22 @@ fn launcher(profile: &Profile) -> Result<String> {
 /// How to submit.
 #[derive(Debug, Clone, Copy)]
 pub struct Round<'a> {
-    /// The profile, with what flags say.
+    /// The profile, with the flags' values.
     pub profile: &'a Profile,
-    /// How it was asked for.
+    /// Its name as typed.
     pub profile_name: &'a str,
-    /// Most tasks at a time.
+    /// Maximum number of tasks at a time.
     pub throttle: NonZeroUsize,
-    /// Whether to submit.
+    /// What to do with the scripts.
     pub intent: Intent,
-    /// The folder of logs, if not that in the sweep.
+    /// The folder of logs, if not within the sweep's folder.
     pub logs: Option<&'a Path>,
 }
 
-/// A job that is to be submitted.
+/// A job to submit.
 struct Planned {
     job: Job,
-    /// The one before it that must have ended.
+    /// Index of the job that must end first.
     after: Option<usize>,
     profile: Profile,
 }
@@ -442,17 +442,17 @@ impl Planned {
 /// What `--json` prints.
 #[derive(Debug, Default, Serialize)]
 pub struct SubmitSummary {
-    /// Tasks that were submitted.
+    /// Submitted tasks.
     pub tasks: Vec<usize>,
-    /// Jobs, the one that collects last.
+    /// Jobs; the last one collects.
     pub jobs: Vec<u64>,
-    /// What Slurm says of when they would start.
+    /// Slurm's estimates of their start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
-    /// Scripts, if nothing was submitted.
+    /// Scripts of a dry run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<String>,
-    /// Tasks that were left, with the reason.
+    /// Tasks that were not submitted, with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hopeless: Vec<(usize, String)>,
 }

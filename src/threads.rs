@@ -1,8 +1,8 @@
 //! The thread pool of this process.
 
-/// Has the pool made with so many threads.
+/// Creates the pool with this number of threads.
 pub fn use_threads(threads: usize) {
-    // The pool can be made once; a second call would come from this process only, with the same number.
+    // The pool can be created once. A second call in the same process asks for the same number.
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .start_handler(|_| tangram_mapper::flush_denormals())

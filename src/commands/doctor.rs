@@ -1,4 +1,4 @@
-//! `tangram doctor`: whether this machine, and the ranks that were started, can do what a mapping needs.
+//! `tangram doctor`: checks that this machine, and the ranks that were started, can run a mapping.
 
 use crate::plain::Plain;
 use crate::report::Report;
@@ -22,12 +22,12 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
-    /// A folder that runs are to be written to
+    /// A folder in which runs will be written
     #[arg(long, value_name = "DIR", default_value = ".")]
     scratch: PathBuf,
 }
 
-/// What was looked at, and what came of it.
+/// A check and its result.
 #[derive(Debug, Serialize)]
 struct Finding {
     what: &'static str,
@@ -35,10 +35,10 @@ struct Finding {
     told: String,
 }
 
-/// Looks at everything; the first rank tells.
+/// Runs all checks; the first rank prints the findings.
 ///
 /// # Errors
-/// If something is not as it must be.
+/// [`CommandError::Unwell`](crate::error::CommandError::Unwell) if a check fails.
 pub fn run(args: &DoctorArgs, report: Report) -> Result<()> {
     let (world, mut findings) = match World::join() {
         Ok(world) => {
@@ -56,7 +56,7 @@ pub fn run(args: &DoctorArgs, report: Report) -> Result<()> {
     findings.extend(scratch(&args.scratch));
     let memory = available().map_or("unknown".to_owned(), for_people);
     findings.push(finding("memory", true, format!("{memory} free")));
-    // The worst of all ranks.
+    // Failed checks of all ranks.
     let mut bad = [findings.iter().filter(|f| !f.good).count() as f64];
     world.sum(&mut bad);
     if world.rank() == 0 {
@@ -87,7 +87,7 @@ fn finding(what: &'static str, good: bool, told: impl Into<String>) -> Finding {
     Finding { what, good, told }
 }
 
-/// Whether the ranks of a node have a core each.
+/// Checks that each rank of a node has a core.
 fn cores(world: &World) -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
     let (_, on_node) = world.on_this_node();
@@ -121,10 +121,10 @@ fn libraries() -> Finding {
     finding("libraries", true, told)
 }
 
-/// Which GPU this rank would take, and whether another one takes it too; without GPUs a mapping runs on cores.
+/// Checks which GPU this rank would use, and that no other rank uses it; without GPUs a mapping runs on the cores.
 fn gpus(world: &World) -> Finding {
     let Gpus { cuda, own } = Gpus::of(world);
-    // All ranks look, whether they have one or not.
+    // A collective: ranks without a GPU take part, too.
     let nobody = format!("rank {} has none", world.rank());
     let taken = match &own {
         Ok((index, gpu)) => device::identity(*index, gpu),
@@ -145,7 +145,7 @@ fn gpus(world: &World) -> Finding {
     }
 }
 
-/// Whether files can be written and read back, and whether killed runs left some.
+/// Checks that files can be written and read back, and lists files of killed runs.
 fn scratch(folder: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     for ending in ["h5ad", "zarr"] {

@@ -44,7 +44,7 @@ pub struct MapArgs {
     /// Replace RUN if an earlier `tangram map` wrote it
     #[arg(long, help_heading = "Output")]
     force: bool,
-    /// Go on from RUN.checkpoint if it is there; a RUN that is complete is left as it is. Safe to add to every job
+    /// Resume from RUN.checkpoint if it exists; a complete RUN is left unchanged. Safe to add to every job
     #[arg(long, conflicts_with = "force", help_heading = "Output")]
     resume: bool,
     /// Minutes between checkpoints (0: none but on SIGTERM and SIGUSR2)

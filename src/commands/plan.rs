@@ -1,4 +1,4 @@
-//! `tangram plan`: how many ranks, along which axes, what memory and what time a mapping takes.
+//! `tangram plan`: estimates memory, traffic and time of a mapping for every grid of ranks.
 
 use crate::choices::{PRECISIONS, SOLVERS, STREAMS, one_of};
 use crate::report::Report;
@@ -6,15 +6,13 @@ use crate::values::at_least_one;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
-use std::time::Instant;
 use tangram_comm::{Communicator, Kind, Reduce, World};
-use tangram_core::{DensityPrior, Objective, SparseRows};
-use tangram_mapper::{
-    Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
-};
+use tangram_core::Objective;
+use tangram_mapper::{PassPlan, Reading};
 use tangram_pipeline::choices::{PrecisionChoice, Solver, Stream};
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::grid_plan::{ASSUMED, Candidate, Gpu, Rates, Task};
+use tangram_pipeline::grid_plan::{Candidate, Gpu, Task};
+use tangram_pipeline::rates::{self, ASSUMED, Measuring};
 use tangram_pipeline::wording::thousands;
 use tangram_store::cells_per_part;
 use tangram_store::memory::for_people;
@@ -39,7 +37,7 @@ pub struct PlanArgs {
     /// Number of training genes
     #[arg(long, value_name = "N", value_parser = at_least_one, required_unless_present = "measure")]
     genes: Option<usize>,
-    /// Share of the cells' counts that are not zero
+    /// Fraction of the cells' counts that are not zero
     #[arg(long, value_name = "SHARE", default_value_t = 0.15, value_parser = share)]
     density: f64,
     /// MPI ranks
@@ -57,25 +55,25 @@ pub struct PlanArgs {
     /// Memory of a GPU in GB: plans for `map --device cuda`, a GPU for every rank
     #[arg(long, value_name = "GB", value_parser = positive)]
     gpu_memory: Option<f64>,
-    /// How the mapping is found
+    /// Solver
     #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror")]
     solver: Solver,
     /// Whether mirror reads the cells from disk at every pass (as --stream of map); auto: if they do not fit
     #[arg(long, value_parser = one_of(STREAMS), default_value = "auto")]
     stream: Stream,
-    /// Cell batches of mirror (as --batches of map); samples of cells that are read at every pass are held, up to a size
+    /// Cell batches of mirror (as --batches of map); small samples of streamed cells are held in memory
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     batches: usize,
     /// Precision of the numbers
     #[arg(long, value_parser = one_of(PRECISIONS), default_value = "f32")]
     precision: PrecisionChoice,
-    /// How ranks add up: fast or exact
+    /// Sums over ranks: fast or exact
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast)]
     reduce: Reduce,
-    /// Measured rates, as --measure writes them [default: assumed ones, which it says]
+    /// Measured rates, as --measure writes them [default: assumed ones, as the output says]
     #[arg(long, value_name = "FILE.toml", conflicts_with = "measure")]
     rates: Option<PathBuf>,
-    /// Measure this machine and write the rates; under mpirun, what lies between the ranks as well
+    /// Measure this machine and write the rates; under mpirun, also the communication between ranks
     #[arg(long, value_name = "FILE.toml")]
     measure: Option<PathBuf>,
 }
@@ -91,7 +89,7 @@ fn positive(text: &str) -> Result<f64, String> {
     crate::values::positive(text).map_err(|e| e.to_string())
 }
 
-/// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).
+/// Assumed operations of a GPU per second, zeros included: about half of the specification of an H100 (2022).
 fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
     match precision {
         PrecisionChoice::F64 => 20e12,
@@ -104,7 +102,7 @@ fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
 /// Plans, or measures.
 ///
 /// # Errors
-/// If no grid fits, the rates cannot be read, or what was measured cannot be written.
+/// If no grid fits, the rates cannot be read, or the measured rates cannot be written.
 pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
     if let Some(path) = &args.measure {
         return measure(args, path, report);
@@ -251,18 +249,14 @@ fn slurm_time(seconds: f64) -> String {
     format!("{:02}:{:02}:00", minutes / 60, minutes % 60)
 }
 
-// --- measuring -------------------------------------------------------------------------------------------
-
-/// A mapping to time: large enough to leave the caches.
-const TIMED: [usize; 3] = [8_192, 2_048, 256];
-const TIMED_PASSES: usize = 6;
-
 fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()> {
     let world = World::join().map_err(PipelineError::Launcher)?;
-    let rates = Rates {
-        operations_per_core: measure_operations(args)?,
-        ..measure_exchange(&world)
+    let settings = Measuring {
+        density: args.density,
+        threads: args.threads,
+        precision: args.precision.into(),
     };
+    let rates = rates::measure(&settings, &world)?;
     if world.rank() == 0 {
         let text = toml::to_string(&rates)?;
         tangram_pipeline::run_directory::write(path, &text)?;
@@ -273,77 +267,4 @@ fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()
     }
     world.leave();
     Ok(())
-}
-
-/// Thousand million operations of one core in a second, of the mirror solver on counts of which so many are not zero.
-fn measure_operations(args: &PlanArgs) -> Result<f64> {
-    let [n_cells, n_voxels, n_genes] = TIMED;
-    let matrix = |rows: usize, salt: usize| {
-        let mut out = SparseRows::empty(n_genes);
-        let every = (1.0 / args.density).round().max(1.0) as usize;
-        for i in 0..rows {
-            let genes = (0..n_genes)
-                .filter(|k| (i * 31 + k * 17 + salt + i * k % 13).is_multiple_of(every));
-            out.push_row(genes.map(|k| (k as u32, 1.0 + ((i + k) % 5) as f32)));
-        }
-        out
-    };
-    let (cells, voxels) = (matrix(n_cells, 1), matrix(n_voxels, 2));
-    let density = cells.density();
-    let problem = Problem::new(cells, voxels, DensityPrior::uniform(n_voxels).ok())?;
-    let settings = MirrorSettings {
-        objective: Objective {
-            gene: 1.0,
-            voxel: 0.0,
-            density: 1.0,
-            entropy: 0.0,
-        },
-        passes: TIMED_PASSES,
-        temperature: None,
-        first_part: 1,
-        part_passes: None,
-        seed: 1,
-        threads: args.threads,
-        precision: args.precision.into(),
-        tolerance: 0.0,
-        engine: Engine::Native,
-    };
-    let mut ends = Vec::new();
-    train_mirror(&problem, &settings, None, &mut |_| {
-        ends.push(Instant::now())
-    })?;
-    let mut passes: Vec<f64> = ends
-        .windows(2)
-        .map(|t| (t[1] - t[0]).as_secs_f64())
-        .collect();
-    passes.sort_unstable_by(f64::total_cmp);
-    let operations = operations_of_pass(problem.shares(), density);
-    Ok(operations / passes[passes.len() / 2] / 1e9 / args.threads as f64)
-}
-
-/// What a sum over all ranks takes.
-fn measure_exchange(world: &World) -> Rates {
-    const LARGE: usize = 1 << 23;
-    const TIMES: usize = 5;
-    if world.size() == 1 {
-        return ASSUMED;
-    }
-    let median = |values: usize, times: usize| {
-        let mut room = vec![1.0f32; values];
-        let mut spent: Vec<f64> = (0..times)
-            .map(|_| {
-                let begun = Instant::now();
-                world.sum_single(&mut room, &mut || ());
-                begun.elapsed().as_secs_f64()
-            })
-            .collect();
-        spent.sort_unstable_by(f64::total_cmp);
-        spent[times / 2]
-    };
-    let latency = median(1, 200);
-    Rates {
-        bytes_summed: 4.0 * LARGE as f64 / median(LARGE, TIMES) / 1e9,
-        latency_us: latency * 1e6,
-        ..ASSUMED
-    }
 }

@@ -6,23 +6,19 @@ use crate::threads::use_threads;
 use crate::values::{at_least_one, seed};
 use anyhow::{Context, Result};
 use clap::Args;
-use ndarray::Array2;
 use serde::Serialize;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use tangram_core::{SparseRows, Table, Tissue, TissueSettings};
+use tangram_core::{Tissue, TissueSettings};
 use tangram_pipeline::choices::MappingFormat;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::run_directory::{existing, write};
 use tangram_pipeline::settings::threads;
+use tangram_pipeline::simulate;
 use tangram_pipeline::versions::Versions;
 use tangram_pipeline::wording::count;
-use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
+use tangram_store::{StoreError, write_aside};
 
 const MARKER: &str = "simulate.toml";
-/// Rows generated and written at a time; a block of them is small, whatever the number of genes.
-const BLOCK_ROWS: usize = 4096;
-
 const EXAMPLES: &str = "\
 Writes into DIR:
   cells.h5ad     dissociated cells: counts, type, layer, true position
@@ -59,13 +55,13 @@ pub struct SimulateArgs {
     /// Genes that the file at cell resolution measures
     #[arg(long, value_name = "N", default_value_t = default().n_panel_genes, value_parser = at_least_one, help_heading = "Sizes")]
     panel: usize,
-    /// File format; .zarr is read faster where the cells are read at every pass
+    /// File format; .zarr is read faster when the cells are streamed
     #[arg(long, value_parser = one_of(FORMATS), default_value = "h5ad", help_heading = "Output")]
     format: MappingFormat,
-    /// Share of the cells' counts that are not zero
+    /// Fraction of the cells' counts that are not zero
     #[arg(long, value_name = "SHARE", default_value_t = default().density, help_heading = "Tissue")]
     density: f64,
-    /// Where chance begins; the same seed gives the same tissue
+    /// Seed of the random numbers; the same seed gives the same tissue
     #[arg(long, value_name = "N", default_value_t = default().seed, value_parser = seed, help_heading = "Tissue")]
     seed: u64,
 }
@@ -105,7 +101,7 @@ struct Record {
 /// # Errors
 /// If the settings contradict each other or the output cannot be written.
 pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
-    use_all_threads();
+    use_threads(threads(None));
     let tissue = Tissue::new(TissueSettings {
         n_cells: args.cells,
         n_voxels: args.voxels,
@@ -153,7 +149,7 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
                 path: out.clone(),
                 reason: e.to_string(),
             })?;
-            write_files(&tissue, directory, format)?;
+            simulate::write(&tissue, directory, format)?;
             let text = toml::to_string(&simulated).context(MARKER)?;
             Ok(write(&directory.join(MARKER), &text)?)
         },
@@ -177,58 +173,4 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
         count(genes, "gene")
     ))?;
     report.summary(&simulated)
-}
-
-fn use_all_threads() {
-    use_threads(threads(None));
-}
-
-fn write_files(tissue: &Tissue, directory: &Path, format: MappingFormat) -> Result<(), StoreError> {
-    let settings = tissue.settings();
-    let place = |name: &str| directory.join(format!("{name}.{}", format.ending()));
-    let source = Uns::Text(format!("tangram simulate, seed {}", settings.seed));
-
-    let (all, var) = (0..settings.n_cells, tissue.genes_table());
-    let mut cells = begin(&place("cells"), &tissue.cells_table(all.clone()), &var)?;
-    cells.uns("source", &source)?;
-    write_counts(cells, all, |rows| tissue.cells(rows))?;
-
-    let all = 0..settings.n_voxels;
-    let mut voxels = begin(
-        &place("voxels"),
-        &tissue.voxels_table(all.clone()),
-        &tissue.panel_table(),
-    )?;
-    voxels.uns("source", &source)?;
-    voxels.obsm("spatial", tissue.voxels_spatial(all.clone()).view())?;
-    write_counts(voxels, all, |rows| tissue.voxels(rows))?;
-
-    let all = 0..settings.n_spots;
-    let mut spots = begin(&place("spots"), &tissue.spots_table(all.clone()), &var)?;
-    spots.uns("source", &source)?;
-    let truth: Array2<f64> = tissue.spot_truth(all.clone());
-    spots.obsm("spatial", tissue.spots_spatial(all.clone()).view())?;
-    spots.obsm("true_prop", truth.view())?;
-    spots.uns(
-        "true_prop_labels",
-        &Uns::Texts(tissue.cell_types().to_vec()),
-    )?;
-    write_counts(spots, all, |rows| tissue.spots(rows))
-}
-
-fn begin(path: &Path, obs: &Table, var: &Table) -> Result<AnnDataWriter, StoreError> {
-    AnnDataWriter::create(path, Existing::Refuse, obs, var)
-}
-
-fn write_counts(
-    mut file: AnnDataWriter,
-    all: Range<usize>,
-    counts: impl Fn(Range<usize>) -> SparseRows,
-) -> Result<(), StoreError> {
-    let mut matrix = file.sparse(&MatrixName::X)?;
-    for first in all.clone().step_by(BLOCK_ROWS) {
-        matrix.append(&counts(first..all.end.min(first + BLOCK_ROWS)))?;
-    }
-    matrix.finish()?;
-    file.finish()
 }

@@ -1,4 +1,4 @@
-//! `tangram submit`: has a cluster do what a command would do here.
+//! `tangram submit`: submits a command as a cluster job.
 
 use crate::job_flags::{Intent, JobFlags, path_text, this_program};
 use crate::map_flags::MapFlags;
@@ -67,7 +67,7 @@ struct SubmitSummary<'a> {
 /// Submits.
 ///
 /// # Errors
-/// If what is to be run would fail at once, or Slurm does not take it.
+/// If the command would fail at once, or Slurm rejects the job.
 pub fn run(args: SubmitArgs, report: Report) -> Result<()> {
     match args.what {
         SubmitCommand::Map(args) => submit_map(&args, report),
@@ -129,11 +129,11 @@ fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
 /// The settings of the mapping, for the ranks of the profile.
 fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
     let mut settings = args.settings.clone();
-    // Not the cores of the machine where it is submitted.
+    // The default would be the cores of the submitting machine.
     settings.threads.get_or_insert(profile.cpus.get());
     let n_ranks = profile.ranks.get();
     if n_ranks > 1 {
-        // The planner's, which knows the sizes when the job runs.
+        // Chosen by the planner when the job runs and the sizes are known.
         settings.grid.get_or_insert(GridChoice::Auto);
     }
     let settings = settings.resolved()?;
@@ -150,7 +150,7 @@ fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
     Ok(settings)
 }
 
-/// What the job would find out only when its turn has come.
+/// Checks the inputs now; the job would report errors only when it starts.
 fn check_inputs(settings: &MapSettings) -> Result<()> {
     for path in [&settings.cells, &settings.voxels] {
         Dataset::open(path)?;

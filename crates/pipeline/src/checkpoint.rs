@@ -1,4 +1,4 @@
-//! Checkpoints of `tangram map`: the folder RUN.checkpoint, from which a run that was stopped goes on.
+//! Checkpoints of a mapping: the folder RUN.checkpoint, from which a stopped run is resumed.
 //!
 //! `RUN.checkpoint/00000120/` holds the state after 120 passes: one Zarr store for each rank that has a part, `checkpoint.json`, written
 //! last, with what all ranks know, the grid and the fingerprint of every store, and `checkpoint.sha256`, its own fingerprint. The two
@@ -42,7 +42,7 @@ struct Record {
     lens: [usize; 3],
     common: String,
     arrays: Vec<(String, String)>,
-    /// Fingerprint of every rank's store, empty where a rank has none.
+    /// Fingerprint of every rank's store; empty for a rank without one.
     shards: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ fn shard(step: &Path, rank: usize) -> PathBuf {
     step.join(format!("rank-{rank}.zarr"))
 }
 
-/// Keeps checkpoints while a run goes on.
+/// Writes checkpoints during a run.
 pub struct Checkpoints<'a> {
     folder: PathBuf,
     identity: Identity,
@@ -59,14 +59,14 @@ pub struct Checkpoints<'a> {
     listener: &'a dyn Listener,
     every: Option<Duration>,
     last: Instant,
-    /// Passes after which the state was written last: within a pass that is given up it is the same still.
+    /// Number of passes in the last checkpoint. A stop within a pass finds it unchanged, and writes nothing.
     written: Option<usize>,
 }
 
 impl<'a> Checkpoints<'a> {
-    /// Begins.
+    /// Prepares to read and write checkpoints.
     ///
-    /// * `every`: how often; without, only when asked to stop
+    /// * `every`: the interval; `None`: only when asked to stop
     pub fn new(
         out: &Path,
         identity: Identity,
@@ -87,14 +87,14 @@ impl<'a> Checkpoints<'a> {
         }
     }
 
-    /// The latest checkpoint that is whole, as this rank's part; `None` if there is none.
+    /// This rank's share of the latest undamaged checkpoint; `None` if there is none.
     ///
     /// # Errors
-    /// If it is of another run, on all ranks.
+    /// [`PipelineError::OtherCheckpoint`] if it belongs to another run.
     pub fn resume(&mut self) -> Result<Option<Snapshot>> {
         let mut passed_over = Vec::new();
         for step in steps(&self.folder) {
-            // A command that differs ends the run; damage sends it to the checkpoint before.
+            // A different command is an error; after damage the previous checkpoint is tried.
             let (record, damage) = match self.check(&step) {
                 Ok(record) => (Ok(Some(record)), None),
                 Err(error @ PipelineError::OtherCheckpoint { .. }) => (Err(error), None),
@@ -126,7 +126,7 @@ impl<'a> Checkpoints<'a> {
         Ok(None)
     }
 
-    /// Reads what all ranks know, and verifies this rank's part of the stores.
+    /// Reads `checkpoint.json`, and verifies this rank's share of the stores.
     fn check(&self, step: &Path) -> Result<Record> {
         let path = step.join(FILE);
         let record: Record =
@@ -153,7 +153,7 @@ impl<'a> Checkpoints<'a> {
         Ok(record)
     }
 
-    /// This rank's part, from the stores of the ranks that wrote it, however they were arranged.
+    /// This rank's share, assembled from the stores of all ranks; their grid may differ from the present one.
     fn read(&self, step: &Path, record: &Record) -> Result<Snapshot> {
         let shape: GridShape = record.grid.parse().map_err(|e| damaged(step, e))?;
         let how: Reduce = record.reduce.parse().map_err(|e| damaged(step, e))?;
@@ -205,7 +205,7 @@ impl<'a> Checkpoints<'a> {
         })
     }
 
-    /// Writes this rank's store; gives its fingerprint, or nothing if other ranks have all that this one has.
+    /// Writes this rank's store; returns its fingerprint, or an empty text if other ranks write all that this one has.
     fn write_shard(&self, step: &Path, snapshot: &Snapshot) -> Result<String> {
         let views: Vec<_> = snapshot
             .arrays
@@ -227,7 +227,7 @@ impl<'a> Checkpoints<'a> {
 
     fn write(&mut self, snapshot: &Snapshot) -> Result<()> {
         let step = self.folder.join(format!("{:08}", snapshot.passes));
-        // A step that was not completed, or that turned out damaged, may be in the way.
+        // An incomplete or damaged checkpoint of the same pass may exist.
         on_first(self.ranks, || begin(&step))?;
         let digest = agreed(self.ranks, self.write_shard(&step, snapshot))?;
         let mine: Vec<f64> = digest.bytes().map(f64::from).collect();
@@ -235,7 +235,7 @@ impl<'a> Checkpoints<'a> {
         on_first(self.ranks, || self.complete(&step, snapshot, &shards))
     }
 
-    /// Writes what makes the checkpoint count, and removes those that are no longer needed.
+    /// Writes `checkpoint.json`, which makes the checkpoint complete, and removes older checkpoints.
     fn complete(&self, step: &Path, snapshot: &Snapshot, shards: &[Vec<f64>]) -> Result<()> {
         let text = |bytes: &Vec<f64>| bytes.iter().map(|&b| char::from(b as u8)).collect();
         let shares = self.shares;
@@ -309,7 +309,7 @@ impl Keeper for Checkpoints<'_> {
     }
 }
 
-/// Makes an empty folder for a step.
+/// Makes an empty folder for a checkpoint.
 fn begin(step: &Path) -> Result<()> {
     if step.exists() {
         fs::remove_dir_all(step).map_err(|e| unwritable(step, &e))?;

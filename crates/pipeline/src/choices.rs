@@ -67,14 +67,14 @@ impl FromStr for ObsColumn {
     }
 }
 
-/// How far logits may spread: written `off`, `auto` or a number.
+/// Limit on the spread of logits: written `off`, `auto` or a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Temperature {
-    /// As far as the loss takes them.
+    /// No limit.
     Off,
-    /// To be chosen by held-out genes.
+    /// Chosen by held-out genes.
     Auto,
-    /// κ, the standard deviation of a cell's logits over the voxels when at rest.
+    /// κ: the standard deviation of a cell's logits over the voxels at convergence.
     Kappa(f64),
 }
 
@@ -105,9 +105,9 @@ impl FromStr for Temperature {
 /// How ranks share the work: written `auto` or `CELLSxVOXELSxGENES`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GridChoice {
-    /// To be chosen by sizes and memory.
+    /// The fastest grid that fits in memory.
     Auto,
-    /// This.
+    /// A given grid.
     Shape(GridShape),
 }
 
@@ -134,7 +134,7 @@ impl FromStr for GridChoice {
 /// What is stored of the probabilities: written `none`, or as [`Keep`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum KeepChoice {
-    /// Nothing: factors give them back.
+    /// None; they can be computed from the factors.
     None,
     /// These.
     Keep(Keep),
@@ -193,7 +193,7 @@ pub enum Goal {
     Package,
 }
 
-/// What does the work.
+/// The device of a mapping.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceChoice {

@@ -1,4 +1,4 @@
-//! What does the work of a mapping: the cores, or a GPU for every rank.
+//! The device of a mapping: the cores, or one GPU for each rank.
 
 use crate::choices::DeviceChoice;
 use crate::error::{PipelineError, Result};
@@ -10,12 +10,12 @@ use tangram_comm::{Communicator, Reduce, World};
 use tangram_mapper::{Cuda, Engine, Gpu, TorchDevice, TorchEngine, libtorch_version};
 use tangram_store::memory::for_people;
 
-/// What was chosen.
+/// A chosen device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// For the mapper.
     pub engine: Engine,
-    /// For people, such as `cuda:0 NVIDIA H100 80GB HBM3`.
+    /// Its name, such as `cuda:0 NVIDIA H100 80GB HBM3`.
     pub name: String,
 }
 
@@ -28,7 +28,7 @@ impl Device {
     }
 }
 
-/// Chooses, all ranks together.
+/// Chooses the device of every rank; all ranks must call it.
 ///
 /// # Errors
 /// If GPUs are asked for, and a rank has none of its own.
@@ -94,28 +94,28 @@ fn usage(why: &str) -> PipelineError {
     PipelineError::Usage(text)
 }
 
-/// The GPUs that a rank sees, and the one it is to take.
+/// The GPUs visible to a rank, and the one that it uses.
 #[derive(Debug)]
 pub struct Gpus {
-    /// What libtorch sees.
+    /// All that libtorch finds.
     pub cuda: Cuda,
-    /// The number and what is known of its own, or why it has none and what to do.
+    /// Index and properties of the GPU to use, or why there is none and what to do.
     pub own: Result<(usize, Gpu), String>,
 }
 
 impl Gpus {
-    /// Looks; all ranks must.
+    /// Finds them; all ranks must call it.
     pub fn of(world: &World) -> Self {
         let (rank, on_node) = world.on_this_node();
         let cuda = Cuda::found();
-        let own = none_told(&cuda).map_or_else(|| place(rank, on_node, cuda.gpus.len()), Err);
+        let own = why_none(&cuda).map_or_else(|| place(rank, on_node, cuda.gpus.len()), Err);
         let own = own.map(|index| (index, cuda.gpus[index].clone()));
         Self { cuda, own }
     }
 }
 
-/// Why there is no GPU at all.
-fn none_told(cuda: &Cuda) -> Option<String> {
+/// Why libtorch finds no GPU.
+fn why_none(cuda: &Cuda) -> Option<String> {
     let torch = libtorch_version();
     match &cuda.absent {
         Some(reason) => Some(format!(
@@ -128,10 +128,10 @@ fn none_told(cuda: &Cuda) -> Option<String> {
     }
 }
 
-/// The GPU of a rank among those that it sees: its own if it sees one, or that of its place on the node.
+/// The index of a rank's GPU: the only visible one, or the one numbered as the rank on its node.
 fn place(rank: usize, on_node: usize, n_gpus: usize) -> Result<usize, String> {
     match n_gpus {
-        // Whether the others see the same is looked at afterwards.
+        // `shared` checks afterwards whether other ranks see the same one.
         1 => Ok(0),
         n if on_node <= n => Ok(rank),
         n => Err(format!(
@@ -140,7 +140,7 @@ fn place(rank: usize, on_node: usize, n_gpus: usize) -> Result<usize, String> {
     }
 }
 
-/// For people.
+/// The name of a GPU.
 #[must_use]
 pub fn name(index: usize, gpu: &Gpu) -> String {
     match &gpu.name {
@@ -149,14 +149,14 @@ pub fn name(index: usize, gpu: &Gpu) -> String {
     }
 }
 
-/// The same, with its memory.
+/// The name of a GPU with its memory.
 #[must_use]
 pub fn name_and_memory(index: usize, gpu: &Gpu) -> String {
     let memory = gpu.memory.map(for_people);
     memory.map_or(name(index, gpu), |m| format!("{} ({m})", name(index, gpu)))
 }
 
-/// What tells a GPU from all others of all nodes.
+/// An identifier of this GPU that is unique across nodes.
 #[must_use]
 pub fn identity(index: usize, gpu: &Gpu) -> String {
     if let Some(uuid) = &gpu.uuid {
@@ -169,7 +169,7 @@ pub fn identity(index: usize, gpu: &Gpu) -> String {
     format!("{} {number}", node.trim())
 }
 
-/// Whether two ranks take the same GPU, and what to do; all ranks get the same.
+/// The message if two ranks use the same GPU, the same on every rank; all ranks must call it.
 pub fn shared(world: &impl Communicator, identity: &str) -> Option<String> {
     let mine: Vec<f64> = identity.bytes().map(f64::from).collect();
     let all = world.gather(&mine);
@@ -183,7 +183,7 @@ pub fn shared(world: &impl Communicator, identity: &str) -> Option<String> {
     }
 }
 
-/// The first rank that takes what an earlier one has.
+/// The first two ranks with the same identifier.
 fn duplicate(all: &[Vec<f64>]) -> Option<(usize, usize)> {
     let mut takers = HashMap::new();
     all.iter().enumerate().find_map(|(rank, identity)| {

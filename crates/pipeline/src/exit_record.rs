@@ -1,8 +1,8 @@
-//! Why each rank of a run that was not completed ended: launchers tell one exit code for all ranks, or that of a rank that another one
-//! took with it.
+//! Records of why the ranks of an incomplete run ended. A launcher reports one exit code for all ranks, often that of a rank which another
+//! one ended.
 //!
-//! Beside the checkpoints, `RUN.checkpoint/exit-rank-00003.json`; a run that is completed leaves none, and one that goes on reports
-//! and removes them. A rank that was killed cannot write: that its record is missing tells.
+//! They are files beside the checkpoints, `RUN.checkpoint/exit-rank-00003.json`. A completed run leaves none; a resumed run reports and
+//! removes them. A killed rank writes none, and the report says which are missing.
 
 use crate::run_directory::checkpoints_of;
 use crate::wording::count;
@@ -34,7 +34,7 @@ pub struct ExitRecord {
 }
 
 impl ExitRecord {
-    /// Of this process, now.
+    /// A record of this process, now.
     #[must_use]
     pub fn now(rank: usize, n_ranks: usize, code: Option<u8>, reason: &str, passes: usize) -> Self {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -51,7 +51,7 @@ impl ExitRecord {
         }
     }
 
-    /// Writes the record over an earlier one. A failure is not reported: the process has an end to report already.
+    /// Writes the record, replacing an earlier one. A failure is ignored: the process already reports why it ends.
     pub fn write(&self, out: &Path) {
         let path = place(out, self.rank);
         let Ok(text) = serde_json::to_string_pretty(self) else {
@@ -69,7 +69,7 @@ pub fn place(out: &Path, rank: usize) -> PathBuf {
     checkpoints_of(out).join(format!("exit-rank-{rank:05}.json"))
 }
 
-/// Takes away what an earlier attempt left; gives it in the order of the ranks. No rank may be writing.
+/// Reads and removes the records of an earlier attempt, in the order of the ranks. No rank may be writing.
 pub fn take(out: &Path) -> Vec<ExitRecord> {
     let folder = checkpoints_of(out);
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
@@ -84,15 +84,15 @@ pub fn take(out: &Path) -> Vec<ExitRecord> {
         records.extend(serde_json::from_str::<ExitRecord>(&text));
         let _ = fs::remove_file(&path);
     }
-    // Gone only if nothing else is in it.
+    // Fails, as it should, if the folder holds anything else.
     let _ = fs::remove_dir(&folder);
     records.sort_by_key(|record| record.rank);
     records
 }
 
-/// What the records say, a line for every reason.
+/// A line of text for every reason in the records.
 #[must_use]
-pub fn told(records: &[ExitRecord]) -> Vec<String> {
+pub fn report(records: &[ExitRecord]) -> Vec<String> {
     let others = |n: usize| match n {
         0 => String::new(),
         n => format!(" (and {} more)", count(n, "rank")),
@@ -148,13 +148,13 @@ mod tests {
             record(2, "no room"),
             record(3, "SIGTERM"),
         ];
-        let lines = told(&records);
+        let lines = report(&records);
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!(
             lines[0],
             "last attempt: rank 0 on node7 (and 1 rank more) ended after 40 passes: SIGTERM, exit code 75"
         );
         assert!(lines[2].contains("rank 1 (and 1 rank more) left no word"));
-        assert!(told(&[]).is_empty());
+        assert!(report(&[]).is_empty());
     }
 }

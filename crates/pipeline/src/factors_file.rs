@@ -15,7 +15,7 @@ const EXEMPLARS: &str = "training_cells";
 /// The entry of uns that holds how far training cells are from the exemplars.
 const DISTANCES: &str = "training_cell_distances";
 
-/// Writes factors, and what tells how unlike other cells are.
+/// Writes factors, and the exemplars by which [`Familiar`] measures how unlike the training other cells are.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -46,7 +46,7 @@ pub fn write(
 /// The factors of a file.
 ///
 /// # Errors
-/// If the file lacks them.
+/// [`PipelineError::Factors`] if the file lacks them.
 pub fn read(file: &Dataset) -> Result<Factors> {
     let rows = file
         .matrix(&MatrixName::X)?
@@ -63,10 +63,10 @@ pub fn read(file: &Dataset) -> Result<Factors> {
     Ok(Factors::new(weights.view(), &bias))
 }
 
-/// What of a file tells how unlike other cells are.
+/// The exemplars of the training cells in a file.
 ///
 /// # Errors
-/// If the file lacks it.
+/// [`PipelineError::Factors`] if the file lacks them.
 pub fn read_familiar(file: &Dataset) -> Result<Familiar> {
     let damaged = || PipelineError::Factors {
         path: file.path().to_owned(),
@@ -79,7 +79,7 @@ pub fn read_familiar(file: &Dataset) -> Result<Familiar> {
     }
 }
 
-/// What is known of the voxels: their obs, without what belongs to the mapping.
+/// The obs table of the voxels, without the columns of the mapping.
 ///
 /// # Errors
 /// [`StoreError`] if it cannot be read.

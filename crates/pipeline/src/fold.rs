@@ -17,11 +17,11 @@ use tangram_store::CellExpression;
 use tangram_store::StoreError;
 use tangram_sweep::{FoldOutcome, GeneOutcome};
 
-/// A fold that begins near its end stops when the loss changes by so many times less than otherwise: there it changes little in any case,
-/// while the genes that were dropped are still being forgotten.
+/// Factor on the tolerance of a fold with a warm start. Its loss changes little from the first pass on, although the held-out genes still
+/// influence the mapping.
 const WARM_TOLERANCE: f64 = 0.05;
 
-/// What all folds share: the inputs, read once.
+/// The inputs that all folds share, read once.
 #[derive(Debug)]
 pub struct FoldTraining<'a> {
     inputs: &'a Inputs,
@@ -29,11 +29,11 @@ pub struct FoldTraining<'a> {
     engine: Engine,
     /// G of all training genes, untransformed, (voxels, genes).
     measured: Array2<f32>,
-    /// The mapping of all genes, where folds begin from it.
+    /// The mapping of all genes, if folds start from it.
     all_genes: Option<Factors>,
 }
 
-/// A fold and what it predicted.
+/// The result of a fold.
 #[derive(Debug)]
 pub struct TrainedFold {
     /// Loss, passes and scores.
@@ -43,7 +43,7 @@ pub struct TrainedFold {
 }
 
 impl<'a> FoldTraining<'a> {
-    /// Takes the inputs of a sweep.
+    /// Prepares to train folds on the inputs of a sweep.
     #[must_use]
     pub fn new(inputs: &'a Inputs, settings: &'a MapSettings, engine: Engine) -> Self {
         let voxels = inputs.untransformed.as_ref().map(|(_, voxels)| voxels);
@@ -57,7 +57,7 @@ impl<'a> FoldTraining<'a> {
         }
     }
 
-    /// Learns the mapping of all genes, from which every fold begins from now on.
+    /// Learns the mapping of all genes; later folds start from it.
     ///
     /// # Errors
     /// As the training.
@@ -151,10 +151,10 @@ impl<'a> FoldTraining<'a> {
     }
 }
 
-/// What cells carry into space, (voxels, genes carried).
+/// Values of the cells in space, (voxels, genes).
 ///
-/// * `mapped`: S of the mapping
-/// * `values`: what is carried, of the same cells
+/// * `mapped`: the expression that the factors map
+/// * `values`: the values to transfer, of the same cells
 fn in_space(
     factors: &Factors,
     mapped: &CellExpression,
@@ -176,7 +176,7 @@ fn in_space(
     Ok(sums)
 }
 
-/// A process alone.
+/// The grid of a single process.
 fn alone() -> Grid<Solo> {
     Grid::new(Solo, GridShape::ONE, Reduce::Fast).expect("one rank fits its grid")
 }

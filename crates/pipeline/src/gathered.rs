@@ -1,4 +1,4 @@
-//! The logits' probabilities that many ranks hold, read by the first of them.
+//! Probabilities that are distributed over ranks, read by the first rank.
 
 use crate::ranks::Ranks;
 use ndarray::{Array2, ArrayView2, s};
@@ -8,10 +8,10 @@ use tangram_comm::Shares;
 use tangram_core::{MappingBlock, MappingRows, PBlock};
 use tangram_mapper::Trained;
 
-/// Cells of a block that is gathered.
+/// Cells in a gathered block.
 const BLOCK: usize = 256;
 
-/// The mapping of all ranks, read by the first of them while the others [`serve`](Self::serve).
+/// The mapping of all ranks. The first rank reads it while the others [`serve`](Self::serve).
 #[derive(Debug)]
 pub struct Gathered<'a> {
     trained: &'a Trained,
@@ -20,7 +20,7 @@ pub struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    /// Takes this rank's part.
+    /// Wraps this rank's share.
     pub fn new(trained: &'a Trained, ranks: &'a Ranks, shares: &'a Shares) -> Self {
         Self {
             trained,
@@ -29,7 +29,7 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    /// Hands rows to the first rank as often as it reads them.
+    /// Sends rows to the first rank each time it reads the mapping, until it calls [`done`](Self::done).
     pub fn serve(&self) {
         loop {
             let mut more = vec![];
@@ -43,7 +43,7 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    /// Lets the others go.
+    /// Ends [`serve`](Self::serve) on the other ranks.
     pub fn done(&self) {
         self.ranks.broadcast(&mut vec![0.0]);
     }
@@ -55,7 +55,7 @@ impl<'a> Gathered<'a> {
             .map(move |first| first..n_cells.min(first + BLOCK))
     }
 
-    /// What of some rows this rank has, unless another has it as well.
+    /// This rank's share of some rows; empty if a rank with a lower number has the same share.
     fn own(&self, block: Range<usize>) -> Vec<f64> {
         let cells = self.shares.cells.range();
         let (first, last) = (block.start.max(cells.start), block.end.min(cells.end));

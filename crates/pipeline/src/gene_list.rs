@@ -4,7 +4,7 @@ use crate::error::PipelineError;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The names in a file: one a line; empty lines and what follows a `#` are passed over.
+/// Reads the names in a file, one a line; empty lines and text after a `#` are ignored.
 ///
 /// # Errors
 /// [`PipelineError::GeneList`] if the file cannot be read, is empty, or names a gene twice.

@@ -1,4 +1,4 @@
-//! Genes carried into space, some columns at a time.
+//! Genes predicted in space, a chunk of columns at a time.
 
 use crate::stored_mapping::StoredMapping;
 use ndarray::Array2;
@@ -7,12 +7,12 @@ use tangram_store::ExpressionFile;
 use tangram_store::StoreError;
 use tangram_store::memory;
 
-/// Bytes of a stored entry in memory, twice while it is turned from rows to columns.
+/// Bytes of a stored entry: twice its size, since rows and columns are both held during the transposition.
 const ENTRY_BYTES: u64 = 16;
-/// Memory to count on if the system does not tell: 4 GiB.
+/// Memory assumed where the system does not report it: 4 GiB.
 const MEMORY_UNTOLD: u64 = 1 << 32;
 
-/// Genes to carry: which columns of which file, and what their values are multiplied by.
+/// Genes to transfer: columns of a file, and how their values are scaled.
 #[derive(Debug)]
 pub struct Genes<'a> {
     /// The cells' file.
@@ -21,21 +21,21 @@ pub struct Genes<'a> {
     pub columns: &'a [usize],
     /// What they are.
     pub values: GeneValues,
-    /// Genes that are dense at a time.
+    /// Genes in a dense chunk.
     pub chunk: usize,
 }
 
-/// What the values of a gene are.
+/// How the values of a gene are read.
 #[derive(Debug)]
 pub enum GeneValues {
-    /// Expression, every cell multiplied by its factor if there are any.
+    /// As expression: every cell multiplied by its factor, if there are factors.
     Scaled(Option<Vec<f64>>),
-    /// Anything, taken as it is.
+    /// Unchanged; any values are allowed.
     AsTheyAre,
 }
 
 impl Genes<'_> {
-    /// Carries all genes, handing (voxels, genes) pieces to `visit` in order, each with the place of its first gene.
+    /// Transfers all genes; calls `visit` with one (voxels, genes) chunk after the other and the index of its first gene.
     ///
     /// # Errors
     /// If a file cannot be read, and whatever `visit` returns.
@@ -63,7 +63,7 @@ impl Genes<'_> {
         Ok(())
     }
 
-    /// Columns to read in one pass over the file: what a quarter of the free memory holds even if nothing is zero.
+    /// Columns to read in one pass over the file: as many as fit a quarter of the free memory if no entry is zero.
     fn columns_at_a_time(&self) -> usize {
         let budget = memory::available().unwrap_or(MEMORY_UNTOLD) / 4;
         let column = self.file.n_rows().max(1) as u64 * ENTRY_BYTES;

@@ -1,6 +1,8 @@
-//! Which grid of ranks is best for a mapping: what `tangram plan` lists, and `tangram map --grid auto` takes.
+//! The fastest grid of ranks for a mapping: `tangram plan` lists all, `tangram map --grid auto` uses the best.
 
-use serde::{Deserialize, Serialize};
+use crate::choices::Solver;
+use crate::rates::{ASSUMED, Rates, passes_of};
+use serde::Serialize;
 use tangram_comm::{GridShape, Shares};
 use tangram_mapper::{
     DeviceMemory, PassPlan, Reading, bytes_of_pass, memory_of_rank, operations_of_pass,
@@ -8,34 +10,12 @@ use tangram_mapper::{
 };
 use tangram_store::memory::for_people;
 
-/// Passes, or epochs, that a mapping is taken to need.
-const PASSES_OF_MIRROR: f64 = 70.0;
-const EPOCHS_OF_ADAM: f64 = 1000.0;
-/// Grids that take at most so many times as long are about as fast.
+/// Grids within this factor of the fastest time count as equally fast.
 const ABOUT_AS_FAST: f64 = 1.02;
-/// How often the ranks are doubled in search of a number that would do.
+/// Doublings of the number of ranks tried in the search for one that fits.
 const DOUBLINGS: usize = 12;
 
-/// What a machine does in a second.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Rates {
-    /// Thousand million operations on counts that are not zero, of one core.
-    pub operations_per_core: f64,
-    /// Thousand million bytes that a rank brings to a sum over ranks.
-    pub bytes_summed: f64,
-    /// Millionths of a second that the shortest sum takes.
-    pub latency_us: f64,
-}
-
-/// Where nothing was measured: a server core of 2020 with 256-bit vectors, and 100 Gbit/s between nodes.
-pub const ASSUMED: Rates = Rates {
-    operations_per_core: 15.0,
-    bytes_summed: 4.0,
-    latency_us: 20.0,
-};
-
-/// Where the cells' counts are during the passes.
+/// Whether the cells' counts are in memory during training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CellsAre {
     /// In memory.
@@ -46,14 +26,14 @@ pub enum CellsAre {
     HeldIfTheyFit,
 }
 
-/// A mapping to be shared out.
+/// A mapping to distribute over ranks.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
     /// Numbers of cells, voxels and training genes.
     pub lens: [usize; 3],
     /// Share of the cells' counts that are not zero.
     pub density: f64,
-    /// What decides over the bytes of a pass.
+    /// The settings that determine the traffic of a pass.
     pub pass: PassPlan,
     /// Where the cells are.
     pub cells: CellsAre,
@@ -94,21 +74,21 @@ pub struct Candidate {
     /// Bytes on its GPU; what is needed at least where it does not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_bytes: Option<u64>,
-    /// Of a pass and rank, by kind.
+    /// Traffic of a pass and rank in bytes, by kind.
     pub bytes: Vec<(String, u64)>,
-    /// Of a pass.
+    /// Seconds of computation in a pass.
     pub seconds_computing: f64,
-    /// Of a pass.
+    /// Seconds of communication in a pass.
     pub seconds_exchanging: f64,
-    /// Of all passes.
+    /// Seconds of all passes.
     pub seconds_in_all: f64,
 }
 
 impl Task {
-    /// Every grid whose axes can be cut so: the best that fits first, then all others from the fastest to the slowest.
+    /// Every possible grid: first the best that fits, then the others from the fastest to the slowest.
     ///
-    /// Of grids about as fast the best is the one that shares genes least, then voxels: what is exchanged with every super-block waits
-    /// for the slowest rank each time, which rates do not tell.
+    /// Of equally fast grids, the best distributes genes least, then voxels: the communication of every super-block waits for the slowest
+    /// rank, which the rates do not include.
     #[must_use]
     pub fn candidates(&self, rates: Rates) -> Vec<Candidate> {
         let grids = grids(self.n_ranks).into_iter();
@@ -130,7 +110,7 @@ impl Task {
 
     fn candidate(&self, shape: GridShape, rates: Rates) -> Option<Candidate> {
         let pass = &self.pass;
-        // Rank 0 has no less than any other, or one entry less.
+        // Rank 0 has the largest share, to within one entry.
         let shares = Shares::at(shape, pass.reduce, self.lens, 0).ok()?;
         let bytes = bytes_of_pass(shape, &shares, pass);
         let limit = self.memory.unwrap_or(u64::MAX);
@@ -146,13 +126,10 @@ impl Task {
             .gpu
             .map(|gpu| DeviceMemory::of_rank(&shares, pass, gpu.memory));
         let computing = match self.gpu {
-            None => {
-                operations_of_pass(&shares, self.density)
-                    / (rates.operations_per_core * 1e9 * self.threads as f64)
-            }
+            None => rates.seconds(operations_of_pass(&shares, self.density), self.threads),
             Some(gpu) => operations_of_pass(&shares, 1.0) / gpu.operations,
         };
-        // Row by row exchanges come with every super-block.
+        // Sums over voxels and genes are needed in every super-block.
         let blocks = match &on_gpu {
             Some(Ok(memory)) => shares.cells.len().div_ceil(memory.cells_per_block) as f64,
             _ => super_blocks(&shares, pass.precision) as f64,
@@ -164,10 +141,10 @@ impl Task {
             1 => 0.0,
             _ => volume as f64 / (rates.bytes_summed * 1e9) + sums * rates.latency_us * 1e-6,
         };
-        let passes = match pass.mirror {
-            true => PASSES_OF_MIRROR,
-            false => EPOCHS_OF_ADAM,
-        };
+        let passes = passes_of(match pass.mirror {
+            true => Solver::Mirror,
+            false => Solver::Adam,
+        });
         Some(Candidate {
             grid: shape.to_string(),
             shape,
@@ -183,7 +160,7 @@ impl Task {
         })
     }
 
-    /// Why none of the candidates fits, and what would.
+    /// A message: why no candidate fits, and what would.
     #[must_use]
     pub fn nothing_fits(&self, candidates: &[Candidate]) -> String {
         let n_ranks = self.n_ranks;
@@ -209,7 +186,7 @@ impl Task {
     }
 }
 
-/// All ways to share out the ranks.
+/// All grids of a number of ranks.
 fn grids(n_ranks: usize) -> Vec<GridShape> {
     let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
     divisors(n_ranks)

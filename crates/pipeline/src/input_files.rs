@@ -1,14 +1,15 @@
-//! The two files of a mapping as they are opened, aligned and read.
+//! Opens, aligns and reads the two files of a mapping.
 
 use crate::choices::GridChoice;
 use crate::error::{PipelineError, Result, Within};
 use crate::gene_list;
-use crate::grid_plan::{self, Task};
+use crate::grid_plan::Task;
 use crate::inputs::{Inputs, Side};
 use crate::listener::Listener;
 use crate::memory_check::{Counts, check_memory, streams};
 use crate::prior::{prior, refuse_zero_voxels};
 use crate::ranks::{Ranks, agreed, on_first};
+use crate::rates::ASSUMED;
 use crate::settings::MapSettings;
 use std::ops::Range;
 use std::path::Path;
@@ -27,7 +28,7 @@ use tangram_store::{
 /// Share of a node's memory that a grid may take.
 const USED_OF_NODE: f64 = 0.9;
 
-/// Both files, and what genes they share.
+/// Both files, and the genes that they share.
 pub(crate) struct Files {
     cells: Arc<ExpressionFile>,
     voxels: Arc<ExpressionFile>,
@@ -38,14 +39,14 @@ pub(crate) struct Files {
 pub(crate) struct Sums {
     row_totals: Vec<f64>,
     column_sums: Vec<f64>,
-    /// The shared genes of all rows, where one rank holds them.
+    /// The shared genes of all rows, if one rank holds them.
     held: Option<SparseRows>,
 }
 
 impl Sums {
-    /// Reads a file once, each rank an equal share of its rows.
+    /// Reads a file once; each rank reads an equal share of the rows.
     ///
-    /// * `columns`: to be held, if one rank reads the file alone
+    /// * `columns`: the columns to hold, if one rank reads the file alone
     fn read(file: &ExpressionFile, columns: Option<&[usize]>, ranks: &Ranks) -> Result<Self> {
         if let Some(columns) = columns {
             let counts = file.read(columns)?;
@@ -115,7 +116,7 @@ impl Files {
         })
     }
 
-    /// Arranges several ranks by the fastest grid that fits, unless one was asked for; gives the grid.
+    /// Arranges several ranks in the fastest grid that fits, unless the settings name one; returns the grid.
     pub(crate) fn arrange(
         &self,
         settings: &MapSettings,
@@ -130,7 +131,7 @@ impl Files {
         if let Some(GridChoice::Shape(shape)) = settings.grid {
             return Ok(Some(shape));
         }
-        // What the nodes have, not what is free on them now: the same command takes the same grid.
+        // The nodes' total memory, not what is free now, so that the same command gets the same grid.
         let (_, on_node) = ranks.world().on_this_node();
         let own = memory::of_node().map_or(f64::INFINITY, |bytes| bytes as f64 / on_node as f64);
         let mut least = [-own];
@@ -149,7 +150,7 @@ impl Files {
         Ok(Some(best))
     }
 
-    /// The fastest grid whose ranks fit in so many bytes each.
+    /// The fastest grid in which no rank needs more than `bytes`.
     fn best_grid(
         &self,
         settings: &MapSettings,
@@ -170,10 +171,10 @@ impl Files {
             n_ranks,
             threads: settings.threads,
             memory: bytes.is_finite().then_some((bytes * USED_OF_NODE) as u64),
-            // What a GPU holds is checked when it is known; cells are shared first in any case.
+            // GPU memory is checked later, when the device is known; cells are distributed first in any case.
             gpu: None,
         };
-        let candidates = task.candidates(grid_plan::ASSUMED);
+        let candidates = task.candidates(ASSUMED);
         match candidates.first() {
             Some(best) if best.fits => Ok(best.shape),
             _ => Err(PipelineError::NoGridFits {
@@ -183,7 +184,7 @@ impl Files {
         }
     }
 
-    /// Sums of voxels and cells; and whether the cells are read at every pass.
+    /// Sums of voxels and cells, and whether the cells are streamed.
     pub(crate) fn sums(
         &self,
         settings: &MapSettings,
@@ -193,7 +194,7 @@ impl Files {
         let one_rank = ranks.shape().n_ranks() == 1;
         let n_genes = self.shared.names.len();
         let shares = ranks.shares(self.cells.n_rows(), self.voxels.n_rows(), n_genes)?;
-        // All or none: ranks with the same cells work on the same blocks of them.
+        // All ranks or none: ranks with the same cells work on the same blocks.
         let (_, on_node) = ranks.world().on_this_node();
         let streamed = streams(settings, engine, &self.cells, &shares, on_node);
         let mut any = [f64::from(u8::from(streamed))];
@@ -209,7 +210,7 @@ impl Files {
         let voxels = Sums::read(&self.voxels, held, ranks)?;
         let zero = refuse_zero_voxels(&self.voxels, &voxels.row_totals);
         agreed(ranks, zero)?;
-        // Streamed cells are read for their sums now, and at every pass.
+        // Streamed cells are read for their sums now, and again at every pass.
         let held = (one_rank && !streamed).then_some(&self.shared.in_cells[..]);
         let cells = Sums::read(&self.cells, held, ranks)?;
         Ok(([voxels, cells], streamed))
@@ -234,11 +235,11 @@ impl Files {
         let left = places(&genes.names, &all_names);
         let shares = ranks.shares(cells.n_rows(), voxels.n_rows(), genes.names.len())?;
         let median = |normalize, totals: &[f64]| match normalize {
-            // Where all are 0 there is nothing to bring to a total.
+            // If all totals are 0 there is nothing to normalise.
             Normalize::Library => Some(median_positive(totals).unwrap_or(1.0)),
             Normalize::None => None,
         };
-        // Of the columns that are held already, or of the file.
+        // From the columns in memory, or from the file.
         let own = |held: Option<SparseRows>,
                    file: &ExpressionFile,
                    rows: Range<usize>,
@@ -263,7 +264,7 @@ impl Files {
         }
         let totals = cell_sums.row_totals;
         let library_median = median(settings.normalize, &totals);
-        // All parts of the cells share them: of ten million they are 80 MB.
+        // Shared by all chunks of the cells: 80 MB for ten million.
         let cell_factors: Option<Arc<[f64]>> =
             library_median.map(|median| factors_to(&totals, median).into());
         drop(totals);
@@ -296,7 +297,7 @@ impl Files {
         };
         let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
         transform(&mut voxel_values, how);
-        // One rank writes the record.
+        // Only the first rank writes the record.
         let hash = |path: &Path| match ranks.is_first() {
             true => fingerprint(path),
             false => Ok(String::new()),
@@ -321,7 +322,7 @@ impl Files {
     }
 }
 
-/// Where each of `names` stands in `all`; both sorted, the first a part of the second.
+/// The index in `all` of each of `names`. Both are sorted, and `all` contains every name.
 fn places(names: &[String], all: &[String]) -> Vec<usize> {
     let mut place = 0;
     let next = |name: &String| {

@@ -27,15 +27,15 @@ pub struct Inputs {
     pub genes: SharedGenes,
     /// Shared genes that are zero everywhere on one side.
     pub dropped: Vec<String>,
-    /// What is trained on.
+    /// The values to train on.
     pub problem: Problem<CellExpression>,
-    /// Values to score, if they are not those that are trained on.
+    /// Untransformed values for predictions and scores, if training uses transformed ones.
     pub untransformed: Option<(CellExpression, SparseRows)>,
-    /// All cells and training genes, untransformed, to be read.
+    /// All cells with the training genes, untransformed, read from disk on demand.
     pub all_cells: StreamedCells,
     /// The grid that the ranks were arranged in, by the settings or by what fits; `None` for one rank.
     pub grid: Option<GridShape>,
-    /// Median total of the cells, where they were brought to it.
+    /// Median total of the cells, if they were normalised to it.
     pub library_median: Option<f64>,
 }
 
@@ -49,7 +49,7 @@ pub struct Side {
 }
 
 impl Inputs {
-    /// All cells and training genes as they are carried into space.
+    /// The values of all cells and training genes that are transferred into space.
     #[must_use]
     pub fn carried(&self, ranks: &Ranks) -> Cow<'_, CellExpression> {
         let own = self.untransformed.as_ref().map(|(cells, _)| cells);
@@ -59,7 +59,7 @@ impl Inputs {
         }
     }
 
-    /// This rank's counts of the genes that are trained on.
+    /// Number of this rank's non-zero counts of the training genes.
     #[must_use]
     pub fn counts(&self, settings: &MapSettings) -> Counts {
         match self.problem.cells() {
@@ -70,10 +70,10 @@ impl Inputs {
         }
     }
 
-    /// The problem of all ranks, whose cells are read from disk where they are wanted.
+    /// The problem of all ranks together; its cells are read from disk on demand.
     ///
     /// # Errors
-    /// If memory will not suffice for all voxels and genes, or the voxels' file cannot be read.
+    /// [`PipelineError::Memory`] if all voxels and genes do not fit; if the voxels' file cannot be read.
     pub fn whole(&self, ranks: &Ranks, settings: &MapSettings) -> Result<Problem<CellExpression>> {
         let problem = &self.problem;
         let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
@@ -98,7 +98,7 @@ impl Inputs {
         Ok(Problem::new(cells, voxels, problem.prior().cloned())?)
     }
 
-    /// What was measured in all voxels of all training genes, untransformed.
+    /// The measured training genes in all voxels, untransformed.
     ///
     /// # Errors
     /// If the voxels' file cannot be read.
@@ -114,11 +114,11 @@ impl Inputs {
     }
 }
 
-/// Reads this rank's part of both files, aligns their genes and says what there is; before that the ranks are arranged, if how was left
-/// open.
+/// Reads this rank's share of both files, aligns their genes and reports their sizes. Before that, the ranks are arranged in the fastest grid
+/// that fits, unless the settings name one.
 ///
 /// # Errors
-/// If a file does not fit, or memory will not suffice.
+/// If a file does not fit, or memory does not suffice.
 pub fn read(
     settings: &MapSettings,
     engine: Engine,
@@ -173,7 +173,7 @@ fn tell_inputs(inputs: &Inputs, listener: &dyn Listener) -> Result<()> {
             "held-out genes that only one of the files has cannot be scored: {names}"
         ));
     }
-    // A rank with some of the genes cannot tell.
+    // A rank with a share of the genes cannot know.
     let whole = problem.voxels().n_rows() == problem.n_voxels()
         && problem.voxels().n_cols() == problem.n_genes();
     let silent: Vec<usize> = (0..problem.voxels().n_rows())

@@ -1,4 +1,4 @@
-//! What a training gave, by either solver.
+//! The result of a training, by either solver.
 
 use crate::choices::Solver;
 use crate::error::{PipelineError, Result, Within};
@@ -36,7 +36,7 @@ impl Learned {
     /// Trains by the solver of the settings, all ranks together.
     ///
     /// # Errors
-    /// If the initial logits do not fit, the cells cannot be read, or the loss leaves the numbers.
+    /// If the initial logits do not fit, the cells cannot be read, or the loss is no longer finite.
     pub fn train(
         (settings, chosen): (&MapSettings, &Chosen),
         inputs: &Inputs,
@@ -80,7 +80,7 @@ impl Learned {
         }
     }
 
-    /// The epoch whose loss is that of the mapping (of adam's: before its last step).
+    /// The epoch whose loss is that of the mapping. Adam's loss is computed before its last step.
     #[must_use]
     pub fn chosen(&self) -> Option<&Epoch> {
         match self {
@@ -89,7 +89,7 @@ impl Learned {
         }
     }
 
-    /// Whether the loss came to rest before the last epoch.
+    /// Whether the loss converged before the last epoch.
     #[must_use]
     pub fn stopped_early(&self) -> bool {
         match self {
@@ -114,7 +114,7 @@ impl Learned {
     /// * `gathered`: [`gathered`](Self::gathered), which the other ranks serve meanwhile
     ///
     /// # Errors
-    /// If they cannot be had or written.
+    /// If they cannot be computed or written.
     pub fn write_probabilities(
         &self,
         path: &Path,
@@ -137,7 +137,7 @@ impl Learned {
         }
     }
 
-    /// The training genes in space by the exact mapping, (all voxels, all genes), which all ranks get.
+    /// The training genes predicted by the exact mapping, (all voxels, all genes), on every rank.
     ///
     /// # Errors
     /// If the cells cannot be read.
@@ -163,7 +163,7 @@ impl Learned {
                 factors.carried(carried, settings.transform)?
             }
             Self::Mirror { factors, .. } => {
-                // Every rank takes other cells, with all genes.
+                // Each rank predicts from a different share of the cells, with all genes.
                 let own = Cut::new(
                     Axis::Cells,
                     problem.n_cells(),
@@ -191,7 +191,7 @@ impl Learned {
     }
 }
 
-/// What training ended with: all ranks alike, unless one could not read its cells, or its device failed.
+/// The result of a training. All ranks get the same error, unless one could not read its cells or its device failed.
 fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) -> Result<T> {
     let only_here = matches!(
         result,
@@ -204,10 +204,10 @@ fn ended<T>(ranks: &Ranks, result: Result<T, MapError>, settings: &MapSettings) 
     agreed(ranks, result)
 }
 
-/// Initial logits of the right shape.
+/// Reads initial logits and checks their shape.
 ///
 /// # Errors
-/// If the file is no such array.
+/// [`PipelineError::InitialLogits`] if the shape differs; if the file is not a NumPy array.
 fn initial_logits(path: &Path, n_cells: usize, n_voxels: usize) -> Result<Array2<f64>> {
     let logits = read_npy(path)?;
     let (found_cells, found_voxels) = logits.dim();

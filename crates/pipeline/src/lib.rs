@@ -1,4 +1,57 @@
 //! From files to files: reads cells and voxels, learns a mapping, carries what is known of the cells into space.
+//!
+//! A program, a test or a Python extension calls this crate as the command line does, without its flags, its terminal and its exit codes.
+//! Errors are [`PipelineError`]; messages and progress go to a [`Listener`]; nothing here prints or ends the process.
+//!
+//! | to | call | with |
+//! |---|---|---|
+//! | learn a mapping | [`map`](map::map) | [`MapSettings`], [`Output`] |
+//! | carry types, genes and arrays of the cells into space | [`project`](project::project) | [`ProjectSettings`] |
+//! | compare predicted with measured genes | [`score`](score::score) | [`score::ScoreSettings`] |
+//! | place cells that were not in the training | [`place`](place::place) | [`place::PlaceSettings`] |
+//! | find the fastest grid of ranks that fits | [`Task::candidates`](grid_plan::Task::candidates) | [`grid_plan::Task`] |
+//!
+//! # Example
+//!
+//! Cells and voxels of a simulated tissue, mapped by one process; the types of the cells, carried into space.
+//!
+//! ```
+//! use tangram_core::{Tissue, TissueSettings};
+//! use tangram_pipeline::choices::{MappingFormat, ObsColumn};
+//! use tangram_pipeline::run_directory::Replace;
+//! use tangram_pipeline::{MapSettings, Output, ProjectSettings, Silent, map, project, ranks, simulate};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let tissue = Tissue::new(TissueSettings {
+//!     n_cells: 120,
+//!     n_voxels: 60,
+//!     n_spots: 20,
+//!     n_genes: 80,
+//!     n_panel_genes: 40,
+//!     ..TissueSettings::default()
+//! })?;
+//! simulate::write(&tissue, folder, MappingFormat::H5ad)?;
+//!
+//! let settings = MapSettings {
+//!     epochs: 20,
+//!     ..MapSettings::new(folder.join("cells.h5ad"), folder.join("voxels.h5ad"))
+//! };
+//! let run = folder.join("run");
+//! let mut ranks = ranks::one(settings.reduce);
+//! let file = map(&settings, &Output::new(&run), &mut ranks, &Silent)?;
+//! let record = file.expect("the only rank is the first").record;
+//! assert_eq!((record.n_cells, record.n_voxels), (120, 60));
+//!
+//! let types = ProjectSettings {
+//!     types: vec![ObsColumn("cell_type".to_owned())],
+//!     ..ProjectSettings::new(&run)
+//! };
+//! let out = folder.join("types.h5ad");
+//! project(&types, &out, Replace::Never, &Silent)?;
+//! assert!(out.is_file());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod annotations;
 mod assigned;
@@ -27,13 +80,21 @@ pub mod project;
 mod provenance;
 pub mod queue;
 pub mod ranks;
+pub mod rates;
 pub mod run_directory;
 mod run_files;
 mod run_writer;
 pub mod runs;
 pub mod score;
 pub mod settings;
+pub mod simulate;
 pub mod stored_mapping;
 mod temperature;
 pub mod versions;
 pub mod wording;
+
+pub use error::PipelineError;
+pub use listener::{Listener, Silent, Steps};
+pub use map::{Earlier, Output, map};
+pub use project::{ProjectSettings, project};
+pub use settings::MapSettings;

@@ -153,13 +153,13 @@ fn claim(output: &Output<'_>, listener: &dyn Listener) -> Result<Aside> {
         let path = checkpoints_of(run);
         return Err(PipelineError::Checkpoint { path, passes });
     }
-    for line in exit_record::told(&exit_record::take(run)) {
+    for line in exit_record::report(&exit_record::take(run)) {
         if earlier == Earlier::Resume {
             listener.say(format_args!("{line}"))?;
         }
     }
     let aside = Aside::begin(run, may_replace)?;
-    // Made before the work, so that an output that cannot be written is known before, too.
+    // Made before the work: an output that cannot be written is reported at once.
     std::fs::create_dir(aside.partial()).map_err(|e| StoreError::Write {
         path: run.to_owned(),
         reason: e.to_string(),
@@ -167,24 +167,24 @@ fn claim(output: &Output<'_>, listener: &dyn Listener) -> Result<Aside> {
     Ok(aside)
 }
 
-/// What training gave.
+/// The result of training.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) learned: Learned,
     pub(crate) chosen: Chosen,
-    /// Of the first rank, for people.
+    /// Name of the first rank's device.
     pub(crate) device: String,
-    /// What temperatures were worth, if one was to be chosen.
+    /// Scores of the temperatures, if one was chosen.
     pub(crate) temperatures: Vec<TemperatureScore>,
     pub(crate) seconds: f64,
     pub(crate) exchange: Exchange,
-    /// The most memory that each rank has held, where this is the first.
+    /// Peak memory of each rank, on the first rank only.
     pub(crate) peaks: Vec<u64>,
     /// The training genes in space, (voxels, genes).
     pub(crate) predicted: Array2<f32>,
 }
 
-/// What this rank exchanged with the others while it trained.
+/// Communication of this rank during training.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) seconds: f64,
@@ -231,7 +231,7 @@ fn learn(
     Ok((inputs, outcome))
 }
 
-/// Bytes brought to sums over ranks so far.
+/// Bytes contributed to sums over ranks so far.
 fn exchanged(ranks: &Ranks) -> u64 {
     ranks.bytes().iter().map(|(_, bytes)| bytes).sum()
 }
@@ -282,10 +282,10 @@ fn train(
     listener.trained();
     let epochs = count(learned.history().len(), "epoch");
     if learned.stopped_early() {
-        listener.say(format_args!("the loss came to rest after {epochs}"))?;
+        listener.say(format_args!("the loss converged after {epochs}"))?;
     } else if settings.solver == Solver::Mirror && settings.tolerance > 0.0 {
         listener.warn(format_args!(
-            "the loss was not at rest after {epochs}; more --epochs may lower it"
+            "the loss has not converged after {epochs}; more --epochs may lower it"
         ));
     }
     Ok(learned)

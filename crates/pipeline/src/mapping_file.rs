@@ -12,7 +12,7 @@ use tangram_core::{
 use tangram_mapper::Epoch;
 use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns};
 
-/// What goes into the file beside the probabilities.
+/// The contents of the file besides the probabilities.
 #[derive(Debug)]
 pub struct Contents<'a> {
     /// The cells' file, for obs and their coordinates, if they have any.
@@ -29,7 +29,7 @@ pub struct Contents<'a> {
     pub scores: &'a [GeneScore],
 }
 
-/// What was stored of the mapping.
+/// How much of the mapping was stored.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stored {
     /// Number of probabilities.
@@ -40,7 +40,7 @@ pub struct Stored {
 
 /// Writes the file.
 ///
-/// P is read twice: once for the mass that is left out of every cell, which obs tells, once to be stored.
+/// P is read twice: once to compute the mass left out of each cell (obs `dropped_mass`), once to be stored.
 ///
 /// # Errors
 /// If the mapping cannot be read or the file not written.
@@ -92,7 +92,7 @@ where
     PipelineError: From<M::Error>,
 {
     let mut matrix = file.sparse(&MatrixName::X)?;
-    // The mapping's errors are its own; one of writing waits here until the pass is over.
+    // `for_each_block` can return errors of the mapping only, so an error of writing is kept until the pass ends.
     let mut failed: Option<StoreError> = None;
     mapping.for_each_block(&mut |block| {
         if failed.is_none() {

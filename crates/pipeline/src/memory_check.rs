@@ -1,4 +1,4 @@
-//! Whether a mapping fits in memory, and whether its cells are then held or read at every pass.
+//! Whether a mapping fits in memory, and whether its cells are held there or streamed.
 
 use crate::choices::{Solver, Stream};
 use crate::error::PipelineError;
@@ -9,7 +9,9 @@ use tangram_mapper::{Engine, Reading, memory_needed, mirror_memory_needed};
 use tangram_store::ExpressionFile;
 use tangram_store::memory;
 
-/// Whether the cells are read at every pass; `on_node`: ranks that share the memory of this machine.
+/// Whether the cells are streamed: read from disk at every pass.
+///
+/// * `on_node`: ranks that share the memory of this machine
 #[must_use]
 pub fn streams(
     settings: &MapSettings,
@@ -31,22 +33,22 @@ pub fn streams(
     }
 }
 
-/// A rank's counts of the training genes.
+/// Number of a rank's non-zero counts of the training genes.
 #[derive(Debug, Clone, Copy)]
 pub struct Counts {
     nnz: usize,
-    /// If they are read at every pass.
+    /// How they are read if they are streamed.
     reading: Option<Reading>,
 }
 
 impl Counts {
-    /// So many, in memory.
+    /// Counts in memory.
     #[must_use]
     pub fn held(nnz: usize) -> Self {
         Self { nnz, reading: None }
     }
 
-    /// About so many as a file's density tells, read at every pass.
+    /// Streamed counts; their number is estimated from the file's density.
     #[must_use]
     pub fn read(settings: &MapSettings, cells: &ExpressionFile, shares: &Shares) -> Self {
         let all = (shares.cells.len() * shares.genes.len()) as f64;
@@ -57,7 +59,7 @@ impl Counts {
     }
 }
 
-/// Bytes that the solver will need on this rank.
+/// Bytes that the solver needs on this rank.
 #[must_use]
 pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: Counts) -> u64 {
     let size = [&shares.cells, &shares.voxels, &shares.genes].map(Cut::len);
@@ -68,7 +70,7 @@ pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: C
     }
 }
 
-/// Whether memory will suffice, asked before anything large is read and again when the counts are known.
+/// Checks that memory suffices: before anything large is read, and again when the counts are known.
 ///
 /// # Errors
 /// [`PipelineError::Memory`] if not.
@@ -79,7 +81,7 @@ pub fn check_memory(
     ranks: &Ranks,
     counts: Counts,
 ) -> Result<(), PipelineError> {
-    // Ranks of a node have its memory together.
+    // The ranks of a node share its memory.
     let (_, on_node) = ranks.world().on_this_node();
     let needed = needed(settings, engine, shares, counts) * on_node as u64;
     match memory::available() {

@@ -1,4 +1,4 @@
-//! The directory of a run: the mapping, its history, and `run.toml`, which says what it was made from.
+//! The directory of a run: the mapping, its history, and `run.toml` with settings, versions and input hashes.
 
 use crate::error::{PipelineError, Result, Within};
 use crate::run_files;
@@ -21,27 +21,27 @@ const HISTORY_FILE: &str = "history.tsv";
 pub struct RunFile {
     /// The resolved settings.
     pub map: MapSettings,
-    /// What came of them.
+    /// The results.
     pub record: Record,
 }
 
-/// What a run was made from, by what, and what came of it.
+/// Inputs, versions and results of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
-    /// Name of the file of factors in the directory, where the mapping has them.
+    /// Name of the factors' file in the directory, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub factors: Option<String>,
-    /// Name of the file of probabilities, where they are stored.
+    /// Name of the probabilities' file, if they are stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapping: Option<String>,
-    /// Whether the cells were read from disk at every pass.
+    /// Whether the cells were streamed: read from disk at every pass.
     #[serde(default)]
     pub streamed: bool,
     /// SHA-256 of the cells' names in their order.
     #[serde(default)]
     pub cell_names_sha256: String,
-    /// The total that every cell was brought to.
+    /// The total to which every cell was normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library_median: Option<f64>,
     /// Number of cells.
@@ -56,40 +56,40 @@ pub struct Record {
     pub mean_dropped_mass: f64,
     /// Epochs that were run.
     pub epochs_run: usize,
-    /// The same in passes over all cells.
+    /// The epochs as a number of passes over all cells: epochs over batches count less than one.
     pub full_passes: f64,
-    /// Whether the loss came to rest before the last epoch.
+    /// Whether the loss converged before the last epoch.
     pub stopped_early: bool,
-    /// What did the work, of the first rank.
+    /// The device of the first rank.
     #[serde(default)]
     pub device: String,
-    /// Median over epochs.
+    /// Median seconds of an epoch.
     pub seconds_per_epoch: f64,
-    /// Of training, without reading and writing.
+    /// Seconds of training, without reading and writing.
     pub seconds_training: f64,
-    /// The most memory the process held.
+    /// Peak memory of the process.
     pub peak_memory_bytes: u64,
-    /// Loss terms of the mapping; of adam's, before its last step.
+    /// Loss terms of the mapping. Adam's are computed before its last step.
     pub final_loss: FinalLoss,
     /// Cosine and other scores of the training genes, from the exact mapping.
     pub train_score: Option<TrainScore>,
-    /// What the temperatures were worth from which `auto` chose; the one chosen is in the settings.
+    /// Scores of the temperatures from which `auto` chose. The settings name the chosen one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub temperatures: Vec<TemperatureScore>,
     /// The cells' file.
     pub cells: InputRecord,
     /// The voxels' file.
     pub voxels: InputRecord,
-    /// The ranks that learned it, CELLSxVOXELSxGENES, where there were several.
+    /// The grid of ranks, CELLSxVOXELSxGENES, if there were several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<String>,
-    /// Of the seconds of training, those of the first rank in sums over ranks, waiting for the slowest included.
+    /// Seconds of training that the first rank spent in sums over ranks, including waits for the slowest rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_exchanging: Option<f64>,
-    /// Bytes that the first rank brought to them.
+    /// Bytes that the first rank contributed to sums over ranks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_exchanged: Option<u64>,
-    /// The most memory that each rank had held when all had learned, before anything was written.
+    /// Peak memory of each rank at the end of training, before anything was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peak_memory_by_rank: Vec<u64>,
     /// Number of the files in the directory beside `run.toml`, which `files.tsv` lists, and SHA-256 of that list. Runs of older versions
@@ -130,7 +130,7 @@ impl From<Summary> for TrainScore {
     }
 }
 
-/// The loss before the last step, and its terms that were computed.
+/// The loss and the terms that were computed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct FinalLoss {
     /// The loss.
@@ -145,7 +145,7 @@ pub struct FinalLoss {
     pub entropy: Option<f64>,
 }
 
-/// An input and what it contained.
+/// An input and the hash of its contents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InputRecord {
     /// Where it was.
@@ -154,7 +154,7 @@ pub struct InputRecord {
     pub sha256: String,
 }
 
-/// Genes by their part in training; each list sorted.
+/// Genes by their role in training; each list is sorted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct GeneRecord {
@@ -167,10 +167,10 @@ pub struct GeneRecord {
 }
 
 impl GeneRecord {
-    /// What [`part_of`](Self::part_of) says of a training gene.
+    /// The word of [`part_of`](Self::part_of) for a training gene.
     pub const TRAINED: &'static str = "trained";
 
-    /// The part a gene had in training: `trained`, `held_out` or `other`.
+    /// The role of a gene in training: `trained`, `held_out` or `other`.
     #[must_use]
     pub fn part_of(&self, gene: &str) -> &'static str {
         let has = |names: &[String]| names.binary_search_by(|n| n.as_str().cmp(gene)).is_ok();
@@ -224,13 +224,13 @@ impl RunDirectory {
         &self.file.map
     }
 
-    /// What came of them.
+    /// Its inputs, versions and results.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.file.record
     }
 
-    /// The file that later commands read the mapping from: its factors, or where there are none its probabilities.
+    /// The file from which later commands read the mapping: its factors, or its probabilities if it has no factors.
     ///
     /// # Errors
     /// [`PipelineError::NotARun`] if the run names neither.
@@ -246,7 +246,7 @@ impl RunDirectory {
             })
     }
 
-    /// The file to read cells or voxels from: another one if given, else the one of the run if it is unchanged.
+    /// The file to read cells or voxels from: `other` if given, else the run's own if it is unchanged.
     ///
     /// * `flag`: the flag by which `other` is given
     ///

@@ -18,7 +18,7 @@ const BLOCK_ENTRIES: usize = 1 << 23;
 /// Bytes of a stored entry in memory.
 const ENTRY_BYTES: u64 = 8;
 
-/// The mapping of a run.
+/// The mapping of a run, read from its factors or from its stored probabilities.
 #[derive(Debug)]
 pub struct StoredMapping {
     /// The factors, with voxels in obs, or the probabilities, with voxels in var.
@@ -63,7 +63,7 @@ impl StoredMapping {
                 ExpressionFile::open(cells, &run.settings().cells_matrix, RowNames::Checked)?;
             let (file, names) = (Arc::new(file), record.cell_names_sha256.clone());
             let factors = factors_file::read(&dataset)?;
-            // Before any of their values is read: other cells give no mapping of these.
+            // Checked before any value is read: the factors are valid for these cells only.
             check(file.dataset(), "cells", record.n_cells, &names)?;
             let cells = training_cells(run, &file)?.held_if_small()?;
             (Rows::Factored { factors, cells }, names)
@@ -92,7 +92,7 @@ impl StoredMapping {
         })
     }
 
-    /// What is known of the voxels.
+    /// The obs table of the voxels.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -132,7 +132,7 @@ impl StoredMapping {
     }
 }
 
-/// The cells of a file as the run's were for training: normalised to the same total, transformed, its training genes.
+/// Reads the training genes of a file's cells, normalised and transformed as in the run's training.
 ///
 /// # Errors
 /// If the file lacks genes of the training or cannot be read.
@@ -151,7 +151,7 @@ pub fn training_cells(run: &RunDirectory, file: &Arc<ExpressionFile>) -> Result<
     ))
 }
 
-/// * `n`, `sha256`: number and fingerprint of the names of the mapping
+/// * `n`, `sha256`: number and fingerprint of the names in the mapping
 fn check(file: &Dataset, what: &'static str, n: usize, sha256: &str) -> Result<()> {
     let names = file.obs_names()?;
     let reason = if names.len() != n {

@@ -16,6 +16,7 @@ use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::gene_list;
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::ranks;
+use tangram_pipeline::rates::{ASSUMED, PASSES_OF_WARM_FOLD, passes_of};
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::wording::count;
 use tangram_store::{Existing, StoreError, fingerprint, write_aside};
@@ -24,12 +25,6 @@ use tangram_sweep::{
     leave_one_out,
 };
 use toml::Table;
-
-/// Operations on counts that are not zero that a core is taken to do in a second.
-const RATE: f64 = 15e9;
-/// Passes that a training is taken to need: from nothing, from the mapping of all genes, by adam an epoch each.
-const COLD_PASSES: f64 = 70.0;
-const WARM_PASSES: f64 = 25.0;
 
 /// Flags of `tangram sweep new`.
 #[derive(Debug, Args)]
@@ -436,11 +431,11 @@ fn seconds_of_fold(inputs: &Inputs, settings: &MapSettings, start: Start) -> f64
         .map_or(0.15, |cells| cells.density());
     let passes = match (settings.solver, start) {
         (Solver::Adam, _) => settings.epochs as f64,
-        (_, Start::Cold) => COLD_PASSES,
-        (_, Start::Warm) => WARM_PASSES,
+        (solver, Start::Cold) => passes_of(solver),
+        (_, Start::Warm) => PASSES_OF_WARM_FOLD,
     };
-    let cores = settings.threads as f64;
-    passes * operations_of_pass(problem.shares(), density) / (RATE * cores)
+    let operations = operations_of_pass(problem.shares(), density);
+    ASSUMED.seconds(passes * operations, settings.threads)
 }
 
 fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {

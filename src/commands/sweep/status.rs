@@ -20,9 +20,9 @@ Examples:
   tangram sweep status loo
   tangram sweep status loo --watch";
 
-/// How often `--watch` looks.
+/// Interval of `--watch`.
 const EVERY: Duration = Duration::from_secs(5);
-/// Tasks named in one line.
+/// Maximum number of tasks named in a line.
 const MOST_NAMED: usize = 5;
 
 /// Flags of `tangram sweep status`.
@@ -67,7 +67,7 @@ struct StatusSummary<'a> {
 /// # Errors
 /// If the folder is no sweep, or a record cannot be read.
 pub fn run(args: &StatusArgs, report: Report) -> Result<()> {
-    // A hint is not worth waiting for.
+    // Slurm's answer is optional here, so it must come quickly.
     let slurm = Slurm {
         patience: Patience {
             answer: Duration::from_secs(15),
@@ -122,7 +122,7 @@ fn summary<'a>(sweep: &'a Path, jobs: &Jobs) -> StatusSummary<'a> {
             Outlook::Queued(_) => summary.waiting.push(task.task),
             Outlook::Fresh => summary.not_begun.push(task.task),
             Outlook::Again(again) => {
-                // Without a queue to ask, its record is all there is.
+                // Without a queue, its record is the only source.
                 let running = task
                     .attempts
                     .last()

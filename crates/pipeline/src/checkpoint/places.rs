@@ -1,4 +1,4 @@
-//! Where a rank's part of an array lies in the whole, whatever the grid that wrote it.
+//! Which rows and columns of an array a rank owns, for any grid.
 
 use crate::error::{PipelineError, Result};
 use ndarray::{Array2, s};
@@ -8,7 +8,7 @@ use tangram_comm::Shares;
 use tangram_mapper::Axes;
 use tangram_store::read_array;
 
-/// Whether a rank's share of such arrays is its own to write: of ranks that have the same, the first is.
+/// Whether this rank writes its share of an array with these axes. Of ranks with the same share, the first does.
 pub(super) fn has(shares: &Shares, axes: Axes) -> bool {
     let first_cells = shares.cells.range().start == 0;
     let first_genes = shares.genes.range().start == 0;
@@ -19,7 +19,9 @@ pub(super) fn has(shares: &Shares, axes: Axes) -> bool {
     }
 }
 
-/// Which rows, in pieces, and columns of the whole array a share has; `n_rows`: of an array whose rows are counted alike.
+/// The rows (as ranges) and columns of the whole array in a share.
+///
+/// * `n_rows`: number of rows of an array that every rank has with all its rows
 pub(super) fn places(
     shares: &Shares,
     axes: Axes,
@@ -39,10 +41,10 @@ pub(super) fn total(pieces: &[Range<usize>]) -> usize {
     pieces.iter().map(ExactSizeIterator::len).sum()
 }
 
-/// Copies what two rectangles of the whole array have in common.
+/// Copies the intersection of two rectangles of the whole array.
 ///
-/// * `own`: rows and columns of the whole that begin in row `at[0]` and column 0 of `values`
-/// * `of`: those that begin in row `at[1]` and column 0 of the store
+/// * `own`: rows and columns that are stored from row `at[0]` and column 0 of `values`
+/// * `of`: rows and columns that are stored from row `at[1]` and column 0 of the file
 pub(super) fn copy(
     path: &Path,
     name: &str,
@@ -81,7 +83,7 @@ pub(super) fn axes_name(axes: Axes) -> &'static str {
     }
 }
 
-/// Names as the solvers know them.
+/// The names and axes of the solvers' arrays.
 pub(super) fn known(step: &Path, name: &str, axes: &str) -> Result<(&'static str, Axes)> {
     const NAMES: [&str; 7] = [
         "moving",
