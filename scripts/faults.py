@@ -115,13 +115,26 @@ def processes(pid, name):
     return found
 
 
-def finished(child, seconds=60):
+def kill_all(child, name):
+    """Kills a process and those of the program below it, and waits until they are gone; a launcher puts its own into other groups."""
+    below = processes(child.pid, name)
+    os.killpg(child.pid, signal.SIGKILL)
+    for pid in below:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    child.communicate()
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in below):
+        time.sleep(0.01)
+
+
+def finished(child, seconds=300):
     try:
         _, errors = child.communicate(timeout=seconds)
         return child.returncode, errors
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
+        kill_all(child, "tangram")
         return None, "did not end"
 
 
@@ -293,8 +306,7 @@ def checkpoints(work, times, seed):
             while child.poll() is None and len(steps) < 2:
                 steps = sorted((work.root / "run.checkpoint").glob("0*/checkpoint.json"))
                 time.sleep(0.002)
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
+            kill_all(child, Path(work.tangram).name)
             steps = sorted((work.root / "run.checkpoint").glob("0*/checkpoint.json"))
             for partial in work.root.glob(".run*"):
                 shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
@@ -324,7 +336,7 @@ def checkpoints(work, times, seed):
         changed = not path.exists() or path.read_bytes() != before
         command = [w for w in work.map(way, ranks, "run", "--resume") if w != "--quiet"]
         child = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        said, _ = child.communicate(timeout=120)
+        said, _ = child.communicate(timeout=600)
         wrong = None
         if child.returncode != 0:
             wrong = f"exit code {child.returncode}: {said[-300:]}"

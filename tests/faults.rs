@@ -82,7 +82,8 @@ fn what_is_no_file_is_refused_at_once() {
                 "{command}: {error}"
             );
         }
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        // What hangs does so for ever; a busy machine takes its time.
+        assert!(begun.elapsed() < Duration::from_secs(120));
     }
 }
 
@@ -312,8 +313,8 @@ fn what_is_asked_to_stop_before_it_trains_comes_back() {
             assert!(!path.join("run").exists());
         }
     }
-    let child = start(path, ENDLESS.replace("run", "other").as_str());
-    std::thread::sleep(Duration::from_millis(500));
+    let child = start(path, ENDLESS);
+    until("the run begins", || path.join(".run.lock").is_file());
     signal(&child, "INT");
     assert_eq!(errors_of(child).0, Some(130));
 }
@@ -378,16 +379,22 @@ fn ranks_that_were_started_differently_end_and_say_so() {
     fs::copy(path.join("voxels.h5ad"), b.join("voxels.h5ad")).unwrap();
     let program = env!("CARGO_BIN_EXE_tangram");
     let map = format!("{program} {MAP}");
+    const INPUTS: &str = "--cells cells.h5ad --voxels voxels.h5ad";
+    // Paths that every process takes to its own folder.
+    const OWN: &str = "--cells /proc/self/cwd/cells.h5ad --voxels /proc/self/cwd/voxels.h5ad";
     for (other, what) in [
         (format!("{map} --seed 7"), "settings"),
         (map.replace("--epochs 2", "--epochs 3"), "settings"),
         (map.replace("cells.h5ad", "others.h5ad"), "settings"),
         (format!("{map} --grid 1x2x1"), "settings"),
         // The same command in another folder, with another file under the same name.
-        (format!("-wdir {}/b {map}", path.display()), "inputs"),
+        (
+            format!("-wdir {}/b {map}", path.display()).replace(INPUTS, OWN),
+            "inputs",
+        ),
     ] {
         let first = match what {
-            "inputs" => format!("-wdir {} {map}", path.display()),
+            "inputs" => format!("-wdir {} {map}", path.display()).replace(INPUTS, OWN),
             _ => map.clone(),
         };
         let script = format!(

@@ -87,8 +87,8 @@ fn announced(begin: &[u8]) -> Option<(u64, Option<u64>)> {
         .map(str::trim)
         .filter(|len| !len.is_empty());
     // A number too large for its type is too large for any file.
-    let count = lens.map(|len| len.parse::<u64>().ok());
-    let all = count.fold(Some(bytes), |n, len| n?.checked_mul(len?));
+    let mut lens = lens.map(|len| len.parse::<u64>().ok());
+    let all = lens.try_fold(bytes, |n, len| n.checked_mul(len?));
     Some((bytes, all.and_then(|n| n.checked_add(before + length))))
 }
 

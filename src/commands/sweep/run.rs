@@ -203,7 +203,7 @@ fn folds(
 
 /// Folds at the same time: one for every thread unless memory is short or there are few.
 fn jobs(args: &RunArgs, settings: &MapSettings, engine: Engine, inputs: &Inputs) -> Result<usize> {
-    let most = args.jobs.unwrap_or_else(|| match engine {
+    let most = args.jobs.unwrap_or(match engine {
         Engine::Native => settings.threads,
         // A device is busy with one.
         Engine::Torch(_) => 1,
