@@ -1,6 +1,7 @@
 //! Exit codes: this file alone decides them.
 
 use crate::error::{CommandError, ConfigError};
+use crate::plain::Plain;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -41,13 +42,15 @@ pub const STOPPED: u8 = 75;
 /// Prints the error of a command and returns its exit code.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
+    // What fails because the process is ending is no failure.
+    crate::interrupt::wait_if_ending();
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
     // The rank that failed has printed its error.
     if !matches!(pipeline(error), Some(PipelineError::OtherRank { .. })) {
-        // Standard error may be closed: then nobody can be informed.
-        let _ = writeln!(io::stderr(), "error: {error:#}");
+        // Nobody is left to tell if standard error is closed.
+        let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
     }
     ExitCode::from(code(error))
 }
@@ -56,7 +59,13 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 #[must_use]
 pub fn usage(error: &clap::Error) -> ExitCode {
     // As above; and `tangram --help | head` closes standard output early.
-    let _ = error.print();
+    let text = error.render().to_string();
+    let plain = Plain(&text).to_string();
+    let _ = match plain == text {
+        // With its colours.
+        true => error.print(),
+        false => writeln!(io::stderr(), "{plain}"),
+    };
     if error.use_stderr() {
         ExitCode::from(USAGE)
     } else {

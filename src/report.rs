@@ -1,5 +1,6 @@
 //! Messages for the user, and a summary for programs.
 
+use crate::plain::Plain;
 use crate::progress::Progress;
 use crate::{exit_record, interrupt, test_pause};
 use anyhow::Result;
@@ -54,8 +55,8 @@ impl Report {
     /// Prints a warning on standard error.
     pub fn warn(self, line: impl Display) {
         if self.detail > Detail::Quiet {
-            // Standard error may be closed.
-            let _ = writeln!(io::stderr(), "warning: {line}");
+            // Nobody is left to tell if standard error is closed.
+            let _ = writeln!(io::stderr(), "warning: {}", Plain(line));
         }
     }
 
@@ -73,8 +74,8 @@ impl Report {
     fn line(self, detail: Detail, line: impl Display) -> io::Result<()> {
         match (self.detail >= detail, self.json) {
             (false, _) => Ok(()),
-            (true, true) => writeln!(io::stderr(), "{line}"),
-            (true, false) => writeln!(io::stdout(), "{line}"),
+            (true, true) => writeln!(io::stderr(), "{}", Plain(line)),
+            (true, false) => writeln!(io::stdout(), "{}", Plain(line)),
         }
     }
 }
@@ -106,6 +107,10 @@ impl Listener for Report {
     fn passed(&self, passes: usize) {
         exit_record::passed(passes);
         test_pause::after_pass();
+    }
+
+    fn trained(&self) {
+        interrupt::end_if_asked();
     }
 
     fn stop_asked(&self) -> bool {

@@ -113,7 +113,8 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
             "assumed rates; `tangram plan --measure` takes real ones".to_owned(),
         ),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            let text =
+                tangram_store::read_text(path).with_context(|| path.display().to_string())?;
             let rates = toml::from_str(&text).map_err(|e| {
                 PipelineError::Usage(format!("{}: {}", path.display(), e.message()))
             })?;

@@ -481,6 +481,83 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     }
 }
 
+/// Keeps what there is when the training has come to its end, and stops.
+struct StopsAtEnd(Option<Snapshot>);
+
+impl Keeper for StopsAtEnd {
+    fn wish(&mut self) -> Wish {
+        Wish::GoOn
+    }
+
+    fn wish_at_end(&mut self) -> Wish {
+        Wish::SaveAndStop
+    }
+
+    fn save(
+        &mut self,
+        snapshot: &Snapshot,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.0 = Some(snapshot.clone());
+        Ok(())
+    }
+
+    fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
+}
+
+#[test]
+fn a_training_kept_at_its_end_needs_no_more_pass_and_gives_the_same_bits() {
+    let problem = problem(200, 20, 18);
+    let grid = Grid::new(tangram_comm::Solo, GridShape::ONE, Reduce::Fast).unwrap();
+    // At rest before its last pass, and not.
+    for (passes, tolerance) in [(80, 1e-2), (12, 0.0)] {
+        let mut settings = mirror_settings(Precision::F32, passes, None);
+        (settings.first_part, settings.tolerance) = (2, tolerance);
+        let train = |begin: Begin<'_>, keeper: &mut dyn Keeper| {
+            let mut seen = 0;
+            let trained = train_mirror_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
+                seen += 1
+            });
+            (trained, seen)
+        };
+        let (whole, _) = train(Begin::At(None), &mut NoKeeper);
+        let whole = whole.unwrap();
+        assert_eq!(whole.stopped_early(), tolerance > 0.0);
+        let mut keeper = StopsAtEnd(None);
+        let (stopped, _) = train(Begin::At(None), &mut keeper);
+        assert!(
+            matches!(stopped, Err(MapError::Stopped { passes }) if passes == whole.history().len())
+        );
+        let (ended, seen) = train(Begin::Resume(&keeper.0.unwrap()), &mut NoKeeper);
+        let ended = ended.unwrap();
+        assert_eq!(seen, 0, "a pass too many");
+        assert_eq!(ended.factors(), whole.factors());
+        assert_eq!(ended.history().len(), whole.history().len());
+        assert_eq!(ended.stopped_early(), whole.stopped_early());
+    }
+    for tolerance in [0.0, 0.5] {
+        let mut settings = adam_settings(Precision::F32, 0.0);
+        (settings.epochs, settings.tolerance) = (70, tolerance);
+        let train = |begin: AdamBegin<'_>, keeper: &mut dyn Keeper| {
+            let mut seen = 0;
+            let trained = train_adam_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
+                seen += 1
+            });
+            (trained, seen)
+        };
+        let (whole, _) = train(AdamBegin::At(InitialLogits::Random), &mut NoKeeper);
+        let whole = whole.unwrap();
+        assert_eq!(whole.stopped_early(), tolerance > 0.0);
+        let mut keeper = StopsAtEnd(None);
+        let (stopped, _) = train(AdamBegin::At(InitialLogits::Random), &mut keeper);
+        assert!(stopped.is_err());
+        let (ended, seen) = train(AdamBegin::Resume(&keeper.0.unwrap()), &mut NoKeeper);
+        let ended = ended.unwrap();
+        assert_eq!(seen, 0, "an epoch too many");
+        assert_eq!(ended.probabilities(0..200), whole.probabilities(0..200));
+        assert_eq!(ended.stopped_early(), whole.stopped_early());
+    }
+}
+
 #[test]
 fn a_state_of_another_problem_is_refused() {
     let settings = mirror_settings(Precision::F32, 10, None);

@@ -31,6 +31,52 @@ pub enum PipelineError {
         /// What is missing or unreadable.
         reason: String,
     },
+    /// A run that is not whole: something was removed from it, or it was copied in part.
+    #[error(
+        "{path}: the run is not whole: {file} {reason}; copy it again from where it is whole, or map again with --force"
+    )]
+    Torn {
+        /// The folder.
+        path: PathBuf,
+        /// The file, in it.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something in the folder of a run's checkpoints that this program did not put there.
+    #[error(
+        "{path}: is where the run would keep its checkpoints, but {found} in it is not of this program; choose another --out, or move it away"
+    )]
+    ForeignCheckpoint {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Another process is writing the same output.
+    #[error(
+        "{path}: process {pid} on {host} is at work on it since {since}; wait for it, or stop it first{remedy}"
+    )]
+    AtWork {
+        /// The output.
+        path: PathBuf,
+        /// The machine of the other process.
+        host: String,
+        /// Its number there.
+        pid: u32,
+        /// When it began.
+        since: String,
+        /// What else can be done.
+        remedy: String,
+    },
+    /// Ranks of one mapping that were started with different commands or find different files.
+    #[error(
+        "the ranks were started with different {what}: start all of them with the same command, on the same files"
+    )]
+    RanksDiffer {
+        /// `settings`, `inputs`.
+        what: &'static str,
+    },
     /// `--force` on a folder that this program did not write.
     #[error(
         "{path}: exists and is not a folder that this command wrote (no {marker} in it), so --force leaves it alone; choose another name"
@@ -263,11 +309,19 @@ impl PipelineError {
             Self::Store(error) => of_store(error),
             Self::Map(error) => of_map(error),
             Self::Sweep(error) => of_sweep(error),
-            Self::Usage(_) | Self::Grid(_) | Self::Launcher(_) | Self::Tissue(_) => Cause::Usage,
-            Self::NotOurs { .. } | Self::Checkpoint { .. } => Cause::Output,
+            Self::Usage(_)
+            | Self::Grid(_)
+            | Self::Launcher(_)
+            | Self::RanksDiffer { .. }
+            | Self::Tissue(_) => Cause::Usage,
+            Self::NotOurs { .. }
+            | Self::Checkpoint { .. }
+            | Self::ForeignCheckpoint { .. }
+            | Self::AtWork { .. } => Cause::Output,
             Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
             Self::NoEpoch | Self::Toml(_) | Self::System(_) => Cause::Unexpected,
             Self::NotARun { .. }
+            | Self::Torn { .. }
             | Self::Changed { .. }
             | Self::ChangedInput { .. }
             | Self::OtherNames { .. }

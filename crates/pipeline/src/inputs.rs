@@ -4,7 +4,7 @@ use crate::error::{PipelineError, Result};
 use crate::input_files::Files;
 use crate::listener::Listener;
 use crate::memory_check::Counts;
-use crate::ranks::{Ranks, agreed};
+use crate::ranks::{Ranks, agreed, alike, on_first};
 use crate::settings::MapSettings;
 use crate::wording::count;
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use tangram_core::names::examples;
 use tangram_core::normalize::transform;
 use tangram_core::{SharedGenes, SparseRows};
 use tangram_mapper::{CELLS_TO_CHOOSE_BY, Engine, Problem, mirror_memory_needed};
-use tangram_store::{CellExpression, ExpressionFile, StreamedCells, memory};
+use tangram_store::{CellExpression, ExpressionFile, StreamedCells, memory, try_file};
 
 /// Both files, and the training genes of both.
 #[derive(Debug)]
@@ -127,7 +127,13 @@ pub fn read(
     ranks: &mut Ranks,
     listener: &dyn Listener,
 ) -> Result<Inputs> {
+    // Opening a damaged file may end a process: one rank has it tried before all open it.
+    on_first(ranks, || {
+        try_file(&settings.cells)?;
+        Ok(try_file(&settings.voxels)?)
+    })?;
     let opened = agreed(ranks, Files::open(settings, ranks))?;
+    alike(ranks.world(), "inputs", &opened.content())?;
     let grid = opened.arrange(settings, engine, ranks, listener)?;
     let ranks = &*ranks;
     let (sums, streamed) = opened.sums(settings, engine, ranks)?;

@@ -124,14 +124,15 @@ pub(crate) fn write_run(
             true => outcome.peaks.clone(),
             false => Vec::new(),
         },
+        files: None,
         versions: Versions::current(),
         genes,
     };
-    let file = RunFile {
+    let mut file = RunFile {
         map: settings,
         record,
     };
-    write_run_file(directory, &file)?;
+    write_run_file(directory, &mut file)?;
     Ok(file)
 }
 

@@ -5,7 +5,7 @@ use crate::adam::engine::Epochs;
 use crate::adam::state::{AdamState, Learned, Trained};
 use crate::evaluate::{evaluate, loss_function};
 use crate::history::Epoch;
-use crate::keep::keep;
+use crate::keep::{keep, keep_at_end};
 use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::snapshot::{Keeper, NoKeeper, Snapshot};
@@ -79,10 +79,11 @@ fn train<T: Number, C: CellParts>(
     };
     let mut epochs = Epochs::<T>::new(settings, expression, begin, ranks)?;
     let before = history.last().map_or(0.0, |epoch: &Epoch| epoch.elapsed_s);
-    let (start, mut stopped_early) = (Instant::now(), false);
+    let start = Instant::now();
 
     let mut entropy = epochs.predict(ranks)?;
-    for epoch in history.len() + 1..=settings.epochs {
+    while history.len() < settings.epochs && !plateau(&history, settings.tolerance) {
+        let epoch = history.len() + 1;
         let loss = evaluate(
             &loss_function,
             epochs.predicted(),
@@ -104,20 +105,20 @@ fn train<T: Number, C: CellParts>(
         ));
         watch(&history[epoch - 1]);
         entropy = epochs.step(epoch, settings, ranks)?;
-        if plateau(&history, settings.tolerance) {
-            stopped_early = epoch < settings.epochs;
-            break;
-        }
-        if epoch < settings.epochs {
+        if epoch < settings.epochs && !plateau(&history, settings.tolerance) {
             keep(keeper, ranks, epoch, || {
                 epochs.snapshot(Snapshot::new(epoch, &history))
             })?;
         }
     }
+    let n_epochs = history.len();
+    keep_at_end(keeper, ranks, n_epochs, || {
+        epochs.snapshot(Snapshot::new(n_epochs, &history))
+    })?;
     Ok(Trained {
         learned: learned(epochs.into_state(ranks)?),
         history,
-        stopped_early,
+        stopped_early: n_epochs < settings.epochs,
     })
 }
 

@@ -7,7 +7,7 @@
 use crate::cpu::products::Layout;
 use crate::evaluate::{evaluate, largest_of_genes, loss_function};
 use crate::history::Epoch;
-use crate::keep::{keep, keep_and_stop};
+use crate::keep::{keep, keep_and_stop, keep_at_end};
 use crate::mirror::cpu_pass::FactoredPass;
 use crate::mirror::factors::Factors;
 use crate::mirror::iterates::Iterates;
@@ -195,6 +195,9 @@ struct Common {
     best_pass: usize,
     last_good: usize,
     losses: Vec<f64>,
+    /// Whether the stage is at rest: nothing is left to be done in it.
+    #[serde(default)]
+    settled: bool,
     history: Vec<Epoch>,
 }
 
@@ -333,6 +336,9 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         };
         let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
         let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
+        keep_at_end(keeper, self.ranks, self.history.len(), || {
+            Ok(self.snapshot(&stage))
+        })?;
         Ok(Mirrored {
             factors: Factors::rounded(stage.best.factors, self.settings.precision),
             chosen: stage.best.pass,
@@ -384,7 +390,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                 losses: common.losses,
                 densities: densities.rows().into_iter().map(|r| r.to_vec()).collect(),
             },
-            settled: false,
+            settled: common.settled,
         });
         Ok(())
     }
@@ -406,6 +412,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             best_pass: best.pass,
             last_good: best.last_good,
             losses: progress.losses.clone(),
+            settled: stage.settled,
             history: self.history.clone(),
         };
         let n_voxels = moving.ncols();
@@ -457,7 +464,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             progress: Progress::default(),
             settled: false,
         });
-        while self.history.len() < last {
+        while self.history.len() < last && !stage.settled {
             self.iterates.point(&mut point);
             let polls = Polls::new(keeper, [own_cells, n_cells], ranks);
             let Some(entropy) = self.predict(cells, &mut point, polls)? else {
