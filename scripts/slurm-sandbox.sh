@@ -164,7 +164,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=100000,bf_interval=2,requeue_setup_env_fail
 SlurmctldTimeout=10
 SlurmdTimeout=10
-MinJobAge=600
+MinJobAge=3600
 KillWait=3
 CompleteWait=0
 OverTimeLimit=0

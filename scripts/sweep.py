@@ -38,13 +38,13 @@ def prepare(data: Path, work: Path) -> None:
 
 
 def genes(sweep: Path, n: int) -> None:
-    names = tomllib.loads((sweep / "sweep.toml").read_text())["genes"]
+    names = tomllib.loads((sweep / "sweep.toml").read_text())["settings"]["genes"]
     print("\n".join(names[i * len(names) // n] for i in range(n)))
 
 
 def folds(sweep: Path) -> list[dict]:
     records = [json.loads(path.read_text()) for path in sorted((sweep / "attempts").glob("*.json"))]
-    return [fold for record in records for fold in record["folds"]]
+    return [item["result"] for record in records for item in record["items"]]
 
 
 def table(work: Path) -> None:

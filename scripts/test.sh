@@ -4,6 +4,9 @@
 #   scripts/test.sh
 #
 # Installs what is missing (see setup.sh). The first run compiles everything and takes about 40 minutes on two cores.
+#
+# A test that needs something of the machine (a Python, a real Slurm, a disk that can be mounted, shellcheck) may be skipped
+# where it is missing. What this script could provide it names in TANGRAM_REQUIRE, and there a skip is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -11,22 +14,38 @@ cd "$(dirname "$0")/.."
 tangram_missing_test_packages() {
     command -v shellcheck >/dev/null || echo "shellcheck|checks our scripts and those of jobs"
 }
-if ! tangram_install_packages tangram_missing_test_packages; then
-    printf 'test.sh: goes on without shellcheck: scripts are only parsed\n' >&2
-    export TANGRAM_NO_SHELLCHECK=1
+required=()
+if tangram_install_packages tangram_missing_test_packages; then
+    required+=(shellcheck)
+else
+    printf 'test.sh: no shellcheck: scripts are only parsed\n' >&2
 fi
-# A real Slurm for tests/slurm.rs; only root can start one. Not by apt-get alone, which would start its services, too.
+# A real Slurm for tests/cluster; only root can start one. Not by apt-get alone, which would start its services, too.
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     sandbox=$(mktemp -d)
     SLURM_SANDBOX_DIR=$sandbox bash scripts/slurm-sandbox.sh install
     rm -rf "$sandbox"
+    required+=(slurm)
 else
     printf 'test.sh: the tests on a real Slurm need root and Debian or Ubuntu: they will be skipped\n' >&2
 fi
+if unshare --mount --propagation private mount -t tmpfs tmpfs /mnt 2>/dev/null; then
+    required+=(disk)
+else
+    printf 'test.sh: no disk can be mounted: the tests of a full disk will be skipped\n' >&2
+fi
 TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)
 export TANGRAM_PYTHON
+required+=(python)
+TANGRAM_REQUIRE=$(IFS=, && printf '%s' "${required[*]}")
+export TANGRAM_REQUIRE
 # mpirun refuses to run as root, which containers are, unless told twice.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# Ranks that wait for others give their core away: tests start more ranks than there are cores.
+export OMPI_MCA_mpi_yield_when_idle=1
+# Many tests wait for processes that they started.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+export RUST_TEST_THREADS
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 
 began=$SECONDS

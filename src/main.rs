@@ -18,6 +18,7 @@ mod probe;
 mod progress;
 mod report;
 mod sweep_jobs;
+mod test_pause;
 mod threads;
 mod values;
 
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
 /// Does what the command line says.
 fn run(cli: Cli) -> Result<()> {
     let report = cli.global.report();
+    if let Some(warning) = test_pause::set_by_environment()? {
+        report.warn(warning);
+    }
     match cli.command {
         Command::Simulate(args) => commands::simulate::run(&args, report),
         Command::Map(args) => commands::map::run(*args, report),

@@ -8,9 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 use tangram_pipeline::error::{PipelineError, Result, Within};
-use tangram_pipeline::runs::Ended;
+use tangram_pipeline::runs::{Mapped, Run};
 use tangram_store::StoreError;
-use tangram_sweep::RunSpec;
 use toml::Table;
 
 /// Interval between checks whether a mapping has ended.
@@ -18,15 +17,15 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs a mapping in a process of its own, from its checkpoint if there is one. A complete run is left unchanged.
 ///
+/// * `out`: the folder of the run
 /// * `launcher`: the command that starts the ranks of the mapping; `None`: one process
 ///
 /// # Errors
 /// If it cannot be started.
-pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ended> {
-    let out = folder.join(&spec.name);
-    let settings = folder.join(format!(".{}.{}.toml", spec.name, std::process::id()));
+pub fn map(out: &Path, run: &Run, launcher: Option<&str>) -> Result<Mapped> {
+    let settings = out.with_file_name(format!(".{}.{}.toml", run.name, std::process::id()));
     let mut file = Table::new();
-    file.insert("map".to_owned(), spec.map.clone().into());
+    file.insert("map".to_owned(), run.map.clone().into());
     let written = fs::write(&settings, toml::to_string(&file)?);
     written.map_err(|e| StoreError::Write {
         path: settings.clone(),
@@ -48,7 +47,7 @@ pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ende
         .args(["map", "--quiet", "--resume", "--config"])
         .arg(&settings)
         .arg("--out")
-        .arg(&out);
+        .arg(out);
     let child = command.spawn().map_err(|e| {
         let what = launcher.unwrap_or("tangram map");
         PipelineError::Usage(format!("--launcher: `{what}` cannot be started: {e}"))
@@ -60,8 +59,8 @@ pub fn map(folder: &Path, spec: &RunSpec, launcher: Option<&str>) -> Result<Ende
     // After a signal, the exit code as shells define it.
     let code = status.code().unwrap_or_else(|| 128 + signal(status));
     Ok(match code {
-        0 => Ended::Done,
-        code => Ended::Failed {
+        0 => Mapped::Done,
+        code => Mapped::Failed {
             code,
             cause: exit::cause(code),
         },

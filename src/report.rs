@@ -2,12 +2,12 @@
 
 use crate::plain::Plain;
 use crate::progress::Progress;
-use crate::{exit_record, interrupt};
+use crate::{exit_record, interrupt, test_pause};
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
-use tangram_pipeline::listener::{Listener, Steps};
+use tangram_pipeline::listener::{Listener, Silent, Steps};
 
 /// Where messages go: to standard output; with `--json` to standard error, with a summary for programs on standard output.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,10 @@ impl Listener for Report {
     }
 
     fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_> {
-        Box::new(Progress::begin(self.detail, noun, n_steps))
+        match self.detail {
+            Detail::Quiet => Box::new(Silent),
+            _ => Box::new(Progress::begin(noun, n_steps)),
+        }
     }
 
     fn begins(&self, rank: usize, n_ranks: usize) {
@@ -103,6 +106,7 @@ impl Listener for Report {
 
     fn passed(&self, passes: usize) {
         exit_record::passed(passes);
+        test_pause::after_pass();
     }
 
     fn trained(&self) {

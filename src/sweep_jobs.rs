@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::sweep_work::SweepWork;
 use tangram_pipeline::wording::count;
 use tangram_store::StoreError;
 use tangram_sweep::slurm::{
-    Job, JobId, JobName, Kind, LogFile, Memory, Profile, Rehearsal, Scheduler, Sighting, Slurm,
+    Job, JobId, JobKind, JobName, LogFile, Memory, Profile, Rehearsal, Scheduler, Sighting, Slurm,
     SlurmError, TimeLimit, Word, chunks, script,
 };
 use tangram_sweep::{
-    Again, ArrayRecord, JobRecord, Manifest, Outlook, Submission, Submissions, TaskProgress, Work,
+    Again, Manifest, Outlook, Submission, Submissions, SubmittedArray, SubmittedJob, TaskProgress,
     progress_of, verified_progress_of,
 };
 
@@ -29,6 +30,7 @@ const APPEARS_SECONDS: f64 = 120.0;
 pub struct Jobs {
     sweep: PathBuf,
     manifest: Manifest,
+    work: SweepWork,
     tasks: Vec<TaskProgress>,
     submissions: Vec<Submission>,
     /// `None` if Slurm did not answer.
@@ -69,6 +71,7 @@ impl Jobs {
         };
         let jobs = Self {
             sweep,
+            work: SweepWork::of(&manifest)?,
             manifest,
             tasks,
             submissions,
@@ -118,10 +121,11 @@ impl Jobs {
             .iter()
             .filter(|s| s.age() < APPEARS_SECONDS);
         let jobs = open.flat_map(|s| s.arrays.iter().map(|a| &a.job).chain(&s.collector));
-        let silent =
-            |job: &&JobRecord| job.job.is_none() && !self.seen().iter().any(|s| s.name == job.name);
+        let silent = |job: &&SubmittedJob| {
+            job.job.is_none() && !self.seen().iter().any(|s| s.name == job.name)
+        };
         // A submission in progress is detected by its lock.
-        let complete = |job: &&JobRecord| {
+        let complete = |job: &&SubmittedJob| {
             self.submissions
                 .iter()
                 .any(|s| s.complete && s.names().any(|n| *n == job.name))
@@ -189,8 +193,8 @@ impl Jobs {
     ) -> Result<()> {
         let mut record = Submission::new(round.profile_name, round.profile);
         record.arrays = plan.iter().filter_map(Planned::array).collect();
-        let collector = plan.iter().find(|p| p.job.kind == Kind::Collect);
-        record.collector = collector.map(|p| JobRecord {
+        let collector = plan.iter().find(|p| p.job.kind == JobKind::Collect);
+        record.collector = collector.map(|p| SubmittedJob {
             name: p.job.name.clone(),
             job: None,
         });
@@ -210,7 +214,7 @@ impl Jobs {
             })?;
             summary.jobs.push(id.0);
             match &job.kind {
-                Kind::Array(chunk) => report.say(format_args!(
+                JobKind::Array(chunk) => report.say(format_args!(
                     "submitted job {id}: {}, {} at a time",
                     count(chunk.indices.len(), "task"),
                     chunk.throttle
@@ -238,7 +242,7 @@ impl Jobs {
         for mut planned in plan {
             let job = &mut planned.job;
             match &job.kind {
-                Kind::Collect => {
+                JobKind::Collect => {
                     job.after.clone_from(&ids);
                     job.after.extend(self.alive_arrays());
                 }
@@ -280,7 +284,7 @@ impl Jobs {
             let first = plan.len();
             for chunk in chunks(&tasks, max_array_size, share)? {
                 let after = chunk.after.map(|i| first + i);
-                let kind = Kind::Array(chunk);
+                let kind = JobKind::Array(chunk);
                 let command = self.run_command(&profile)?;
                 let job = self.job(kind, command, &exclude, &logs)?;
                 plan.push(Planned {
@@ -295,7 +299,7 @@ impl Jobs {
         command.extend(["sweep", "collect"].map(str::to_owned));
         command.push(path_text(&self.sweep)?);
         plan.push(Planned {
-            job: self.job(Kind::Collect, command, &exclude, &logs)?,
+            job: self.job(JobKind::Collect, command, &exclude, &logs)?,
             after: None,
             profile,
         });
@@ -309,7 +313,13 @@ impl Jobs {
         }
     }
 
-    fn job(&self, kind: Kind, command: Vec<String>, exclude: &[Word], logs: &Path) -> Result<Job> {
+    fn job(
+        &self,
+        kind: JobKind,
+        command: Vec<String>,
+        exclude: &[Word],
+        logs: &Path,
+    ) -> Result<Job> {
         let name = JobName::fresh(&kind);
         let log = logs.join(name.as_str());
         Ok(Job {
@@ -326,7 +336,7 @@ impl Jobs {
     /// The profile of an array element: a fold is trained by one process, a run by the profile's ranks.
     fn profile_of_task(&self, profile: &Profile) -> Profile {
         let mut profile = profile.clone();
-        if matches!(self.manifest.work, Work::Folds(_)) {
+        if matches!(self.work, SweepWork::Folds(..)) {
             (profile.ranks, profile.nodes) = (NonZeroUsize::MIN, NonZeroUsize::MIN);
         }
         profile
@@ -341,12 +351,12 @@ impl Jobs {
         let mut command = one.launch(&this_program()?);
         command.extend(["sweep", "run"].map(str::to_owned));
         command.push(path_text(&self.sweep)?);
-        match &self.manifest.work {
-            Work::Folds(_) => command.push(format!("--threads={}", profile.cpus)),
-            Work::Runs(_) if profile.ranks.get() > 1 => {
+        match &self.work {
+            SweepWork::Folds(..) => command.push(format!("--threads={}", profile.cpus)),
+            SweepWork::Runs(_) if profile.ranks.get() > 1 => {
                 command.push(format!("--launcher={}", launcher(profile)?))
             }
-            Work::Runs(_) => {}
+            SweepWork::Runs(_) => {}
         }
         Ok(command)
     }
@@ -422,12 +432,12 @@ struct Planned {
 }
 
 impl Planned {
-    fn array(&self) -> Option<ArrayRecord> {
-        let Kind::Array(chunk) = &self.job.kind else {
+    fn array(&self) -> Option<SubmittedArray> {
+        let JobKind::Array(chunk) = &self.job.kind else {
             return None;
         };
-        Some(ArrayRecord {
-            job: JobRecord {
+        Some(SubmittedArray {
+            job: SubmittedJob {
                 name: self.job.name.clone(),
                 job: None,
             },

@@ -1,14 +1,11 @@
 //! Bad input: one clear message, the right exit code, nothing half-written.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
-use program::{Expression, fail, listing, names, run, succeed, tangram};
+use crate::program::require::{Need, skip};
+use crate::program::{Expression, fail, listing, names, run, succeed, tangram};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tangram_core::{Column, SparseRows, Table};
+use tangram_core::{SparseRows, Table};
 use tangram_store::{AnnDataWriter, Existing, MatrixName};
 use tempfile::{TempDir, tempdir};
 
@@ -44,16 +41,15 @@ fn message(spoil: impl FnOnce(&Path), arguments: &str, code: i32) -> String {
 const MAP: &str =
     "map -q --solver adam --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 2";
 
+/// A few of the faults; `crates/pipeline/tests/bad_inputs.rs` has all of a mapping's.
 #[test]
-fn every_fault_of_an_input_has_its_message() {
+fn a_fault_of_an_input_has_its_message() {
     let replaced = |name: &'static str, file: Expression| {
         move |folder: &Path| {
             fs::remove_file(folder.join(name)).unwrap();
             file.write(&folder.join(name));
         }
     };
-    let cell = || Expression::new("cell");
-    let voxel = || Expression::new("voxel");
     let mut told = Vec::new();
     let mut tell = |what: &str, spoil: &dyn Fn(&Path), arguments: &str| {
         told.push(format!("{what}\n{}", message(spoil, arguments, 3)));
@@ -64,100 +60,30 @@ fn every_fault_of_an_input_has_its_message() {
         &|_| (),
         "map -q --cells none.h5ad --voxels voxels.h5ad --out run",
     );
-    tell("truncated", &|f| truncate(&f.join("cells.h5ad")), MAP);
-    tell(
-        "not HDF5",
-        &|f| fs::write(f.join("voxels.h5ad"), "gene\tcount\n").unwrap(),
-        MAP,
-    );
-    tell(
-        "unknown encoding",
-        &unknown_encoding,
-        "map -q --cells cells.zarr --voxels voxels.h5ad --out run",
-    );
-    tell(
-        "no such matrix",
-        &|_| (),
-        &format!("{MAP} --cells-matrix layer:counts"),
-    );
-
-    let other_genes = || Expression {
+    let other_genes = Expression {
         genes: names("Gene", 4),
-        ..voxel()
+        ..Expression::new("voxel")
     };
     tell(
         "no shared genes",
-        &replaced("voxels.h5ad", other_genes()),
+        &replaced("voxels.h5ad", other_genes),
         MAP,
     );
-    let twice = |names: &mut Vec<String>| names[1] = names[0].clone();
-    let mut same = cell();
-    twice(&mut same.obs.names);
-    tell("cells of one name", &replaced("cells.h5ad", same), MAP);
-    let mut same = voxel();
-    twice(&mut same.genes);
-    tell("genes of one name", &replaced("voxels.h5ad", same), MAP);
-
-    for (what, value) in [
-        ("not a number", f32::NAN),
-        ("infinite", f32::INFINITY),
-        ("negative", -1.0),
-    ] {
-        tell(what, &replaced("cells.h5ad", cell().value(2, value)), MAP);
-    }
-    tell("empty voxel", &replaced("voxels.h5ad", empty_voxel()), MAP);
-
-    tell(
-        "no such prior",
-        &|_| (),
-        &format!("{MAP} --prior obs:n_nuclei"),
-    );
-    let text = || {
-        let mut voxels = voxel();
-        voxels.obs.set("n_cells", Column::categories(&["a"; 6]));
-        voxels
-    };
-    let prior = format!("{MAP} --prior obs:n_cells");
-    tell("prior of text", &replaced("voxels.h5ad", text()), &prior);
-    let weights = |values| replaced("voxels.h5ad", voxel().numbers("n_cells", values));
-    tell(
-        "prior missing",
-        &weights([Some(1.0), None, Some(1.0), Some(1.0), Some(1.0), Some(1.0)]),
-        &prior,
-    );
+    let not_a_number = Expression::new("cell").value(2, f32::NAN);
+    tell("not a number", &replaced("cells.h5ad", not_a_number), MAP);
+    let weights = [1.0, -1.0, 1.0, 1.0, 1.0, 1.0].map(Some);
     tell(
         "prior negative",
-        &weights([1.0, -1.0, 1.0, 1.0, 1.0, 1.0].map(Some)),
-        &prior,
+        &replaced(
+            "voxels.h5ad",
+            Expression::new("voxel").numbers("n_cells", weights),
+        ),
+        &format!("{MAP} --prior obs:n_cells"),
     );
-    tell("prior of zeros", &weights([0.0; 6].map(Some)), &prior);
-
-    let list = |text: &'static str| move |f: &Path| fs::write(f.join("genes.txt"), text).unwrap();
     tell(
         "gene not there",
-        &list("gene0\ngene7\ngene8\n"),
+        &|f| fs::write(f.join("genes.txt"), "gene0\ngene7\ngene8\n").unwrap(),
         &format!("{MAP} --genes genes.txt"),
-    );
-    tell(
-        "gene listed twice",
-        &list("gene0\ngene0\n"),
-        &format!("{MAP} --genes genes.txt"),
-    );
-    tell(
-        "empty list",
-        &list("# nothing\n"),
-        &format!("{MAP} --genes genes.txt"),
-    );
-    tell("no list", &|_| (), &format!("{MAP} --genes genes.txt"));
-    tell(
-        "all held out",
-        &list("gene0\ngene1\ngene2\ngene3\n"),
-        &format!("{MAP} --hold-out genes.txt"),
-    );
-    tell(
-        "unknown held out",
-        &list("gene9\n"),
-        &format!("{MAP} --hold-out genes.txt"),
     );
     tell(
         "not an array",
@@ -336,21 +262,20 @@ fn a_full_disk_is_told_and_leaves_nothing() {
         .args(["-rm", "sh", "-c", &script])
         .current_dir(folder.path())
         .output();
-    let Ok(output) =
-        output.map_err(|e| println!("skipped: no small disk can be mounted here: {e}"))
-    else {
-        return;
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return skip(Need::Disk, format_args!("`unshare` cannot be run: {error}")),
     };
     if output.status.code() == Some(99)
         || output.status.code() == Some(1)
             && output.stdout.is_empty()
             && !String::from_utf8_lossy(&output.stderr).contains("error:")
     {
-        println!(
-            "skipped: no small disk can be mounted here: {}",
-            String::from_utf8_lossy(&output.stderr)
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return skip(
+            Need::Disk,
+            format_args!("none can be mounted here: {errors}"),
         );
-        return;
     }
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(4), "{error}");
@@ -378,7 +303,8 @@ fn ctrl_c_leaves_nothing_half_written() {
         .spawn()
         .unwrap();
     let begun = std::time::Instant::now();
-    while listing(folder.path()) == before && begun.elapsed().as_secs() < 60 {
+    // Generous: the machine may be busy with other work.
+    while listing(folder.path()) == before && begun.elapsed().as_secs() < 900 {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     assert_ne!(listing(folder.path()), before, "the run never began");
@@ -416,39 +342,6 @@ fn quiet_says_nothing_and_json_is_all_there_is() {
         (&summary["n_obs"], &summary["n_vars"]),
         (&6.into(), &4.into())
     );
-}
-
-/// Cuts the second half of a file off.
-fn truncate(path: &Path) {
-    let bytes = fs::read(path).unwrap();
-    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
-}
-
-/// A copy of the cells as Zarr whose X says it is in an encoding of the future.
-fn unknown_encoding(folder: &Path) {
-    Expression::new("cell").write(&folder.join("cells.zarr"));
-    let attributes = folder.join("cells.zarr/X/zarr.json");
-    let text = fs::read_to_string(&attributes)
-        .unwrap()
-        .replace("csr_matrix", "hypersparse_matrix");
-    fs::write(attributes, text).unwrap();
-    // Consolidated metadata, if any, would still tell of the old encoding.
-    let root = folder.join("cells.zarr/zarr.json");
-    let text = fs::read_to_string(&root)
-        .unwrap()
-        .replace("csr_matrix", "hypersparse_matrix");
-    fs::write(root, text).unwrap();
-}
-
-fn empty_voxel() -> Expression {
-    let voxels = Expression::new("voxel");
-    let mut values = SparseRows::empty(4);
-    for i in 0..6 {
-        let (columns, row) = voxels.values.row(i);
-        let row = columns.iter().copied().zip(row.iter().copied());
-        values.push_row(row.filter(|_| i != 2));
-    }
-    Expression { values, ..voxels }
 }
 
 /// Many rows of one gene.

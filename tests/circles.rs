@@ -1,7 +1,5 @@
 //! Circles of imports: files of a crate that can only be understood together.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

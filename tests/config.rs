@@ -1,10 +1,6 @@
 //! Settings from a file.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
-use program::{Expression, fail, listing, succeed, summary};
+use crate::program::{Expression, fail, listing, succeed, summary};
 use serde_json::json;
 use std::fs;
 use tempfile::{TempDir, tempdir};

@@ -1,10 +1,6 @@
 //! From a simulated tissue to scores, through the program alone.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
-use program::{succeed, summary};
+use crate::program::{require, succeed, summary};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -439,8 +435,7 @@ fn the_summary_for_programs_has_what_the_run_recorded() {
 
 #[test]
 fn python_opens_every_file() {
-    let Some(python) = std::env::var_os("TANGRAM_PYTHON") else {
-        println!("skipped: TANGRAM_PYTHON names no Python with anndata and scanpy");
+    let Some(python) = require::python() else {
         return;
     };
     let folder = tissue();

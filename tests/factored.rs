@@ -1,11 +1,7 @@
 //! The factored mapping as a person uses it: its files, the commands that read them, cells that were not trained on.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
+use crate::program::{Expression, fail, listing, require, succeed, summary};
 use ndarray::Array2;
-use program::{fail, listing, succeed, summary};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -260,7 +256,7 @@ fn cells_that_were_not_trained_on_are_placed() {
     assert!(out.spatial().unwrap().is_some());
 
     // A file that lacks genes of the training.
-    program::Expression::new("cell").write(&folder.join("few_genes.h5ad"));
+    Expression::new("cell").write(&folder.join("few_genes.h5ad"));
     let error = fail(
         folder,
         "place --mapping run --cells few_genes.h5ad --out nowhere.h5ad",
@@ -404,8 +400,7 @@ fn other_cells_are_no_cells_of_the_mapping() {
 
 #[test]
 fn python_reads_the_factors() {
-    let Some(python) = std::env::var_os("TANGRAM_PYTHON") else {
-        println!("skipped: TANGRAM_PYTHON is not set (scripts/python-env.sh tests)");
+    let Some(python) = require::python() else {
         return;
     };
     let folder = tissue();

@@ -1,10 +1,6 @@
 //! What the program says of itself.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
-use program::{fail, succeed};
+use crate::program::{fail, succeed};
 use std::path::Path;
 
 fn here() -> &'static Path {
@@ -54,6 +50,17 @@ fn versions_name_the_libraries() {
     {
         assert!(number.split('.').count() == 3, "{long}");
     }
+    // The bindings are made for one version of libtorch, which scripts/setup.sh fetches.
+    let setup = std::fs::read_to_string(here().join("scripts/setup.sh")).unwrap();
+    let pinned = setup
+        .lines()
+        .find_map(|l| l.strip_prefix("TANGRAM_TORCH_VERSION="));
+    let (minor, _) = pinned.unwrap().rsplit_once('.').unwrap();
+    let linked = long.lines().find_map(|l| l.strip_prefix("libtorch "));
+    assert!(
+        linked.unwrap().starts_with(&format!("{minor}.")),
+        "{long} for {minor}"
+    );
 }
 
 #[test]

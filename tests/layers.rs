@@ -1,7 +1,5 @@
 //! The layers of the house: who may depend on whom, held by reading the Cargo.toml files.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

@@ -1,10 +1,6 @@
 //! `tangram plan` and `tangram doctor`.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
-use program::{fail, listing, succeed, summary};
+use crate::program::{fail, listing, succeed, summary};
 
 const ATLAS: &str = "plan --cells 1000000 --voxels 100000 --genes 2000 --threads 8";
 
@@ -72,4 +68,30 @@ fn the_doctor_leaves_nothing_and_finds_what_is_wrong() {
     assert_eq!(listing(folder.path()).len(), 1);
     let told = fail(folder.path(), "doctor --scratch not/there", 3);
     assert!(told.contains("must be mended"), "{told}");
+}
+
+/// Most that a plan may be off: what the libraries take differs from machine to machine.
+const MEMORY_OFF: f64 = 0.15;
+
+#[test]
+fn a_plan_tells_the_memory_that_a_run_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let sizes = "--cells 8000 --voxels 1500 --spots 10 --genes 400 --panel 300";
+    succeed(here, &format!("simulate --quiet --out tissue {sizes}"));
+    let inputs = "--cells tissue/cells.h5ad --voxels tissue/voxels.h5ad";
+    let mut took = Vec::new();
+    for (solver, keep) in [("mirror", "none"), ("adam", "top:1")] {
+        let plan = format!("plan --cells 8000 --voxels 1500 --genes 300 --solver {solver}");
+        let planned = summary(here, &format!("{plan} --threads 2"))[0]["memory-bytes"].as_f64();
+        let map = format!("map --quiet {inputs} --solver {solver} --keep {keep} --epochs 2");
+        let run = summary(here, &format!("{map} --threads 2 --out {solver}"));
+        let peak = run["record"]["peak-memory-bytes"].as_f64().unwrap();
+        let off = planned.unwrap() / peak - 1.0;
+        assert!(off.abs() < MEMORY_OFF, "{solver}: {off}");
+        took.push(peak);
+    }
+    // Adam holds three numbers for every cell and voxel.
+    let state = 3.0 * 4.0 * 8000.0 * 1500.0;
+    assert!(took[1] - took[0] > 0.5 * state, "{took:?}");
 }

@@ -12,7 +12,7 @@ use tangram_pipeline::choices::GridChoice;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::settings::MapSettings;
 use tangram_store::{Dataset, StoreError};
-use tangram_sweep::slurm::{Job, JobName, Kind, Profile, Scheduler, Slurm, script};
+use tangram_sweep::slurm::{Job, JobKind, JobName, Profile, Scheduler, Slurm, script};
 use toml::{Table, Value};
 
 const EXAMPLES: &str = "\
@@ -81,7 +81,7 @@ fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
     check_output(&out)?;
     check_inputs(&settings)?;
 
-    let kind = Kind::Map;
+    let kind = JobKind::Map;
     let mut command = profile.launch(&this_program()?);
     command.push("map".to_owned());
     command.extend(flags(&settings)?);

@@ -1,6 +1,6 @@
 //! The program as a person runs it, and small inputs for it.
 
-#![allow(dead_code)] // every test program uses its own part
+pub mod require;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,9 +42,33 @@ pub fn fail(folder: &Path, arguments: &str, code: i32) -> String {
     errors
 }
 
+/// The program on several ranks of this machine.
+#[cfg(feature = "mpi")]
+pub fn mpirun(folder: &Path, n_ranks: usize, arguments: &str) -> Command {
+    let mut command = Command::new("mpirun");
+    command
+        .current_dir(folder)
+        .args(["--oversubscribe", "--bind-to", "none", "-n"])
+        .arg(n_ranks.to_string())
+        .env("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
+        .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
+        // A rank that waits gives its core to one that works: there are more ranks than cores.
+        .env("OMPI_MCA_mpi_yield_when_idle", "1")
+        .arg(env!("CARGO_BIN_EXE_tangram"))
+        .args(arguments.split_whitespace());
+    command
+}
+
 /// The JSON summary of a command that succeeds.
 pub fn summary(folder: &Path, arguments: &str) -> serde_json::Value {
     serde_json::from_str(&succeed(folder, &format!("{arguments} --json"))).unwrap()
+}
+
+/// The history of a run without its seconds.
+pub fn history(run: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run.join("history.tsv")).unwrap();
+    let cut = |line: &str| line.rsplit_once('\t').unwrap().0.to_owned();
+    text.lines().map(cut).collect()
 }
 
 /// Everything in a folder, hidden files too, sorted.

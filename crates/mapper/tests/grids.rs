@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::convert::Infallible;
 use std::ops::Range;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, VisitPart};
+use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, Term, VisitPart};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass,
@@ -20,12 +20,10 @@ const GRIDS: [&str; 8] = [
     "1x1x1", "2x1x1", "1x2x1", "1x1x2", "2x2x1", "2x1x2", "2x2x2", "3x1x1",
 ];
 
-const OBJECTIVE: Objective = Objective {
-    gene: 1.0,
-    voxel: 0.6,
-    density: 1.0,
-    entropy: 0.0,
-};
+const OBJECTIVE: Objective = Objective::NONE
+    .with(Term::Gene, 1.0)
+    .with(Term::Voxel, 0.6)
+    .with(Term::Density, 1.0);
 
 /// Cells 100 to 100 from some file.
 struct Streamed(SparseRows);
@@ -202,10 +200,7 @@ fn mirror_settings(
 
 fn adam_settings(precision: Precision, entropy: f64) -> AdamSettings {
     AdamSettings {
-        objective: Objective {
-            entropy,
-            ..OBJECTIVE
-        },
+        objective: OBJECTIVE.with(Term::Entropy, entropy),
         learning_rate: 0.1,
         epochs: 12,
         seed: 5,
@@ -333,7 +328,7 @@ fn a_pass_exchanges_what_was_predicted() {
             ] {
                 let plan = PassPlan {
                     mirror,
-                    objective: Objective { voxel, ..OBJECTIVE },
+                    objective: OBJECTIVE.with(Term::Voxel, voxel),
                     prior: true,
                     temperature,
                     asks_for_rest: mirror && temperature,
@@ -345,7 +340,7 @@ fn a_pass_exchanges_what_was_predicted() {
                 let found = counted(&problem, &plan, shape, 12);
                 for (rank, found) in found.into_iter().enumerate() {
                     let shares = Shares::at(shape, reduce, [331, 37, 26], rank).unwrap();
-                    let predicted = bytes_of_pass(shape, &shares, &plan);
+                    let predicted = bytes_of_pass(shape, &shares, &plan, None);
                     assert_eq!(predicted, found, "{shape} {reduce} rank {rank} {plan:?}");
                 }
             }

@@ -113,7 +113,7 @@ impl<'a> Checkpoints<'a> {
                 }
                 let passes = count(record.passes, "pass");
                 self.listener
-                    .say(format_args!("goes on from the checkpoint after {passes}"))?;
+                    .say(format_args!("resuming from the checkpoint after {passes}"))?;
                 return Ok(Some(snapshot));
             }
             let reason = damage.map_or("another rank found it so".to_owned(), |e| full_text(&e));
@@ -304,7 +304,7 @@ impl Keeper for Checkpoints<'_> {
 
     fn lost(&mut self, error: &(dyn std::error::Error + Send + Sync)) {
         self.listener.warn(format_args!(
-            "no checkpoint was written, the run goes on: {error}"
+            "no checkpoint was written; the run continues: {error}"
         ));
     }
 }

@@ -1,6 +1,5 @@
 //! What the user may choose: each choice is written as it is typed.
 
-use crate::grid_plan::CellsAre;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -309,6 +308,17 @@ impl Solver {
             Self::Adam => Some(0.1),
         }
     }
+}
+
+/// Whether the cells' counts are in memory during training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellsAre {
+    /// In memory.
+    Held,
+    /// On disk, read at every pass.
+    Streamed,
+    /// In memory if they fit.
+    HeldIfTheyFit,
 }
 
 impl Stream {

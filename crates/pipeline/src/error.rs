@@ -193,7 +193,7 @@ pub enum PipelineError {
     },
     /// A run that was stopped is there.
     #[error(
-        "{path}: holds the state of a run that was stopped after {passes} passes; add --resume to go on from it, or --force to begin anew"
+        "{path}: holds the state of a run that was stopped after {passes} passes; add --resume to continue it, or --force to start again"
     )]
     Checkpoint {
         /// The folder of checkpoints.
@@ -203,7 +203,7 @@ pub enum PipelineError {
     },
     /// A checkpoint of another run.
     #[error(
-        "{path}: the checkpoint is of another run: {difference}; give the command it was begun with, or --force to begin anew"
+        "{path}: the checkpoint belongs to another run: {difference}; repeat the original command, or add --force to start again"
     )]
     OtherCheckpoint {
         /// The folder of checkpoints.
@@ -390,6 +390,29 @@ pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// What a caller may do about an error of this crate or of one below it; `None` if it is of another type.
+#[must_use]
+pub fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
+    if let Some(error) = error.downcast_ref::<PipelineError>() {
+        return Some(error.cause());
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_store(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_sweep(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_map(error));
+    }
+    if error.is::<TissueError>() || error.is::<GridError>() {
+        return Some(Cause::Usage);
+    }
+    let of_input =
+        error.is::<GeneError>() || error.is::<PriorError>() || error.is::<AnnotationError>();
+    of_input.then_some(Cause::Input)
+}
+
 fn of_map(error: &MapError) -> Cause {
     match error {
         MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,
@@ -400,13 +423,11 @@ fn of_map(error: &MapError) -> Cause {
     }
 }
 
-/// What a caller may do about an error of a sweep.
-#[must_use]
-pub fn of_sweep(error: &SweepError) -> Cause {
+fn of_sweep(error: &SweepError) -> Cause {
     match error {
         SweepError::Store(error) => of_store(error),
         SweepError::Superseded { .. } => Cause::Superseded,
-        SweepError::Folds(_) | SweepError::NoTask { .. } => Cause::Usage,
+        SweepError::NoTask { .. } => Cause::Usage,
         SweepError::Write { .. } | SweepError::AtWork { .. } | SweepError::Submitting { .. } => {
             Cause::Output
         }
@@ -414,9 +435,7 @@ pub fn of_sweep(error: &SweepError) -> Cause {
     }
 }
 
-/// What a caller may do about an error of a file.
-#[must_use]
-pub fn of_store(error: &StoreError) -> Cause {
+fn of_store(error: &StoreError) -> Cause {
     match error {
         StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => {
             Cause::Output

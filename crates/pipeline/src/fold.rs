@@ -2,6 +2,7 @@
 
 use crate::choices::Solver;
 use crate::error::{PipelineError, Result};
+use crate::folds::{FoldResult, GeneOutcome};
 use crate::inputs::Inputs;
 use crate::settings::MapSettings;
 use ndarray::Array2;
@@ -10,12 +11,12 @@ use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
-    AdamBegin, Begin, Engine, Factors, InitialLogits, Keeper, MapError, Problem, train_adam_part,
-    train_mirror_part,
+    AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, Problem,
+    train_adam_part, train_mirror_part,
 };
 use tangram_store::CellExpression;
 use tangram_store::StoreError;
-use tangram_sweep::{FoldOutcome, GeneOutcome};
+use tangram_sweep::{Done, Outcome, SweepError};
 
 /// Factor on the tolerance of a fold with a warm start. Its loss changes little from the first pass on, although the held-out genes still
 /// influence the mapping.
@@ -37,9 +38,26 @@ pub struct FoldTraining<'a> {
 #[derive(Debug)]
 pub struct TrainedFold {
     /// Loss, passes and scores.
-    pub outcome: FoldOutcome,
+    pub result: FoldResult,
+    /// Seconds it took.
+    pub seconds: f64,
     /// The genes held out, (genes, voxels).
     pub predicted: Array2<f32>,
+}
+
+impl TrainedFold {
+    /// The same as an item of a sweep.
+    ///
+    /// * `item`: its number
+    ///
+    /// # Errors
+    /// [`SweepError::Work`] if the result cannot be recorded.
+    pub fn into_done(self, item: usize) -> Result<Done, SweepError> {
+        Ok(Done {
+            outcome: Outcome::new(item, self.seconds, &self.result)?,
+            rows: Some(self.predicted),
+        })
+    }
 }
 
 impl<'a> FoldTraining<'a> {
@@ -75,17 +93,17 @@ impl<'a> FoldTraining<'a> {
 
     /// Trains without the genes held out, then predicts and scores them.
     ///
-    /// * `fold`: its number in the sweep
     /// * `held_out`: places among the training genes, sorted
+    /// * `after_pass`: called after every pass
     ///
     /// # Errors
     /// As the training; if the cells cannot be read.
     pub fn train(
         &self,
-        fold: usize,
         held_out: &[usize],
         threads: usize,
         keeper: &mut dyn Keeper,
+        after_pass: &(dyn Fn() + Sync),
     ) -> Result<TrainedFold> {
         let begun = Instant::now();
         let Inputs { problem, genes, .. } = self.inputs;
@@ -100,6 +118,7 @@ impl<'a> FoldTraining<'a> {
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);
         let grid = alone();
+        let mut after_pass = |_: &Epoch| after_pass();
         let (predicted, history, chosen) = match self.settings.solver {
             Solver::Mirror => {
                 let mut settings = self.settings.mirror(self.engine, self.settings.temperature);
@@ -111,7 +130,7 @@ impl<'a> FoldTraining<'a> {
                 let start = self.all_genes.as_ref().map(|f| f.without_genes(held_out));
                 let begin = start.as_ref().map_or(Begin::At(None), Begin::Near);
                 let trained =
-                    train_mirror_part(&part, &settings, begin, &grid, keeper, &mut |_| ())?;
+                    train_mirror_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let predicted = in_space(trained.factors(), part.cells(), &carried)?;
                 (predicted, trained.history().len(), trained.chosen().total)
             }
@@ -119,7 +138,8 @@ impl<'a> FoldTraining<'a> {
                 let mut settings = self.settings.adam(self.engine);
                 settings.threads = threads;
                 let begin = AdamBegin::At(InitialLogits::Random);
-                let trained = train_adam_part(&part, &settings, begin, &grid, keeper, &mut |_| ())?;
+                let trained =
+                    train_adam_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let values = carried.whole().ok_or(MapError::NotInMemory)?;
                 let last = trained.history().last().ok_or(PipelineError::NoEpoch)?;
                 (
@@ -139,13 +159,12 @@ impl<'a> FoldTraining<'a> {
             .map(score)
             .collect();
         Ok(TrainedFold {
-            outcome: FoldOutcome {
-                fold,
+            result: FoldResult {
                 passes: history,
                 loss: chosen,
-                seconds: begun.elapsed().as_secs_f64(),
                 genes: scores,
             },
+            seconds: begun.elapsed().as_secs_f64(),
             predicted: predicted.reversed_axes(),
         })
     }

@@ -1,6 +1,6 @@
 //! The fastest grid of ranks for a mapping: `tangram plan` lists all, `tangram map --grid auto` uses the best.
 
-use crate::choices::Solver;
+use crate::choices::{CellsAre, Solver};
 use crate::rates::{ASSUMED, Rates, passes_of};
 use serde::Serialize;
 use tangram_comm::{GridShape, Shares};
@@ -14,17 +14,6 @@ use tangram_store::memory::for_people;
 const ABOUT_AS_FAST: f64 = 1.02;
 /// Doublings of the number of ranks tried in the search for one that fits.
 const DOUBLINGS: usize = 12;
-
-/// Whether the cells' counts are in memory during training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CellsAre {
-    /// In memory.
-    Held,
-    /// On disk, read at every pass.
-    Streamed,
-    /// In memory if they fit.
-    HeldIfTheyFit,
-}
 
 /// A mapping to distribute over ranks.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +101,7 @@ impl Task {
         let pass = &self.pass;
         // Rank 0 has the largest share, to within one entry.
         let shares = Shares::at(shape, pass.reduce, self.lens, 0).ok()?;
-        let bytes = bytes_of_pass(shape, &shares, pass);
+        let bytes = bytes_of_pass(shape, &shares, pass, None);
         let limit = self.memory.unwrap_or(u64::MAX);
         let held = memory_of_rank(&shares, pass, self.density, None);
         let streamed = memory_of_rank(&shares, pass, self.density, Some(self.reading));
@@ -204,7 +193,7 @@ fn grids(n_ranks: usize) -> Vec<GridShape> {
 mod tests {
     use super::*;
     use tangram_comm::Reduce;
-    use tangram_core::Objective;
+    use tangram_core::{Objective, Term};
     use tangram_mapper::Precision;
 
     fn task(lens: [usize; 3], n_ranks: usize) -> Task {
@@ -213,12 +202,10 @@ mod tests {
             density: 0.15,
             pass: PassPlan {
                 mirror: true,
-                objective: Objective {
-                    gene: 1.0,
-                    voxel: 1.0,
-                    density: 1.0,
-                    entropy: 0.0,
-                },
+                objective: Objective::NONE
+                    .with(Term::Gene, 1.0)
+                    .with(Term::Voxel, 1.0)
+                    .with(Term::Density, 1.0),
                 prior: true,
                 temperature: true,
                 asks_for_rest: true,

@@ -77,11 +77,13 @@ impl Inputs {
     pub fn whole(&self, ranks: &Ranks, settings: &MapSettings) -> Result<Problem<CellExpression>> {
         let problem = &self.problem;
         let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
-        let precision = settings.precision.into();
         let n_cells = problem.n_cells().min(CELLS_TO_CHOOSE_BY);
         let counts = (n_cells * n_genes) as f64 * self.cells.file.density();
         let size = [n_cells, n_voxels, n_genes];
-        let needed = mirror_memory_needed(size, counts as usize, None, precision);
+        let needed = {
+            let (objective, precision) = (settings.objective(), settings.precision.into());
+            mirror_memory_needed(size, counts as usize, None, &objective, precision)
+        };
         if let Some(available) = memory::available().filter(|&available| needed > available) {
             return Err(PipelineError::Memory {
                 n_cells,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tangram_core::Summary;
+use tangram_core::{Shown, Summary, Term, TermValues};
 use tangram_mapper::{Epoch, TemperatureScore};
 use tangram_store::{Existing, fingerprint};
 
@@ -135,14 +135,9 @@ impl From<Summary> for TrainScore {
 pub struct FinalLoss {
     /// The loss.
     pub total: f64,
-    /// Mean cosine of genes.
-    pub gene: f64,
-    /// Mean cosine of voxels.
-    pub voxel: Option<f64>,
-    /// Divergence of the density from the prior.
-    pub density: Option<f64>,
-    /// Entropy of the mapping.
-    pub entropy: Option<f64>,
+    /// Values of the terms, by their names.
+    #[serde(flatten)]
+    pub terms: TermValues,
 }
 
 /// An input and the hash of its contents.
@@ -368,15 +363,20 @@ pub fn write_run_file(directory: &Path, file: &mut RunFile) -> Result<()> {
 /// # Errors
 /// If it cannot be written.
 pub fn write_history(directory: &Path, history: &[Epoch]) -> Result<()> {
-    let mut text =
-        "epoch\ttotal\tgene\tvoxel\tdensity\tentropy\tcells\tstep\tspread\telapsed_s\n".to_owned();
-    let term = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
+    let computed = |term: &Term| history.iter().any(|e| e.terms[*term].is_some());
+    let shown = |term: &Term| term.about().shown == Shown::Always || computed(term);
+    let terms: Vec<Term> = Term::ALL.into_iter().filter(shown).collect();
+    let names: Vec<&str> = terms.iter().map(|term| term.about().name).collect();
+    let names = names.join("\t");
+    let mut text = format!("epoch\ttotal\t{names}\tcells\tstep\tspread\telapsed_s\n");
+    let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     for e in history {
-        let terms = [e.voxel, e.density, e.entropy].map(term).join("\t");
-        let moved = [e.step, e.spread].map(term).join("\t");
+        let terms: Vec<String> = terms.iter().map(|&term| number(e.terms[term])).collect();
+        let terms = terms.join("\t");
+        let moved = [e.step, e.spread].map(number).join("\t");
         text.push_str(&format!(
-            "{}\t{}\t{}\t{terms}\t{}\t{moved}\t{}\n",
-            e.epoch, e.total, e.gene, e.n_cells, e.elapsed_s
+            "{}\t{}\t{terms}\t{}\t{moved}\t{}\n",
+            e.epoch, e.total, e.n_cells, e.elapsed_s
         ));
     }
     write(&directory.join(HISTORY_FILE), &text)

@@ -105,10 +105,7 @@ pub(crate) fn write_run(
         peak_memory_bytes: memory::peak().unwrap_or(0),
         final_loss: FinalLoss {
             total: last.total,
-            gene: last.gene,
-            voxel: last.voxel,
-            density: last.density,
-            entropy: last.entropy,
+            terms: last.terms,
         },
         train_score: Summary::of(&scores).map(Into::into),
         cells: InputRecord {

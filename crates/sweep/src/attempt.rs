@@ -1,14 +1,13 @@
-//! Attempts at tasks: who is at work, how far it is, how it ended; and that only the newest attempt counts.
+//! Attempts at tasks: which process is at work, how far it is, how it ended. Only the newest attempt at a task counts.
 //!
-//! An attempt takes the next number of its task by creating its record, which fails if another process took it. Its record is
-//! its own: nobody else writes it. Before it puts its result in place it looks whether a newer one has begun, and ends if so.
+//! An attempt takes the next number of its task by creating its record, which fails if another process has taken that number. No other
+//! process writes the record. Before an attempt puts its result in place it looks whether a newer one has begun, and ends if so.
 
-use crate::{Manifest, SweepError, Who, record};
+use crate::{Manifest, Outcome, SweepError, Who, record};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tangram_core::GeneScore;
 
 const FOLDER: &str = "attempts";
 
@@ -18,32 +17,32 @@ const FOLDER: &str = "attempts";
 pub struct Attempt {
     /// Number of the task, from 0.
     pub task: usize,
-    /// What tells the task from any other.
+    /// Identity of the task ([`Manifest::task_id`]).
     pub task_id: String,
     /// Number of the attempt, from 1.
     pub number: u32,
-    /// Who made it.
+    /// The process that makes it.
     pub who: Who,
     /// How it stands.
     pub state: State,
     /// Why it ended without a result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// The same in words.
+    /// The same in words, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// When it began, seconds since 1970.
     pub began: f64,
-    /// When it last told, seconds since 1970.
+    /// When its record was last written, seconds since 1970.
     pub told: f64,
     /// The most memory its process held, in bytes.
     pub peak_memory_bytes: u64,
-    /// Folds that are done, those taken over from an earlier attempt included.
-    pub folds: Vec<FoldOutcome>,
+    /// Items that are done, those taken over from an earlier attempt included.
+    pub items: Vec<Outcome>,
     /// SHA-256 of the shard it put in place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard_sha256: Option<String>,
-    /// SHA-256 of the predictions it kept for the next attempt.
+    /// SHA-256 of the rows it kept for the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_sha256: Option<String>,
 }
@@ -52,7 +51,7 @@ pub struct Attempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// At work when it last told.
+    /// At work when its record was last written.
     Running,
     /// Its result is in place.
     Done,
@@ -83,7 +82,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// In a word or two.
+    /// A short name for people.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -96,33 +95,6 @@ impl Cause {
             Self::Unexpected => "unexpected error",
         }
     }
-}
-
-/// What a fold gave.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct FoldOutcome {
-    /// Number of the fold in the sweep.
-    pub fold: usize,
-    /// Passes of its training.
-    pub passes: usize,
-    /// Loss of its mapping.
-    pub loss: f64,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// The genes held out, in the order of the fold.
-    pub genes: Vec<GeneOutcome>,
-}
-
-/// How well a gene held out was predicted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct GeneOutcome {
-    /// Its name.
-    pub gene: String,
-    /// Its scores.
-    #[serde(flatten)]
-    pub score: GeneScore,
 }
 
 /// Seconds since 1970.
@@ -200,7 +172,7 @@ impl Attempts {
                 began: now(),
                 told: now(),
                 peak_memory_bytes: 0,
-                folds: Vec::new(),
+                items: Vec::new(),
                 shard_sha256: None,
                 kept_sha256: None,
             };
@@ -291,7 +263,7 @@ impl Claim {
     pub fn clear(&self) {
         let task = self.attempt.task;
         for number in 1..=self.attempt.number {
-            // What cannot be removed is in nobody's way.
+            // A file that cannot be removed does no harm.
             let _ = fs::remove_dir_all(self.attempts.kept(task, number));
         }
         let begin = format!(".{task:05}.");

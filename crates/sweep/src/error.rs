@@ -15,9 +15,30 @@ pub enum SweepError {
         /// What is missing or unreadable.
         reason: String,
     },
-    /// Folds that cannot be made of these genes.
-    #[error("{0}")]
-    Folds(String),
+    /// A sweep of a format that this program does not know.
+    #[error(
+        "{path}: a sweep of format {format}, made by tangram {version}; this program does format {known}: finish it with the version that made it, or make it again with `tangram sweep new`"
+    )]
+    OtherFormat {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        format: i64,
+        /// The version that made it.
+        version: String,
+        /// The format that this program reads and writes.
+        known: u32,
+    },
+    /// A part of the manifest, or of a record, that its maker does not understand.
+    #[error(
+        "{what}: cannot be understood ({reason}); another version of the program made the sweep"
+    )]
+    Work {
+        /// The part.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A task that the sweep does not have.
     #[error("{path}: has {n_tasks} tasks, numbered from 0; there is no task {task}")]
     NoTask {

@@ -1,16 +1,22 @@
 //! The manifest of a sweep: what is to be done, written once.
+//!
+//! A sweep does *items*: a fold, a run with settings of its own, a section. What an item is, its maker knows; here it is a name, what to run
+//! (a table that is handed back as it was given), the files it reads with their hashes, where its output goes and how that is checked. A
+//! *task* is a pack of items that one process does.
 
-use crate::{Fold, SweepError};
+use crate::SweepError;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
-use tangram_store::{Existing, fingerprint, fingerprint_names, write_aside};
+use std::path::{Path, PathBuf};
+use tangram_store::{Existing, StoreError, fingerprint, fingerprint_names, write_aside};
 use toml::Table;
 
 /// Name of the manifest in the folder of a sweep.
 pub const MANIFEST: &str = "sweep.toml";
 /// The form of the folder; a program that does not know it must not touch it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a sweep does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,149 +24,188 @@ const FORMAT: u32 = 1;
 pub struct Manifest {
     /// The form of the folder.
     pub format: u32,
-    /// Which sweep it is.
-    pub kind: Kind,
+    /// The maker's name for this kind of sweep, such as `k-fold`.
+    pub kind: String,
     /// Version of the program that made it.
     pub version: String,
-    /// Folds of a task; the last task may have fewer.
-    pub folds_per_task: usize,
-    /// Seconds that one fold was estimated to take.
-    pub seconds_per_fold: f64,
-    /// SHA-256 of the cells' file.
-    pub cells_sha256: String,
-    /// SHA-256 of the voxels' file.
-    pub voxels_sha256: String,
-    /// Number of voxels.
-    pub n_voxels: usize,
-    /// Where trainings begin.
-    pub start: Start,
-    /// Genes that train in some fold, sorted.
-    #[serde(default)]
-    pub genes: Vec<String>,
-    /// The settings of the mapping, as `tangram map` has them.
-    pub map: Table,
-    /// The trainings.
-    #[serde(flatten)]
-    pub work: Work,
+    /// Items of a task; the last task may have fewer.
+    pub items_per_task: usize,
+    /// Seconds that one item was estimated to take.
+    pub seconds_per_item: f64,
+    /// The array in which items put rows, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<Rows>,
+    /// Files that every item reads, by the maker's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, Input>,
+    /// What all items share, as their maker reads it.
+    pub settings: Table,
+    /// What is to be done.
+    #[serde(rename = "item")]
+    pub items: Vec<Item>,
 }
 
-/// The sweeps there are.
+/// A piece of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Item {
+    /// Its name, which no other item of the sweep has.
+    pub name: String,
+    /// Where its output goes, and how it is checked.
+    pub output: Output,
+    /// Files that it reads, besides those of all items.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, Input>,
+    /// What to run, as its maker reads it.
+    pub work: Table,
+}
+
+/// A file that is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Input {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its SHA-256 when the sweep was made.
+    pub sha256: String,
+}
+
+/// Where the output of an item goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Output {
+    /// Nowhere but into the record of the attempt.
+    Record,
+    /// Rows of the sweep's array; a task's shard is checked by its SHA-256.
+    Rows,
+    /// A folder of its own.
+    Folder {
+        /// The folder, in that of the sweep.
+        path: PathBuf,
+        /// The file in it that is there only when the output is complete.
+        complete: PathBuf,
+    },
+}
+
+/// Size of what an item puts in the array of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Every gene held out in turn.
-    LeaveOneOut,
-    /// The genes in so many parts, each held out in turn.
-    KFold,
-    /// Trainings on parts of the genes.
-    Ablation,
-    /// The same mapping from several seeds.
-    Seeds,
-    /// The same cells onto several sections.
-    Sections,
-    /// Mappings with settings of their own.
-    List,
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rows {
+    /// Most rows of an item.
+    pub rows: usize,
+    /// Columns of every row.
+    pub columns: usize,
 }
 
-impl Kind {
-    /// Whether every gene is predicted by one fold at most, so that predictions make one matrix.
-    #[must_use]
-    pub fn predicts(self) -> bool {
-        matches!(self, Self::LeaveOneOut | Self::KFold)
+impl Input {
+    /// A file as it is now.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            path: path.to_owned(),
+            sha256: fingerprint(path)?,
+        })
+    }
+
+    /// Whether the file is what it was.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn is_unchanged(&self) -> Result<bool, StoreError> {
+        Ok(fingerprint(&self.path)? == self.sha256)
     }
 }
 
-/// Where the trainings of folds begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Start {
-    /// From nothing, as `tangram map` does.
-    Cold,
-    /// From the mapping of all genes without the genes held out.
-    Warm,
+impl Item {
+    /// What to run.
+    ///
+    /// # Errors
+    /// [`SweepError::Work`] if it is not what the maker of `T` writes.
+    pub fn work<T: DeserializeOwned>(&self) -> Result<T, SweepError> {
+        read_table(&self.work, &self.name)
+    }
+
+    /// Whether its output folder is complete; always true of an output that goes into the record or the array, which are checked by other means.
+    ///
+    /// * `sweep`: the folder of the sweep
+    #[must_use]
+    pub fn is_in_place(&self, sweep: &Path) -> bool {
+        match &self.output {
+            Output::Record | Output::Rows => true,
+            Output::Folder { path, complete } => sweep.join(path).join(complete).is_file(),
+        }
+    }
 }
 
-/// The trainings of a sweep.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Work {
-    /// Over parts of the genes, each of which is predicted and scored.
-    #[serde(rename = "fold")]
-    Folds(Vec<Fold>),
-    /// Over settings, each of which gives a run of its own.
-    #[serde(rename = "run")]
-    Runs(Vec<RunSpec>),
+fn read_table<T: DeserializeOwned>(table: &Table, what: &str) -> Result<T, SweepError> {
+    table.clone().try_into().map_err(|e| SweepError::Work {
+        what: what.to_owned(),
+        reason: e.to_string(),
+    })
 }
 
-/// A mapping with settings of its own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct RunSpec {
-    /// Name of its folder in `runs/`.
-    pub name: String,
-    /// All settings, as `tangram map` has them.
-    pub map: Table,
+/// A table of what serde can write as one.
+///
+/// # Errors
+/// [`SweepError::Work`] if it cannot, with `what` to name it.
+pub fn table_of(what: &str, value: &impl Serialize) -> Result<Table, SweepError> {
+    Table::try_from(value).map_err(|e| SweepError::Work {
+        what: what.to_owned(),
+        reason: e.to_string(),
+    })
 }
 
 impl Manifest {
     /// The format that [`write`](Self::write) writes.
     pub const FORMAT: u32 = FORMAT;
 
-    /// Number of trainings.
+    /// Number of items.
     #[must_use]
-    pub fn n_folds(&self) -> usize {
-        match &self.work {
-            Work::Folds(folds) => folds.len(),
-            Work::Runs(runs) => runs.len(),
-        }
+    pub fn n_items(&self) -> usize {
+        self.items.len()
     }
 
     /// Number of tasks.
     #[must_use]
     pub fn n_tasks(&self) -> usize {
-        self.n_folds().div_ceil(self.folds_per_task.max(1))
+        self.n_items().div_ceil(self.items_per_task.max(1))
     }
 
-    /// The folds of a task.
+    /// Numbers of the items of a task.
     #[must_use]
-    pub fn folds_of(&self, task: usize) -> Range<usize> {
-        let first = (task * self.folds_per_task).min(self.n_folds());
-        first..(first + self.folds_per_task).min(self.n_folds())
+    pub fn items_of(&self, task: usize) -> Range<usize> {
+        let first = (task * self.items_per_task).min(self.n_items());
+        first..(first + self.items_per_task).min(self.n_items())
     }
 
-    /// Most genes that a fold holds out.
+    /// The task of an item.
     #[must_use]
-    pub fn most_held_out(&self) -> usize {
-        match &self.work {
-            Work::Folds(folds) => folds.iter().map(|f| f.held_out.len()).max().unwrap_or(0),
-            Work::Runs(_) => 0,
-        }
+    pub fn task_of(&self, item: usize) -> usize {
+        item / self.items_per_task.max(1)
     }
 
-    /// What tells a task from any other: a hash of settings, inputs, program and folds.
+    /// What all items share.
+    ///
+    /// # Errors
+    /// [`SweepError::Work`] if it is not what the maker of `T` writes.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, SweepError> {
+        read_table(&self.settings, "settings")
+    }
+
+    /// Identity of a task: a hash of its items, what they share, their inputs and the program.
     #[must_use]
     pub fn task_id(&self, task: usize) -> String {
-        let mut parts = vec![
-            self.map.to_string(),
-            self.version.clone(),
-            self.cells_sha256.clone(),
-            self.voxels_sha256.clone(),
-            format!("{:?}", self.start),
-        ];
-        let range = self.folds_of(task);
-        match &self.work {
-            Work::Folds(folds) => parts.extend(folds[range].iter().flat_map(|fold| {
-                let genes = fold.held_out.iter().cloned();
-                [fold.label.clone()]
-                    .into_iter()
-                    .chain(genes)
-                    .collect::<Vec<_>>()
-            })),
-            Work::Runs(runs) => parts.extend(
-                runs[range]
-                    .iter()
-                    .flat_map(|run| [run.name.clone(), run.map.to_string()]),
-            ),
+        let mut parts = vec![self.settings.to_string(), self.version.clone()];
+        let hashes = |inputs: &BTreeMap<String, Input>| -> Vec<String> {
+            let pair = |(name, input): (&String, &Input)| [name.clone(), input.sha256.clone()];
+            inputs.iter().flat_map(pair).collect()
+        };
+        parts.extend(hashes(&self.inputs));
+        for item in &self.items[self.items_of(task)] {
+            parts.extend([item.name.clone(), item.work.to_string()]);
+            parts.extend(hashes(&item.inputs));
         }
         fingerprint_names(&parts)[..16].to_owned()
     }
@@ -183,23 +228,31 @@ impl Manifest {
     /// Reads the manifest of a folder.
     ///
     /// # Errors
-    /// [`SweepError::NotASweep`] if there is none, or one of another form.
+    /// [`SweepError::NotASweep`] if there is none, [`SweepError::OtherFormat`] if another version of the program made it.
     pub fn read(folder: &Path) -> Result<Self, SweepError> {
         let not = |reason: String| SweepError::NotASweep {
             path: folder.to_owned(),
-            reason,
+            reason: format!("{MANIFEST}: {reason}"),
         };
-        let text = tangram_store::read_text(&folder.join(MANIFEST))
-            .map_err(|e| not(format!("{MANIFEST}: {e}")))?;
-        let manifest: Self =
-            toml::from_str(&text).map_err(|e| not(format!("{MANIFEST}: {}", e.message())))?;
-        if manifest.format != FORMAT {
-            let (found, known) = (manifest.format, FORMAT);
-            return Err(not(format!(
-                "{MANIFEST}: format {found}, this program knows {known}"
-            )));
+        let text =
+            tangram_store::read_text(&folder.join(MANIFEST)).map_err(|e| not(e.to_string()))?;
+        let table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| not(e.message().to_owned()))?;
+        let format = table.get("format").and_then(toml::Value::as_integer);
+        let Some(format) = format else {
+            return Err(not("it names no format".to_owned()));
+        };
+        if format != i64::from(FORMAT) {
+            let version = table.get("version").and_then(toml::Value::as_str);
+            return Err(SweepError::OtherFormat {
+                path: folder.to_owned(),
+                format,
+                version: version.unwrap_or("another version").to_owned(),
+                known: FORMAT,
+            });
         }
-        Ok(manifest)
+        toml::from_str(&text).map_err(|e| not(e.message().to_owned()))
     }
 
     /// SHA-256 of the manifest of a folder.
@@ -214,64 +267,142 @@ impl Manifest {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::leave_one_out;
 
-    pub(crate) fn manifest(n_genes: usize, folds_per_task: usize) -> Manifest {
-        let genes: Vec<String> = (0..n_genes).map(|i| format!("gene{i:02}")).collect();
+    /// Items that put one row of three columns each.
+    pub(crate) fn manifest(n_items: usize, items_per_task: usize) -> Manifest {
+        let item = |i: usize| Item {
+            name: format!("item{i:02}"),
+            output: Output::Rows,
+            inputs: BTreeMap::new(),
+            work: toml::toml! { number = 1 },
+        };
+        let file = |name: &str| Input {
+            path: format!("/data/{name}.h5ad").into(),
+            sha256: name.to_owned(),
+        };
         Manifest {
             format: FORMAT,
-            kind: Kind::LeaveOneOut,
+            kind: "tests".into(),
             version: "0".into(),
-            folds_per_task,
-            seconds_per_fold: 1.5,
-            cells_sha256: "c".into(),
-            voxels_sha256: "v".into(),
-            n_voxels: 3,
-            start: Start::Cold,
-            work: Work::Folds(leave_one_out(&genes).unwrap()),
-            genes,
-            map: toml::toml! { cells = "a.h5ad" },
+            items_per_task,
+            seconds_per_item: 1.5,
+            array: Some(Rows {
+                rows: 1,
+                columns: 3,
+            }),
+            inputs: ["a", "b"].map(|n| (n.to_owned(), file(n))).into(),
+            settings: toml::toml! { seed = 1 },
+            items: (0..n_items).map(item).collect(),
         }
     }
 
     #[test]
     fn a_manifest_comes_back_and_is_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let written = manifest(7, 3);
+        let mut written = manifest(7, 3);
+        written.items[1].output = Output::Record;
+        written.items[2].output = Output::Folder {
+            path: "runs/a".into(),
+            complete: "run.toml".into(),
+        };
+        written.items[2].inputs = written.inputs.clone();
         written.write(folder.path()).unwrap();
         assert_eq!(Manifest::read(folder.path()).unwrap(), written);
         assert!(manifest(5, 1).write(folder.path()).is_err());
-        let mut runs = manifest(2, 1);
-        runs.kind = Kind::Seeds;
-        runs.work = Work::Runs(vec![RunSpec {
-            name: "seed-1".into(),
-            map: toml::toml! { seed = 1 },
-        }]);
-        let other = tempfile::tempdir().unwrap();
-        runs.write(other.path()).unwrap();
-        assert_eq!(Manifest::read(other.path()).unwrap(), runs);
     }
 
     #[test]
-    fn tasks_cover_all_folds_once_and_their_ids_differ() {
+    fn tasks_cover_all_items_once_and_their_ids_differ() {
         let manifest = manifest(7, 3);
         let ranges: Vec<_> = (0..manifest.n_tasks())
-            .map(|t| manifest.folds_of(t))
+            .map(|t| manifest.items_of(t))
             .collect();
         assert_eq!(ranges, [0..3, 3..6, 6..7]);
+        assert!((0..7).all(|i| manifest.items_of(manifest.task_of(i)).contains(&i)));
         let ids: std::collections::BTreeSet<_> = (0..3).map(|t| manifest.task_id(t)).collect();
         assert_eq!(ids.len(), 3);
-        let mut other = manifest.clone();
-        other.map.insert("seed".into(), 7.into());
-        assert_ne!(other.task_id(0), manifest.task_id(0));
     }
 
     #[test]
-    fn what_is_no_manifest_is_named() {
+    fn the_identity_of_a_task_follows_all_that_its_result_depends_on() {
+        let of = |change: fn(&mut Manifest)| {
+            let mut changed = manifest(4, 2);
+            change(&mut changed);
+            [0, 1].map(|task| changed.task_id(task))
+        };
+        let same = of(|_| ());
+        assert_eq!(of(|m| m.seconds_per_item = 9.0), same);
+        let all: [fn(&mut Manifest); 3] = [
+            |m| drop(m.settings.insert("seed".into(), 7.into())),
+            |m| m.version = "1".into(),
+            |m| m.inputs.get_mut("a").unwrap().sha256 = "other".into(),
+        ];
+        for change in all {
+            let [first, second] = of(change);
+            assert!(first != same[0] && second != same[1]);
+        }
+        let one: [fn(&mut Manifest); 2] = [
+            |m| drop(m.items[2].work.insert("number".into(), 7.into())),
+            |m| m.items[3].inputs = m.inputs.clone(),
+        ];
+        for change in one {
+            let [first, second] = of(change);
+            assert!(first == same[0] && second != same[1]);
+        }
+    }
+
+    #[test]
+    fn an_output_is_in_place_when_its_last_file_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut item = manifest(1, 1).items.remove(0);
+        assert!(item.is_in_place(folder.path()));
+        item.output = Output::Folder {
+            path: "runs/a".into(),
+            complete: "run.toml".into(),
+        };
+        std::fs::create_dir_all(folder.path().join("runs/a")).unwrap();
+        assert!(!item.is_in_place(folder.path()));
+        std::fs::write(folder.path().join("runs/a/run.toml"), "").unwrap();
+        assert!(item.is_in_place(folder.path()));
+    }
+
+    #[test]
+    fn a_folder_of_another_format_is_refused_and_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let read = || Manifest::read(folder.path()).unwrap_err().to_string();
         assert!(read().contains("sweep.toml"), "{}", read());
-        std::fs::write(folder.path().join(MANIFEST), "format = 9").unwrap();
+        let write = |text: &str| std::fs::write(folder.path().join(MANIFEST), text).unwrap();
+        write("seed = 9");
         assert!(read().contains("not a sweep"), "{}", read());
+        // As version 0.1.0 wrote it.
+        write(FORMAT_1);
+        let told = read();
+        for word in ["format 1", "tangram 0.1.0", "sweep new", "format 2"] {
+            assert!(told.contains(word), "{told}");
+        }
+        write("format = 3\nversion = \"9.0.0\"\n");
+        let told = read();
+        assert!(
+            told.contains("format 3") && told.contains("tangram 9.0.0"),
+            "{told}"
+        );
     }
+
+    const FORMAT_1: &str = r#"format = 1
+kind = "k-fold"
+version = "0.1.0"
+folds-per-task = 2
+seconds-per-fold = 0.5
+cells-sha256 = "c"
+voxels-sha256 = "v"
+n-voxels = 90
+start = "cold"
+genes = ["A", "B"]
+[map]
+cells = "/data/cells.h5ad"
+[[fold]]
+held-out = ["A"]
+[[fold]]
+held-out = ["B"]
+"#;
 }

@@ -8,13 +8,13 @@ use std::path::Path;
 pub enum Standing {
     /// Its result is in place.
     Done,
-    /// Its newest attempt was at work when it last told; whether it still is, its record cannot say.
+    /// Its newest attempt was at work when its record was last written; whether it still is, the record cannot say.
     Running,
     /// Its newest attempt stopped with its state kept.
     Stopped,
     /// Its newest attempt ended by an error.
     Failed(Cause),
-    /// Nobody has begun it.
+    /// No attempt was made.
     Waiting,
 }
 
@@ -40,21 +40,18 @@ impl TaskProgress {
         }
     }
 
-    /// Most folds that any attempt has done or kept.
+    /// Most items that any attempt has done or kept.
     #[must_use]
-    pub fn folds_done(&self) -> usize {
-        self.attempts
-            .iter()
-            .map(|a| a.folds.len())
-            .max()
-            .unwrap_or(0)
+    pub fn items_done(&self) -> usize {
+        let done = self.attempts.iter().map(|a| a.items.len());
+        done.max().unwrap_or(0)
     }
 
-    /// Seconds of every fold that is done.
+    /// Seconds of every item that is done.
     #[must_use]
-    pub fn seconds_of_folds(&self) -> Vec<f64> {
-        let most = self.attempts.iter().max_by_key(|a| a.folds.len());
-        most.map(|a| a.folds.iter().map(|f| f.seconds).collect())
+    pub fn seconds_of_items(&self) -> Vec<f64> {
+        let most = self.attempts.iter().max_by_key(|a| a.items.len());
+        most.map(|a| a.items.iter().map(|item| item.seconds).collect())
             .unwrap_or_default()
     }
 }
@@ -79,9 +76,11 @@ pub fn progress_of(folder: &Path, manifest: &Manifest) -> Result<Vec<TaskProgres
         }
     }
     for task in &mut tasks {
-        let in_place = results
-            .as_ref()
-            .is_none_or(|r| r.place(task.task).is_file());
+        let shard = results.as_ref();
+        let in_place = shard.is_none_or(|r| r.place(task.task).is_file())
+            && manifest.items[manifest.items_of(task.task)]
+                .iter()
+                .all(|item| item.is_in_place(folder));
         let done = task.attempts.iter().any(|a| a.state == State::Done);
         let Some(newest) = task.attempts.last() else {
             continue;
@@ -91,14 +90,14 @@ pub fn progress_of(folder: &Path, manifest: &Manifest) -> Result<Vec<TaskProgres
             State::Running => Standing::Running,
             State::Stopped => Standing::Stopped,
             State::Failed => Standing::Failed(newest.cause.unwrap_or(Cause::Unexpected)),
-            // Its shard is gone.
+            // Its result is gone.
             State::Done => Standing::Waiting,
         };
     }
     Ok(tasks)
 }
 
-/// How all tasks stand, a task whose shard is not what was written counting as not begun; reads every shard.
+/// How all tasks stand; reads every shard, and a task whose shard is damaged counts as not begun.
 ///
 /// # Errors
 /// [`SweepError::Record`] if a record cannot be read.
@@ -124,7 +123,7 @@ mod tests {
     use crate::manifest::tests::manifest;
 
     #[test]
-    fn a_task_is_done_only_while_its_shard_is_there() {
+    fn a_task_is_done_only_while_its_shard_is_in_place() {
         let folder = tempfile::tempdir().unwrap();
         let manifest = manifest(5, 2);
         let results = Results::of(folder.path(), &manifest).unwrap();

@@ -1,4 +1,4 @@
-//! The predictions of a sweep: one Zarr array, a shard for every task, each put in place by one link when it is whole.
+//! The array of a sweep: a shard for every task, each put in place by one link when it is whole.
 
 use crate::{Attempts, Claim, Manifest, State, SweepError};
 use ndarray::{Array3, ArrayView3};
@@ -10,7 +10,7 @@ use tangram_store::{ShardedArray, fingerprint};
 const STORE: &str = "results.zarr";
 const ARRAY: &str = "predictions";
 
-/// The predictions of a sweep, (folds, genes held out, voxels); folds that hold out fewer genes than others have NaN in their place.
+/// The array of a sweep, (items, rows, columns); items with fewer rows than others have NaN in their place.
 #[derive(Debug, Clone)]
 pub struct Results {
     folder: PathBuf,
@@ -20,16 +20,13 @@ pub struct Results {
 }
 
 impl Results {
-    /// Those of a sweep whose folds predict every gene once; `None` for others.
+    /// That of a sweep; `None` if its items put no rows in an array.
     #[must_use]
     pub fn of(folder: &Path, manifest: &Manifest) -> Option<Self> {
-        let shape = [
-            manifest.n_folds(),
-            manifest.most_held_out(),
-            manifest.n_voxels,
-        ];
-        let per_shard = manifest.folds_per_task;
-        manifest.kind.predicts().then(|| Self {
+        let size = manifest.array?;
+        let shape = [manifest.n_items(), size.rows, size.columns];
+        let per_shard = manifest.items_per_task;
+        Some(Self {
             folder: folder.to_owned(),
             shape,
             per_shard,
@@ -45,9 +42,9 @@ impl Results {
         Ok(self.array.create()?)
     }
 
-    /// Genes of a fold, and voxels.
+    /// Rows and columns of an item.
     #[must_use]
-    pub fn fold_size(&self) -> (usize, usize) {
+    pub fn item_size(&self) -> (usize, usize) {
         (self.shape[1], self.shape[2])
     }
 
@@ -57,9 +54,9 @@ impl Results {
         self.array.place(task)
     }
 
-    /// Puts the predictions of a task in place; gives their SHA-256.
+    /// Puts the rows of a task in place; gives their SHA-256.
     ///
-    /// A shard that is there already stays if a record vouches for it: a result is never written twice.
+    /// An existing shard stays if a record has its SHA-256: a result is never written twice.
     ///
     /// # Errors
     /// [`SweepError::Superseded`] if a newer attempt has begun; if they cannot be written.
@@ -104,7 +101,7 @@ impl Results {
             .any(|a| a.state == State::Done && a.shard_sha256.as_deref() == Some(digest)))
     }
 
-    /// The predictions of a task, (folds of the task, genes held out, voxels), if they are what was written.
+    /// The rows of a task, (items of the task, rows, columns), if they are what was written.
     ///
     /// * `digest`: their SHA-256 by the record
     ///
@@ -124,9 +121,9 @@ impl Results {
         fingerprint(&self.place(task)).is_ok_and(|found| found == digest)
     }
 
-    /// Keeps what an attempt has predicted so far for the next one; gives its SHA-256.
+    /// Keeps the rows that an attempt has so far for the next one; gives their SHA-256.
     ///
-    /// * `values`: (folds of the task, genes held out, voxels), NaN where nothing was predicted
+    /// * `values`: (items of the task, rows, columns), NaN where nothing is known yet
     ///
     /// # Errors
     /// If it cannot be written.
@@ -156,8 +153,8 @@ mod tests {
     use super::*;
     use crate::manifest::tests::manifest;
 
-    fn values(task: usize, folds: usize) -> Array3<f32> {
-        Array3::from_shape_fn((folds, 1, 3), |(f, _, j)| (10 * task + 3 * f + j) as f32)
+    fn values(task: usize, items: usize) -> Array3<f32> {
+        Array3::from_shape_fn((items, 1, 3), |(f, _, j)| (10 * task + 3 * f + j) as f32)
     }
 
     fn finish(results: &Results, claim: &mut Claim, values: &Array3<f32>) -> String {
@@ -200,7 +197,7 @@ mod tests {
             &mut attempts.claim(0, &manifest).unwrap(),
             &values(0, 2),
         );
-        // Another result of the same task does not replace one that a record vouches for.
+        // Another result of the same task does not replace a recorded one.
         let again = attempts.claim(0, &manifest).unwrap();
         assert_eq!(results.commit(&again, values(7, 2).view()).unwrap(), digest);
         assert_eq!(results.read(0, &digest).unwrap(), values(0, 2));

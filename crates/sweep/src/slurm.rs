@@ -1,7 +1,7 @@
 //! Jobs on a cluster: profiles of clusters, scripts, and everything that is said to Slurm.
 //!
 //! A [`Job`] and a [`Profile`] give the text of a script, by a pure function, [`script`]. A [`Scheduler`] takes it: [`Slurm`] by the
-//! tools of the command line, [`Rehearsal`] on paper only. Queue and accounting are hints; what is done, a run's folder says.
+//! command-line tools, [`Rehearsal`] only records it for `--dry-run`. Queue and accounting are hints; the folder of a run or sweep says what is done.
 
 mod array;
 mod directive;
@@ -20,7 +20,7 @@ mod word;
 pub use array::{Chunk, chunks, ranges};
 pub use directive::Directive;
 pub use error::SlurmError;
-pub use job::{Job, JobName, Kind, LogFile};
+pub use job::{Job, JobKind, JobName, LogFile};
 pub use profile::{Collect, Container, Launcher, Mail, MailEvent, Profile, StopSignal};
 pub use profile_file::PROFILES;
 pub use quantity::{Memory, TimeLimit};

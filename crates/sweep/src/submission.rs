@@ -1,7 +1,7 @@
 //! What was submitted to a cluster: a small file for each `submit` or `resume`, so that no task is in the queue twice.
 //!
 //! A submission takes the next number by creating its file, which fails if another process took it; the names of its jobs are written
-//! before Slurm is asked, their numbers after. Nobody but the process that made it writes it.
+//! before Slurm is asked, their numbers after. Only the process that made it writes it.
 
 use crate::attempt::now;
 use crate::slurm::{JobId, JobName, Memory, Profile, Sighting, TimeLimit};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "submissions";
 
-/// A submission that another machine has not finished after so many seconds is taken for dead.
+/// Seconds after which an unfinished submission of another machine is considered dead.
 const LONGEST_SECONDS: f64 = 900.0;
 
 /// Jobs that were submitted together.
@@ -33,28 +33,28 @@ pub struct Submission {
     /// The profile, with what flags said.
     pub profile: Profile,
     /// The arrays.
-    pub arrays: Vec<ArrayRecord>,
+    pub arrays: Vec<SubmittedArray>,
     /// The job that collects.
-    pub collector: Option<JobRecord>,
+    pub collector: Option<SubmittedJob>,
 }
 
 /// A job that was, or may have been, submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct JobRecord {
+pub struct SubmittedJob {
     /// Its name.
     pub name: JobName,
-    /// Its number, once Slurm has told it.
+    /// Its number, once Slurm has answered.
     pub job: Option<JobId>,
 }
 
 /// An array of tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct ArrayRecord {
+pub struct SubmittedArray {
     /// The job.
     #[serde(flatten)]
-    pub job: JobRecord,
+    pub job: SubmittedJob,
     /// The task of index 0.
     pub offset: usize,
     /// Indices, ascending.
@@ -65,7 +65,7 @@ pub struct ArrayRecord {
     pub memory: Option<Memory>,
 }
 
-impl ArrayRecord {
+impl SubmittedArray {
     /// The index of a task, if it is one of this array.
     #[must_use]
     pub fn index_of(&self, task: usize) -> Option<usize> {
@@ -83,7 +83,7 @@ impl ArrayRecord {
 }
 
 impl Submission {
-    /// One that is to be begun; arrays and collector are still to be named.
+    /// A new submission, still without arrays and collector.
     #[must_use]
     pub fn new(profile_name: &str, profile: &Profile) -> Self {
         Self {
@@ -227,14 +227,14 @@ impl OpenSubmission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slurm::{JobState, Kind};
+    use crate::slurm::{JobKind, JobState};
 
     fn submission() -> Submission {
         let profile = Profile::find("sandbox").unwrap();
         let mut submission = Submission::new("sandbox", &profile);
-        submission.arrays.push(ArrayRecord {
-            job: JobRecord {
-                name: JobName::fresh(&Kind::Map),
+        submission.arrays.push(SubmittedArray {
+            job: SubmittedJob {
+                name: JobName::fresh(&JobKind::Map),
                 job: None,
             },
             offset: 11,
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(&known[..], [first.submission().clone()]);
         let second = submissions.begin(&known, submission()).unwrap();
         assert_eq!(second.submission().number, 2);
-        // One whose process is gone is in nobody's way.
+        // A submission whose process is gone does not block another one.
         let mut dead = submissions.all().unwrap();
         dead[1].who.process.pid = u32::MAX;
         assert!(submissions.begin(&dead, submission()).is_ok());

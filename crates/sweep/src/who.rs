@@ -1,4 +1,4 @@
-//! Processes that work at a sweep, as their records name them.
+//! The processes that work on a sweep, as records name them.
 
 use serde::{Deserialize, Serialize};
 use tangram_store::Process;
@@ -12,13 +12,13 @@ pub struct Who {
     pub process: Process,
     /// The job of the cluster it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub job: Option<Job>,
+    pub job: Option<OwnJob>,
 }
 
-/// A Slurm job, as its environment says.
+/// The Slurm job that a process belongs to, as its environment says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Job {
+pub struct OwnJob {
     /// `SLURM_JOB_ID`.
     pub id: String,
     /// `SLURM_ARRAY_JOB_ID` and `SLURM_ARRAY_TASK_ID`.
@@ -37,7 +37,7 @@ impl Who {
         let restarts = text("SLURM_RESTART_COUNT").and_then(|n| n.parse().ok());
         Self {
             process: Process::here(),
-            job: text("SLURM_JOB_ID").map(|id| Job {
+            job: text("SLURM_JOB_ID").map(|id| OwnJob {
                 id,
                 element,
                 restarts: restarts.unwrap_or(0),

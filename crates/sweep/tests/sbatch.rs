@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tangram_sweep::slurm::{
-    JobId, JobName, JobState, Kind, Patience, Scheduler, Slurm, SlurmError,
+    JobId, JobKind, JobName, JobState, Patience, Scheduler, Slurm, SlurmError,
 };
 use tempfile::TempDir;
 
@@ -40,7 +40,7 @@ fn cluster(sbatch: &str, more: &[(&str, &str)]) -> (TempDir, Slurm) {
 }
 
 fn submit(slurm: &Slurm, folder: &Path) -> Result<JobId, SlurmError> {
-    let name = JobName::fresh(&Kind::Map);
+    let name = JobName::fresh(&JobKind::Map);
     let script = format!("#!/bin/bash\n#SBATCH --job-name={name}\ntrue\n");
     let result = slurm.submit(&name, &script);
     let calls = fs::read_to_string(folder.join("calls")).unwrap_or_default();
@@ -132,7 +132,7 @@ fn limits_and_states_are_asked_for() {
         "printf 'Configuration data\\nMaxArraySize            = 1001\\nMaxDBDMsgs = 1\\n'";
     let (_folder, slurm) = cluster("echo 1", &[("scontrol", scontrol)]);
     assert_eq!(slurm.max_array_size().unwrap(), 1001);
-    let name = JobName::fresh(&Kind::Map);
+    let name = JobName::fresh(&JobKind::Map);
     let squeue = format!("echo '{name}|5|2|RUNNING|vn1'");
     let (_folder, slurm) = cluster("echo 1", &[("squeue", &squeue)]);
     let seen = slurm.sightings(&[name]).unwrap();

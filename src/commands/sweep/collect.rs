@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::{Column, GeneScore, Summary, Table, auc};
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::folds::{Fold, FoldResult, FoldSettings};
 use tangram_pipeline::run_directory::{RunDirectory, write};
-use tangram_pipeline::runs;
+use tangram_pipeline::runs::Run;
 use tangram_pipeline::settings::MapSettings;
+use tangram_pipeline::sweep_work::{CELLS, SweepKind, SweepWork, VOXELS};
 use tangram_pipeline::wording::count;
 use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
 use tangram_store::{ExpressionFile, RowNames};
-use tangram_sweep::{
-    Fold, FoldOutcome, Kind, Manifest, Results, RunSpec, Standing, SweepError, TaskProgress, Work,
-    progress_of,
-};
+use tangram_sweep::{Manifest, Results, Standing, SweepError, TaskProgress, progress_of};
 
 const LONG_HELP: &str = "\
 Writes into DIR (or --out):
@@ -115,9 +114,9 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
             return Err(StoreError::Exists { path: path.clone() }.into());
         }
     }
-    match &manifest.work {
-        Work::Runs(runs) => {
-            let text = table_of_runs(&args.sweep, runs)?;
+    match SweepWork::of(&manifest)? {
+        SweepWork::Runs(runs) => {
+            let text = table_of_runs(&args.sweep, &runs)?;
             write_aside(&scores, existing, |aside| write(aside, &text))?;
             report.say(format_args!("wrote {}", scores.display()))?;
             report.summary(&CollectSummary {
@@ -125,7 +124,7 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
                 n_folds: runs.len(),
                 n_missing: runs
                     .iter()
-                    .filter(|r| !runs::is_complete(&args.sweep, r))
+                    .filter(|run| !run.is_complete(&args.sweep))
                     .count(),
                 predictions: None,
                 scores: &scores,
@@ -133,20 +132,21 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
                 auc: None,
             })
         }
-        Work::Folds(folds) => {
-            let outcomes = outcomes(&progress);
+        SweepWork::Folds(shared, folds) => {
+            let outcomes = outcomes(&progress)?;
             let results = Results::of(&args.sweep, &manifest);
             if let Some(results) = &results {
-                let matrix = predicted(results, &manifest, folds, &progress)?;
+                let matrix = predicted(results, &manifest, &folds, &progress)?;
                 let voxels = Predictions {
                     manifest: &manifest,
+                    settings: &shared,
                     matrix,
                     outcomes: &outcomes,
                 };
                 voxels.write(&predictions, existing)?;
                 report.say(format_args!("wrote {}", predictions.display()))?;
             }
-            let text = table_of_folds(&manifest, folds, &outcomes);
+            let text = table_of_folds(SweepKind::of(&manifest)?, &folds, &outcomes);
             write_aside(&scores, existing, |aside| write(aside, &text))?;
             report.say(format_args!("wrote {}", scores.display()))?;
             let patterns: Vec<GeneScore> = outcomes
@@ -178,12 +178,12 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
 }
 
 /// What the folds of finished tasks gave, by number.
-fn outcomes(progress: &[TaskProgress]) -> BTreeMap<usize, FoldOutcome> {
+fn outcomes(progress: &[TaskProgress]) -> Result<BTreeMap<usize, FoldResult>, SweepError> {
     let done = progress.iter().filter(|t| t.standing == Standing::Done);
-    let folds = done
+    let items = done
         .filter_map(TaskProgress::decisive)
-        .flat_map(|a| &a.folds);
-    folds.map(|fold| (fold.fold, fold.clone())).collect()
+        .flat_map(|a| &a.items);
+    items.map(|o| Ok((o.item, o.result()?))).collect()
 }
 
 /// All genes held out, (voxels, genes by name); NaN where a task is missing.
@@ -196,14 +196,14 @@ fn predicted(
     let mut genes: Vec<&String> = folds.iter().flat_map(|f| &f.held_out).collect();
     genes.sort_unstable();
     let place: BTreeMap<&String, usize> = genes.iter().copied().zip(0..).collect();
-    let mut matrix = Array2::from_elem((manifest.n_voxels, genes.len()), f32::NAN);
+    let mut matrix = Array2::from_elem((results.item_size().1, genes.len()), f32::NAN);
     for task in progress.iter().filter(|t| t.standing == Standing::Done) {
         let digest = task.decisive().and_then(|a| a.shard_sha256.as_deref());
         let shard = results.read(
             task.task,
             digest.context("a finished attempt names its shard")?,
         )?;
-        for (values, fold) in shard.outer_iter().zip(manifest.folds_of(task.task)) {
+        for (values, fold) in shard.outer_iter().zip(manifest.items_of(task.task)) {
             for (values, gene) in values.outer_iter().zip(&folds[fold].held_out) {
                 matrix.column_mut(place[gene]).assign(&values);
             }
@@ -215,20 +215,22 @@ fn predicted(
 /// The predictions as an AnnData of voxels × genes.
 struct Predictions<'a> {
     manifest: &'a Manifest,
+    settings: &'a FoldSettings,
     matrix: (Vec<String>, Array2<f32>),
-    outcomes: &'a BTreeMap<usize, FoldOutcome>,
+    outcomes: &'a BTreeMap<usize, FoldResult>,
 }
 
 impl Predictions<'_> {
     fn write(self, path: &Path, existing: Existing) -> Result<()> {
-        let settings: MapSettings = self.manifest.map.clone().try_into()?;
+        let settings: MapSettings = self.settings.map.clone().try_into()?;
         let voxels =
             ExpressionFile::open(&settings.voxels, &settings.voxels_matrix, RowNames::Checked)?;
-        if voxels.n_rows() != self.manifest.n_voxels {
+        let n_voxels = self.matrix.1.nrows();
+        if voxels.n_rows() != n_voxels {
             return Err(PipelineError::OtherNames {
                 path: settings.voxels.clone(),
                 what: "voxels",
-                reason: format!("{} instead of {}", voxels.n_rows(), self.manifest.n_voxels),
+                reason: format!("{} instead of {n_voxels}", voxels.n_rows()),
             }
             .into());
         }
@@ -253,41 +255,37 @@ impl Predictions<'_> {
         if let Some(spatial) = voxels.dataset().spatial()? {
             file.obsm("spatial", spatial.view())?;
         }
-        file.uns("tangram", &uns(self.manifest)?)?;
+        file.uns("tangram", &uns(self.manifest, self.settings)?)?;
         Ok(file.finish()?)
     }
 }
 
 /// What the predictions were made from; nothing that differs from one collection to the next.
-fn uns(manifest: &Manifest) -> Result<Uns> {
+fn uns(manifest: &Manifest, settings: &FoldSettings) -> Result<Uns> {
     let text = |value: &str| Uns::Text(value.to_owned());
-    let kind = match manifest.kind {
-        Kind::LeaveOneOut => "leave-one-out",
-        Kind::KFold => "k-fold",
-        Kind::Ablation => "ablation",
-        Kind::Seeds => "seeds",
-        Kind::Sections => "sections",
-        Kind::List => "list",
+    let sha256 = |name: &str| {
+        let input = manifest.inputs.get(name);
+        text(input.map_or("", |input| &input.sha256))
     };
     Ok(Uns::Map(BTreeMap::from([
-        ("kind".to_owned(), text(kind)),
+        ("kind".to_owned(), text(&manifest.kind)),
         (
             "settings".to_owned(),
-            text(&toml::to_string(&manifest.map)?),
+            text(&toml::to_string(&settings.map)?),
         ),
-        ("cells_sha256".to_owned(), text(&manifest.cells_sha256)),
-        ("voxels_sha256".to_owned(), text(&manifest.voxels_sha256)),
+        ("cells_sha256".to_owned(), sha256(CELLS)),
+        ("voxels_sha256".to_owned(), sha256(VOXELS)),
         ("version".to_owned(), text(&manifest.version)),
     ])))
 }
 
 /// A line for every fold and gene that it holds out.
 fn table_of_folds(
-    manifest: &Manifest,
+    kind: SweepKind,
     folds: &[Fold],
-    outcomes: &BTreeMap<usize, FoldOutcome>,
+    outcomes: &BTreeMap<usize, FoldResult>,
 ) -> String {
-    let labelled = manifest.kind == Kind::Ablation;
+    let labelled = kind == SweepKind::Ablation;
     let mut text = if labelled { "fold\tlabel\t" } else { "fold\t" }.to_owned();
     text.push_str("gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\tpasses\tloss\n");
     for (fold, outcome) in outcomes {
@@ -313,19 +311,19 @@ fn table_of_folds(
 }
 
 /// A line for every run that is complete.
-fn table_of_runs(sweep: &Path, runs: &[RunSpec]) -> Result<String> {
+fn table_of_runs(sweep: &Path, runs: &[Run]) -> Result<String> {
     let mut text =
         "run\tcells\tvoxels\tgenes\tepochs\tloss\tmean_cosine\tseconds_training\n".to_owned();
-    for spec in runs.iter().filter(|r| runs::is_complete(sweep, r)) {
-        let run = RunDirectory::open(&runs::place(sweep, spec))?;
-        let r = run.record();
+    for run in runs.iter().filter(|run| run.is_complete(sweep)) {
+        let directory = RunDirectory::open(&run.place(sweep))?;
+        let r = directory.record();
         let cosine = r
             .train_score
             .map(|s| s.mean_cosine.to_string())
             .unwrap_or_default();
         text.push_str(&format!(
             "{}\t{}\t{}\t{}\t{}\t{}\t{cosine}\t{:.3}\n",
-            spec.name,
+            run.name,
             r.n_cells,
             r.n_voxels,
             r.n_genes,

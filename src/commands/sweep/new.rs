@@ -13,17 +13,17 @@ use tangram_core::CellParts;
 use tangram_mapper::{Engine, operations_of_pass};
 use tangram_pipeline::choices::Solver;
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::folds::{self, Fold, FoldSettings, Start, ablation, k_fold, leave_one_out};
 use tangram_pipeline::gene_list;
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::ranks;
 use tangram_pipeline::rates::{ASSUMED, PASSES_OF_WARM_FOLD, passes_of};
+use tangram_pipeline::runs::{self, Run, RunOf};
 use tangram_pipeline::settings::MapSettings;
+use tangram_pipeline::sweep_work::{CELLS, SweepKind, VOXELS};
 use tangram_pipeline::wording::count;
-use tangram_store::{Existing, StoreError, fingerprint, write_aside};
-use tangram_sweep::{
-    Fold, Kind, Manifest, Results, RunSpec, Start, SweepError, Work, ablation, k_fold,
-    leave_one_out,
-};
+use tangram_store::{Existing, StoreError, write_aside};
+use tangram_sweep::{Input, Manifest, Results, SweepError, table_of};
 use toml::Table;
 
 /// Flags of `tangram sweep new`.
@@ -160,9 +160,9 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
             shared,
             only,
             start,
-        }) => folds(
+        }) => of_folds(
             shared,
-            Kind::LeaveOneOut,
+            SweepKind::LeaveOneOut,
             start,
             report,
             |genes, _| match &only {
@@ -174,18 +174,26 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
             shared,
             folds: n,
             start,
-        }) => folds(shared, Kind::KFold, start, report, |genes, settings| {
-            Ok(k_fold(genes, n, settings.seed)?)
-        }),
+        }) => of_folds(
+            shared,
+            SweepKind::KFold,
+            start,
+            report,
+            |genes, settings| Ok(k_fold(genes, n, settings.seed)?),
+        ),
         NewKind::Ablation(AblationArgs {
             shared,
             fractions,
             repeats,
         }) => {
             let start = StartChoice::Cold;
-            folds(shared, Kind::Ablation, start, report, |genes, settings| {
-                Ok(ablation(genes, &fractions, repeats, settings.seed)?)
-            })
+            of_folds(
+                shared,
+                SweepKind::Ablation,
+                start,
+                report,
+                |genes, settings| Ok(ablation(genes, &fractions, repeats, settings.seed)?),
+            )
         }
         NewKind::Seeds(SeedsArgs { shared, seeds }) => {
             let of = |&seed: &u64| {
@@ -198,7 +206,7 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
                 )
             };
             let all = seeds.iter().map(of).collect();
-            runs(&shared, Kind::Seeds, all, report)
+            of_runs(&shared, SweepKind::Seeds, all, report)
         }
         NewKind::Sections(SectionsArgs { shared, sections }) => {
             let of = |voxels: &PathBuf| {
@@ -216,11 +224,11 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
                 )
             };
             let all = sections.iter().map(of).collect();
-            runs(&shared, Kind::Sections, all, report)
+            of_runs(&shared, SweepKind::Sections, all, report)
         }
         NewKind::List(ListArgs { shared, list }) => {
             let all = listed(&list, &shared.settings)?;
-            runs(&shared, Kind::List, all, report)
+            of_runs(&shared, SweepKind::List, all, report)
         }
     }
 }
@@ -229,10 +237,10 @@ fn usage<T>(text: String) -> Result<T> {
     Err(PipelineError::Usage(text).into())
 }
 
-/// A sweep over parts of the genes.
-fn folds(
+/// A sweep over folds.
+fn of_folds(
     shared: Shared,
-    kind: Kind,
+    kind: SweepKind,
     start: StartChoice,
     report: Report,
     make: impl Fn(&[String], &MapSettings) -> Result<Vec<Fold>>,
@@ -268,28 +276,43 @@ fn folds(
         ));
     }
     let seconds = seconds_of_fold(&inputs, &settings, start);
-    let manifest = Manifest {
-        format: Manifest::FORMAT,
-        kind,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        folds_per_task: shared.pack(seconds, folds.len()),
-        seconds_per_fold: seconds,
-        cells_sha256: inputs.cells.sha256.clone(),
-        voxels_sha256: inputs.voxels.sha256.clone(),
-        n_voxels: inputs.problem.n_voxels(),
+    let shares = FoldSettings {
         start,
         genes: inputs.genes.names.clone(),
         map: table(&settings)?,
-        work: Work::Folds(folds),
     };
-    write(&shared.out, &manifest, report)
+    let file = |path: &Path, sha256: &str| Input {
+        path: path.to_owned(),
+        sha256: sha256.to_owned(),
+    };
+    let manifest = Manifest {
+        format: Manifest::FORMAT,
+        kind: kind.name().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        items_per_task: shared.pack(seconds, folds.len()),
+        seconds_per_item: seconds,
+        array: folds::rows(kind, &folds, inputs.problem.n_voxels()),
+        inputs: [
+            (CELLS, file(&settings.cells, &inputs.cells.sha256)),
+            (VOXELS, file(&settings.voxels, &inputs.voxels.sha256)),
+        ]
+        .map(|(name, input)| (name.to_owned(), input))
+        .into(),
+        settings: table_of("settings", &shares)?,
+        items: folds::items(kind, &folds)?,
+    };
+    write(&shared.out, &manifest, "fold", report)
 }
 
-/// A sweep over settings.
-fn runs(shared: &Shared, kind: Kind, all: Vec<(String, MapFlags)>, report: Report) -> Result<()> {
+/// A sweep over runs.
+fn of_runs(
+    shared: &Shared,
+    kind: SweepKind,
+    all: Vec<(String, MapFlags)>,
+    report: Report,
+) -> Result<()> {
     free(&shared.out)?;
-    let mut names = BTreeSet::new();
-    let mut specs = Vec::with_capacity(all.len());
+    let mut made: Vec<RunOf> = Vec::with_capacity(all.len());
     for (name, settings) in all {
         let plain = |c: char| c.is_alphanumeric() || "-_.+=".contains(c);
         if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
@@ -302,7 +325,7 @@ fn runs(shared: &Shared, kind: Kind, all: Vec<(String, MapFlags)>, report: Repor
                 "`{name}` cannot name a run: the state of the run before the last dot is kept under that name; choose another ending"
             ));
         }
-        if !names.insert(name.clone()) {
+        if made.iter().any(|other| other.run.name == name) {
             return usage(format!(
                 "two runs would be named `{name}`; give them different names"
             ));
@@ -314,32 +337,30 @@ fn runs(shared: &Shared, kind: Kind, all: Vec<(String, MapFlags)>, report: Repor
                     .context(format!("run {name}"));
             }
         }
-        specs.push(RunSpec {
-            name,
-            map: table(&settings)?,
+        made.push(RunOf {
+            files: [
+                (CELLS, settings.cells.clone()),
+                (VOXELS, settings.voxels.clone()),
+            ],
+            run: Run {
+                name,
+                map: table(&settings)?,
+            },
         });
     }
-    let (cells, voxels) = (&shared.settings.cells, &shared.settings.voxels);
-    let hash = |path: &Path| match path.exists() {
-        true => fingerprint(path),
-        // Every run has its own.
-        false => Ok(String::new()),
-    };
+    let (inputs, items) = runs::items(&made)?;
     let manifest = Manifest {
         format: Manifest::FORMAT,
-        kind,
+        kind: kind.name().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        folds_per_task: shared.folds_per_task.unwrap_or(1),
-        seconds_per_fold: 60.0 * shared.target_minutes,
-        cells_sha256: hash(cells)?,
-        voxels_sha256: hash(voxels)?,
-        n_voxels: 0,
-        start: Start::Cold,
-        genes: Vec::new(),
-        map: table(&shared.settings)?,
-        work: Work::Runs(specs),
+        items_per_task: shared.folds_per_task.unwrap_or(1),
+        seconds_per_item: 60.0 * shared.target_minutes,
+        array: None,
+        inputs,
+        settings: Table::new(),
+        items,
     };
-    write(&shared.out, &manifest, report)
+    write(&shared.out, &manifest, "run", report)
 }
 
 impl Shared {
@@ -438,7 +459,7 @@ fn seconds_of_fold(inputs: &Inputs, settings: &MapSettings, start: Start) -> f64
     ASSUMED.seconds(passes * operations, settings.threads)
 }
 
-fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {
+fn write(out: &Path, manifest: &Manifest, noun: &str, report: Report) -> Result<()> {
     write_aside(out, Existing::Refuse, |folder| -> Result<()> {
         std::fs::create_dir(folder).map_err(|e| StoreError::Write {
             path: out.to_owned(),
@@ -451,24 +472,20 @@ fn write(out: &Path, manifest: &Manifest, report: Report) -> Result<()> {
         }?;
         Ok(())
     })?;
-    let (n_folds, n_tasks) = (manifest.n_folds(), manifest.n_tasks());
-    let noun = match manifest.work {
-        Work::Folds(_) => "fold",
-        Work::Runs(_) => "run",
-    };
+    let (n_folds, n_tasks) = (manifest.n_items(), manifest.n_tasks());
     report.say(format_args!(
         "wrote {}: {} in {}, up to {} each, about {} in all on this machine",
         out.display(),
         count(n_folds, noun),
         count(n_tasks, "task"),
-        count(manifest.folds_per_task, noun),
-        tangram_pipeline::wording::duration(manifest.seconds_per_fold * n_folds as f64),
+        count(manifest.items_per_task, noun),
+        tangram_pipeline::wording::duration(manifest.seconds_per_item * n_folds as f64),
     ))?;
     report.summary(&NewSummary {
         sweep: out,
         n_folds,
         n_tasks,
-        folds_per_task: manifest.folds_per_task,
-        seconds_per_fold: manifest.seconds_per_fold,
+        folds_per_task: manifest.items_per_task,
+        seconds_per_fold: manifest.seconds_per_item,
     })
 }

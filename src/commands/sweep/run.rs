@@ -3,6 +3,7 @@
 use crate::interrupt;
 use crate::map_process;
 use crate::report::Report;
+use crate::test_pause;
 use crate::threads::use_threads;
 use crate::values::{at_least_one, not_negative};
 use anyhow::{Context, Result};
@@ -12,20 +13,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_mapper::{Engine, Keeper, MapError, Snapshot, Wish};
 use tangram_pipeline::device;
-use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::fold::FoldTraining;
+use tangram_pipeline::error::{PipelineError, full_text};
+use tangram_pipeline::fold::{FoldTraining, TrainedFold};
+use tangram_pipeline::folds::{Fold, FoldSettings, Start};
 use tangram_pipeline::inputs::{self, Inputs};
 use tangram_pipeline::listener::Listener;
 use tangram_pipeline::memory_check::{check_memory, needed};
-use tangram_pipeline::queue::{Ended, Queue};
 use tangram_pipeline::ranks;
-use tangram_pipeline::runs;
+use tangram_pipeline::runs::{self, Run};
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::settings::threads;
+use tangram_pipeline::sweep_work::SweepWork;
 use tangram_pipeline::wording::count;
-use tangram_store::fingerprint;
 use tangram_store::memory;
-use tangram_sweep::{Fold, Manifest, Standing, Start, SweepError, Work, verified_progress_of};
+use tangram_sweep::{
+    Cause, Ended, Finished, Manifest, Queue, QueueSettings, Standing, SweepError,
+    verified_progress_of,
+};
 
 const LONG_HELP: &str = "\
 A task that is done is left as it is, so the same command can be given again after anything: it goes on with what is missing. SIGTERM and SIGUSR2
@@ -112,22 +116,20 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
         report.say(format_args!("{} done before", count(asked.len(), "task")))?;
         return report.summary(&summary);
     }
-    let ended = match &manifest.work {
-        Work::Folds(all) => folds(args, &manifest, all, &todo, report)?,
-        Work::Runs(runs) => runs::run(
-            &args.sweep,
-            &manifest,
-            runs,
-            &todo,
-            &mut |folder, spec| map_process::map(folder, spec, args.launcher.as_deref()),
-            &report,
-        )?,
+    let ended = match SweepWork::of(&manifest)? {
+        SweepWork::Folds(shared, all) => folds(args, &manifest, (&shared, &all), &todo, report)?,
+        SweepWork::Runs(_) => {
+            runs::unchanged(&manifest.inputs, &args.sweep)?;
+            let mut map =
+                |out: &Path, run: &Run| map_process::map(out, run, args.launcher.as_deref());
+            runs::run(&args.sweep, &manifest, &todo, &mut map, &report)?
+        }
     };
-    (summary.tasks_done_now, summary.folds_done_now) = (ended.tasks, ended.folds);
+    (summary.tasks_done_now, summary.folds_done_now) = (ended.tasks, ended.items);
     report.say(format_args!(
         "{} done, {} in all{}",
         count(ended.tasks, "task"),
-        count(ended.folds, "fold"),
+        count(ended.items, "fold"),
         match summary.tasks_done_before {
             0 => String::new(),
             n => format!("; {} done before", count(n, "task")),
@@ -136,7 +138,7 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
     report.summary(&summary)?;
     match ended.failure {
         None => Ok(()),
-        Some(error) => Err(error.into()),
+        Some((task, error)) => Err(error).with_context(|| format!("task {task}")),
     }
 }
 
@@ -144,26 +146,25 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
 fn folds(
     args: &RunArgs,
     manifest: &Manifest,
-    all: &[Fold],
+    (shared, all): (&FoldSettings, &[Fold]),
     todo: &[usize],
     report: Report,
-) -> Result<Ended> {
+) -> Result<Ended<PipelineError>> {
     if args.launcher.is_some() {
         let text = "--launcher: a fold is trained by this process; leave it out, or make the sweep one over seeds, sections or a list";
         return Err(PipelineError::Usage(text.to_owned()).into());
     }
-    let mut settings: MapSettings = manifest.map.clone().try_into().with_context(|| {
+    let mut settings: MapSettings = shared.map.clone().try_into().with_context(|| {
         let path = args.sweep.join(tangram_sweep::MANIFEST);
-        format!("{}: [map]", path.display())
+        format!("{}: [settings.map]", path.display())
     })?;
     settings.threads = threads(args.threads);
     use_threads(settings.threads);
-    unchanged(&settings.cells, &manifest.cells_sha256, &args.sweep)?;
-    unchanged(&settings.voxels, &manifest.voxels_sha256, &args.sweep)?;
+    runs::unchanged(&manifest.inputs, &args.sweep)?;
     let mut one = ranks::join(None, settings.reduce, "")?;
     let engine = device::choose(&settings, &one, &report)?.engine;
     let inputs = inputs::read(&settings, engine, &mut one, &report)?;
-    if inputs.genes.names != manifest.genes {
+    if inputs.genes.names != shared.genes {
         let path = args.sweep.clone();
         let reason = "its genes are not those that this program finds in the inputs; was it made by another version?".to_owned();
         return Err(SweepError::NotASweep { path, reason }.into());
@@ -172,20 +173,27 @@ fn folds(
     let each = (settings.threads / jobs).max(1);
     interrupt::keeps_state(true);
     let mut training = FoldTraining::new(&inputs, &settings, engine);
-    if manifest.start == Start::Warm {
+    if shared.start == Start::Warm {
         report.say("learning the mapping of all genes, from which every fold begins")?;
         training.begin_warm(&mut UntilAsked)?;
     }
     let every = (args.checkpoint_minutes > 0.0)
         .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
-    let queue = Queue::new(&args.sweep, manifest, all, todo, every);
+    let queue = Queue::new(&args.sweep, manifest, todo, queue_settings(every));
     let progress = report.steps("fold", queue.n_waiting());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some((fold, held_out)) = queue.next() {
-                    let trained = training.train(fold, &held_out, each, &mut UntilAsked);
-                    let done = queue.finish(fold, trained);
+                while let Some(item) = queue.next() {
+                    let places = all[item].held_out.iter();
+                    let places = places.filter_map(|gene| shared.genes.binary_search(gene).ok());
+                    let trained = training.train(
+                        &places.collect::<Vec<_>>(),
+                        each,
+                        &mut UntilAsked,
+                        &test_pause::after_pass,
+                    );
+                    let done = queue.finish(item, finished(item, trained));
                     progress.step(done, &String::new);
                 }
             });
@@ -195,7 +203,7 @@ fn folds(
     interrupt::keeps_state(false);
     if interrupt::stop_asked() {
         let folds = queue.stop()?;
-        return Err(MapError::Stopped { passes: folds })
+        return Err(PipelineError::Map(MapError::Stopped { passes: folds }))
             .with_context(|| format!("{} of this sweep kept", count(folds, "finished fold")));
     }
     Ok(queue.ended())
@@ -221,16 +229,27 @@ fn jobs(args: &RunArgs, settings: &MapSettings, engine: Engine, inputs: &Inputs)
     Ok(most.clamp(1, fit.max(1)))
 }
 
-/// Checks that an input is what it was when the sweep was made.
-fn unchanged(path: &Path, sha256: &str, sweep: &Path) -> Result<()> {
-    if fingerprint(path)? == sha256 {
-        return Ok(());
+fn queue_settings(keep_every: Option<Duration>) -> QueueSettings<PipelineError> {
+    QueueSettings {
+        keep_every,
+        peak_memory: || memory::peak().unwrap_or(0),
+        cause: PipelineError::cause,
+        message: |error| full_text(error),
+        // What one fold cannot write, the others cannot either.
+        ends_all: |error| {
+            let of_other = matches!(error, PipelineError::Sweep(SweepError::AtWork { .. }));
+            error.cause() == Cause::Output && !of_other
+        },
     }
-    Err(PipelineError::ChangedInput {
-        path: path.to_owned(),
-        sweep: sweep.to_owned(),
+}
+
+fn finished(item: usize, trained: Result<TrainedFold, PipelineError>) -> Finished<PipelineError> {
+    let done = trained.and_then(|trained| Ok(trained.into_done(item)?));
+    match done {
+        Ok(done) => Finished::Done(done),
+        Err(PipelineError::Map(MapError::Stopped { .. })) => Finished::Stopped,
+        Err(error) => Finished::Failed(error),
     }
-    .into())
 }
 
 /// Lets a training go on until the process is asked to stop; keeps nothing of it.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_pipeline::wording::count;
 use tangram_sweep::slurm::{JobState, Patience, Slurm};
-use tangram_sweep::{ArrayRecord, Outlook, State};
+use tangram_sweep::{Outlook, State, SubmittedArray};
 
 const LONG_HELP: &str = "\
 What is done, the folder of the sweep says; of what runs or waits Slurm's queue tells more, where there is one. Seconds left are an estimate from the
@@ -97,7 +97,7 @@ fn summary<'a>(sweep: &'a Path, jobs: &Jobs) -> StatusSummary<'a> {
         sweep,
         collected: sweep.join("scores.tsv").is_file(),
         n_tasks: tasks.len(),
-        n_folds: manifest.n_folds(),
+        n_folds: manifest.n_items(),
         folds_done: 0,
         done: 0,
         running: vec![],
@@ -112,10 +112,10 @@ fn summary<'a>(sweep: &'a Path, jobs: &Jobs) -> StatusSummary<'a> {
     let mut seconds: Vec<f64> = Vec::new();
     for (task, outlook) in tasks.iter().zip(outlooks) {
         summary.folds_done += match outlook {
-            Outlook::Done => manifest.folds_of(task.task).len(),
-            _ => task.attempts.last().map_or(0, |a| a.folds.len()),
+            Outlook::Done => manifest.items_of(task.task).len(),
+            _ => task.attempts.last().map_or(0, |a| a.items.len()),
         };
-        seconds.extend(task.seconds_of_folds());
+        seconds.extend(task.seconds_of_items());
         match outlook {
             Outlook::Done => summary.done += 1,
             Outlook::Queued(JobState::Running) => summary.running.push(task.task),
@@ -138,7 +138,7 @@ fn summary<'a>(sweep: &'a Path, jobs: &Jobs) -> StatusSummary<'a> {
         }
     }
     let arrays = jobs.submissions().iter().flat_map(|s| &s.arrays);
-    let alive = |a: &ArrayRecord| {
+    let alive = |a: &SubmittedArray| {
         jobs.seen()
             .iter()
             .find(|s| s.name == a.job.name && s.state.is_alive())

@@ -3,7 +3,7 @@
 use crate::adam::begin::AdamBegin;
 use crate::adam::engine::Epochs;
 use crate::adam::state::{AdamState, Learned, Trained};
-use crate::evaluate::evaluate;
+use crate::evaluate::{evaluate, loss_function};
 use crate::history::Epoch;
 use crate::keep::{keep, keep_at_end};
 use crate::number::Number;
@@ -13,7 +13,7 @@ use crate::workers::{one_rank, workers};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, Measured};
+use tangram_core::{CellParts, Term};
 
 /// Epochs over which [`AdamSettings::tolerance`] looks for progress.
 const PLATEAU: usize = 50;
@@ -72,7 +72,7 @@ fn train<T: Number, C: CellParts>(
     let shares = problem.shares();
     let ranks = Ranks { grid, shares };
     let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
-    let measured = Measured::part(problem.voxels().transpose().to_dense(), &ranks);
+    let loss_function = loss_function(problem, objective, ranks);
     let mut history = match begin {
         AdamBegin::At(_) => Vec::new(),
         AdamBegin::Resume(snapshot) => snapshot.common()?,
@@ -85,12 +85,10 @@ fn train<T: Number, C: CellParts>(
     while history.len() < settings.epochs && !plateau(&history, settings.tolerance) {
         let epoch = history.len() + 1;
         let loss = evaluate(
-            &measured,
-            objective,
-            problem.own_prior(),
+            &loss_function,
             epochs.predicted(),
-            n_cells,
-            (objective.entropy != 0.0).then_some(entropy),
+            n_cells as f64,
+            (objective[Term::Entropy] != 0.0).then_some(entropy),
             ranks,
         );
         if !loss.total.is_finite() {

@@ -110,7 +110,7 @@ impl Identity {
         };
         (now != begun).then(|| {
             format!(
-                "it was begun with `{}`, this command says `{}`",
+                "it was started with `{}`, this command has `{}`",
                 only(&begun, &now),
                 only(&now, &begun)
             )
@@ -197,7 +197,7 @@ mod tests {
         let [begun, now] = [begun, now].map(|s| identity(&s));
         assert_eq!(
             now.difference(&begun).unwrap(),
-            "it was begun with `lambda-g1 = 1.0`, this command says `lambda-g1 = 2.0`"
+            "it was started with `lambda-g1 = 1.0`, this command has `lambda-g1 = 2.0`"
         );
         let other = Identity {
             cells_sha256: "d".to_owned(),

@@ -9,7 +9,13 @@ fn interpreter() -> Option<PathBuf> {
         .filter(|p| !p.is_empty())
         .map(PathBuf::from);
     if found.is_none() {
-        eprintln!("skipped: TANGRAM_PYTHON names no Python with anndata and scanpy");
+        let required = std::env::var("TANGRAM_REQUIRE").unwrap_or_default();
+        let why = "TANGRAM_PYTHON names no Python with anndata and scanpy";
+        assert!(
+            !required.split(',').any(|name| name.trim() == "python"),
+            "TANGRAM_REQUIRE names python, but {why}"
+        );
+        eprintln!("SKIPPED for the lack of python: {why}");
     }
     found
 }

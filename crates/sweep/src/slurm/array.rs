@@ -9,7 +9,7 @@ pub struct Chunk {
     pub offset: usize,
     /// Indices, ascending, each less than MaxArraySize.
     pub indices: Vec<usize>,
-    /// At most so many elements at a time.
+    /// Most elements that run at the same time.
     pub throttle: usize,
     /// The chunk that must have ended before this one begins, where there are more chunks than elements may run.
     pub after: Option<usize>,
@@ -29,7 +29,7 @@ impl Chunk {
 ///
 /// * `tasks`: numbers of tasks, ascending, each once
 /// * `max_array_size`: MaxArraySize of the cluster, one more than the largest index
-/// * `throttle`: at most so many tasks at a time, over all chunks
+/// * `throttle`: most tasks that run at the same time, over all chunks
 ///
 /// # Errors
 /// [`SlurmError::NoArrays`] if the cluster allows none.
@@ -70,7 +70,7 @@ fn divide(throttle: usize, chunks: &mut [Chunk]) {
         }
         return;
     }
-    // One each, and what is left to the one that is furthest below its share, as far as it has elements.
+    // One for each chunk; the rest goes, one by one, to the chunk that is furthest below its share and has elements left.
     let mut left = throttle;
     for chunk in chunks.iter_mut() {
         chunk.throttle = 1;

@@ -73,7 +73,7 @@ pub enum SlurmError {
         /// What Slurm says.
         reason: String,
     },
-    /// Nobody knows whether the job was submitted.
+    /// It is unknown whether the job was submitted.
     #[error(
         "Slurm did not say whether it took the job {name} ({reason}), and the queue does not show it; before submitting again, look with \
          `squeue --name={name}` whether it has appeared"

@@ -6,13 +6,13 @@ use std::fmt::{self, Display};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
-/// What is to be submitted; what the cluster must know besides stands in its profile.
+/// A job to be submitted. Time limit, memory and other requests are in the profile.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// Its name, by which it is found again.
     pub name: JobName,
     /// What kind of job.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// Launcher, program and arguments; of an array without `--task`, which its elements add.
     pub command: Vec<String>,
     /// Jobs that must have ended before, in whatever way.
@@ -27,7 +27,7 @@ pub struct Job {
 
 /// Kinds of jobs; each has a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum JobKind {
     /// One mapping.
     Map,
     /// Tasks of a sweep.
@@ -36,7 +36,7 @@ pub enum Kind {
     Collect,
 }
 
-impl Kind {
+impl JobKind {
     /// Its name in names of jobs and of templates.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -58,7 +58,7 @@ const PREFIX: &str = "tangram-";
 impl JobName {
     /// A new one.
     #[must_use]
-    pub fn fresh(kind: &Kind) -> Self {
+    pub fn fresh(kind: &JobKind) -> Self {
         // Its keys come from the system's source of chance.
         let chance = RandomState::new().hash_one(std::process::id());
         Self(format!("{PREFIX}{}-{:012x}", kind.name(), chance >> 16))
@@ -148,8 +148,9 @@ mod tests {
 
     #[test]
     fn every_name_is_another() {
-        let names: std::collections::BTreeSet<_> =
-            (0..1000).map(|_| JobName::fresh(&Kind::Collect)).collect();
+        let names: std::collections::BTreeSet<_> = (0..1000)
+            .map(|_| JobName::fresh(&JobKind::Collect))
+            .collect();
         assert_eq!(names.len(), 1000);
         let name = names.first().unwrap().clone();
         assert_eq!(name.as_str().len(), "tangram-collect-".len() + 12);

@@ -1,4 +1,4 @@
-//! What is to be known of a cluster.
+//! Profiles: how jobs are submitted on a cluster.
 
 use super::{Directive, Memory, TimeLimit, VariableName, Word};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 /// How jobs are submitted on a cluster; `configs/clusters/cpu.toml` explains every field to its user.
 ///
-/// What is absent is left to the cluster.
+/// An absent field leaves the choice to the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Profile {
@@ -61,7 +61,7 @@ pub struct Profile {
     /// Most tasks of a sweep at a time.
     #[serde(default = "default_throttle")]
     pub throttle: NonZeroUsize,
-    /// What tells a job that its time is nearly up.
+    /// The signal sent to a job before its time limit.
     #[serde(default)]
     pub signal: StopSignal,
     /// How long before, in seconds.
@@ -73,7 +73,7 @@ pub struct Profile {
     /// Share of a sweep's tasks that may fail before it is stopped.
     #[serde(default = "default_failure_budget")]
     pub failure_budget: f64,
-    /// Who is told by mail.
+    /// Mail about the job.
     pub mail: Option<Mail>,
     /// More directives for #SBATCH.
     #[serde(default)]

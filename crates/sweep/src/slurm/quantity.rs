@@ -12,7 +12,7 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// So many seconds; at least one.
+    /// A limit in seconds; at least one.
     #[must_use]
     pub fn of_seconds(seconds: u64) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl TimeLimit {
         self.seconds
     }
 
-    /// The same, so many times.
+    /// Multiplied by a factor.
     #[must_use]
     pub fn times(self, factor: f64) -> Self {
         Self::of_seconds((self.seconds as f64 * factor).ceil() as u64)
@@ -76,7 +76,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// So many MiB; at least one.
+    /// An amount in MiB; at least one.
     #[must_use]
     pub fn of_mebibytes(mebibytes: u64) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl Memory {
         self.mebibytes
     }
 
-    /// The same, so many times.
+    /// Multiplied by a factor.
     #[must_use]
     pub fn times(self, factor: f64) -> Self {
         Self::of_mebibytes((self.mebibytes as f64 * factor).ceil() as u64)

@@ -39,12 +39,12 @@ pub enum JobState {
     TimedOut,
     /// Took more memory than it asked for.
     OutOfMemory,
-    /// Another state, in Slurm's word.
+    /// Another state, by Slurm's name.
     Other(String),
 }
 
 impl JobState {
-    /// From Slurm's word.
+    /// From Slurm's name of the state.
     #[must_use]
     pub fn of(text: &str) -> Self {
         // "CANCELLED by 1000"

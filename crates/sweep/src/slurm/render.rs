@@ -1,6 +1,6 @@
 //! Scripts of jobs, from templates.
 
-use super::{Job, Kind, Profile, SlurmError, StopSignal, Word, ranges};
+use super::{Job, JobKind, Profile, SlurmError, StopSignal, Word, ranges};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -133,7 +133,7 @@ fn context(job: &Job, profile: &Profile) -> Result<Context, SlurmError> {
     // Not afterok: one element that failed would let the next job wait for ever.
     let dependency = (!after.is_empty()).then(|| format!("afterany:{}", after.join(":")));
     context.insert("dependency", &dependency);
-    if let Kind::Array(chunk) = &job.kind {
+    if let JobKind::Array(chunk) = &job.kind {
         context.insert(
             "array",
             &format!("{}%{}", ranges(&chunk.indices), chunk.throttle),

@@ -29,12 +29,12 @@ impl FromStr for JobId {
     }
 }
 
-/// Takes jobs, and tells of them.
+/// Accepts jobs and reports their states.
 pub trait Scheduler {
     /// Submits a script, once.
     ///
     /// # Errors
-    /// [`SlurmError::Refused`] if the job was not taken; [`SlurmError::Unclear`] if nobody can tell.
+    /// [`SlurmError::Refused`] if the job was refused; [`SlurmError::Unclear`] if it is unknown whether it was accepted.
     fn submit(&self, name: &JobName, script: &str) -> Result<JobId, SlurmError>;
 
     /// When a script would start; nothing is submitted.
@@ -49,10 +49,10 @@ pub trait Scheduler {
     /// If it does not say.
     fn max_array_size(&self) -> Result<usize, SlurmError>;
 
-    /// What is known of submissions: hints.
+    /// States of submitted jobs, as hints.
     ///
     /// # Errors
-    /// If nobody answers.
+    /// If neither the queue nor the accounting answers.
     fn sightings(&self, names: &[JobName]) -> Result<Vec<Sighting>, SlurmError>;
 
     /// Cancels a job, or all elements of an array.

@@ -95,7 +95,7 @@ pub(super) fn run(
         }
         Err(e) => return Err(failed(e.to_string())),
     };
-    // Threads, which a command that hangs may leave behind: nobody waits for them.
+    // Threads, since a command that hangs would block this one; they are not joined.
     let (mut stdin, text) = (child.stdin.take(), input.to_owned());
     thread::spawn(move || stdin.as_mut().map(|s| s.write_all(text.as_bytes())));
     let (told, hear) = mpsc::channel();

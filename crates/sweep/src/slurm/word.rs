@@ -1,4 +1,4 @@
-//! Texts that may stand in a script as they are.
+//! Texts that can be written into a script without quoting.
 
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
@@ -44,7 +44,7 @@ impl TryFrom<String> for Word {
     }
 }
 
-/// Beside letters and digits: what lists, features, versions and sizes are made of.
+/// Allowed besides letters and digits: the characters of lists, features, versions and sizes.
 const PUNCTUATION: &str = "_ . , : = / + @ ~ - * & | ( ) [ ]";
 
 /// Whether a character means nothing to Slurm's reader of directives.
@@ -71,7 +71,7 @@ impl From<VariableName> for String {
     }
 }
 
-/// Variables by which bash would run something, or that it does not let be set.
+/// Variables that make bash run something, or that bash does not allow to be set.
 const OF_BASH: [&str; 12] = [
     "BASH_ENV",
     "ENV",

@@ -1,23 +1,27 @@
-//! A real Slurm for one test: started with it, stopped with it.
+//! A real Slurm cluster on this machine, started and stopped by the test.
 
-#![allow(dead_code)] // every test program uses its own part
-
-use super::program::tangram;
+use crate::program::tangram;
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// For anything that a job does here.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Limit of every wait: generous, since the machine may be busy with other work.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Pause between two looks at a condition; each may start a process.
+const LOOK: Duration = Duration::from_millis(300);
 
-/// A cluster of virtual nodes vn1, vn2 and vn3, and a folder to work in.
+/// A cluster of virtual nodes, vn1 to vn5, and a folder to work in.
 pub struct Sandbox {
+    /// Held for writing while the controller is restarted, when Slurm's commands would fail.
+    controller: RwLock<()>,
     disk: Option<SmallDisk>,
-    folder: TempDir,
+    /// Removed when the test ends.
+    _folder: TempDir,
     work: PathBuf,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
@@ -61,10 +65,10 @@ impl Drop for SmallDisk {
 /// A range of ports that nobody listens on.
 fn ports() -> u16 {
     let free =
-        |base: u16| (base..base + 16).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-    let first = 20_000 + (std::process::id() % 500) as u16 * 16;
+        |base: u16| (base..base + 20).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    let first = 20_000 + (std::process::id() % 500) as u16 * 20;
     (first..32_000)
-        .step_by(16)
+        .step_by(20)
         .find(|base| free(*base))
         .expect("free ports")
 }
@@ -82,14 +86,15 @@ impl Sandbox {
         fs::create_dir(&work).unwrap();
         let settings = [
             ("SLURM_SANDBOX_DIR", cluster.display().to_string()),
-            ("NODES", "3".to_owned()),
+            ("NODES", "5".to_owned()),
             ("MAX_ARRAY", "11".to_owned()),
             ("BASE_PORT", ports().to_string()),
         ];
         let mut slurm = Self {
+            controller: RwLock::new(()),
             // Before the nodes begin: each has its own view of what is mounted later.
             disk: SmallDisk::mounted_at(&work.join("disk")),
-            folder,
+            _folder: folder,
             work,
             settings: settings.map(|(k, v)| (k.to_owned(), v)).into(),
             environment: vec![],
@@ -111,9 +116,28 @@ impl Sandbox {
         &self.work
     }
 
-    /// A small disk that all nodes share, in the folder to work in as `disk`; there is none where nothing can be mounted.
+    /// A small disk that all nodes share, in the folder to work in as `disk`; `None` where nothing can be mounted.
     pub fn disk(&self) -> Option<&SmallDisk> {
         self.disk.as_ref()
+    }
+
+    /// Stops the controller and starts it again, while no command of the test is talking to it.
+    pub fn restart_controller(&self) {
+        let _alone = self
+            .controller
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.control("stop-controller");
+        self.control("start-controller");
+    }
+
+    /// Runs a command that may talk to the controller.
+    fn output(&self, mut command: Command) -> Output {
+        let _up = self
+            .controller
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        command.output().unwrap()
     }
 
     /// A command of the script that makes the cluster.
@@ -137,13 +161,8 @@ impl Sandbox {
     /// One of Slurm's commands; arguments are split at blanks.
     pub fn tool(&self, name: &str, arguments: &str) -> String {
         let mut command = self.in_cluster(Command::new(name));
-        let output = command.args(arguments.split_whitespace()).output().unwrap();
-        said(output, &format!("{name} {arguments}"))
-    }
-
-    /// All jobs that are waiting or running.
-    pub fn queue(&self) -> String {
-        self.tool("squeue", "--noheader")
+        command.args(arguments.split_whitespace());
+        said(self.output(command), &format!("{name} {arguments}"))
     }
 
     /// The program, on the cluster's login node as it were.
@@ -155,13 +174,13 @@ impl Sandbox {
 
     /// Runs the program, which must succeed.
     pub fn tangram(&self, arguments: &str) -> String {
-        let output = self.program(arguments).output().unwrap();
+        let output = self.output(self.program(arguments));
         said(output, &format!("tangram {arguments}"))
     }
 
     /// Runs the program, which must end with a code; gives its errors.
     pub fn fails(&self, arguments: &str, code: i32) -> String {
-        let output = self.program(arguments).output().unwrap();
+        let output = self.output(self.program(arguments));
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(
             output.status.code(),
@@ -178,16 +197,19 @@ impl Sandbox {
         said["job"].as_u64().unwrap()
     }
 
-    /// The sandbox's profile with something replaced, as NAME.toml.
-    pub fn profile(&self, name: &str, from: &str, to: &str) {
+    /// The sandbox's profile with some lines replaced and others added, as NAME.toml.
+    pub fn profile(&self, name: &str, replaced: &[(&str, &str)], added: &str) {
         let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/clusters/sandbox.toml");
-        let text = fs::read_to_string(known).unwrap();
-        assert!(text.contains(from), "{from}");
+        let mut text = fs::read_to_string(known).unwrap();
+        for (from, to) in replaced {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
         let path = self.folder().join(format!("{name}.toml"));
-        fs::write(path, text.replace(from, to)).unwrap();
+        fs::write(path, format!("{text}{added}\n")).unwrap();
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     pub fn wait_for(&self, what: &str, so: impl Fn() -> bool) {
         let begun = Instant::now();
         while !so() {
@@ -195,18 +217,22 @@ impl Sandbox {
                 let queue = self.tool("squeue", "--states=all");
                 panic!("{what}: not within {PATIENCE:?}\n{queue}\n{}", self.logs());
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(LOOK);
         }
+    }
+
+    /// Waits until jobs have ended.
+    pub fn ended(&self, jobs: &[u64]) {
+        let jobs: Vec<String> = jobs.iter().map(u64::to_string).collect();
+        let line = format!("--noheader --jobs={}", jobs.join(","));
+        self.wait_for(&format!("jobs {jobs:?} end"), || {
+            self.tool("squeue", &line).trim().is_empty()
+        });
     }
 
     /// Waits until a job has ended, with a run in OUT.
     pub fn finished(&self, job: u64, out: &str) {
-        let ended = || {
-            self.tool("squeue", &format!("--noheader --job={job}"))
-                .trim()
-                .is_empty()
-        };
-        self.wait_for(&format!("job {job} ends"), ended);
+        self.ended(&[job]);
         assert!(
             self.folder().join(out).join("run.toml").is_file(),
             "job {job}: no {out}\n{}",
@@ -214,7 +240,7 @@ impl Sandbox {
         );
     }
 
-    /// What jobs have said.
+    /// The output of all jobs.
     pub fn logs(&self) -> String {
         let files = fs::read_dir(self.folder())
             .unwrap()

@@ -1,14 +1,94 @@
-//! Folds: what is left out of each training.
+//! Folds: trainings that do without some genes, as the items of a sweep.
 
-use crate::SweepError;
+use crate::error::PipelineError;
+use crate::sweep_work::SweepKind;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tangram_core::GeneScore;
 use tangram_store::fingerprint_names;
+use tangram_sweep::{Item, Output, Rows, SweepError, table_of};
+use toml::Table;
+
+/// What all folds of a sweep share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FoldSettings {
+    /// Where trainings begin.
+    pub start: Start,
+    /// Genes that train in some fold, sorted.
+    pub genes: Vec<String>,
+    /// The settings of the mapping, as `tangram map` has them.
+    pub map: Table,
+}
+
+/// Where the trainings of folds begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// From nothing, as `tangram map` does.
+    Cold,
+    /// From the mapping of all genes without the genes held out.
+    Warm,
+}
+
+/// What a fold gave, as the record of its attempt keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FoldResult {
+    /// Passes of its training.
+    pub passes: usize,
+    /// Loss of its mapping.
+    pub loss: f64,
+    /// The genes held out, in the order of the fold.
+    pub genes: Vec<GeneOutcome>,
+}
+
+/// How well a gene held out was predicted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GeneOutcome {
+    /// Its name.
+    pub gene: String,
+    /// Its scores.
+    #[serde(flatten)]
+    pub score: GeneScore,
+}
+
+/// The items of folds. Where every gene is held out once, predictions go into the array of the sweep.
+///
+/// # Errors
+/// [`SweepError::Work`] if a fold cannot be written down.
+pub fn items(kind: SweepKind, folds: &[Fold]) -> Result<Vec<Item>, SweepError> {
+    let item = |(number, fold): (usize, &Fold)| {
+        let name = format!("fold-{number}");
+        Ok(Item {
+            output: match kind.predicts() {
+                true => Output::Rows,
+                false => Output::Record,
+            },
+            inputs: BTreeMap::new(),
+            work: table_of(&name, fold)?,
+            name,
+        })
+    };
+    folds.iter().enumerate().map(item).collect()
+}
+
+/// Size of what each fold predicts, (genes held out, voxels), where the sweep has an array.
+#[must_use]
+pub fn rows(kind: SweepKind, folds: &[Fold], n_voxels: usize) -> Option<Rows> {
+    let most = folds.iter().map(|f| f.held_out.len()).max().unwrap_or(0);
+    kind.predicts().then_some(Rows {
+        rows: most,
+        columns: n_voxels,
+    })
+}
 
 /// A training and the genes it does without.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Fold {
-    /// What tells it from the others, such as `0.5-3` for the third half of an ablation; empty for folds by genes.
+    /// Its label in the table of scores, such as `0.5-3` for the third half of an ablation; empty for folds by genes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
     /// Genes held out, sorted.
@@ -25,8 +105,8 @@ impl Fold {
 /// One fold a gene.
 ///
 /// # Errors
-/// [`SweepError::Folds`] if fewer than two genes train.
-pub fn leave_one_out(genes: &[String]) -> Result<Vec<Fold>, SweepError> {
+/// [`PipelineError::Usage`] if fewer than two genes train.
+pub fn leave_one_out(genes: &[String]) -> Result<Vec<Fold>, PipelineError> {
     if genes.len() < 2 {
         return refuse("leave-one-out needs two training genes or more");
     }
@@ -37,8 +117,8 @@ pub fn leave_one_out(genes: &[String]) -> Result<Vec<Fold>, SweepError> {
 /// `n` folds of as equal size as can be; every gene is held out once, chosen by the seed and the gene's name alone.
 ///
 /// # Errors
-/// [`SweepError::Folds`] if there are fewer genes than folds, or less than two folds.
-pub fn k_fold(genes: &[String], n: usize, seed: u64) -> Result<Vec<Fold>, SweepError> {
+/// [`PipelineError::Usage`] if there are fewer genes than folds, or less than two folds.
+pub fn k_fold(genes: &[String], n: usize, seed: u64) -> Result<Vec<Fold>, PipelineError> {
     if n < 2 || n > genes.len() {
         return refuse(&format!(
             "{n} folds of {} training genes; give a number of folds from 2 to the number of genes",
@@ -58,13 +138,13 @@ pub fn k_fold(genes: &[String], n: usize, seed: u64) -> Result<Vec<Fold>, SweepE
 /// For each fraction, `repeats` trainings on that share of the genes, drawn anew each time (the paper's ablation).
 ///
 /// # Errors
-/// [`SweepError::Folds`] for a fraction that leaves no gene on one side.
+/// [`PipelineError::Usage`] for a fraction that leaves no gene on one side.
 pub fn ablation(
     genes: &[String],
     fractions: &[f64],
     repeats: usize,
     seed: u64,
-) -> Result<Vec<Fold>, SweepError> {
+) -> Result<Vec<Fold>, PipelineError> {
     let mut folds = Vec::with_capacity(fractions.len() * repeats);
     for &fraction in fractions {
         let n_kept = (fraction * genes.len() as f64).round() as usize;
@@ -83,11 +163,11 @@ pub fn ablation(
     Ok(folds)
 }
 
-fn refuse<T>(reason: &str) -> Result<T, SweepError> {
-    Err(SweepError::Folds(reason.to_owned()))
+fn refuse<T>(reason: &str) -> Result<T, PipelineError> {
+    Err(PipelineError::Usage(reason.to_owned()))
 }
 
-/// The genes by the hash of salt and name: an order of chance that does not depend on the other genes.
+/// The genes by the hash of salt and name: a random order in which a gene's place relative to another does not depend on the rest.
 fn shuffled(genes: &[String], salt: &str) -> Vec<String> {
     let mut keyed: Vec<_> = genes
         .iter()

@@ -1,0 +1,245 @@
+//! Outlooks of a task by its attempts and by what Slurm says.
+
+use super::*;
+use crate::slurm::{JobId, JobKind, JobName, Profile};
+use crate::{Attempt, Outcome, OwnJob, SubmittedJob, Who};
+use tangram_store::Process;
+
+/// A sweep of one task in array 7, element 0, with attempts and what Slurm says of it.
+struct Case {
+    task: TaskProgress,
+    submissions: Vec<Submission>,
+    seen: Vec<Sighting>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let profile =
+            Profile::parse("time = \"0:10:00\"\nmemory = \"1000M\"\nlead = 60", "test").unwrap();
+        let mut case = Self {
+            task: TaskProgress {
+                task: 0,
+                standing: Standing::Waiting,
+                attempts: vec![],
+            },
+            submissions: vec![],
+            seen: vec![],
+        };
+        case.submit(&profile, 7);
+        case
+    }
+
+    fn submit(&mut self, profile: &Profile, job: u64) {
+        let mut submission = Submission::new("test", profile);
+        submission.arrays.push(SubmittedArray {
+            job: SubmittedJob {
+                name: JobName::fresh(&JobKind::Map),
+                job: Some(JobId(job)),
+            },
+            offset: 0,
+            indices: vec![0],
+            time: profile.time,
+            memory: profile.memory,
+        });
+        self.submissions.push(submission);
+    }
+
+    fn attempt(mut self, state: State, cause: Option<Cause>, seconds: f64, items: usize) -> Self {
+        let array = &self.submissions.last().unwrap().arrays[0];
+        let outcome = |item| Outcome::new(item, 1.0, &()).unwrap();
+        let message = cause.map(|c| format!("{c:?}"));
+        self.task.attempts.push(Attempt {
+            task: 0,
+            task_id: "x".into(),
+            number: self.task.attempts.len() as u32 + 1,
+            who: Who {
+                process: Process {
+                    host: "vn2".into(),
+                    pid: 1,
+                    ticks: None,
+                },
+                job: Some(OwnJob {
+                    id: "9".into(),
+                    element: Some((array.job.job.unwrap().to_string(), "0".into())),
+                    restarts: 0,
+                }),
+            },
+            state,
+            cause,
+            message,
+            began: 0.0,
+            told: seconds,
+            peak_memory_bytes: 0,
+            items: (0..items).map(outcome).collect(),
+            shard_sha256: None,
+            kept_sha256: None,
+        });
+        self
+    }
+
+    fn seen(mut self, state: JobState) -> Self {
+        let array = &self.submissions.last().unwrap().arrays[0];
+        self.seen.push(Sighting {
+            name: array.job.name.clone(),
+            job: array.job.job.unwrap(),
+            indices: vec![0],
+            state,
+            place: "vn3".into(),
+        });
+        self
+    }
+
+    fn outlook(&self) -> Outlook {
+        Outlook::of(&self.task, &self.submissions, &self.seen)
+    }
+
+    fn again(&self) -> Again {
+        match self.outlook() {
+            Outlook::Again(again) => again,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+use State::{Failed, Running, Stopped};
+
+#[test]
+fn what_is_not_the_tasks_fault_is_done_again_as_it_was() {
+    let signal = Some(Cause::Signal);
+    for (case, why) in [
+        (Case::new().attempt(Stopped, signal, 30.0, 0), Why::Stopped),
+        (
+            Case::new()
+                .attempt(Stopped, signal, 30.0, 0)
+                .seen(JobState::Preempted),
+            Why::Preempted,
+        ),
+        (
+            Case::new()
+                .attempt(Stopped, signal, 30.0, 0)
+                .seen(JobState::Cancelled),
+            Why::Cancelled,
+        ),
+        (Case::new().seen(JobState::Cancelled), Why::Cancelled),
+        (Case::new().attempt(Running, None, 30.0, 0), Why::Killed),
+        (
+            Case::new().attempt(Failed, Some(Cause::Output), 30.0, 0),
+            Why::Failed(Cause::Output),
+        ),
+        // With progress.
+        (
+            Case::new().attempt(Stopped, signal, 590.0, 2),
+            Why::OutOfTime,
+        ),
+    ] {
+        let again = case.again();
+        assert_eq!(
+            again,
+            Again {
+                why,
+                time: None,
+                memory: None,
+                exclude: None
+            }
+        );
+    }
+    let failed = Case::new()
+        .attempt(Running, None, 3.0, 0)
+        .seen(JobState::NodeFailed)
+        .again();
+    assert_eq!(
+        (failed.why, failed.exclude.unwrap().as_str()),
+        (Why::NodeFailed, "vn3")
+    );
+}
+
+#[test]
+fn what_did_not_suffice_is_raised_and_stays_so() {
+    let signal = Some(Cause::Signal);
+    let again = Case::new().attempt(Stopped, signal, 590.0, 0).again();
+    assert_eq!(again.time.unwrap().seconds(), 1200);
+    let again = Case::new()
+        .attempt(Running, None, 3.0, 0)
+        .seen(JobState::TimedOut)
+        .again();
+    assert_eq!(again.time.unwrap().seconds(), 1200);
+    let mut case = Case::new().attempt(Failed, Some(Cause::Memory), 3.0, 0);
+    let again = case.again();
+    assert_eq!(again.memory.unwrap().mebibytes(), 1500);
+    // A process that is gone, with nearly all the memory it had.
+    case.task.attempts[0].state = Running;
+    case.task.attempts[0].cause = None;
+    case.task.attempts[0].peak_memory_bytes = 900 << 20;
+    assert_eq!(case.again().why, Why::OutOfMemory);
+    // In the next round it is preempted: what was given stays.
+    let profile = case.submissions[0].profile.clone();
+    case.submit(&profile, 8);
+    case.submissions[1].arrays[0].memory = again.memory;
+    let case = case.attempt(Stopped, signal, 3.0, 0);
+    assert_eq!(case.again().memory, again.memory);
+}
+
+#[test]
+fn the_same_error_twice_is_the_end_of_it() {
+    let twice = |state, cause| {
+        Case::new()
+            .attempt(state, cause, 3.0, 0)
+            .attempt(state, cause, 3.0, 0)
+            .outlook()
+    };
+    assert!(
+        matches!(twice(Failed, Some(Cause::Input)), Outlook::Hopeless(text) if text.contains("Input"))
+    );
+    assert!(matches!(twice(Running, None), Outlook::Hopeless(_)));
+    assert!(matches!(
+        twice(Stopped, Some(Cause::Signal)),
+        Outlook::Again(_)
+    ));
+    // Another error, or progress between, is not the same.
+    let other = Case::new()
+        .attempt(Failed, Some(Cause::Input), 3.0, 0)
+        .attempt(Failed, Some(Cause::Output), 3.0, 0);
+    assert!(matches!(other.outlook(), Outlook::Again(_)));
+    let on = Case::new()
+        .attempt(Running, None, 3.0, 0)
+        .attempt(Running, None, 3.0, 1);
+    assert!(matches!(on.outlook(), Outlook::Again(_)));
+    let memory = Some(Cause::Memory);
+    let case = (0..5).fold(Case::new(), |case, _| case.attempt(Failed, memory, 3.0, 0));
+    assert!(matches!(case.outlook(), Outlook::Hopeless(_)));
+}
+
+#[test]
+fn the_queue_is_believed_when_it_says_that_a_task_lives() {
+    let case = Case::new()
+        .attempt(Running, None, 3.0, 0)
+        .seen(JobState::Running);
+    assert_eq!(case.outlook(), Outlook::Queued(JobState::Running));
+    assert_eq!(Case::new().outlook(), Outlook::Fresh);
+    assert_eq!(
+        Case::new().seen(JobState::Waiting).outlook(),
+        Outlook::Queued(JobState::Waiting)
+    );
+    let mut done = Case::new().seen(JobState::Running);
+    done.task.standing = Standing::Done;
+    assert_eq!(done.outlook(), Outlook::Done);
+    // An element whose job ended before the program wrote a record.
+    let mut case = Case::new().seen(JobState::Failed);
+    assert_eq!(case.again().why, Why::NotBegun);
+    let profile = case.submissions[0].profile.clone();
+    case.submit(&profile, 8);
+    assert!(matches!(
+        case.seen(JobState::Failed).outlook(),
+        Outlook::Hopeless(_)
+    ));
+}
+
+#[test]
+fn a_requeued_element_is_judged_by_its_last_attempt_alone() {
+    // Twice preempted and requeued by Slurm, then its node failed: the sighting is of the last.
+    let case = Case::new()
+        .attempt(Stopped, Some(Cause::Signal), 3.0, 0)
+        .attempt(Running, None, 3.0, 0)
+        .seen(JobState::NodeFailed);
+    assert_eq!(case.again().why, Why::NodeFailed);
+}

@@ -1,0 +1,21 @@
+//! The program as a person runs it. All of `tests/` is one binary, linked once; a module looks at one side of the program.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
+mod program;
+
+mod bad_input;
+mod circles;
+#[cfg(feature = "mpi")]
+mod cluster;
+mod config;
+mod device;
+mod end_to_end;
+mod factored;
+mod faults;
+mod help;
+mod layers;
+mod plan;
+#[cfg(feature = "mpi")]
+mod ranks;
+mod sweep;
