@@ -1,10 +1,7 @@
 //! Damaged inputs, signals, and processes that come in each other's way: no result is lost, torn or mixed.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
-
-mod program;
-
-use program::{Expression, fail, listing, run, succeed, tangram};
+use crate::program::require::python;
+use crate::program::{Expression, fail, listing, run, succeed, tangram};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -420,11 +417,7 @@ fn ranks_that_were_started_differently_end_and_say_so() {
 
 /// Runs a script that breaks things; `None` without what it needs.
 fn script(name: &str, arguments: &[&str]) -> Option<String> {
-    let python = std::env::var_os("TANGRAM_PYTHON").filter(|p| !p.is_empty());
-    let Some(python) = python else {
-        println!("skipped: TANGRAM_PYTHON names no Python with anndata");
-        return None;
-    };
+    let python = python()?;
     let output = Command::new(python)
         .arg(
             Path::new(env!("CARGO_MANIFEST_DIR"))
