@@ -33,7 +33,7 @@ pub struct AdamSettings {
     pub threads: usize,
     /// Numbers used.
     pub precision: Precision,
-    /// Stop when the best loss of the last 50 epochs improves on the best before them by less than this part of it; 0: never.
+    /// Stop when the best loss of the last 50 epochs is lower than the best before by less than this share of it; 0: never.
     pub tolerance: f64,
     /// What does the work.
     pub engine: Engine,
@@ -46,19 +46,19 @@ pub struct MirrorSettings {
     pub objective: Objective,
     /// Most passes, at least 1.
     pub passes: usize,
-    /// κ: standard deviation of a cell's logits over the voxels when at rest; `None` leaves them free.
+    /// κ: standard deviation of a cell's logits over the voxels at convergence; `None` leaves them free.
     pub temperature: Option<f64>,
-    /// The first passes see one cell of so many, later ones twice as many each time, the last ones all; 1: all from the start.
+    /// The first stage samples one cell in this many, each later stage twice as many cells, the last all; 1: all from the start.
     pub first_part: usize,
-    /// Most passes that see only some of the cells; `None`: half of all.
+    /// Most passes over samples of the cells; `None`: half of all passes.
     pub part_passes: Option<usize>,
-    /// Seed of the choice of those cells.
+    /// Seed of the samples.
     pub seed: u64,
     /// Worker threads, at least 1. Their number changes no bit of the result.
     pub threads: usize,
     /// Numbers used.
     pub precision: Precision,
-    /// Stop when ten passes changed the loss by less than this part of it, and the density likewise; 0: never.
+    /// Stop when ten passes changed the loss by less than this share of it, and the density likewise; 0: never.
     pub tolerance: f64,
     /// What does the work.
     pub engine: Engine,
@@ -120,7 +120,7 @@ impl AdamSettings {
     }
 }
 
-/// What both solvers have.
+/// Checks the settings that both solvers have.
 fn check(
     epochs: usize,
     threads: usize,

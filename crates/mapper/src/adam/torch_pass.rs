@@ -1,15 +1,18 @@
 //! Adam on free logits on a device of libtorch: the same one pass per epoch, a block of cells after the other.
 
 use crate::adam::begin::AdamBegin;
+use crate::adam::pass::Pass;
 use crate::adam::state::AdamState;
+use crate::cost::tally::Tally;
 use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
 use crate::engine::TorchEngine;
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::snapshot::Parts;
 use crate::torch::fused_adam::{FusedAdam, Stepped};
 use crate::torch::memory::DeviceMemory;
-use crate::torch::products::DeviceProducts;
-use crate::torch::softmax::{Softmax, to_device, to_host};
+use crate::torch::products::{self, DeviceProducts};
+use crate::torch::softmax::{self, Softmax, to_device, to_host};
 use crate::{AdamSettings, MapError, PassPlan};
 use ndarray::Array2;
 use std::ops::Range;
@@ -71,10 +74,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
                 initial.check(shares)?;
                 None
             }
-            AdamBegin::Resume(snapshot) => {
-                let size = (shares.cells.len(), n_voxels);
-                Some(AdamState::<T>::resumed(snapshot, size)?)
-            }
+            AdamBegin::Resume(snapshot) => Some(AdamState::<T>::resumed(snapshot, shares)?),
         };
         let mut blocks = Vec::new();
         for first in (0..cells.n_rows()).step_by(memory.cells_per_block) {
@@ -249,5 +249,60 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         self.products.finish(&mut self.predicted, ranks)?;
         let own = self.entropy.double_value(&[0]);
         Ok(ranks.over_cells(vec![own]))
+    }
+}
+
+/// Declares what [`TorchPass::step`](Pass::step) exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    let n_cells = tally.shares().cells.len();
+    products::declare_logits(tally, n_cells);
+    // The mean gradient of a row, then its softmax.
+    tally.rows_over_voxels(n_cells);
+    softmax::declare(tally, n_cells);
+    products::declare_sums(tally);
+    tally.over_cells(1);
+}
+
+/// The passes of Adam on a device.
+pub(crate) struct TorchPass<'a, T, K> {
+    device: DeviceAdam<'a, T>,
+    ranks: Ranks<'a, K>,
+}
+
+impl<'a, T: Number, K: Communicator> TorchPass<'a, T, K> {
+    pub(crate) fn new(
+        engine: &TorchEngine,
+        cells: &'a SparseRows,
+        settings: &AdamSettings,
+        begin: &AdamBegin<'_>,
+        ranks: Ranks<'a, K>,
+    ) -> Result<Self, MapError> {
+        ranks.refuse_exact()?;
+        let device = DeviceAdam::new(engine, settings, cells, begin, ranks)?;
+        Ok(Self { device, ranks })
+    }
+}
+
+impl<T: Number, K: Communicator> Pass<T> for TorchPass<'_, T, K> {
+    fn predict(&mut self) -> Result<f64, MapError> {
+        self.device.predict(self.ranks)
+    }
+
+    fn predicted(&mut self) -> &mut Array2<f64> {
+        &mut self.device.predicted
+    }
+
+    fn step(&mut self, epoch: usize) -> Result<f64, MapError> {
+        self.device.step(epoch, self.ranks)
+    }
+
+    fn save(&mut self, parts: Parts) -> Result<Parts, MapError> {
+        Ok(parts.with(&self.device.state()?))
+    }
+
+    fn into_state(mut self: Box<Self>) -> Result<AdamState<T>, MapError> {
+        let mut state = self.device.state()?;
+        state.take_norms(self.ranks);
+        Ok(state)
     }
 }

@@ -1,13 +1,18 @@
 //! One pass of the factored solver on a device of libtorch.
 
+use crate::cost::tally::Tally;
 use crate::engine::TorchEngine;
+use crate::mirror::pass::Pass;
+use crate::mirror::polls::{self, Polls};
+use crate::mirror::probe::{Probe, Reach};
+use crate::mirror::stage_cells::one_of_every;
 use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::torch::memory::DeviceMemory;
-use crate::torch::products::DeviceProducts;
-use crate::torch::softmax::Softmax;
-use crate::{MapError, MirrorSettings, PassPlan};
-use ndarray::Array2;
+use crate::torch::products::{self, DeviceProducts};
+use crate::torch::softmax::{self, Softmax};
+use crate::{Keeper, MapError, MirrorSettings, PassPlan, Problem};
+use ndarray::{Array2, ArrayView2};
 use std::ops::ControlFlow;
 use std::ops::Range;
 use tangram_comm::Communicator;
@@ -162,4 +167,81 @@ fn blocks(cells: &SparseRows, at_most: usize) -> impl Iterator<Item = Range<usiz
     (0..n_cells)
         .step_by(at_most)
         .map(move |first| first..n_cells.min(first + at_most))
+}
+
+/// Declares what [`TorchPass::predict`](Pass::predict) exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    let n_cells = tally.shares().cells.len();
+    products::declare_logits(tally, n_cells);
+    softmax::declare(tally, n_cells);
+    products::declare_sums(tally);
+    tally.over_cells(1);
+    polls::declare(tally);
+}
+
+/// The passes of the factored solver on a device: the cells in work lie there, or are brought.
+pub(crate) struct TorchPass<'a, T, C, K> {
+    problem: &'a Problem<C>,
+    ranks: Ranks<'a, K>,
+    seed: u64,
+    device: DevicePass<T>,
+    probe: Probe<T>,
+    /// Cells in work: of this rank, and of all.
+    n_cells: [usize; 2],
+}
+
+impl<'a, T: Number, C: CellParts, K: Communicator> TorchPass<'a, T, C, K> {
+    pub(crate) fn new(
+        engine: &TorchEngine,
+        problem: &'a Problem<C>,
+        settings: &MirrorSettings,
+        ranks: Ranks<'a, K>,
+    ) -> Result<Self, MapError> {
+        ranks.refuse_exact()?;
+        Ok(Self {
+            problem,
+            ranks,
+            seed: settings.seed,
+            probe: Probe::new(problem.cells(), ranks)?,
+            device: DevicePass::new(engine, settings, ranks)?,
+            n_cells: [0; 2],
+        })
+    }
+}
+
+impl<T: Number, C: CellParts, K: Communicator> Pass for TorchPass<'_, T, C, K> {
+    fn take_cells(&mut self, part: usize) -> Result<usize, MapError> {
+        let (cells, range) = (self.problem.cells(), self.ranks.shares.cells.range());
+        let own = match part {
+            1 => {
+                self.device.hold_all(cells)?;
+                range.len()
+            }
+            _ => {
+                let chosen = one_of_every(part, self.seed, self.problem.n_cells(), range);
+                let sample = cells.select(&chosen);
+                self.device
+                    .hold(sample.map_err(|e| MapError::Cells(e.into()))?)?;
+                chosen.len()
+            }
+        };
+        self.n_cells = [own, self.ranks.count_cells(own)];
+        Ok(self.n_cells[1])
+    }
+
+    fn predict(
+        &mut self,
+        factors: &mut Array2<f64>,
+        keeper: &mut dyn Keeper,
+    ) -> Result<Option<f64>, MapError> {
+        let ranks = self.ranks;
+        // A pass on a device is short: ranks ask each other only when it is over.
+        let polls = Polls::new(keeper, self.n_cells, ranks);
+        let entropy = self.device.predict(self.problem.cells(), factors, ranks)?;
+        Ok(polls.end(ranks).is_continue().then_some(entropy))
+    }
+
+    fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach {
+        self.probe.reach(direction, self.ranks)
+    }
 }

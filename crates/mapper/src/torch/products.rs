@@ -1,6 +1,7 @@
 //! The two products of a pass on a device of libtorch, whose rows and columns are padded.
 
 use crate::MapError;
+use crate::cost::tally::Tally;
 use crate::engine::TorchEngine;
 use crate::number::Number;
 use crate::ranks::Ranks;
@@ -241,6 +242,17 @@ impl<T: Number> DeviceProducts<T> {
         to.copy_from_slice(self.stage.download(&own)?);
         Ok(())
     }
+}
+
+/// Declares what [`DeviceProducts::logits`] exchanges over so many cells.
+pub(crate) fn declare_logits(tally: &mut Tally<'_>, n_cells: usize) {
+    tally.sum_logits(n_cells * tally.shares().voxels.len().next_multiple_of(PADDED));
+}
+
+/// Declares what [`DeviceProducts::finish`] exchanges.
+pub(crate) fn declare_sums(tally: &mut Tally<'_>) {
+    let shares = tally.shares();
+    tally.sum_predicted((shares.genes.len() + 1) * shares.voxels.len());
 }
 
 /// Memory of the machine from which a device reads, and into which it writes: pinned for a GPU.
