@@ -2,10 +2,12 @@
 
     assemble_libtorch.py WHEELS OUT
 
-Writes `include/`, `lib/` and `libtorch.check` (size and name of every library) to OUT. The CUDA libraries of the torch wheel are not
-extracted. libcudart and libcupti are, because libtorch_cpu.so of that wheel links to them.
+Writes `include/`, `lib/`, `libtorch.check` (size and name of every library) and `libtorch.sha256` (their SHA-256, as sha256sum writes
+it) to OUT. The CUDA libraries of the torch wheel are not extracted. libcudart and libcupti are, because libtorch_cpu.so of that wheel
+links to them.
 """
 
+import hashlib
 import shutil
 import sys
 import zipfile
@@ -49,6 +51,11 @@ def main(wheels: Path, out: Path) -> None:
         sys.exit("setup: the torch wheel does not contain torch.h and libtorch_cpu.so where they were expected")
     check = "".join(f"{library.stat().st_size} {library.name}\n" for library in libraries)
     (out / "libtorch.check").write_text(check)
+    sums = []
+    for library in libraries:
+        with library.open("rb") as file:
+            sums.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {library.name}\n")
+    (out / "libtorch.sha256").write_text("".join(sums))
 
 
 if __name__ == "__main__":

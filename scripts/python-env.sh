@@ -4,7 +4,11 @@
 #   TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)     anndata, scanpy, zarr, h5py: for tests and pictures
 #   bash scripts/python-env.sh reference                   tangram-sc 1.0.4 with torch (5 GB): for bench.sh and validate.sh only
 #
-# The folder's name carries a sum over the pinned versions, so a changed pin makes a new environment. An
+# requirements-NAME.txt pins every package, those that others need included, by its SHA-256; it is made from requirements-NAME.in by
+#
+#   uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements-NAME.in -o requirements-NAME.txt
+#
+# The folder's name carries a sum over it, so a changed pin makes a new environment. An
 # environment that was interrupted while being made is made again; a finished one is used as it is.
 set -euo pipefail
 
@@ -50,9 +54,9 @@ if [ ! -e "$env/complete" ]; then
     rm -rf "$env"
     "$base" -m venv "$env"
     pip() { "$env/bin/python" -m pip --disable-pip-version-check -q "$@" >&2; }
-    pip install -r "$requirements"
+    pip install --require-hashes --only-binary=:all: -r "$requirements"
     if [ "$name" = reference ]; then
-        pip install --no-deps tangram-sc==1.0.4
+        pip install --require-hashes --no-deps -r "$scripts/requirements-reference-package.txt"
     fi
     touch "$env/complete"
 fi

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes everything ready that building tangram needs, then exports LIBTORCH and LD_LIBRARY_PATH.
 #
-#   . scripts/setup.sh        from another script: installs what is missing and exports the two variables
-#   bash scripts/setup.sh     by hand: the same, and prints the two export lines
+#   . scripts/setup.sh                 from another script: installs what is missing and exports the two variables
+#   bash scripts/setup.sh              by hand: the same, and prints the two export lines
+#   bash scripts/setup.sh --verify     the same, and compares every library of the cached libtorch with its SHA-256 (a few seconds)
 #
 # On Debian and Ubuntu, as root or with sudo, missing system packages are installed by apt. Elsewhere the
 # script names what is missing and stops. libtorch: LIBTORCH_USE_PYTORCH=1 or LIBTORCH=DIR win; without them a CPU
@@ -10,10 +11,12 @@
 #
 #   ${TANGRAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tangram}/libtorch-2.11.0-cpu
 #
-# A second run finds everything there and does nothing.
+# A second run finds everything there and does nothing but compare sizes. Whatever is downloaded is pinned by its SHA-256: the wheels in
+# requirements-libtorch.txt, the installer of Rust below. System packages are apt's own matter, which checks signatures.
 
 TANGRAM_TORCH_VERSION=2.11.0
 TANGRAM_MINIMUM_RUST=1.91
+TANGRAM_RUSTUP=1.29.0
 
 tangram_say() { printf 'setup: %s\n' "$*" >&2; }
 tangram_stop() { printf 'setup: %s\n' "$*" >&2; return 1; }
@@ -98,9 +101,8 @@ tangram_find_rust() {
         export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     fi
     if ! command -v cargo >/dev/null; then
-        tangram_say "installing Rust through rustup"
-        if ! curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path --profile default >&2; then
-            tangram_stop "Rust is missing and rustup could not be fetched; install Rust $TANGRAM_MINIMUM_RUST or newer (https://rustup.rs, or: module load rust)"
+        if ! tangram_install_rust; then
+            tangram_stop "Rust is missing and could not be installed; install Rust $TANGRAM_MINIMUM_RUST or newer (https://rustup.rs, or: module load rust)"
             return 1
         fi
         export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
@@ -109,6 +111,31 @@ tangram_find_rust() {
     tangram_at_least "$TANGRAM_MINIMUM_RUST" "${version:-0}" \
         || tangram_stop "cargo is ${version:-not working}, tangram needs $TANGRAM_MINIMUM_RUST or newer; run: rustup update stable (or: module load a newer rust)"
 }
+
+# Fetches the installer of Rust to a file, and runs it if it is the one that was pinned.
+tangram_install_rust() (
+    set -eu
+    machine=$(uname -m)
+    case "$machine" in
+    x86_64) pinned=4acc9acc76d5079515b46346a485974457b5a79893cfb01112423c89aeb5aa10 ;;
+    aarch64) pinned=9732d6c5e2a098d3521fca8145d826ae0aaa067ef2385ead08e6feac88fa5792 ;;
+    *)
+        tangram_say "no installer of Rust is pinned for $machine"
+        exit 1
+        ;;
+    esac
+    tangram_say "installing Rust through rustup $TANGRAM_RUSTUP"
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    curl --proto '=https' --tlsv1.2 -sSf -o "$folder/rustup-init" \
+        "https://static.rust-lang.org/rustup/archive/$TANGRAM_RUSTUP/$machine-unknown-linux-gnu/rustup-init"
+    if ! echo "$pinned  $folder/rustup-init" | sha256sum --check --quiet >&2; then
+        tangram_say "the installer is not the one that was pinned: not run"
+        exit 1
+    fi
+    chmod +x "$folder/rustup-init"
+    "$folder/rustup-init" -y --no-modify-path --profile default >&2
+)
 
 # Whether version $2 is at least $1.
 tangram_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
@@ -180,6 +207,19 @@ tangram_libtorch_is_whole() {
     done <"$1/libtorch.check"
 }
 
+# Compares every library of a libtorch made from the pinned wheels with its SHA-256: those known for this machine, else those taken down
+# when it was made.
+tangram_verify_libtorch() (
+    set -eu
+    known="$TANGRAM_SCRIPTS/libtorch-$TANGRAM_TORCH_VERSION-$(uname -m).sha256"
+    [ -e "$known" ] || known="$1/libtorch.sha256"
+    cd "$1/lib"
+    if ! sha256sum --check --quiet --strict "$known" >&2; then
+        tangram_say "$1 is not what the wheels hold; remove it, and run setup.sh again"
+        exit 1
+    fi
+)
+
 tangram_assemble_libtorch() (
     set -eu
     target=$1
@@ -194,13 +234,11 @@ tangram_assemble_libtorch() (
     trap 'exit 130' INT TERM
     mkdir -p "$partial/wheels"
     python3 -m venv "$partial/venv"
-    fetch() {
-        "$partial/venv/bin/python" -m pip --disable-pip-version-check download -q --no-deps --only-binary=:all: \
-            --python-version 3.12 --dest "$partial/wheels" "$@" >&2
-    }
-    fetch "torch==$TANGRAM_TORCH_VERSION" 'nvidia-cuda-cupti==13.0.*' 'nvidia-cuda-runtime==13.0.*' \
+    "$partial/venv/bin/python" -m pip --disable-pip-version-check download -q --no-deps --only-binary=:all: --require-hashes \
+        --python-version 3.12 --dest "$partial/wheels" -r "$TANGRAM_SCRIPTS/requirements-libtorch.txt" >&2 \
         || { tangram_say "pip could not fetch the wheels; check the network, or set LIBTORCH to an unpacked libtorch $TANGRAM_TORCH_VERSION"; exit 1; }
     "$partial/venv/bin/python" "$TANGRAM_SCRIPTS/assemble_libtorch.py" "$partial/wheels" "$partial/libtorch"
+    tangram_verify_libtorch "$partial/libtorch"
     rm -rf "$target"
     mv -T "$partial/libtorch" "$target"
 )
@@ -208,7 +246,18 @@ tangram_assemble_libtorch() (
 # --- all of it -------------------------------------------------------------------------------------------
 
 TANGRAM_SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if ! { tangram_install_packages tangram_missing_packages && tangram_find_rust && tangram_find_libtorch; }; then
+tangram_verify_if_asked() {
+    local made="${TANGRAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tangram}/libtorch-$TANGRAM_TORCH_VERSION-cpu"
+    [ "${1:-}" = --verify ] || return 0
+    if [ "${LIBTORCH:-}" != "$made" ]; then
+        tangram_say "libtorch is not of this script's making: not verified"
+        return 0
+    fi
+    tangram_verify_libtorch "$made" && tangram_say "every library of $made has its SHA-256"
+}
+
+if ! { tangram_install_packages tangram_missing_packages && tangram_find_rust && tangram_find_libtorch \
+    && { [ "${BASH_SOURCE[0]}" != "$0" ] || tangram_verify_if_asked "$@"; }; }; then
     # shellcheck disable=SC2317  # `exit` is reached when the file is run instead of sourced
     return 1 2>/dev/null || exit 1
 fi

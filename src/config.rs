@@ -55,7 +55,7 @@ fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsStri
         path: path.to_owned(),
         reason,
     };
-    let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
+    let text = tangram_store::read_text(path).map_err(|e| unreadable(e.to_string()))?;
     let file: Table = text
         .parse()
         .map_err(|e: toml::de::Error| unreadable(e.to_string()))?;

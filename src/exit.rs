@@ -1,10 +1,11 @@
 //! Exit codes: this file alone decides them.
 
 use crate::error::{CommandError, ConfigError};
+use crate::plain::Plain;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use tangram_pipeline::error::{PipelineError, of_store, of_sweep};
+use tangram_pipeline::error::{PipelineError, cause_of};
 use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
 
@@ -41,13 +42,15 @@ pub const STOPPED: u8 = 75;
 /// Prints the error of a command and returns its exit code.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
+    // What fails because the process is ending is no failure.
+    crate::interrupt::wait_if_ending();
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
     // The rank that failed has printed its error.
     if !matches!(pipeline(error), Some(PipelineError::OtherRank { .. })) {
-        // Standard error may be closed: then nobody can be informed.
-        let _ = writeln!(io::stderr(), "error: {error:#}");
+        // Nobody is left to tell if standard error is closed.
+        let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
     }
     ExitCode::from(code(error))
 }
@@ -56,7 +59,13 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 #[must_use]
 pub fn usage(error: &clap::Error) -> ExitCode {
     // As above; and `tangram --help | head` closes standard output early.
-    let _ = error.print();
+    let text = error.render().to_string();
+    let plain = Plain(&text).to_string();
+    let _ = match plain == text {
+        // With its colours.
+        true => error.print(),
+        false => writeln!(io::stderr(), "{plain}"),
+    };
     if error.use_stderr() {
         ExitCode::from(USAGE)
     } else {
@@ -85,18 +94,12 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref() {
         return Some(of_slurm(error));
     }
-    let cause = if let Some(error) = error.downcast_ref::<PipelineError>() {
-        error.cause()
-    } else if let Some(error) = error.downcast_ref() {
-        of_store(error)
-    } else if let Some(error) = error.downcast_ref() {
-        of_sweep(error)
-    } else if error.is::<ConfigError>() {
+    let cause = if error.is::<ConfigError>() {
         Cause::Usage
     } else if error.is::<CommandError>() {
         Cause::Input
     } else {
-        return None;
+        cause_of(error)?
     };
     Some(match cause {
         Cause::Usage => USAGE,
@@ -143,4 +146,39 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .filter_map(|e| e.downcast_ref::<io::Error>())
         .chain(unheard)
         .any(|e| e.kind() == ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+    use tangram_mapper::MapError;
+    use tangram_store::StoreError;
+
+    #[test]
+    fn errors_of_every_layer_have_their_code() {
+        let missing = || StoreError::Missing {
+            path: "cells.h5ad".into(),
+        };
+        let stopped = || MapError::Stopped { passes: 1 };
+        let run = PipelineError::Run {
+            name: "a".to_owned(),
+            code: 137,
+            cause: Cause::Unexpected,
+        };
+        let codes = [
+            Err::<(), _>(missing()).context("task 1"),
+            Err(stopped()).context("3 finished folds of this sweep kept"),
+            Err(PipelineError::from(stopped()).into()),
+            Err(PipelineError::Usage("no".to_owned()).into()),
+            Err(run.into()),
+            Err(CommandError::Unwell { n: 1 }.into()),
+            Err(anyhow::anyhow!("a defect")),
+        ]
+        .map(|result: Result<(), anyhow::Error>| code(&result.unwrap_err()));
+        assert_eq!(
+            codes,
+            [INPUT, STOPPED, STOPPED, USAGE, 137, INPUT, UNEXPECTED]
+        );
+    }
 }

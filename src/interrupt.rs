@@ -1,32 +1,71 @@
-//! Signals: Ctrl-C and other requests to stop. No half-written output is left behind.
+//! Ctrl-C and other requests to stop: nothing half-written stays behind, and what can go on says so by exit code 75.
 
-use crate::exit_record;
+use crate::{exit, exit_record};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, Once};
-use tangram_pipeline::leftovers::remove_all;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
-static OUTPUTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-static KEEPS: AtomicBool = AtomicBool::new(false);
-/// The signal that asked to stop; 0: none.
+/// What SIGTERM and SIGUSR2 do; one of the constants below.
+static MODE: AtomicU8 = AtomicU8::new(ENDS);
+/// They end the process, which has to begin anew.
+const ENDS: u8 = 0;
+/// They end the process; the same command goes on from what is on disk.
+const GOES_ON: u8 = 1;
+/// They are reported by [`stop_asked`]: what is at work keeps its state and stops.
+const KEEPS: u8 = 2;
+/// The signal that asked to stop, 0 if none did.
 static STOP: AtomicI32 = AtomicI32::new(0);
-static HANDLER: Once = Once::new();
+/// Whether the process is giving up what it writes, and about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// If the process is stopped, its half-written `output` (the hidden sibling `.NAME.PID.partial`) is removed.
-pub fn clean_up(output: &Path) {
-    if let Ok(mut outputs) = OUTPUTS.lock() {
-        outputs.push(partial(output));
+/// Handles signals from now on: called in `main` before anything that takes time, so that no moment is without.
+///
+/// * `arguments`: of the process; a mapping and the tasks of a sweep go on from what is on disk
+pub fn stand(arguments: &[OsString]) {
+    if goes_on(arguments) {
+        MODE.store(GOES_ON, Ordering::SeqCst);
     }
-    handle();
+    // A handler that cannot be set leaves what is half-written to the next command that writes the same output.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]) else {
+        return;
+    };
+    std::thread::spawn(move || signals.forever().for_each(handle));
+}
+
+/// Whether a command line is of a command that goes on when it is given again: `map`, `sweep run`.
+fn goes_on(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().skip(1).filter_map(|a| a.to_str());
+    match words.find(|word| !word.starts_with('-')) {
+        Some("map") => true,
+        Some("sweep") => words.find(|word| !word.starts_with('-')) == Some("run"),
+        _ => false,
+    }
+}
+
+fn handle(signal: i32) {
+    let asks = [SIGTERM, SIGUSR2].contains(&signal);
+    match MODE.load(Ordering::SeqCst) {
+        KEEPS if asks => {
+            STOP.store(signal, Ordering::SeqCst);
+            // Launchers that end all ranks may not wait for more.
+            exit_record::asked(&format!("asked to stop by {}", name(signal)));
+        }
+        GOES_ON if asks => end(signal, exit::STOPPED),
+        _ => end(signal, exit::INTERRUPTED),
+    }
 }
 
 /// While `yes`, SIGTERM and SIGUSR2 do not end the process but set [`stop_asked`]; the training polls it, saves its state and stops.
 pub fn keeps_state(yes: bool) {
-    KEEPS.store(yes, Ordering::SeqCst);
-    handle();
+    MODE.store(if yes { KEEPS } else { GOES_ON }, Ordering::SeqCst);
+}
+
+/// Ends the process if it was asked to stop too late for the work that keeps its state.
+pub fn end_if_asked() {
+    if stop_asked() {
+        end(STOP.load(Ordering::SeqCst), exit::STOPPED);
+    }
 }
 
 /// Whether SIGTERM or SIGUSR2 arrived while [`keeps_state`] was set.
@@ -51,62 +90,33 @@ fn name(signal: i32) -> &'static str {
     }
 }
 
-fn handle() {
-    HANDLER.call_once(|| {
-        // Without a handler, a half-written sibling stays until the next command with `--force`.
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]) else {
-            return;
-        };
-        std::thread::spawn(move || {
-            for signal in signals.forever() {
-                let keeps = KEEPS.load(Ordering::SeqCst) && [SIGTERM, SIGUSR2].contains(&signal);
-                if keeps {
-                    STOP.store(signal, Ordering::SeqCst);
-                    // Written now, because a launcher that ends all ranks may not wait.
-                    exit_record::asked(&format!("asked to stop by {}", name(signal)));
-                } else {
-                    let code = crate::exit::INTERRUPTED;
-                    exit_record::ended(Some(code), &format!("ended by {}", name(signal)));
-                    end();
-                }
-            }
-        });
-    });
+/// Gives up what is half-written and ends the process.
+fn end(signal: i32, code: u8) -> ! {
+    ENDING.store(true, Ordering::SeqCst);
+    exit_record::ended(Some(code), &format!("ended by {}", name(signal)));
+    // Kept until the process ends, so that nothing of it gets its final name.
+    let _given_up = tangram_store::give_up();
+    // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose
+    // threads are still at work.
+    unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Removes half-written outputs and ends the process.
-fn end() -> ! {
-    let outputs = OUTPUTS.lock();
-    for partial in outputs.into_iter().flat_map(|outputs| outputs.clone()) {
-        remove_all(&partial);
+/// Does not return if the process is being ended by a signal: what fails meanwhile, such as writing into a folder that is gone, is not to
+/// be told.
+pub fn wait_if_ending() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
     }
-    // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would unload libraries whose
-    // threads are still running.
-    unsafe { libc::_exit(i32::from(crate::exit::INTERRUPTED)) }
-}
-
-/// The hidden sibling to which `tangram_store` writes `output` until it is complete.
-fn partial(output: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(output.file_name().unwrap_or_default());
-    name.push(format!(".{}.partial", std::process::id()));
-    output.with_file_name(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tangram_store::{Existing, StoreError, write_aside};
 
     #[test]
-    fn the_sibling_is_the_one_the_store_writes() {
-        let folder = tempfile::tempdir().unwrap();
-        let output = folder.path().join("run.h5ad");
-        let written: Result<PathBuf, StoreError> =
-            write_aside(&output, Existing::Refuse, |aside| {
-                std::fs::write(aside, "x").unwrap();
-                Ok(aside.to_owned())
-            });
-        assert_eq!(written.unwrap(), partial(&output));
+    fn only_what_goes_on_when_given_again_says_so() {
+        let goes = |line: &str| goes_on(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(goes("tangram map --cells a") && goes("tangram --quiet sweep run s --all"));
+        assert!(!goes("tangram project --mapping map") && !goes("tangram sweep status run"));
     }
 }

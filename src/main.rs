@@ -13,6 +13,8 @@ mod interrupt;
 mod job_flags;
 mod map_flags;
 mod map_process;
+mod plain;
+mod probe;
 mod progress;
 mod report;
 mod sweep_jobs;
@@ -23,11 +25,17 @@ mod values;
 use anyhow::Result;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = match config::arguments(std::env::args_os().collect()) {
+    // While the process has one thread.
+    probe::begin();
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    interrupt::stand(&typed);
+    tangram_store::pass_caught_panics();
+    let arguments = match config::arguments(typed) {
         Ok(arguments) => arguments,
         Err(error) => return exit::fail(&error),
     };

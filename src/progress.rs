@@ -1,6 +1,5 @@
 //! Progress: a bar on a terminal, a few lines of text elsewhere.
 
-use crate::report::Detail;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -24,7 +23,6 @@ pub struct Progress {
 enum Display {
     Bar(ProgressBar),
     Lines,
-    Nothing,
 }
 
 impl Progress {
@@ -32,11 +30,10 @@ impl Progress {
     ///
     /// * `noun`: what a step is, such as `epoch`
     #[must_use]
-    pub fn begin(detail: Detail, noun: &'static str, n_steps: usize) -> Self {
-        let display = match (detail, std::io::stderr().is_terminal()) {
-            (Detail::Quiet, _) => Display::Nothing,
-            (_, false) => Display::Lines,
-            (_, true) => {
+    pub fn begin(noun: &'static str, n_steps: usize) -> Self {
+        let display = match std::io::stderr().is_terminal() {
+            false => Display::Lines,
+            true => {
                 let bar = ProgressBar::with_draw_target(
                     Some(n_steps as u64),
                     ProgressDrawTarget::stderr_with_hz(5),
@@ -63,7 +60,6 @@ impl Progress {
 impl Steps for Progress {
     fn step(&self, done: usize, state: &dyn Fn() -> String) {
         match &self.display {
-            Display::Nothing => {}
             Display::Bar(bar) => {
                 bar.set_message(state());
                 bar.set_position(done as u64);

@@ -1,12 +1,13 @@
 //! Messages for the user, and a summary for programs.
 
+use crate::plain::Plain;
 use crate::progress::Progress;
 use crate::{exit_record, interrupt, test_pause};
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
-use tangram_pipeline::listener::{Listener, Steps};
+use tangram_pipeline::listener::{Listener, Silent, Steps};
 
 /// Where messages go: to standard output; with `--json` to standard error, with a summary for programs on standard output.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +55,8 @@ impl Report {
     /// Prints a warning on standard error.
     pub fn warn(self, line: impl Display) {
         if self.detail > Detail::Quiet {
-            // Standard error may be closed.
-            let _ = writeln!(io::stderr(), "warning: {line}");
+            // Nobody is left to tell if standard error is closed.
+            let _ = writeln!(io::stderr(), "warning: {}", Plain(line));
         }
     }
 
@@ -73,8 +74,8 @@ impl Report {
     fn line(self, detail: Detail, line: impl Display) -> io::Result<()> {
         match (self.detail >= detail, self.json) {
             (false, _) => Ok(()),
-            (true, true) => writeln!(io::stderr(), "{line}"),
-            (true, false) => writeln!(io::stdout(), "{line}"),
+            (true, true) => writeln!(io::stderr(), "{}", Plain(line)),
+            (true, false) => writeln!(io::stdout(), "{}", Plain(line)),
         }
     }
 }
@@ -93,7 +94,10 @@ impl Listener for Report {
     }
 
     fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_> {
-        Box::new(Progress::begin(self.detail, noun, n_steps))
+        match self.detail {
+            Detail::Quiet => Box::new(Silent),
+            _ => Box::new(Progress::begin(noun, n_steps)),
+        }
     }
 
     fn begins(&self, rank: usize, n_ranks: usize) {
@@ -103,6 +107,10 @@ impl Listener for Report {
     fn passed(&self, passes: usize) {
         exit_record::passed(passes);
         test_pause::after_pass();
+    }
+
+    fn trained(&self) {
+        interrupt::end_if_asked();
     }
 
     fn stop_asked(&self) -> bool {

@@ -12,6 +12,7 @@ mod config;
 mod device;
 mod end_to_end;
 mod factored;
+mod faults;
 mod help;
 mod layers;
 mod plan;

@@ -1,5 +1,6 @@
 //! `tangram doctor`: checks that this machine, and the ranks that were started, can run a mapping.
 
+use crate::plain::Plain;
 use crate::report::Report;
 use anyhow::Result;
 use clap::Args;
@@ -66,7 +67,12 @@ pub fn run(args: &DoctorArgs, report: Report) -> Result<()> {
         report.summary(&findings)?;
     } else {
         for f in findings.iter().filter(|f| !f.good) {
-            eprintln!("rank {}: BAD  {:<12} {}", world.rank(), f.what, f.told);
+            eprintln!(
+                "rank {}: BAD  {:<12} {}",
+                world.rank(),
+                f.what,
+                Plain(&f.told)
+            );
         }
     }
     world.leave();
@@ -101,8 +107,15 @@ fn libraries() -> Finding {
     let mpi = versions
         .mpi
         .unwrap_or_else(|| "none in this build".to_owned());
+    let old = tangram_store::hdf5_is_older_than((1, 14));
+    let hdf5 = match old {
+        true => {
+            " (damaged files may crash it, so each is tried by another process first; HDF5_DIR chooses a newer one)"
+        }
+        false => "",
+    };
     let told = format!(
-        "libtorch {}, HDF5 {}, MPI {mpi}",
+        "libtorch {}, HDF5 {}{hdf5}, MPI {mpi}",
         versions.libtorch, versions.hdf5
     );
     finding("libraries", true, told)

@@ -11,17 +11,20 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::map::{Earlier, Output, map};
+use tangram_pipeline::map::{Earlier, Output, is_complete, map};
 use tangram_pipeline::ranks::{self, Ranks};
-use tangram_pipeline::run_directory::{RUN_FILE, RunFile};
+use tangram_pipeline::run_directory::RunFile;
+use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::wording::{count, thousands};
 use tangram_store::memory;
+use toml::Table;
 
 const EXAMPLES: &str = "\
 Writes into RUN:
   factors.zarr  an AnnData of voxels × training genes, from which any row of the mapping is computed (not with --solver adam)
   mapping.zarr  an AnnData of cells × voxels: probabilities in X, what is known of cells in obs, of voxels in var (--keep)
   history.tsv   the loss and its terms, epoch by epoch
+  files.tsv     every file of the run with its size; commands that read the run check it
   run.toml      all settings, hashes of the inputs, versions; `--config RUN/run.toml` repeats the run
 
 Examples:
@@ -69,9 +72,6 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     };
     let settings = args.settings.clone().resolved()?;
     use_threads(settings.threads);
-    if earlier == Earlier::Resume && args.out.join(RUN_FILE).is_file() {
-        return Ok(report.say(format_args!("{} is complete", args.out.display()))?);
-    }
     let every = (args.checkpoint_minutes > 0.0)
         .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
     let output = Output {
@@ -79,15 +79,26 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
         earlier,
         checkpoint_every: every,
     };
-    let mut ranks = ranks::join(settings.grid, settings.reduce)?;
+    let command = args.command(&settings)?;
+    let mut ranks = ranks::join(settings.grid, settings.reduce, &command)?;
     exit_record::of_run(&args.out);
-    interrupt::clean_up(&args.out);
-    let file = map(&settings, &output, &mut ranks, &report).map_err(|error| ended(error, &ranks));
-    let told = file.and_then(|file| match &file {
-        Some(file) => tell_outcome(&args, file, report),
-        None => Ok(()),
-    });
-    // MPI shuts down cleanly only if all ranks reach this point; they do unless one has aborted.
+    let complete = match earlier {
+        Earlier::Resume => is_complete(&args.out, &ranks),
+        _ => Ok(false),
+    };
+    let file = match complete {
+        Ok(false) => map(&settings, &output, &mut ranks, &report).map(Some),
+        complete => complete.map(|_| None),
+    };
+    let first = ranks.is_first();
+    let told = file
+        .map_err(|error| ended(error, &ranks))
+        .and_then(|file| match &file {
+            Some(Some(file)) => tell_outcome(&args, file, report),
+            None if first => Ok(report.say(format_args!("{} is complete", args.out.display()))?),
+            _ => Ok(()),
+        });
+    // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
     if told.is_ok() {
         exit_record::completed();
@@ -95,7 +106,25 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     told
 }
 
-/// Writes the exit record of this rank, and ends the others if they wait for it.
+impl MapArgs {
+    /// What all ranks must have been started with alike; how a rank does its part is its own matter.
+    fn command(&self, settings: &MapSettings) -> Result<String> {
+        let mut table = Table::try_from(settings)?;
+        for own in ["threads", "gpu-memory", "device-block"] {
+            table.remove(own);
+        }
+        Ok(format!(
+            "{} {} {} {} {} {table}",
+            env!("CARGO_PKG_VERSION"),
+            self.out.display(),
+            self.force,
+            self.resume,
+            self.checkpoint_minutes,
+        ))
+    }
+}
+
+/// Records how this rank ends, and ends the others where they wait for it.
 fn ended(error: PipelineError, ranks: &Ranks) -> Error {
     let alone = matches!(error, PipelineError::Alone { .. });
     let error = Error::new(error);

@@ -1,7 +1,6 @@
 //! `tangram place`: cells that were not in the training.
 
 use crate::choices::replace;
-use crate::interrupt;
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::at_least_one;
@@ -77,7 +76,6 @@ struct PlaceSummary<'a> {
 /// If the run has no factors, the cells lack genes or cannot be read, or the output cannot be written.
 pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
     use_threads(threads(args.threads));
-    interrupt::clean_up(&args.out);
     let settings = PlaceSettings {
         mapping: args.settings.mapping.clone(),
         cells: args.settings.cells.clone(),

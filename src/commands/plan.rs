@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
 use tangram_comm::{Communicator, Kind, Reduce, World};
-use tangram_core::Objective;
+use tangram_core::{Objective, Term};
 use tangram_mapper::{PassPlan, Reading};
 use tangram_pipeline::choices::{PrecisionChoice, Solver, Stream};
 use tangram_pipeline::error::PipelineError;
@@ -113,7 +113,8 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
             "assumed rates; `tangram plan --measure` takes real ones".to_owned(),
         ),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            let text =
+                tangram_store::read_text(path).with_context(|| path.display().to_string())?;
             let rates = toml::from_str(&text).map_err(|e| {
                 PipelineError::Usage(format!("{}: {}", path.display(), e.message()))
             })?;
@@ -136,12 +137,10 @@ fn task(args: &PlanArgs) -> Task {
         density: args.density,
         pass: PassPlan {
             mirror,
-            objective: Objective {
-                gene: 1.0,
-                voxel: if mirror { 1.0 } else { 0.0 },
-                density: 1.0,
-                entropy: 0.0,
-            },
+            objective: Objective::NONE
+                .with(Term::Gene, 1.0)
+                .with(Term::Voxel, if mirror { 1.0 } else { 0.0 })
+                .with(Term::Density, 1.0),
             prior: true,
             temperature: mirror,
             asks_for_rest: mirror,

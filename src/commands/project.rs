@@ -1,7 +1,6 @@
 //! `tangram project`: carries what is known of the cells into space.
 
 use crate::choices::{ASSIGNMENTS, one_of, replace};
-use crate::interrupt;
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::at_least_one;
@@ -116,7 +115,6 @@ impl ProjectFlags {
 pub fn run(args: ProjectArgs, report: Report) -> Result<()> {
     use_threads(threads(args.threads));
     let out = &args.out;
-    interrupt::clean_up(out);
     let settings = args.settings.resolved();
     let (projected, settings) = project(&settings, out, replace(args.force), &report)?;
     let (n_rows, n_columns, totals) = match projected {

@@ -1,7 +1,6 @@
 //! `tangram score`: predicted against measured genes.
 
 use crate::choices::replace;
-use crate::interrupt;
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::at_least_one;
@@ -80,9 +79,6 @@ pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
         voxels: args.voxels.clone(),
         chunk: args.chunk,
     };
-    if let Some(out) = &args.out {
-        interrupt::clean_up(out);
-    }
     let table = args.out.as_deref().map(|out| (out, replace(args.force)));
     let genes = score(&settings, table, &report)?;
     tell(args, &genes, report)

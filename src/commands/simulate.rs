@@ -1,7 +1,6 @@
 //! `tangram simulate`: a small cortex with known truth, as three AnnData files.
 
 use crate::choices::{FORMATS, one_of, replace};
-use crate::interrupt;
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::{at_least_one, seed};
@@ -142,7 +141,6 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
             cell_types: tissue.cell_types().to_vec(),
         },
     };
-    interrupt::clean_up(out);
     write_aside(
         out,
         existing(out, replace(args.force), MARKER)?,

@@ -313,6 +313,13 @@ impl<K: Communicator> Grid<K> {
         })
     }
 
+    /// Gives each rank along the voxels the list at its place in `to`, and returns what they gave.
+    #[must_use]
+    pub fn swap_voxels(&self, to: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        let bytes = to.iter().map(|list| size_of_val(list.as_slice())).sum();
+        self.counted(Kind::Loss, &self.voxels, bytes, || self.voxels.swap(to))
+    }
+
     /// Maximum over all ranks, entry by entry.
     pub fn max_of_all(&self, values: &mut [f64]) {
         self.counted(Kind::Loss, &self.world, size_of_val(values), || {

@@ -58,6 +58,11 @@ pub trait Communicator: Send + Sync + Sized {
     /// Replaces `values` on every rank by those of rank 0.
     fn broadcast(&self, values: &mut Vec<f64>);
 
+    /// Gives each rank the list at its place in `to`, and returns what they gave, in the order of the ranks.
+    ///
+    /// `to` has a list for every rank, which may be empty and of any length.
+    fn swap(&self, to: Vec<Vec<f64>>) -> Vec<Vec<f64>>;
+
     /// A communicator of the ranks that pass the same `color`, in the order of their numbers here.
     fn split(&self, color: usize) -> Self;
 }

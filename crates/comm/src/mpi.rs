@@ -3,7 +3,7 @@
 use crate::Communicator;
 use ::mpi::Threading;
 use ::mpi::collective::{CommunicatorCollectives, Root, SystemOperation};
-use ::mpi::datatype::PartitionMut;
+use ::mpi::datatype::{Partition, PartitionMut};
 use ::mpi::topology::{Color, Communicator as _, SimpleCommunicator};
 use ::mpi::traits::Equivalence;
 use std::fmt::{self, Debug};
@@ -110,6 +110,12 @@ impl Debug for Mpi {
     }
 }
 
+/// Where each of several lists begins that lie one behind the other.
+fn starts(counts: &[i32]) -> Vec<i32> {
+    let start = |next: &mut i32, &n: &i32| Some(std::mem::replace(next, *next + n));
+    counts.iter().scan(0, start).collect()
+}
+
 impl Communicator for Mpi {
     fn rank(&self) -> usize {
         self.comm.rank() as usize
@@ -163,10 +169,7 @@ impl Communicator for Mpi {
                 .iter()
                 .map(|&n| (n as usize).saturating_sub(first).min(step) as i32)
                 .collect();
-            let starts: Vec<i32> = counts
-                .iter()
-                .scan(0, |next, &n| Some(std::mem::replace(next, *next + n)))
-                .collect();
+            let starts = starts(&counts);
             let mut room = vec![0.0; counts.iter().map(|&n| n as usize).sum()];
             let mut parts = PartitionMut::new(&mut room[..], counts.clone(), &starts[..]);
             root.gather_varcount_into_root(part, &mut parts);
@@ -186,6 +189,40 @@ impl Communicator for Mpi {
         for part in values.chunks_mut(MOST_VALUES) {
             root.broadcast_into(part);
         }
+    }
+
+    fn swap(&self, to: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        let _turn = one_at_a_time();
+        let lengths: Vec<u64> = to.iter().map(|list| list.len() as u64).collect();
+        let mut expected = vec![0u64; lengths.len()];
+        self.comm.all_to_all_into(&lengths[..], &mut expected[..]);
+        let longest = [lengths.iter().copied().max().unwrap_or(0)];
+        let mut rounds = [0u64];
+        self.comm
+            .all_reduce_into(&longest[..], &mut rounds[..], SystemOperation::max());
+        // Counts of one call are of 32 bits: long lists go in several.
+        let step = MOST_VALUES / self.size();
+        let mut from: Vec<Vec<f64>> = expected.iter().map(|_| Vec::new()).collect();
+        for first in (0..rounds[0] as usize).step_by(step) {
+            let counts_of = |lengths: &[u64]| -> Vec<i32> {
+                let left = |&n: &u64| (n as usize).saturating_sub(first).min(step) as i32;
+                lengths.iter().map(left).collect()
+            };
+            let (give, take) = (counts_of(&lengths), counts_of(&expected));
+            let part = |list: &Vec<f64>| {
+                list[first.min(list.len())..list.len().min(first + step)].to_vec()
+            };
+            let mine: Vec<f64> = to.iter().flat_map(part).collect();
+            let mut room = vec![0.0; take.iter().map(|&n| n as usize).sum()];
+            let (give_at, take_at) = (starts(&give), starts(&take));
+            let given = Partition::new(&mine[..], give, &give_at[..]);
+            let mut taken = PartitionMut::new(&mut room[..], take.clone(), &take_at[..]);
+            self.comm.all_to_all_varcount_into(&given, &mut taken);
+            for ((from, &start), &n) in from.iter_mut().zip(&take_at).zip(&take) {
+                from.extend_from_slice(&room[start as usize..(start + n) as usize]);
+            }
+        }
+        from
     }
 
     fn split(&self, color: usize) -> Self {

@@ -136,6 +136,22 @@ impl Communicator for Threads {
         self.exchange(mine, |all| values.clone_from(&all[0]));
     }
 
+    fn swap(&self, to: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        let lengths: Vec<f64> = to.iter().map(|list| list.len() as f64).collect();
+        // Where this rank's part of what each gives begins, and how long it is.
+        let parts = self.exchange(lengths, |all| {
+            let part = |lengths: &Vec<f64>| {
+                let first = lengths[..self.rank].iter().sum::<f64>() as usize;
+                first..first + lengths[self.rank] as usize
+            };
+            all.iter().map(part).collect::<Vec<_>>()
+        });
+        self.exchange(to.concat(), |all| {
+            let pairs = all.iter().zip(parts);
+            pairs.map(|(given, part)| given[part].to_vec()).collect()
+        })
+    }
+
     fn split(&self, color: usize) -> Self {
         let (rank, size) = self.exchange(vec![color as f64], |all| {
             let alike = |ranks: &[Vec<f64>]| ranks.iter().filter(|c| c[0] == color as f64).count();
@@ -195,6 +211,19 @@ mod tests {
         });
         assert_eq!(found[0], (vec![0, 1, 2, 3, 4, 5], vec![7.0]));
         assert_eq!(found[5], (vec![], vec![7.0]));
+    }
+
+    #[test]
+    fn every_rank_gets_its_list_from_every_other() {
+        let found = six(|comm| {
+            let list = |to: usize| vec![(10 * comm.rank() + to) as f64; comm.rank().min(to)];
+            comm.swap((0..6).map(list).collect())
+        });
+        for (to, from_all) in found.into_iter().enumerate() {
+            for (from, list) in from_all.into_iter().enumerate() {
+                assert_eq!(list, vec![(10 * from + to) as f64; from.min(to)]);
+            }
+        }
     }
 
     #[test]

@@ -130,6 +130,10 @@ impl Communicator for World {
         whoever!(self, comm => comm.broadcast(values));
     }
 
+    fn swap(&self, to: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        whoever!(self, comm => comm.swap(to))
+    }
+
     fn split(&self, color: usize) -> Self {
         match self {
             Self::Solo(comm) => Self::Solo(comm.split(color)),

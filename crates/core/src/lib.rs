@@ -21,6 +21,7 @@ pub mod keep;
 pub mod mapping;
 pub mod matrix;
 pub mod names;
+pub mod neighbours;
 pub mod normalize;
 pub mod objective;
 pub mod parts;
@@ -37,10 +38,14 @@ pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_z
 pub use keep::{Keep, KeepError, KeepScratch, keep_block, keep_row};
 pub use mapping::{MappingBlock, MappingRows, PBlock};
 pub use matrix::{SparseError, SparseRows};
+pub use neighbours::{Neighbours, NeighboursError};
 pub use normalize::{
     Normalize, Transform, factors_to, library_factors, median_positive, scale_rows,
 };
-pub use objective::{Loss, Measured, Objective, Sums, Whole};
+pub use objective::{
+    Comparison, Exchange, Loss, LossFunction, Objective, Shard, Shown, Sums, Term, TermValues,
+    VoxelShards, Whole,
+};
 pub use parts::{CellParts, VisitPart};
 pub use prior::{DensityPrior, PriorError};
 pub use score::{GeneScore, Summary, auc, score_gene};

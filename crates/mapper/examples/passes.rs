@@ -1,6 +1,6 @@
 //! Seconds per pass, or epoch, on random expression of which 15 % is not zero; `scripts/gpu.sh` runs it.
 
-use tangram_core::{DensityPrior, Objective, SparseRows};
+use tangram_core::{DensityPrior, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamSettings, Cuda, Engine, InitialLogits, MirrorSettings, Precision, Problem, TorchDevice,
     TorchEngine, train_adam, train_mirror,
@@ -71,12 +71,9 @@ fn main() {
         Some(DensityPrior::uniform(voxels).expect("voxels")),
     )
     .expect("shapes fit");
-    let objective = Objective {
-        gene: 1.0,
-        voxel: 0.0,
-        density: 1.0,
-        entropy: 0.0,
-    };
+    let objective = Objective::NONE
+        .with(Term::Gene, 1.0)
+        .with(Term::Density, 1.0);
     let (passes, seed, tolerance) = (number(passes), 42, 0.0);
     let history = match solver.as_str() {
         "adam" => {

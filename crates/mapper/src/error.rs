@@ -26,6 +26,14 @@ pub enum MapError {
         /// Number of voxels.
         n_voxels: usize,
     },
+    /// A graph of voxels has one row per voxel.
+    #[error("the graph of neighbours is of {found} voxels, the mapping of {n_voxels}")]
+    Neighbours {
+        /// Voxels of the graph.
+        found: usize,
+        /// Number of voxels.
+        n_voxels: usize,
+    },
     /// Initial logits are cells × voxels.
     #[error(
         "the initial logits are {rows} × {columns}; this mapping needs {n_cells} cells × {n_voxels} voxels"

@@ -1,7 +1,7 @@
 //! The history of a training: one line for every epoch, or pass.
 
 use serde::{Deserialize, Serialize};
-use tangram_core::Loss;
+use tangram_core::{Loss, Term, TermValues};
 
 /// One line of the training history: the loss terms before the step of this epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,14 +10,8 @@ pub struct Epoch {
     pub epoch: usize,
     /// What is minimised.
     pub total: f64,
-    /// Mean cosine similarity of the training genes over voxels.
-    pub gene: f64,
-    /// Mean cosine similarity of the voxels over genes, where λ_g2 is not 0.
-    pub voxel: Option<f64>,
-    /// Divergence from the density prior in nats, where λ_d is not 0.
-    pub density: Option<f64>,
-    /// Entropy of P summed over cells in nats, where λ_r is not 0.
-    pub entropy: Option<f64>,
+    /// Values of the terms, without their weights; that of the gene term is 0 where it is not computed.
+    pub terms: TermValues,
     /// Cells that took part: fewer than all in an early pass of the factored solver over a part of them.
     pub n_cells: usize,
     /// Step of the factored solver: how far the gradient by Z and b was followed.
@@ -30,20 +24,14 @@ pub struct Epoch {
 
 impl Epoch {
     pub(crate) fn new(epoch: usize, loss: &Loss, n_cells: usize, elapsed_s: f64) -> Self {
-        let Loss {
-            total,
-            gene,
-            voxel,
-            density,
-            entropy,
-        } = *loss;
+        let Loss { total, mut terms } = *loss;
+        if terms[Term::Gene].is_none() {
+            terms.set(Term::Gene, 0.0);
+        }
         Self {
             epoch,
             total,
-            gene: gene.unwrap_or(0.0),
-            voxel,
-            density,
-            entropy,
+            terms,
             n_cells,
             step: None,
             spread: None,

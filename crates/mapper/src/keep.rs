@@ -14,7 +14,30 @@ pub(crate) fn keep(
     passes: usize,
     snapshot: impl FnOnce() -> Result<Snapshot, MapError>,
 ) -> Result<(), MapError> {
-    let mut wish = [f64::from(keeper.wish() as u8)];
+    let wish = keeper.wish();
+    fulfil(wish, keeper, ranks, passes, snapshot)
+}
+
+/// As [`keep`], when the training has come to its end.
+pub(crate) fn keep_at_end(
+    keeper: &mut dyn Keeper,
+    ranks: Ranks<'_, impl Communicator>,
+    passes: usize,
+    snapshot: impl FnOnce() -> Result<Snapshot, MapError>,
+) -> Result<(), MapError> {
+    let wish = keeper.wish_at_end();
+    fulfil(wish, keeper, ranks, passes, snapshot)
+}
+
+/// Does what the rank wishes that wishes most.
+fn fulfil(
+    wish: Wish,
+    keeper: &mut dyn Keeper,
+    ranks: Ranks<'_, impl Communicator>,
+    passes: usize,
+    snapshot: impl FnOnce() -> Result<Snapshot, MapError>,
+) -> Result<(), MapError> {
+    let mut wish = [f64::from(wish as u8)];
     ranks.grid.max_of_all(&mut wish);
     if wish[0] == 0.0 {
         return Ok(());

@@ -2,7 +2,7 @@
 
 use crate::MapError;
 use tangram_comm::Shares;
-use tangram_core::{CellParts, DensityPrior, SparseRows};
+use tangram_core::{CellParts, DensityPrior, Neighbours, SparseRows};
 
 /// Cells, voxels and prior over the same training genes, checked.
 ///
@@ -12,6 +12,7 @@ pub struct Problem<C = SparseRows> {
     cells: C,
     voxels: SparseRows,
     prior: Option<DensityPrior>,
+    neighbours: Option<Neighbours>,
     shares: Shares,
 }
 
@@ -72,8 +73,28 @@ impl<C: CellParts> Problem<C> {
             cells,
             voxels,
             prior,
+            neighbours: None,
             shares,
         })
+    }
+
+    /// The same with a graph of all voxels, for terms of the loss that compare a voxel's surroundings.
+    ///
+    /// # Errors
+    /// [`MapError::Neighbours`] if the graph has another number of voxels.
+    pub fn with_neighbours(mut self, neighbours: Neighbours) -> Result<Self, MapError> {
+        let (found, n_voxels) = (neighbours.n_voxels(), self.n_voxels());
+        if found != n_voxels {
+            return Err(MapError::Neighbours { found, n_voxels });
+        }
+        self.neighbours = Some(neighbours);
+        Ok(self)
+    }
+
+    /// The graph of all voxels.
+    #[must_use]
+    pub fn neighbours(&self) -> Option<&Neighbours> {
+        self.neighbours.as_ref()
     }
 
     /// What of the cells, voxels and genes this rank has.
@@ -134,13 +155,17 @@ impl Problem<SparseRows> {
     /// [`MapError::Shapes`] if the share is of another problem.
     pub fn share(&self, shares: Shares) -> Result<Self, MapError> {
         let genes: Vec<usize> = shares.genes.range().collect();
-        Self::part(
+        let share = Self::part(
             self.cells.rows(shares.cells.range()).select_columns(&genes),
             self.voxels
                 .rows(shares.voxels.range())
                 .select_columns(&genes),
             self.prior.clone(),
             shares,
-        )
+        )?;
+        match self.neighbours.clone() {
+            Some(neighbours) => share.with_neighbours(neighbours),
+            None => Ok(share),
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::MapError;
 use std::ops::Range;
-use tangram_comm::{Communicator, Cut, Grid, Reduce, Shares};
-use tangram_core::Sums;
+use tangram_comm::{Axis, Communicator, Cut, Grid, GridShape, Reduce, Shares};
+use tangram_core::{Sums, VoxelShards};
 
 /// The most voxels and genes that any rank has: what decides the size of a buffer must be the same on all ranks.
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +44,30 @@ impl<K: Communicator> Sums for Ranks<'_, K> {
         self.grid.over_genes(&self.shares.genes, blocks)
     }
 
+    fn voxel_shards(&self) -> VoxelShards {
+        voxel_shards(self.grid.shape(), self.grid.how(), self.shares)
+    }
+
+    fn swap_voxels(&self, to: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        self.grid.swap_voxels(to)
+    }
+
     fn size(&self) -> (usize, usize) {
         (
             self.shares.voxels.whole_len(),
             self.shares.genes.whole_len(),
         )
+    }
+}
+
+/// Who shares the voxels with a rank of a grid.
+pub(crate) fn voxel_shards(shape: GridShape, how: Reduce, shares: &Shares) -> VoxelShards {
+    let (n_voxels, own) = (shares.voxels.whole_len(), shares.voxels.range());
+    let of = |rank| Cut::new(Axis::Voxels, n_voxels, rank, shape.voxels, how).range();
+    let ranges: Vec<Range<usize>> = (0..shape.voxels).map(of).collect();
+    VoxelShards {
+        own: ranges.partition_point(|range| range.start < own.start),
+        ranges,
     }
 }
 

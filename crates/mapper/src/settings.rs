@@ -2,7 +2,7 @@
 
 use crate::{Engine, MapError};
 use serde::{Deserialize, Serialize};
-use tangram_core::Objective;
+use tangram_core::{Objective, Term};
 
 /// Numbers in which the mapping is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,8 +87,8 @@ impl MirrorSettings {
                 "must be a positive number",
             );
         }
-        if self.objective.density < 0.0 {
-            let weight = self.objective.density.to_string();
+        if self.objective[Term::Density] < 0.0 {
+            let weight = self.objective[Term::Density].to_string();
             return refuse("lambda-d", weight, "must be 0 or a positive number");
         }
         check(self.passes, self.threads, self.tolerance, &self.objective)
@@ -140,20 +140,13 @@ fn check(
             "must be 0 or a positive number",
         );
     }
-    let Objective {
-        gene,
-        voxel,
-        density,
-        entropy,
-    } = *objective;
-    let named = [
-        ("lambda-g1", gene),
-        ("lambda-g2", voxel),
-        ("lambda-d", density),
-        ("lambda-r", entropy),
-    ];
-    match named.iter().find(|(_, weight)| !weight.is_finite()) {
-        Some((setting, weight)) => refuse(setting, weight.to_string(), "must be a finite number"),
+    let mut weights = Term::ALL.into_iter().map(|term| (term, objective[term]));
+    match weights.find(|(_, weight)| !weight.is_finite()) {
+        Some((term, weight)) => refuse(
+            term.about().setting,
+            weight.to_string(),
+            "must be a finite number",
+        ),
         None => Ok(()),
     }
 }

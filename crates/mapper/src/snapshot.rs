@@ -115,6 +115,11 @@ pub trait Keeper: Send {
     /// [`Wish::SaveAndStop`] goes on.
     fn wish(&mut self) -> Wish;
 
+    /// What this rank wishes when the training has come to its end. A training that goes on from the state kept then ends at once.
+    fn wish_at_end(&mut self) -> Wish {
+        Wish::GoOn
+    }
+
     /// Keeps this rank's part; called on all ranks.
     ///
     /// # Errors

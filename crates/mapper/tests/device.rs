@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::convert::Infallible;
 use std::ops::Range;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Solo, Threads};
-use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, VisitPart};
+use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, Term, VisitPart};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice, TorchEngine,
@@ -43,12 +43,10 @@ fn without_cells() -> Engine {
     })
 }
 
-const OBJECTIVE: Objective = Objective {
-    gene: 1.0,
-    voxel: 0.6,
-    density: 1.0,
-    entropy: 0.0,
-};
+const OBJECTIVE: Objective = Objective::NONE
+    .with(Term::Gene, 1.0)
+    .with(Term::Voxel, 0.6)
+    .with(Term::Density, 1.0);
 
 /// Random counts; the second gene is silent in all cells, the last cell has no count.
 fn problem() -> Problem {
@@ -159,7 +157,10 @@ impl Learned {
     fn new(history: &[Epoch], p: Array2<f64>) -> Self {
         Self {
             losses: history.iter().map(|e| e.total).collect(),
-            entropies: history.iter().filter_map(|e| e.entropy).collect(),
+            entropies: history
+                .iter()
+                .filter_map(|e| e.terms[Term::Entropy])
+                .collect(),
             p,
         }
     }
@@ -232,7 +233,7 @@ fn the_factored_solver_is_the_same_on_a_device() {
     ] {
         let mut settings = mirror_settings(Precision::F64, Engine::Native);
         (settings.temperature, settings.first_part) = (temperature, first_part);
-        settings.objective.entropy = entropy;
+        settings.objective = settings.objective.with(Term::Entropy, entropy);
         let native = mirror(&problem, &settings, "1x1x1");
         assert!(native.losses.len() > 15 && native.losses[14] < native.losses[0] - 0.05);
         for engine in [ALL, in_blocks(7), in_blocks(100), without_cells()] {
@@ -273,7 +274,7 @@ fn adam_is_the_same_on_a_device() {
     let problem = problem();
     for entropy in [0.0, 1e-4] {
         let mut settings = adam_settings(Precision::F64, Engine::Native);
-        settings.objective.entropy = entropy;
+        settings.objective = settings.objective.with(Term::Entropy, entropy);
         let native = adam(&problem, &settings, "1x1x1");
         assert!(native.losses[29] < native.losses[0] - 0.05);
         for engine in [ALL, in_blocks(7), in_blocks(100)] {
@@ -333,11 +334,11 @@ fn ranks_with_a_device_each_learn_what_one_learns() {
     let problem = problem();
     for entropy in [0.0, 1e-4] {
         let mut settings = mirror_settings(Precision::F64, Engine::Native);
-        settings.objective.entropy = entropy;
+        settings.objective = settings.objective.with(Term::Entropy, entropy);
         (settings.temperature, settings.first_part) = (Some(2.0), 2);
         let native = mirror(&problem, &settings, "1x1x1");
         let mut of_adam = adam_settings(Precision::F64, Engine::Native);
-        of_adam.objective.entropy = entropy;
+        of_adam.objective = of_adam.objective.with(Term::Entropy, entropy);
         let native_adam = adam(&problem, &of_adam, "1x1x1");
         for shape in GRIDS {
             for engine in [ALL, in_blocks(50)] {
@@ -400,7 +401,7 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
             let (before, after) = (counted(5), counted(6));
             for ((shares, after), (_, before)) in after.iter().zip(&before) {
                 let found: Bytes = std::array::from_fn(|i| (after[i].0, after[i].1 - before[i].1));
-                let predicted = bytes_of_pass(shape.parse().unwrap(), shares, &plan);
+                let predicted = bytes_of_pass(shape.parse().unwrap(), shares, &plan, None);
                 assert_eq!(predicted, found, "{shape}, mirror: {is_mirror}");
             }
         }

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::convert::Infallible;
 use std::ops::Range;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, VisitPart};
+use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, Term, VisitPart};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass,
@@ -20,12 +20,10 @@ const GRIDS: [&str; 8] = [
     "1x1x1", "2x1x1", "1x2x1", "1x1x2", "2x2x1", "2x1x2", "2x2x2", "3x1x1",
 ];
 
-const OBJECTIVE: Objective = Objective {
-    gene: 1.0,
-    voxel: 0.6,
-    density: 1.0,
-    entropy: 0.0,
-};
+const OBJECTIVE: Objective = Objective::NONE
+    .with(Term::Gene, 1.0)
+    .with(Term::Voxel, 0.6)
+    .with(Term::Density, 1.0);
 
 /// Cells 100 to 100 from some file.
 struct Streamed(SparseRows);
@@ -202,10 +200,7 @@ fn mirror_settings(
 
 fn adam_settings(precision: Precision, entropy: f64) -> AdamSettings {
     AdamSettings {
-        objective: Objective {
-            entropy,
-            ..OBJECTIVE
-        },
+        objective: OBJECTIVE.with(Term::Entropy, entropy),
         learning_rate: 0.1,
         epochs: 12,
         seed: 5,
@@ -333,7 +328,7 @@ fn a_pass_exchanges_what_was_predicted() {
             ] {
                 let plan = PassPlan {
                     mirror,
-                    objective: Objective { voxel, ..OBJECTIVE },
+                    objective: OBJECTIVE.with(Term::Voxel, voxel),
                     prior: true,
                     temperature,
                     asks_for_rest: mirror && temperature,
@@ -345,7 +340,7 @@ fn a_pass_exchanges_what_was_predicted() {
                 let found = counted(&problem, &plan, shape, 12);
                 for (rank, found) in found.into_iter().enumerate() {
                     let shares = Shares::at(shape, reduce, [331, 37, 26], rank).unwrap();
-                    let predicted = bytes_of_pass(shape, &shares, &plan);
+                    let predicted = bytes_of_pass(shape, &shares, &plan, None);
                     assert_eq!(predicted, found, "{shape} {reduce} rank {rank} {plan:?}");
                 }
             }
@@ -483,6 +478,83 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
             });
             assert_eq!(whole.losses, resumed[0], "adam after {stop} epochs");
         }
+    }
+}
+
+/// Keeps what there is when the training has come to its end, and stops.
+struct StopsAtEnd(Option<Snapshot>);
+
+impl Keeper for StopsAtEnd {
+    fn wish(&mut self) -> Wish {
+        Wish::GoOn
+    }
+
+    fn wish_at_end(&mut self) -> Wish {
+        Wish::SaveAndStop
+    }
+
+    fn save(
+        &mut self,
+        snapshot: &Snapshot,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.0 = Some(snapshot.clone());
+        Ok(())
+    }
+
+    fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
+}
+
+#[test]
+fn a_training_kept_at_its_end_needs_no_more_pass_and_gives_the_same_bits() {
+    let problem = problem(200, 20, 18);
+    let grid = Grid::new(tangram_comm::Solo, GridShape::ONE, Reduce::Fast).unwrap();
+    // At rest before its last pass, and not.
+    for (passes, tolerance) in [(80, 1e-2), (12, 0.0)] {
+        let mut settings = mirror_settings(Precision::F32, passes, None);
+        (settings.first_part, settings.tolerance) = (2, tolerance);
+        let train = |begin: Begin<'_>, keeper: &mut dyn Keeper| {
+            let mut seen = 0;
+            let trained = train_mirror_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
+                seen += 1
+            });
+            (trained, seen)
+        };
+        let (whole, _) = train(Begin::At(None), &mut NoKeeper);
+        let whole = whole.unwrap();
+        assert_eq!(whole.stopped_early(), tolerance > 0.0);
+        let mut keeper = StopsAtEnd(None);
+        let (stopped, _) = train(Begin::At(None), &mut keeper);
+        assert!(
+            matches!(stopped, Err(MapError::Stopped { passes }) if passes == whole.history().len())
+        );
+        let (ended, seen) = train(Begin::Resume(&keeper.0.unwrap()), &mut NoKeeper);
+        let ended = ended.unwrap();
+        assert_eq!(seen, 0, "a pass too many");
+        assert_eq!(ended.factors(), whole.factors());
+        assert_eq!(ended.history().len(), whole.history().len());
+        assert_eq!(ended.stopped_early(), whole.stopped_early());
+    }
+    for tolerance in [0.0, 0.5] {
+        let mut settings = adam_settings(Precision::F32, 0.0);
+        (settings.epochs, settings.tolerance) = (70, tolerance);
+        let train = |begin: AdamBegin<'_>, keeper: &mut dyn Keeper| {
+            let mut seen = 0;
+            let trained = train_adam_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
+                seen += 1
+            });
+            (trained, seen)
+        };
+        let (whole, _) = train(AdamBegin::At(InitialLogits::Random), &mut NoKeeper);
+        let whole = whole.unwrap();
+        assert_eq!(whole.stopped_early(), tolerance > 0.0);
+        let mut keeper = StopsAtEnd(None);
+        let (stopped, _) = train(AdamBegin::At(InitialLogits::Random), &mut keeper);
+        assert!(stopped.is_err());
+        let (ended, seen) = train(AdamBegin::Resume(&keeper.0.unwrap()), &mut NoKeeper);
+        let ended = ended.unwrap();
+        assert_eq!(seen, 0, "an epoch too many");
+        assert_eq!(ended.probabilities(0..200), whole.probabilities(0..200));
+        assert_eq!(ended.stopped_early(), whole.stopped_early());
     }
 }
 

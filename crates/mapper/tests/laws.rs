@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use ndarray::{Array2, Axis};
-use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows};
+use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamSettings, Engine, InitialLogits, MapError, Precision, Problem, Trained, memory_needed,
     train_adam,
@@ -42,18 +42,14 @@ fn problem(n_cells: usize, n_voxels: usize, n_genes: usize, density: f64) -> Pro
     Problem::new(cells, voxels, Some(prior(n_voxels))).unwrap()
 }
 
-const EVERY_TERM: Objective = Objective {
-    gene: 1.0,
-    voxel: 0.5,
-    density: 1.0,
-    entropy: 1e-4,
-};
-const DEFAULT_TERMS: Objective = Objective {
-    gene: 1.0,
-    voxel: 0.0,
-    density: 1.0,
-    entropy: 0.0,
-};
+const EVERY_TERM: Objective = Objective::NONE
+    .with(Term::Gene, 1.0)
+    .with(Term::Voxel, 0.5)
+    .with(Term::Density, 1.0)
+    .with(Term::Entropy, 1e-4);
+const DEFAULT_TERMS: Objective = Objective::NONE
+    .with(Term::Gene, 1.0)
+    .with(Term::Density, 1.0);
 
 fn settings(precision: Precision, epochs: usize) -> AdamSettings {
     AdamSettings {
@@ -97,9 +93,9 @@ fn plain_loss(problem: &Problem, objective: &Objective, logits: &Array2<f64>) ->
     let d = problem.prior().unwrap().weights();
     let divergence: f64 = d.iter().zip(&q).map(|(d, q)| d * (d.ln() - q.ln())).sum();
     let entropy = -p.mapv(|p| p * p.ln()).sum();
-    -objective.gene * cosines(Axis(0)) - objective.voxel * cosines(Axis(1))
-        + objective.density * divergence
-        + objective.entropy * entropy
+    -objective[Term::Gene] * cosines(Axis(0)) - objective[Term::Voxel] * cosines(Axis(1))
+        + objective[Term::Density] * divergence
+        + objective[Term::Entropy] * entropy
 }
 
 #[test]
@@ -114,12 +110,11 @@ fn loss_and_gradient_are_those_of_the_formulas() {
         [1.0, 0.7, 1.3, 0.01],
     ] {
         let [gene, voxel, density, entropy] = weights;
-        let objective = Objective {
-            gene,
-            voxel,
-            density,
-            entropy,
-        };
+        let objective = Objective::NONE
+            .with(Term::Gene, gene)
+            .with(Term::Voxel, voxel)
+            .with(Term::Density, density)
+            .with(Term::Entropy, entropy);
         let settings = AdamSettings {
             objective,
             ..settings(Precision::F64, 1)
@@ -327,10 +322,7 @@ fn what_does_not_fit_is_refused() {
             ..good
         },
         AdamSettings {
-            objective: Objective {
-                voxel: f64::NAN,
-                ..EVERY_TERM
-            },
+            objective: EVERY_TERM.with(Term::Voxel, f64::NAN),
             ..good
         },
     ] {

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tangram_core::normalize::transform;
 use tangram_core::{
-    CellParts, DensityPrior, MappingRows, Measured, Objective, PBlock, SparseRows, Transform,
-    VisitPart, transfer,
+    CellParts, DensityPrior, LossFunction, MappingRows, Objective, PBlock, SparseRows, Term,
+    Transform, VisitPart, transfer,
 };
 use tangram_mapper::{
     AdamSettings, Engine, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision,
@@ -55,12 +55,11 @@ fn problem(n_cells: usize, n_voxels: usize, n_genes: usize, density: f64) -> Pro
 }
 
 const fn terms([gene, voxel, density, entropy]: [f64; 4]) -> Objective {
-    Objective {
-        gene,
-        voxel,
-        density,
-        entropy,
-    }
+    Objective::NONE
+        .with(Term::Gene, gene)
+        .with(Term::Voxel, voxel)
+        .with(Term::Density, density)
+        .with(Term::Entropy, entropy)
 }
 
 const EVERY_TERM: Objective = terms([1.0, 0.5, 1.0, 1e-4]);
@@ -213,7 +212,10 @@ impl Plain {
         let mut loss = 0.0;
         let mut slope = Array2::zeros(a.dim());
         // Sums over voxels are the genes' cosines, sums over genes the voxels'.
-        for (axis, weight) in [(Axis(0), weights.gene), (Axis(1), weights.voxel)] {
+        for (axis, weight) in [
+            (Axis(0), weights[Term::Gene]),
+            (Axis(1), weights[Term::Voxel]),
+        ] {
             let sum = |m: Array2<f64>| m.sum_axis(axis).insert_axis(axis);
             let (a_norm, g_norm) = (sum(&a * &a).mapv(f64::sqrt), sum(g * g).mapv(f64::sqrt));
             let norms = &a_norm * &g_norm;
@@ -222,9 +224,9 @@ impl Plain {
             let toward = g / &norms - &a * &(&cosines / (&a_norm * &a_norm));
             slope -= &(toward * (weight / cosines.len() as f64));
         }
-        loss += weights.density * (d * &(d.ln() - q.ln())).sum();
-        loss -= weights.entropy * p.mapv(|p| p * p.ln()).sum();
-        let u = d / &q * (-weights.density / p.nrows() as f64);
+        loss += weights[Term::Density] * (d * &(d.ln() - q.ln())).sum();
+        loss -= weights[Term::Entropy] * p.mapv(|p| p * p.ln()).sum();
+        let u = d / &q * (-weights[Term::Density] / p.nrows() as f64);
         (loss, concatenate![Axis(1), slope, u.insert_axis(Axis(1))])
     }
 
@@ -282,11 +284,11 @@ impl Plain {
             };
             reach = f64::min(1.5, reach * if worse { 0.95 } else { 1.05 });
 
-            let steepest = -self.objective.density / (0.02 * n_cells as f64);
+            let steepest = -self.objective[Term::Density] / (0.02 * n_cells as f64);
             let mut u = slope.column_mut(n_genes);
             u.mapv_inplace(|u| u.max(steepest));
             let pull = temperature.map_or(0.0, |kappa| self.reach(&slope).0 / kappa);
-            slope.scaled_add(pull - self.objective.entropy, &point);
+            slope.scaled_add(pull - self.objective[Term::Entropy], &point);
             slope.scaled_add(-pull, &self.at_rest());
             let longest = if pull > 0.0 {
                 0.1 * reach / 1.5 / pull
@@ -354,7 +356,7 @@ fn the_slope_by_the_factors_is_its_finite_differences() {
     let (n_cells, n_voxels, n_genes) = (23, 13, 7);
     let cells = scaled(counts(n_cells, n_genes, 0.5, 1), 0.1);
     let voxels = counts(n_voxels, n_genes, 0.7, 5);
-    let measured = Measured::new(voxels.transpose().to_dense());
+    let measured = voxels.transpose().to_dense();
     let problem = Problem::new(cells, voxels, Some(prior(n_voxels))).unwrap();
     let factors = Array2::from_shape_fn((n_voxels, n_genes + 1), |(j, k)| {
         2.0 * number(j, k, 77) - 1.0
@@ -372,11 +374,13 @@ fn the_slope_by_the_factors_is_its_finite_differences() {
         let (a, q) = plain.predicted(&p);
         let mut w = a.t().as_standard_layout().into_owned();
         let mut u = q.to_vec();
-        measured.evaluate(&objective, problem.own_prior(), w.view_mut(), &mut u, None);
+        let loss = LossFunction::new(&objective, measured.clone(), problem.own_prior());
+        let entropy = -p.mapv(|p| p * p.ln()).sum();
+        loss.evaluate(w.view_mut(), &mut u, n_cells as f64, Some(entropy));
         let u = Array1::from(u) / n_cells as f64;
         let w = concatenate![Axis(1), w.t(), u.insert_axis(Axis(1))];
         // By P, by logits, by the factors.
-        let by_p = plain.cells.dot(&w.t()) - p.mapv(|p| objective.entropy * (p.ln() + 1.0));
+        let by_p = plain.cells.dot(&w.t()) - p.mapv(|p| objective[Term::Entropy] * (p.ln() + 1.0));
         let mean = (&p * &by_p).sum_axis(Axis(1)).insert_axis(Axis(1));
         let slope = (&p * &(by_p - &mean)).t().dot(&plain.cells);
         for (at, slope) in slope.indexed_iter() {

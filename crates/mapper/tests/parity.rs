@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, s};
 use ndarray_npy::{ReadableElement, read_npy};
 use std::path::PathBuf;
 use tangram_comm::{Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{DensityPrior, Objective, SparseRows};
+use tangram_core::{DensityPrior, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Engine, InitialLogits, NoKeeper, Precision, Problem, TorchDevice,
     TorchEngine, Trained, train_adam, train_adam_part,
@@ -98,12 +98,11 @@ impl Fixture {
     fn settings(&self, epochs: usize, precision: Precision) -> AdamSettings {
         let number = |name: &str| self.meta[name].as_f64().unwrap();
         AdamSettings {
-            objective: Objective {
-                gene: number("lg1"),
-                voxel: number("lg2"),
-                density: number("ld"),
-                entropy: number("lr_ent"),
-            },
+            objective: Objective::NONE
+                .with(Term::Gene, number("lg1"))
+                .with(Term::Voxel, number("lg2"))
+                .with(Term::Density, number("ld"))
+                .with(Term::Entropy, number("lr_ent")),
             epochs,
             learning_rate: number("lr"),
             seed: 0,

@@ -1,19 +1,22 @@
 //! Checkpoints of a mapping: the folder RUN.checkpoint, from which a stopped run is resumed.
 //!
-//! `RUN.checkpoint/00000120/` holds the state after 120 passes: a Zarr store for each rank that owns a share, and `checkpoint.json` with the
-//! state common to all ranks, the grid and the fingerprint of every store. `checkpoint.json` is written last. The two latest checkpoints are
-//! kept: if one is damaged, the run resumes from the other.
+//! `RUN.checkpoint/00000120/` holds the state after 120 passes: one Zarr store for each rank that has a part, `checkpoint.json`, written
+//! last, with what all ranks know, the grid and the fingerprint of every store, and `checkpoint.sha256`, its own fingerprint. The two
+//! latest are kept, so that one that was torn or damaged leaves the one before it.
 
+mod folder;
 mod identity;
 mod places;
 
+use folder::{FILE, seal, steps, unsealed};
+pub use folder::{latest, refuse_foreign, remove};
 pub use identity::Identity;
 use places::{axes_name, copy, has, known, places, total};
 
 use crate::error::{PipelineError, Result, full_text};
 use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed, on_first};
-use crate::run_directory::{checkpoints_of, write};
+use crate::run_directory::checkpoints_of;
 use crate::wording::count;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -22,10 +25,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tangram_comm::{Communicator, GridShape, Reduce, Shares};
 use tangram_mapper::{Keeper, Numbers, Snapshot, SnapshotArray, Wish};
-use tangram_store::{Existing, StoreError, array_size, fingerprint, write_arrays, write_aside};
+use tangram_store::{StoreError, array_size, fingerprint, write_arrays};
 
-const FILE: &str = "checkpoint.json";
 const KEPT: usize = 2;
+/// When a training ends that has gone on for longer since its last checkpoint, its state is kept: what follows may be cut short.
+const WORTH_KEEPING: Duration = Duration::from_secs(30);
 
 /// `checkpoint.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,40 +44,6 @@ struct Record {
     arrays: Vec<(String, String)>,
     /// Fingerprint of every rank's store; empty for a rank without one.
     shards: Vec<String>,
-}
-
-/// Removes all checkpoints of an output.
-///
-/// # Errors
-/// [`StoreError::Write`] if they cannot be removed.
-pub fn remove(out: &Path) -> Result<(), StoreError> {
-    let folder = checkpoints_of(out);
-    match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Write {
-            path: folder,
-            reason: e.to_string(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The complete checkpoints in a folder, the latest first.
-fn steps(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut steps: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.join(FILE).is_file())
-        .collect();
-    steps.sort_unstable();
-    steps.reverse();
-    steps
-}
-
-/// Number of passes in the latest checkpoint of an output, if there is one.
-#[must_use]
-pub fn latest(out: &Path) -> Option<usize> {
-    let steps = steps(&checkpoints_of(out));
-    steps.first()?.file_name()?.to_str()?.parse().ok()
 }
 
 fn shard(step: &Path, rank: usize) -> PathBuf {
@@ -122,6 +92,7 @@ impl<'a> Checkpoints<'a> {
     /// # Errors
     /// [`PipelineError::OtherCheckpoint`] if it belongs to another run.
     pub fn resume(&mut self) -> Result<Option<Snapshot>> {
+        let mut passed_over = Vec::new();
         for step in steps(&self.folder) {
             // A different command is an error; after damage the previous checkpoint is tried.
             let (record, damage) = match self.check(&step) {
@@ -134,12 +105,19 @@ impl<'a> Checkpoints<'a> {
                 let record = record.expect("all have it");
                 let snapshot = agreed(self.ranks, self.read(&step, &record))?;
                 self.written = Some(record.passes);
+                if self.ranks.is_first() {
+                    // They would be kept in the place of those that are whole.
+                    passed_over
+                        .iter()
+                        .for_each(|step| _ = fs::remove_dir_all(step));
+                }
                 let passes = count(record.passes, "pass");
                 self.listener
                     .say(format_args!("resuming from the checkpoint after {passes}"))?;
                 return Ok(Some(snapshot));
             }
             let reason = damage.map_or("another rank found it so".to_owned(), |e| full_text(&e));
+            passed_over.push(step.clone());
             let step = step.display();
             self.listener.warn(format_args!(
                 "{step} is damaged ({reason}); trying the one before"
@@ -151,9 +129,9 @@ impl<'a> Checkpoints<'a> {
     /// Reads `checkpoint.json`, and verifies this rank's share of the stores.
     fn check(&self, step: &Path) -> Result<Record> {
         let path = step.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|e| damaged(&path, e))?;
-        let record: Record = serde_json::from_str(&text).map_err(|e| damaged(&path, e))?;
-        // Only the first rank has hashed the inputs.
+        let record: Record =
+            serde_json::from_str(&unsealed(step)?).map_err(|e| damaged(&path, e))?;
+        // Only the first rank knows the inputs' hashes.
         if self.ranks.is_first()
             && let Some(difference) = self.identity.difference(&record.identity)
         {
@@ -280,8 +258,7 @@ impl<'a> Checkpoints<'a> {
             shards: shards.iter().map(text).collect(),
         };
         let text = serde_json::to_string_pretty(&record).expect("plain data");
-        let path = step.join(FILE);
-        write_aside(&path, Existing::Replace, |aside| write(aside, &text))?;
+        seal(step, &text)?;
         for old in steps(&self.folder).into_iter().skip(KEPT) {
             fs::remove_dir_all(&old).map_err(|e| unwritable(&old, &e))?;
         }
@@ -290,6 +267,18 @@ impl<'a> Checkpoints<'a> {
 }
 
 impl Keeper for Checkpoints<'_> {
+    fn wish_at_end(&mut self) -> Wish {
+        let worth_it = self.every.is_some() && self.last.elapsed() >= WORTH_KEEPING;
+        match (
+            self.listener.stop_asked(),
+            worth_it && self.ranks.is_first(),
+        ) {
+            (true, _) => Wish::SaveAndStop,
+            (false, true) => Wish::Save,
+            (false, false) => Wish::GoOn,
+        }
+    }
+
     fn wish(&mut self) -> Wish {
         if self.listener.stop_asked() {
             return Wish::SaveAndStop;

@@ -31,6 +31,52 @@ pub enum PipelineError {
         /// What is missing or unreadable.
         reason: String,
     },
+    /// A run that is not whole: something was removed from it, or it was copied in part.
+    #[error(
+        "{path}: the run is not whole: {file} {reason}; copy it again from where it is whole, or map again with --force"
+    )]
+    Torn {
+        /// The folder.
+        path: PathBuf,
+        /// The file, in it.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something in the folder of a run's checkpoints that this program did not put there.
+    #[error(
+        "{path}: is where the run would keep its checkpoints, but {found} in it is not of this program; choose another --out, or move it away"
+    )]
+    ForeignCheckpoint {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Another process is writing the same output.
+    #[error(
+        "{path}: process {pid} on {host} is at work on it since {since}; wait for it, or stop it first{remedy}"
+    )]
+    AtWork {
+        /// The output.
+        path: PathBuf,
+        /// The machine of the other process.
+        host: String,
+        /// Its number there.
+        pid: u32,
+        /// When it began.
+        since: String,
+        /// What else can be done.
+        remedy: String,
+    },
+    /// Ranks of one mapping that were started with different commands or find different files.
+    #[error(
+        "the ranks were started with different {what}: start all of them with the same command, on the same files"
+    )]
+    RanksDiffer {
+        /// `settings`, `inputs`.
+        what: &'static str,
+    },
     /// `--force` on a folder that this program did not write.
     #[error(
         "{path}: exists and is not a folder that this command wrote (no {marker} in it), so --force leaves it alone; choose another name"
@@ -263,11 +309,19 @@ impl PipelineError {
             Self::Store(error) => of_store(error),
             Self::Map(error) => of_map(error),
             Self::Sweep(error) => of_sweep(error),
-            Self::Usage(_) | Self::Grid(_) | Self::Launcher(_) | Self::Tissue(_) => Cause::Usage,
-            Self::NotOurs { .. } | Self::Checkpoint { .. } => Cause::Output,
+            Self::Usage(_)
+            | Self::Grid(_)
+            | Self::Launcher(_)
+            | Self::RanksDiffer { .. }
+            | Self::Tissue(_) => Cause::Usage,
+            Self::NotOurs { .. }
+            | Self::Checkpoint { .. }
+            | Self::ForeignCheckpoint { .. }
+            | Self::AtWork { .. } => Cause::Output,
             Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
             Self::NoEpoch | Self::Toml(_) | Self::System(_) => Cause::Unexpected,
             Self::NotARun { .. }
+            | Self::Torn { .. }
             | Self::Changed { .. }
             | Self::ChangedInput { .. }
             | Self::OtherNames { .. }
@@ -336,6 +390,29 @@ pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// What a caller may do about an error of this crate or of one below it; `None` if it is of another type.
+#[must_use]
+pub fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
+    if let Some(error) = error.downcast_ref::<PipelineError>() {
+        return Some(error.cause());
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_store(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_sweep(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(of_map(error));
+    }
+    if error.is::<TissueError>() || error.is::<GridError>() {
+        return Some(Cause::Usage);
+    }
+    let of_input =
+        error.is::<GeneError>() || error.is::<PriorError>() || error.is::<AnnotationError>();
+    of_input.then_some(Cause::Input)
+}
+
 fn of_map(error: &MapError) -> Cause {
     match error {
         MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,
@@ -346,9 +423,7 @@ fn of_map(error: &MapError) -> Cause {
     }
 }
 
-/// What a caller may do about an error of a sweep.
-#[must_use]
-pub fn of_sweep(error: &SweepError) -> Cause {
+fn of_sweep(error: &SweepError) -> Cause {
     match error {
         SweepError::Store(error) => of_store(error),
         SweepError::Superseded { .. } => Cause::Superseded,
@@ -360,9 +435,7 @@ pub fn of_sweep(error: &SweepError) -> Cause {
     }
 }
 
-/// What a caller may do about an error of a file.
-#[must_use]
-pub fn of_store(error: &StoreError) -> Cause {
+fn of_store(error: &StoreError) -> Cause {
     match error {
         StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => {
             Cause::Output

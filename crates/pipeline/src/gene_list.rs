@@ -13,7 +13,7 @@ pub fn read(path: &Path) -> Result<Vec<String>, PipelineError> {
         path: path.to_owned(),
         reason,
     };
-    let text = std::fs::read_to_string(path)
+    let text = tangram_store::read_text(path)
         .map_err(|e| wrong(format!("cannot read the list of genes: {e}")))?;
     let names: Vec<String> = text
         .lines()

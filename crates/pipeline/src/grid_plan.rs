@@ -101,7 +101,7 @@ impl Task {
         let pass = &self.pass;
         // Rank 0 has the largest share, to within one entry.
         let shares = Shares::at(shape, pass.reduce, self.lens, 0).ok()?;
-        let bytes = bytes_of_pass(shape, &shares, pass);
+        let bytes = bytes_of_pass(shape, &shares, pass, None);
         let limit = self.memory.unwrap_or(u64::MAX);
         let held = memory_of_rank(&shares, pass, self.density, None);
         let streamed = memory_of_rank(&shares, pass, self.density, Some(self.reading));
@@ -193,7 +193,7 @@ fn grids(n_ranks: usize) -> Vec<GridShape> {
 mod tests {
     use super::*;
     use tangram_comm::Reduce;
-    use tangram_core::Objective;
+    use tangram_core::{Objective, Term};
     use tangram_mapper::Precision;
 
     fn task(lens: [usize; 3], n_ranks: usize) -> Task {
@@ -202,12 +202,10 @@ mod tests {
             density: 0.15,
             pass: PassPlan {
                 mirror: true,
-                objective: Objective {
-                    gene: 1.0,
-                    voxel: 1.0,
-                    density: 1.0,
-                    entropy: 0.0,
-                },
+                objective: Objective::NONE
+                    .with(Term::Gene, 1.0)
+                    .with(Term::Voxel, 1.0)
+                    .with(Term::Density, 1.0),
                 prior: true,
                 temperature: true,
                 asks_for_rest: true,

@@ -21,7 +21,9 @@ use tangram_core::{
     median_positive, scale_rows,
 };
 use tangram_mapper::{Engine, Problem};
-use tangram_store::{CellExpression, ExpressionFile, RowNames, StreamedCells, fingerprint, memory};
+use tangram_store::{
+    CellExpression, ExpressionFile, RowNames, StreamedCells, fingerprint, fingerprint_names, memory,
+};
 
 /// Share of a node's memory that a grid may take.
 const USED_OF_NODE: f64 = 0.9;
@@ -78,6 +80,17 @@ impl Sums {
 }
 
 impl Files {
+    /// What tells apart whether ranks see the same files: not every number, which each rank would have to read.
+    pub(crate) fn content(&self) -> String {
+        let of = |file: &ExpressionFile| {
+            let genes = fingerprint_names(file.genes());
+            format!("{} {} {}", file.n_rows(), file.density(), genes)
+        };
+        let genes = [&self.shared.names, &self.shared.held_out.names];
+        let genes = genes.map(|names| fingerprint_names(names)).concat();
+        format!("{} {} {genes}", of(&self.cells), of(&self.voxels))
+    }
+
     pub(crate) fn open(settings: &MapSettings, ranks: &Ranks) -> Result<Self> {
         let names = match ranks.is_first() {
             true => RowNames::Checked,

@@ -4,7 +4,7 @@ use crate::error::{PipelineError, Result};
 use crate::input_files::Files;
 use crate::listener::Listener;
 use crate::memory_check::Counts;
-use crate::ranks::{Ranks, agreed};
+use crate::ranks::{Ranks, agreed, alike, on_first};
 use crate::settings::MapSettings;
 use crate::wording::count;
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use tangram_core::names::examples;
 use tangram_core::normalize::transform;
 use tangram_core::{SharedGenes, SparseRows};
 use tangram_mapper::{CELLS_TO_CHOOSE_BY, Engine, Problem, mirror_memory_needed};
-use tangram_store::{CellExpression, ExpressionFile, StreamedCells, memory};
+use tangram_store::{CellExpression, ExpressionFile, StreamedCells, memory, try_file};
 
 /// Both files, and the training genes of both.
 #[derive(Debug)]
@@ -77,11 +77,13 @@ impl Inputs {
     pub fn whole(&self, ranks: &Ranks, settings: &MapSettings) -> Result<Problem<CellExpression>> {
         let problem = &self.problem;
         let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
-        let precision = settings.precision.into();
         let n_cells = problem.n_cells().min(CELLS_TO_CHOOSE_BY);
         let counts = (n_cells * n_genes) as f64 * self.cells.file.density();
         let size = [n_cells, n_voxels, n_genes];
-        let needed = mirror_memory_needed(size, counts as usize, None, precision);
+        let needed = {
+            let (objective, precision) = (settings.objective(), settings.precision.into());
+            mirror_memory_needed(size, counts as usize, None, &objective, precision)
+        };
         if let Some(available) = memory::available().filter(|&available| needed > available) {
             return Err(PipelineError::Memory {
                 n_cells,
@@ -125,7 +127,13 @@ pub fn read(
     ranks: &mut Ranks,
     listener: &dyn Listener,
 ) -> Result<Inputs> {
+    // Opening a damaged file may end a process: one rank has it tried before all open it.
+    on_first(ranks, || {
+        try_file(&settings.cells)?;
+        Ok(try_file(&settings.voxels)?)
+    })?;
     let opened = agreed(ranks, Files::open(settings, ranks))?;
+    alike(ranks.world(), "inputs", &opened.content())?;
     let grid = opened.arrange(settings, engine, ranks, listener)?;
     let ranks = &*ranks;
     let (sums, streamed) = opened.sums(settings, engine, ranks)?;

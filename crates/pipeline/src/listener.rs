@@ -38,6 +38,10 @@ pub trait Listener: Sync {
         false
     }
 
+    /// A training has come to its end, and what follows is not asked whether to stop. A program that was asked to stop too late for the
+    /// training to notice may end here.
+    fn trained(&self) {}
+
     /// From now on [`stop_asked`](Self::stop_asked) is asked regularly (`true`), or no longer (`false`).
     fn asks_whether_to_stop(&self, _yes: bool) {}
 }
@@ -100,6 +104,10 @@ impl Listener for Muted<'_> {
 
     fn stop_asked(&self) -> bool {
         self.0.stop_asked()
+    }
+
+    fn trained(&self) {
+        self.0.trained();
     }
 
     fn asks_whether_to_stop(&self, yes: bool) {

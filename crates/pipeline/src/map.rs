@@ -7,11 +7,11 @@ use crate::error::{PipelineError, Result};
 use crate::exit_record;
 use crate::inputs::{self, Inputs};
 use crate::learned::Learned;
-use crate::leftovers;
 use crate::listener::{Listener, Muted};
+use crate::lock::Lock;
 use crate::memory_check::check_memory;
 use crate::ranks::{Ranks, agreed, on_first, on_first_helped};
-use crate::run_directory::{RUN_FILE, Replace, RunFile, checkpoints_of, existing};
+use crate::run_directory::{RUN_FILE, Replace, RunDirectory, RunFile, checkpoints_of, existing};
 use crate::run_writer::write_run;
 use crate::settings::{Chosen, MapSettings};
 use crate::temperature;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tangram_comm::Communicator;
 use tangram_core::CellParts;
 use tangram_mapper::{Epoch, Keeper, TemperatureScore};
-use tangram_store::{Aside, Existing, StoreError, memory};
+use tangram_store::{Aside, Existing, StoreError, memory, remove_all_leftovers};
 
 /// Where a mapping is written, and what happens to what is there.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +76,11 @@ pub fn map(
         true => listener,
         false => &muted,
     };
+    // Held until the run has its name, or is given up.
+    let mut lock = None;
     let mut directory = None;
     on_first(ranks, || {
+        lock = Some(Lock::take(output.run)?);
         directory = Some(claim(output, listener)?);
         Ok(())
     })?;
@@ -107,21 +110,43 @@ pub fn map(
         }
         file = Some(written?);
         directory.finish()?;
-        Ok(checkpoint::remove(output.run)?)
+        checkpoint::remove(output.run)
     })?;
+    drop(lock);
     Ok(file)
 }
 
-/// Checks the place of the run, removes what an earlier one left there, and makes the directory to write into.
+/// Whether a run is complete, with all its files. All ranks call it; the first looks. What a process left beside it that was killed
+/// between its last two steps is removed.
+///
+/// # Errors
+/// [`PipelineError::Torn`] if the run has lost files; if another process is at work on it.
+pub fn is_complete(run: &Path, ranks: &Ranks) -> Result<bool> {
+    on_first(ranks, || {
+        if !run.join(RUN_FILE).is_file() {
+            return Ok(false);
+        }
+        RunDirectory::open(run)?;
+        let _lock = Lock::take(run)?;
+        exit_record::take(run);
+        checkpoint::remove(run)?;
+        remove_all_leftovers(run);
+        Ok(true)
+    })
+}
+
+/// Checks where the run is to go, puts away what an earlier one left there, and makes the directory to write into.
 fn claim(output: &Output<'_>, listener: &dyn Listener) -> Result<Aside> {
     let Output { run, earlier, .. } = *output;
     let may_replace = match earlier {
         Earlier::Replace => existing(run, Replace::IfOurs, RUN_FILE)?,
         Earlier::Refuse | Earlier::Resume => Existing::Refuse,
     };
+    checkpoint::refuse_foreign(run)?;
     match earlier {
         Earlier::Replace => checkpoint::remove(run)?,
-        Earlier::Resume => leftovers::remove(run),
+        // The lock is held: no other process is writing this output.
+        Earlier::Resume => remove_all_leftovers(run),
         Earlier::Refuse => {}
     }
     if let (false, Some(passes)) = (earlier == Earlier::Resume, checkpoint::latest(run)) {
@@ -229,8 +254,7 @@ fn train(
     if problem.cells().whole().is_none() {
         listener.say(format_args!("the cells are read from disk at every pass"))?;
     }
-    let (cells, voxels) = (&inputs.cells.sha256, &inputs.voxels.sha256);
-    let identity = Identity::new(&settings.with(chosen), cells, voxels)?;
+    let identity = agreed(ranks, Identity::new(&settings.with(chosen), inputs))?;
     let every = output.checkpoint_every;
     let mut checkpoints = Checkpoints::new(output.run, identity, ranks, shares, every, listener);
     let resumed = match output.earlier {
@@ -254,6 +278,8 @@ fn train(
     listener.asks_whether_to_stop(false);
     drop(steps);
     let learned = learned?;
+    // Too late to be kept: what was kept before is gone on from.
+    listener.trained();
     let epochs = count(learned.history().len(), "epoch");
     if learned.stopped_early() {
         listener.say(format_args!("the loss converged after {epochs}"))?;

@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tangram_core::{
-    Column, GeneScore, Keep, MappingBlock, MappingRows, PBlock, SparseRows, Table, keep_block,
+    Column, GeneScore, Keep, MappingBlock, MappingRows, PBlock, SparseRows, Table, Term, keep_block,
 };
 use tangram_mapper::Epoch;
 use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, StoreError, Uns};
@@ -155,10 +155,9 @@ fn history_of(history: &[Epoch]) -> Uns {
     };
     term("epoch", &|e| Some(e.epoch as f64));
     term("total", &|e| Some(e.total));
-    term("gene", &|e| Some(e.gene));
-    term("voxel", &|e| e.voxel);
-    term("density", &|e| e.density);
-    term("entropy", &|e| e.entropy);
+    for of in Term::ALL {
+        term(of.about().name, &|e| e.terms[of]);
+    }
     term("step", &|e| e.step);
     term("spread", &|e| e.spread);
     term("elapsed_s", &|e| Some(e.elapsed_s));

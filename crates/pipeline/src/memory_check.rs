@@ -66,7 +66,10 @@ pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: C
     let Counts { nnz, reading } = counts;
     match settings.solver {
         Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam(engine)),
-        Solver::Mirror => mirror_memory_needed(size, nnz, reading, settings.precision.into()),
+        Solver::Mirror => {
+            let (objective, precision) = (settings.objective(), settings.precision.into());
+            mirror_memory_needed(size, nnz, reading, &objective, precision)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::choices::GridChoice;
 use crate::error::{PipelineError, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tangram_comm::{Communicator, Grid, GridShape, Reduce, World};
 use tangram_sweep::Cause;
@@ -16,10 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Joins the other processes, if a launcher started any, and arranges them; all share the cells until a better grid is chosen.
 ///
+/// * `command`: what every rank must have been started with alike
+///
 /// # Errors
-/// If they do not find each other, or the grid is of another number.
-pub fn join(grid: Option<GridChoice>, how: Reduce) -> Result<Ranks> {
+/// If they do not find each other, were started differently, or the grid is of another number.
+pub fn join(grid: Option<GridChoice>, how: Reduce, command: &str) -> Result<Ranks> {
     let world = World::join().map_err(PipelineError::Launcher)?;
+    // Joining has set a hook that ends all ranks.
+    tangram_store::pass_caught_panics();
+    // Before anything that ranks do together: what they do follows from it.
+    alike(&world, "settings", command)?;
     let shape = match grid {
         Some(GridChoice::Shape(shape)) => shape,
         Some(GridChoice::Auto) | None => GridShape {
@@ -28,6 +35,28 @@ pub fn join(grid: Option<GridChoice>, how: Reduce) -> Result<Ranks> {
         },
     };
     Ok(Grid::new(world, shape, how)?.watched(PATIENCE))
+}
+
+/// Checks that all ranks have the same text.
+///
+/// * `what`: what it is of, for the message
+///
+/// # Errors
+/// [`PipelineError::RanksDiffer`], told by the first rank.
+pub(crate) fn alike(world: &World, what: &'static str, text: &str) -> Result<()> {
+    let digest = Sha256::digest(text.as_bytes());
+    // The largest of all and, negated, the smallest.
+    let mut bounds: Vec<f64> = digest.iter().map(|&b| f64::from(b)).collect();
+    bounds.extend(digest.iter().map(|&b| -f64::from(b)));
+    world.max(&mut bounds);
+    let (largest, smallest) = bounds.split_at(digest.len());
+    match largest.iter().zip(smallest).all(|(l, s)| *l == -s) {
+        true => Ok(()),
+        false if world.rank() == 0 => Err(PipelineError::RanksDiffer { what }),
+        false => Err(PipelineError::OtherRank {
+            cause: Cause::Usage,
+        }),
+    }
 }
 
 /// This process alone, whatever started it.

@@ -5,7 +5,7 @@ use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tangram_comm::Communicator;
-use tangram_core::{DensityPrior, Objective, SparseRows};
+use tangram_core::{DensityPrior, Objective, SparseRows, Term};
 use tangram_mapper::{
     Engine, MirrorSettings, Precision, Problem, operations_of_pass, train_mirror,
 };
@@ -93,12 +93,9 @@ fn operations(settings: &Measuring) -> Result<f64> {
     let density = cells.density();
     let problem = Problem::new(cells, voxels, DensityPrior::uniform(n_voxels).ok())?;
     let settings = MirrorSettings {
-        objective: Objective {
-            gene: 1.0,
-            voxel: 0.0,
-            density: 1.0,
-            entropy: 0.0,
-        },
+        objective: Objective::NONE
+            .with(Term::Gene, 1.0)
+            .with(Term::Density, 1.0),
         passes: TIMED_PASSES,
         temperature: None,
         first_part: 1,

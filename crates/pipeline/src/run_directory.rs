@@ -1,13 +1,14 @@
 //! The directory of a run: the mapping, its history, and `run.toml` with settings, versions and input hashes.
 
 use crate::error::{PipelineError, Result, Within};
+use crate::run_files;
 use crate::settings::MapSettings;
 use crate::versions::Versions;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tangram_core::Summary;
+use tangram_core::{Shown, Summary, Term, TermValues};
 use tangram_mapper::{Epoch, TemperatureScore};
 use tangram_store::{Existing, fingerprint};
 
@@ -91,13 +92,26 @@ pub struct Record {
     /// Peak memory of each rank at the end of training, before anything was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peak_memory_by_rank: Vec<u64>,
-    /// Versions of the program and its libraries.
+    /// Number of the files in the directory beside `run.toml`, which `files.tsv` lists, and SHA-256 of that list. Runs of older versions
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FileList>,
+    /// Versions of everything that matters.
     pub versions: Versions,
     /// Genes by their part in training.
     pub genes: GeneRecord,
 }
 
-/// A summary of the scores of the training genes.
+/// The list of a run's files, `files.tsv`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileList {
+    /// How many there are.
+    pub number: usize,
+    /// SHA-256 of the list.
+    pub sha256: String,
+}
+
+/// Scores of the training genes in short.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TrainScore {
@@ -121,14 +135,9 @@ impl From<Summary> for TrainScore {
 pub struct FinalLoss {
     /// The loss.
     pub total: f64,
-    /// Mean cosine of genes.
-    pub gene: f64,
-    /// Mean cosine of voxels.
-    pub voxel: Option<f64>,
-    /// Divergence of the density from the prior.
-    pub density: Option<f64>,
-    /// Entropy of the mapping.
-    pub entropy: Option<f64>,
+    /// Values of the terms, by their names.
+    #[serde(flatten)]
+    pub terms: TermValues,
 }
 
 /// An input and the hash of its contents.
@@ -176,19 +185,22 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Opens the directory of a run.
+    /// Opens the directory of a run, all of whose files must be there with their sizes.
     ///
     /// # Errors
-    /// [`PipelineError::NotARun`] if it is none.
+    /// [`PipelineError::NotARun`] if it is none, [`PipelineError::Torn`] if files are missing or cut off.
     pub fn open(path: &Path) -> Result<Self, PipelineError> {
         let not_a_run = |reason: String| PipelineError::NotARun {
             path: path.to_owned(),
             reason,
         };
-        let text = fs::read_to_string(path.join(RUN_FILE))
+        let text = tangram_store::read_text(&path.join(RUN_FILE))
             .map_err(|e| not_a_run(format!("{RUN_FILE}: {e}")))?;
         let file: RunFile =
             toml::from_str(&text).map_err(|e| not_a_run(format!("{RUN_FILE}: {}", e.message())))?;
+        if let Some(files) = &file.record.files {
+            run_files::check(path, files)?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -336,11 +348,12 @@ pub fn replaceable(
     }
 }
 
-/// Writes `run.toml`.
+/// Lists the files of a run that is whole otherwise, and writes `run.toml`, which makes it one.
 ///
 /// # Errors
-/// If it cannot be written.
-pub fn write_run_file(directory: &Path, file: &RunFile) -> Result<()> {
+/// If they cannot be written.
+pub fn write_run_file(directory: &Path, file: &mut RunFile) -> Result<()> {
+    file.record.files = Some(run_files::write(directory)?);
     let text = toml::to_string(file)?;
     write(&directory.join(RUN_FILE), &text)
 }
@@ -350,15 +363,20 @@ pub fn write_run_file(directory: &Path, file: &RunFile) -> Result<()> {
 /// # Errors
 /// If it cannot be written.
 pub fn write_history(directory: &Path, history: &[Epoch]) -> Result<()> {
-    let mut text =
-        "epoch\ttotal\tgene\tvoxel\tdensity\tentropy\tcells\tstep\tspread\telapsed_s\n".to_owned();
-    let term = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
+    let computed = |term: &Term| history.iter().any(|e| e.terms[*term].is_some());
+    let shown = |term: &Term| term.about().shown == Shown::Always || computed(term);
+    let terms: Vec<Term> = Term::ALL.into_iter().filter(shown).collect();
+    let names: Vec<&str> = terms.iter().map(|term| term.about().name).collect();
+    let names = names.join("\t");
+    let mut text = format!("epoch\ttotal\t{names}\tcells\tstep\tspread\telapsed_s\n");
+    let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     for e in history {
-        let terms = [e.voxel, e.density, e.entropy].map(term).join("\t");
-        let moved = [e.step, e.spread].map(term).join("\t");
+        let terms: Vec<String> = terms.iter().map(|&term| number(e.terms[term])).collect();
+        let terms = terms.join("\t");
+        let moved = [e.step, e.spread].map(number).join("\t");
         text.push_str(&format!(
-            "{}\t{}\t{}\t{terms}\t{}\t{moved}\t{}\n",
-            e.epoch, e.total, e.gene, e.n_cells, e.elapsed_s
+            "{}\t{}\t{terms}\t{}\t{moved}\t{}\n",
+            e.epoch, e.total, e.n_cells, e.elapsed_s
         ));
     }
     write(&directory.join(HISTORY_FILE), &text)

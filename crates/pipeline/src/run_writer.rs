@@ -105,10 +105,7 @@ pub(crate) fn write_run(
         peak_memory_bytes: memory::peak().unwrap_or(0),
         final_loss: FinalLoss {
             total: last.total,
-            gene: last.gene,
-            voxel: last.voxel,
-            density: last.density,
-            entropy: last.entropy,
+            terms: last.terms,
         },
         train_score: Summary::of(&scores).map(Into::into),
         cells: InputRecord {
@@ -127,14 +124,15 @@ pub(crate) fn write_run(
             true => outcome.peaks.clone(),
             false => Vec::new(),
         },
+        files: None,
         versions: Versions::current(),
         genes,
     };
-    let file = RunFile {
+    let mut file = RunFile {
         map: settings,
         record,
     };
-    write_run_file(directory, &file)?;
+    write_run_file(directory, &mut file)?;
     Ok(file)
 }
 

@@ -66,7 +66,7 @@ impl Run {
     /// Whether it is complete.
     #[must_use]
     pub fn is_complete(&self, sweep: &Path) -> bool {
-        self.place(sweep).join(RUN_FILE).is_file()
+        RunDirectory::open(&self.place(sweep)).is_ok()
     }
 }
 

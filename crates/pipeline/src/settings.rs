@@ -7,7 +7,7 @@ use crate::choices::{
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tangram_comm::{GridShape, Reduce};
-use tangram_core::{Keep, Normalize, Objective, Transform};
+use tangram_core::{Keep, Normalize, Objective, Term, Transform};
 use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Reading};
 use tangram_store::{MatrixName, cells_per_part};
 
@@ -196,13 +196,14 @@ impl MapSettings {
         }
     }
 
-    fn objective(&self) -> Objective {
-        Objective {
-            gene: self.lambda_g1,
-            voxel: self.lambda_g2,
-            density: self.lambda_d,
-            entropy: self.lambda_r,
-        }
+    /// The weights of the loss.
+    #[must_use]
+    pub fn objective(&self) -> Objective {
+        Objective::NONE
+            .with(Term::Gene, self.lambda_g1)
+            .with(Term::Voxel, self.lambda_g2)
+            .with(Term::Density, self.lambda_d)
+            .with(Term::Entropy, self.lambda_r)
     }
 
     /// The sizes that the bytes of a pass depend on.

@@ -36,7 +36,18 @@ impl Compressed {
             None => Err(broken(format!("a sparse matrix needs `{name}`"))),
         };
         let (pointers, indices, values) = (part("indptr")?, part("indices")?, part("data")?);
-        let stored: usize = values.shape().iter().product();
+        let &[stored] = values.shape() else {
+            return Err(broken("its data are no list".to_owned()));
+        };
+        let misfit = |n: usize| {
+            broken(format!(
+                "indptr ({n} numbers) does not fit a matrix of {n_major} by {n_minor} with {stored} entries"
+            ))
+        };
+        // Before it is read: a damaged file may claim any length.
+        if pointers.shape().len() != 1 || n_major.checked_add(1) != Some(pointers.shape()[0]) {
+            return Err(misfit(pointers.shape().first().copied().unwrap_or(0)));
+        }
         let negative = || broken("indptr holds a negative number".to_owned());
         let indptr = pointers
             .i64s(&pointers.all())?
@@ -44,10 +55,13 @@ impl Compressed {
             .map(|p| usize::try_from(p).map_err(|_| negative()));
         let indptr = indptr.collect::<Result<Vec<_>, _>>()?;
         let grows = indptr.windows(2).all(|w| w[0] <= w[1]) && indptr.first() == Some(&0);
-        if indptr.len() != n_major + 1 || !grows || indptr.last().is_none_or(|&n| n > stored) {
+        if !grows || indptr.last().is_none_or(|&n| n > stored) {
+            return Err(misfit(indptr.len()));
+        }
+        if let Some(major) = indptr.windows(2).position(|w| w[1] - w[0] > n_minor) {
             return Err(broken(format!(
-                "indptr ({} numbers) does not fit a matrix of {n_major} by {n_minor} with {stored} entries",
-                indptr.len()
+                "slice {major} has {} entries, but only {n_minor} places",
+                indptr[major + 1] - indptr[major]
             )));
         }
         if indices.shape() != values.shape() {

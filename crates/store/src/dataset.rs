@@ -2,6 +2,7 @@
 
 use crate::compressed::Compressed;
 use crate::elements::{self, Encoding, listed};
+use crate::folder::files_of;
 use crate::summary;
 use crate::tables;
 use crate::tenx::TenX;
@@ -374,6 +375,8 @@ impl Dataset {
 
     fn open_folder(path: &Path) -> Result<Self, StoreError> {
         if let Some(format) = ZarrTree::format_of(path) {
+            // Before anything is read: of links in a circle and of pipes no reading comes to an end.
+            files_of(path)?;
             let tree = ZarrTree::open(path, format)?;
             if tree.node("obs")?.is_none() || tree.node("var")?.is_none() {
                 return Err(unknown(path, "a Zarr store without `obs` and `var`"));

@@ -3,6 +3,7 @@
 //! The specification names each element by the attribute `encoding-type`; files of anndata 0.6 and 0.7 leave it out here
 //! and there, and are known by their shape.
 
+use crate::plausible::n_elements;
 use crate::tables::{column, table, table_columns, table_len};
 use crate::tree::{Array, Attr, Node, Tree};
 use crate::{StoreError, Uns};
@@ -117,7 +118,7 @@ pub(crate) fn texts(tree: &dyn Tree, at: &str) -> Result<Vec<String>, StoreError
             Ok(values)
         }
         Encoding::Categorical => {
-            let categories = texts(tree, &format!("{at}/categories"))?;
+            let categories = categories(tree, at)?;
             let codes = tree.array(&format!("{at}/codes"))?;
             let codes = codes.i64s(&codes.all())?;
             let text = |c| {
@@ -129,6 +130,20 @@ pub(crate) fn texts(tree: &dyn Tree, at: &str) -> Result<Vec<String>, StoreError
             Ok(codes.into_iter().map(text).collect())
         }
         _ => plain_texts(&*tree.array(at)?),
+    }
+}
+
+/// The categories of a categorical element, which are plain texts or nullable ones.
+pub(crate) fn categories(tree: &dyn Tree, at: &str) -> Result<Vec<String>, StoreError> {
+    let at = format!("{at}/categories");
+    match Encoding::of(tree, &at)? {
+        // Of categories of categories, which a link may make, there is no end.
+        Encoding::Categorical => Err(StoreError::broken(
+            tree.path(),
+            &at,
+            "categories cannot be categorical",
+        )),
+        _ => texts(tree, &at),
     }
 }
 
@@ -161,6 +176,7 @@ fn plain_texts(array: &dyn Array) -> Result<Vec<String>, StoreError> {
 /// A dense array of numbers, whatever its encoding: (rows, columns); one dimension is one column.
 pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2<f64>, StoreError> {
     let broken = |reason: String| StoreError::broken(tree.path(), at, reason);
+    let other_rows = |rows: usize| broken(format!("it has {rows} rows for {n_rows} observations"));
     let out = match Encoding::of(tree, at)? {
         Encoding::Array => {
             let array = tree.array(at)?;
@@ -174,13 +190,24 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
                     )));
                 }
             };
+            if rows != n_rows {
+                return Err(other_rows(rows));
+            }
             let values = array.f64s(&array.all())?;
             Array2::from_shape_vec((rows, columns), values).map_err(|e| broken(e.to_string()))?
         }
         encoding @ (Encoding::Csr | Encoding::Csc) => {
             let (rows, columns) = sparse_shape(tree, at)?;
+            if rows != n_rows {
+                return Err(other_rows(rows));
+            }
             let part = |name: &str| tree.array(&format!("{at}/{name}"));
             let (indptr, indices, data) = (part("indptr")?, part("indices")?, part("data")?);
+            let entries = data.shape().first().copied().unwrap_or(0) as u64;
+            let bytes = size_of::<f64>();
+            n_elements(tree.path(), at, &[rows, columns], bytes, || {
+                entries.saturating_mul(bytes as u64)
+            })?;
             let (indptr, indices) = (indptr.i64s(&indptr.all())?, indices.i64s(&indices.all())?);
             let data = data.f64s(&data.all())?;
             let mut out = Array2::zeros((rows, columns));
@@ -205,7 +232,11 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
         }
         Encoding::Dataframe => {
             let names = table_columns(tree, at)?;
-            let mut out = Array2::zeros((table_len(tree, at)?, names.len()));
+            let rows = table_len(tree, at)?;
+            if rows != n_rows {
+                return Err(other_rows(rows));
+            }
+            let mut out = Array2::zeros((rows, names.len()));
             for (name, mut to) in names.iter().zip(out.columns_mut()) {
                 match column(tree, at, name)? {
                     Column::Numeric(values) if values.len() == to.len() => {
@@ -220,17 +251,18 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
         }
         other => return Err(broken(format!("an array of numbers cannot be a {other:?}"))),
     };
-    if out.nrows() != n_rows {
-        return Err(broken(format!(
-            "it has {} rows for {n_rows} observations",
-            out.nrows()
-        )));
-    }
     Ok(out)
 }
 
+/// Groups in groups of `uns`; a link may make one contain itself.
+const DEPTH: usize = 32;
+
 /// A value of `uns`.
 pub(crate) fn uns(tree: &dyn Tree, at: &str) -> Result<Uns, StoreError> {
+    if at.matches('/').count() > DEPTH {
+        let reason = format!("more than {DEPTH} groups in one another; does a link lead back?");
+        return Err(StoreError::broken(tree.path(), at, reason));
+    }
     match Encoding::of(tree, at)? {
         Encoding::Dataframe => Ok(Uns::Table(table(tree, at)?)),
         Encoding::Dict => {

@@ -12,6 +12,47 @@ pub enum StoreError {
         /// The path asked for.
         path: PathBuf,
     },
+    /// A pipe, a device or the like in the place of a file.
+    #[error("{path}: is {found}, not a file; give the path of a file")]
+    NotAFile {
+        /// The path asked for.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
+    /// A folder that contains itself by a link, or has more in it than any store.
+    #[error("{path}: {reason}; remove the link, or copy what it leads to")]
+    Endless {
+        /// The place.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something in an HDF5 file that is in another file.
+    #[error(
+        "{path}: {field} lies in another file ({target}), which is not followed: results could not be traced to their inputs; \
+         write all into one file, in Python: anndata.read_h5ad(…).write_h5ad(…)"
+    )]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+        /// The element.
+        field: String,
+        /// Where it leads to.
+        target: String,
+    },
+    /// A file that crashes the library that reads it, or keeps it busy for ever.
+    #[error(
+        "{path}: the HDF5 library {how} while reading {field}: the file is damaged; copy it again from where it came, or make it anew"
+    )]
+    Crashes {
+        /// The file.
+        path: PathBuf,
+        /// What was being read.
+        field: String,
+        /// How it ended: `crashed`, `did not come to an end`.
+        how: String,
+    },
     /// A file that HDF5 cannot open: another format, or cut off.
     #[error("{path}: not a complete HDF5 file ({reason}); is it truncated, or of another format?")]
     NotHdf5 {

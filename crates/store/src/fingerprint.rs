@@ -1,15 +1,17 @@
 //! Fingerprints of inputs: the same contents give the same fingerprint, wherever they lie.
 
 use crate::StoreError;
+use crate::folder::files_of;
+use crate::plausible::open_file;
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// SHA-256 of a file's contents; of a folder, over the sorted relative paths of its files and their contents.
 ///
 /// # Errors
-/// [`StoreError::Missing`] or [`StoreError::Read`].
+/// [`StoreError::Missing`], [`StoreError::Read`], [`StoreError::NotAFile`] of a pipe or a device, [`StoreError::Endless`] of a folder
+/// that contains itself.
 pub fn fingerprint(path: &Path) -> Result<String, StoreError> {
     if !path.exists() {
         return Err(StoreError::Missing {
@@ -18,10 +20,7 @@ pub fn fingerprint(path: &Path) -> Result<String, StoreError> {
     }
     let mut hash = Sha256::new();
     if path.is_dir() {
-        let mut files = Vec::new();
-        list(path, &mut files)?;
-        files.sort_unstable();
-        for file in files {
+        for file in files_of(path)? {
             let name = file.strip_prefix(path).unwrap_or(&file);
             let name = name.to_string_lossy().replace('\\', "/");
             // The lengths keep one file's end apart from the next one's beginning.
@@ -58,22 +57,9 @@ fn hex(hash: Sha256) -> String {
         .collect()
 }
 
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), StoreError> {
-    let fail = |e| StoreError::read(folder, e);
-    for entry in fs::read_dir(folder).map_err(fail)? {
-        let path = entry.map_err(fail)?.path();
-        if path.is_dir() {
-            list(&path, files)?
-        } else {
-            files.push(path)
-        }
-    }
-    Ok(())
-}
-
 fn update(hash: &mut Sha256, path: &Path) -> Result<(), StoreError> {
     let fail = |e| StoreError::read(path, e);
-    let mut file = File::open(path).map_err(fail)?;
+    let mut file = open_file(path)?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(fail)? {

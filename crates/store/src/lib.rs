@@ -5,6 +5,7 @@
 
 mod arrays;
 mod aside;
+mod caught;
 mod cells;
 mod compressed;
 mod dataset;
@@ -13,10 +14,15 @@ mod encode;
 mod error;
 mod expression;
 mod fingerprint;
+mod folder;
 mod matrix;
 pub mod memory;
 mod mtx;
 mod npy;
+mod plausible;
+mod probe;
+mod process;
+mod rename;
 mod shards;
 mod summary;
 mod tables;
@@ -26,18 +32,33 @@ mod uns;
 mod writer;
 
 pub use arrays::{array_size, read_array, write_arrays};
-pub use aside::{Aside, Existing, write_aside};
+pub use aside::{
+    Aside, Existing, GivenUp, Temporary, give_up, remove_all_leftovers, remove_leftovers,
+    write_aside,
+};
+pub use caught::pass_caught_panics;
 pub use cells::{CellExpression, StreamedCells, cells_per_part};
 pub use dataset::{Dataset, Kind, Names};
 pub use error::StoreError;
 pub use expression::{Counts, ExpressionFile, RowNames};
 pub use fingerprint::{fingerprint, fingerprint_names};
+pub use folder::files_of;
 pub use matrix::{Matrix, MatrixName, ParseMatrixNameError};
 pub use npy::read_npy;
+pub use plausible::read_text;
+pub use probe::{Probe, exercise, set_probe, try_file};
+pub use process::{ParseProcessError, Process};
 pub use shards::ShardedArray;
 pub use summary::{ColumnSummary, MatrixSummary, ObsmSummary, Summary};
 pub use uns::Uns;
 pub use writer::{AnnDataWriter, DenseSink, Floats, SparseSink};
+
+/// Whether the HDF5 library in use is older than a version (major, minor).
+#[must_use]
+pub fn hdf5_is_older_than(version: (u8, u8)) -> bool {
+    let (major, minor, _) = hdf5::library_version();
+    (major, minor) < version
+}
 
 /// Version of the HDF5 library in use, such as "1.10.8".
 #[must_use]

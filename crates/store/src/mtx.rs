@@ -1,31 +1,92 @@
 //! Matrix Market files, as 10x programs write them: one line per entry, plain or gzipped.
 
 use crate::StoreError;
+use crate::plausible::open_file;
 use flate2::read::MultiGzDecoder;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use tangram_core::SparseRows;
 
-/// Opens a text file, through gzip if its name says so.
-pub(crate) fn open_text(path: &Path) -> Result<Box<dyn BufRead>, StoreError> {
-    let file = File::open(path).map_err(|e| StoreError::read(path, e))?;
-    Ok(match path.extension().is_some_and(|e| e == "gz") {
-        true => Box::new(BufReader::with_capacity(1 << 20, MultiGzDecoder::new(file))),
-        false => Box::new(BufReader::with_capacity(1 << 20, file)),
-    })
+/// Bytes that any file may unpack to;
+const UNPACKED: u64 = 64 << 20;
+/// one that is larger, no more than so many times its size. Lists of barcodes and entries come to a tenth of that.
+const UNPACKED_RATIO: u64 = 100;
+/// Bytes of a line.
+const LINE: u64 = 1 << 20;
+/// Entries for which room is made before any is read.
+const ROOM: usize = 1 << 20;
+
+/// A text file being read line by line, through gzip if its name says so.
+pub(crate) struct Text {
+    path: PathBuf,
+    reader: Box<dyn BufRead>,
+    /// Lines read.
+    number: usize,
+    /// Bytes that it may still have.
+    left: u64,
+}
+
+impl Text {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = open_file(path)?;
+        let size = file
+            .metadata()
+            .map_err(|e| StoreError::read(path, e))?
+            .len();
+        let packed = path.extension().is_some_and(|e| e == "gz");
+        let reader: Box<dyn BufRead> = match packed {
+            true => Box::new(BufReader::with_capacity(1 << 20, MultiGzDecoder::new(file))),
+            false => Box::new(BufReader::with_capacity(1 << 20, file)),
+        };
+        let most = size.saturating_mul(UNPACKED_RATIO).max(UNPACKED);
+        Ok(Self {
+            path: path.to_owned(),
+            reader,
+            number: 0,
+            left: if packed { most } else { u64::MAX },
+        })
+    }
+
+    /// Reads the next line into `line`, without its end; `false` if there is none.
+    fn next(&mut self, line: &mut String) -> Result<bool, StoreError> {
+        self.number += 1;
+        let fail = |reason: String| {
+            StoreError::read(&self.path, format!("line {}: {reason}", self.number))
+        };
+        line.clear();
+        let read = (&mut self.reader).take(LINE).read_line(line);
+        let read = read.map_err(|e: io::Error| fail(e.to_string()))? as u64;
+        if read == LINE {
+            return Err(fail(
+                "it is longer than a megabyte; is it the right file?".to_owned(),
+            ));
+        }
+        self.left = self.left.checked_sub(read).ok_or_else(|| {
+            fail(format!(
+                "it unpacks to more than {UNPACKED_RATIO} times its size; is it damaged?"
+            ))
+        })?;
+        while line.ends_with(['\n', '\r']) {
+            line.pop();
+        }
+        Ok(read > 0)
+    }
 }
 
 /// The first of `names` in a folder, plain or with `.gz`.
 pub(crate) fn find_text(folder: &Path, names: &[&str]) -> Option<PathBuf> {
     let with_gz = |name: &&str| [folder.join(format!("{name}.gz")), folder.join(name)];
-    names.iter().flat_map(with_gz).find(|p| p.is_file())
+    names.iter().flat_map(with_gz).find(|p| p.exists())
 }
 
 /// Lines of a text file.
 pub(crate) fn lines(path: &Path) -> Result<Vec<String>, StoreError> {
-    let lines = open_text(path)?.lines().collect::<Result<Vec<_>, _>>();
-    lines.map_err(|e| StoreError::read(path, e))
+    let mut text = Text::open(path)?;
+    let (mut all, mut line) = (Vec::new(), String::new());
+    while text.next(&mut line)? {
+        all.push(line.clone());
+    }
+    Ok(all)
 }
 
 /// Reads a matrix stored (columns, rows) into rows: 10x stores (genes, cells).
@@ -37,18 +98,9 @@ pub(crate) fn read_transposed(
     n_columns: usize,
 ) -> Result<SparseRows, StoreError> {
     let broken = |reason: String| StoreError::broken(path, "matrix", reason);
-    let mut text = open_text(path)?;
+    let mut text = Text::open(path)?;
     let mut line = String::new();
-    let mut number = 0usize;
-    let mut next = |line: &mut String| -> Result<bool, StoreError> {
-        line.clear();
-        number += 1;
-        let read = text
-            .read_line(line)
-            .map_err(|e| StoreError::read(path, format!("line {number}: {e}")))?;
-        Ok(read > 0)
-    };
-    next(&mut line)?;
+    text.next(&mut line)?;
     let header = line.to_ascii_lowercase();
     if !header.starts_with("%%matrixmarket matrix coordinate") || !header.contains("general") {
         return Err(broken(
@@ -56,7 +108,7 @@ pub(crate) fn read_transposed(
         ));
     }
     let pattern = header.contains(" pattern");
-    while next(&mut line)? && line.starts_with('%') {}
+    while text.next(&mut line)? && line.starts_with('%') {}
     let sizes: Vec<usize> = line
         .split_whitespace()
         .filter_map(|w| w.parse().ok())
@@ -72,10 +124,15 @@ pub(crate) fn read_transposed(
             "it is {columns} genes by {rows} barcodes, but the lists beside it have {n_columns} and {n_rows}"
         )));
     }
-    let mut entries: Vec<(u32, u32, f32)> = Vec::with_capacity(n_entries);
-    while next(&mut line)? {
+    let mut entries: Vec<(u32, u32, f32)> = Vec::with_capacity(n_entries.min(ROOM));
+    while text.next(&mut line)? {
         if line.trim().is_empty() {
             continue;
+        }
+        if entries.len() == n_entries {
+            return Err(broken(format!(
+                "it has more than the {n_entries} entries that its size line announces"
+            )));
         }
         let bad = || {
             broken(format!(

@@ -1,6 +1,7 @@
 //! An array of which every shard has a writer of its own: no two processes ever write the same file.
 
 use crate::StoreError;
+use crate::caught::caught;
 use crate::tree::zarr_write::make_reproducible;
 use ndarray::{Array3, ArrayView3, Ix3, s};
 use serde_json::json;
@@ -112,8 +113,8 @@ impl ShardedArray {
         }
         let broken = |reason: String| StoreError::broken(&place, &self.name, reason);
         let array = self.array(&self.store)?;
-        let full: ndarray::ArrayD<f32> = array
-            .retrieve_chunk(&[shard as u64, 0, 0])
+        let full: ndarray::ArrayD<f32> = caught(|| array.retrieve_chunk(&[shard as u64, 0, 0]))
+            .map_err(&broken)?
             .map_err(|e| broken(e.to_string()))?;
         let full = full
             .into_dimensionality::<Ix3>()

@@ -1,7 +1,7 @@
 //! AnnData's tables (`obs`, `var`): plain, categorical and nullable columns, of every version since 0.6.
 
 use crate::StoreError;
-use crate::elements::{Encoding, listed, text_attr, texts};
+use crate::elements::{Encoding, categories, listed, text_attr, texts};
 use crate::tree::{Array, Attr, Node, Tree};
 use tangram_core::{Column, Table};
 
@@ -36,7 +36,14 @@ pub(crate) fn table_len(tree: &dyn Tree, table: &str) -> Result<usize, StoreErro
         Encoding::Categorical => tree.array(&format!("{at}/codes"))?,
         _ => tree.array(&at)?,
     };
-    Ok(array.shape().iter().product())
+    match *array.shape() {
+        [len] => Ok(len),
+        _ => Err(StoreError::broken(
+            tree.path(),
+            &at,
+            "row names are no list",
+        )),
+    }
 }
 
 /// Column names of a table, in their order.
@@ -96,8 +103,10 @@ pub(crate) fn column_type(
     name: &str,
 ) -> Result<(String, Option<usize>), StoreError> {
     let at = format!("{table}/{name}");
-    let count =
-        |categories: &str| Ok::<_, StoreError>(tree.array(categories)?.shape().iter().product());
+    let count = |categories: &str| {
+        let array = tree.array(categories)?;
+        Ok::<_, StoreError>(array.shape().first().copied().unwrap_or(1))
+    };
     let legacy = legacy_categories(tree, table, name)?;
     Ok(match Encoding::of(tree, &at) {
         Ok(Encoding::Categorical) => {
@@ -141,12 +150,7 @@ pub(crate) fn column(tree: &dyn Tree, table: &str, name: &str) -> Result<Column,
     match Encoding::of(tree, &at)? {
         Encoding::Categorical => {
             let codes = array(&format!("{at}/codes"))?;
-            categorical(
-                tree,
-                &at,
-                &*codes,
-                texts(tree, &format!("{at}/categories"))?,
-            )
+            categorical(tree, &at, &*codes, categories(tree, &at)?)
         }
         Encoding::Array => {
             let array = array(&at)?;

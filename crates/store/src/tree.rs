@@ -2,6 +2,7 @@
 //! AnnData encodings are read and written once, above it.
 
 pub(crate) mod hdf5;
+mod hdf5_links;
 mod hdf5_records;
 pub(crate) mod hdf5_write;
 pub(crate) mod zarr;
@@ -88,6 +89,9 @@ pub(crate) trait Array: Send + Sync + fmt::Debug {
     fn i64s(&self, region: &[Range<usize>]) -> Result<Vec<i64>, StoreError>;
     /// All elements of an array of texts.
     fn texts(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Reads where its parts lie, without reading them.
+    fn exercise_index(&self) {}
 
     /// The region that is everything.
     fn all(&self) -> Vec<Range<usize>> {

@@ -152,11 +152,11 @@ impl Attempts {
             let before = self.at(task)?;
             if let Some(last) = before.last()
                 && last.state == State::Running
-                && last.who.is_alive_here()
+                && last.who.process.is_alive_here()
             {
                 return Err(SweepError::AtWork {
                     task,
-                    pid: last.who.pid,
+                    pid: last.who.process.pid,
                     seconds: now() - last.began,
                 });
             }
@@ -215,7 +215,7 @@ impl Attempts {
             path: path.clone(),
             reason,
         };
-        let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
+        let text = tangram_store::read_text(&path).map_err(|e| wrong(e.to_string()))?;
         serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))
     }
 }

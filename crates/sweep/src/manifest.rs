@@ -235,7 +235,7 @@ impl Manifest {
             reason: format!("{MANIFEST}: {reason}"),
         };
         let text =
-            std::fs::read_to_string(folder.join(MANIFEST)).map_err(|e| not(e.to_string()))?;
+            tangram_store::read_text(&folder.join(MANIFEST)).map_err(|e| not(e.to_string()))?;
         let table: Table = text
             .parse()
             .map_err(|e: toml::de::Error| not(e.message().to_owned()))?;

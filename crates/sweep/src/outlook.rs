@@ -107,7 +107,7 @@ impl Outlook {
         }
         // Without Slurm, on this machine.
         let here = task.attempts.last().filter(|a| a.state == State::Running);
-        if here.is_some_and(|a| a.who.is_alive_here()) {
+        if here.is_some_and(|a| a.who.process.is_alive_here()) {
             return Self::Queued(JobState::Running);
         }
         let history = History { task, arrays, seen };

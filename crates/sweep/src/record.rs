@@ -39,7 +39,10 @@ fn write_aside(path: &Path, record: &impl Serialize, who: &Who) -> Result<PathBu
     static TURN: AtomicUsize = AtomicUsize::new(0);
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}.{}.{}.{turn}.partial", who.host, who.pid));
+    let aside = path.with_file_name(format!(
+        ".{name}.{}.{}.{turn}.partial",
+        who.process.host, who.process.pid
+    ));
     let text = serde_json::to_string_pretty(record).expect("a record is plain data");
     let write = || {
         let mut file = fs::File::create(&aside)?;

@@ -113,8 +113,10 @@ impl Submission {
     /// Whether its process may still be at it.
     fn is_at_work(&self) -> bool {
         !self.complete
-            && match self.who.is_here() {
-                true => self.who.is_alive_here() || self.who.pid == std::process::id(),
+            && match self.who.process.is_of_this_machine() {
+                true => {
+                    self.who.process.is_alive_here() || self.who.process.pid == std::process::id()
+                }
                 false => self.age() < LONGEST_SECONDS,
             }
     }
@@ -143,7 +145,7 @@ impl Submissions {
         let mut all = Vec::new();
         for number in 1.. {
             let path = self.path(number);
-            let text = match fs::read_to_string(&path) {
+            let text = match tangram_store::read_text(&path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == ErrorKind::NotFound => break,
                 Err(error) => {
@@ -171,8 +173,8 @@ impl Submissions {
     ) -> Result<OpenSubmission, SweepError> {
         let busy = |other: &Submission| SweepError::Submitting {
             path: self.path(other.number),
-            host: other.who.host.clone(),
-            pid: other.who.pid,
+            host: other.who.process.host.clone(),
+            pid: other.who.process.pid,
             seconds: other.age(),
         };
         if let Some(other) = known.iter().find(|s| s.is_at_work()) {
@@ -275,7 +277,7 @@ mod tests {
         assert_eq!(second.submission().number, 2);
         // A submission whose process is gone does not block another one.
         let mut dead = submissions.all().unwrap();
-        dead[1].who.pid = u32::MAX;
+        dead[1].who.process.pid = u32::MAX;
         assert!(submissions.begin(&dead, submission()).is_ok());
     }
 

@@ -1,6 +1,5 @@
 //! `tangram sweep collect`: predictions and scores of all folds in one place.
 
-use crate::interrupt;
 use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -114,7 +113,6 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
         if !args.force && path.symlink_metadata().is_ok() {
             return Err(StoreError::Exists { path: path.clone() }.into());
         }
-        interrupt::clean_up(path);
     }
     match SweepWork::of(&manifest)? {
         SweepWork::Runs(runs) => {

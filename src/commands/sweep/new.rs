@@ -1,6 +1,5 @@
 //! `tangram sweep new`: what is to be done, written down once.
 
-use crate::interrupt;
 use crate::map_flags::MapFlags;
 use crate::report::Report;
 use crate::threads::use_threads;
@@ -264,7 +263,7 @@ fn of_folds(
         (StartChoice::Cold, _) => Start::Cold,
     };
     use_threads(settings.threads);
-    let mut one = ranks::join(None, settings.reduce)?;
+    let mut one = ranks::join(None, settings.reduce, "")?;
     let inputs = inputs::read(&settings, Engine::Native, &mut one, &report)?;
     let folds = make(&inputs.genes.names, &settings)?;
     if let Some(fold) = folds
@@ -319,6 +318,11 @@ fn of_runs(
         if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
             return usage(format!(
                 "`{name}` cannot name a run: use letters, digits, - _ . + and ="
+            ));
+        }
+        if name.ends_with(".checkpoint") {
+            return usage(format!(
+                "`{name}` cannot name a run: the state of the run before the last dot is kept under that name; choose another ending"
             ));
         }
         if made.iter().any(|other| other.run.name == name) {
@@ -405,7 +409,7 @@ fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
 
 /// The mappings of a list.
 fn listed(path: &Path, base: &MapFlags) -> Result<Vec<(String, MapFlags)>> {
-    let text = std::fs::read_to_string(path).map_err(|e| StoreError::Read {
+    let text = tangram_store::read_text(path).map_err(|e| StoreError::Read {
         path: path.to_owned(),
         reason: e.to_string(),
     })?;
@@ -456,7 +460,6 @@ fn seconds_of_fold(inputs: &Inputs, settings: &MapSettings, start: Start) -> f64
 }
 
 fn write(out: &Path, manifest: &Manifest, noun: &str, report: Report) -> Result<()> {
-    interrupt::clean_up(out);
     write_aside(out, Existing::Refuse, |folder| -> Result<()> {
         std::fs::create_dir(folder).map_err(|e| StoreError::Write {
             path: out.to_owned(),

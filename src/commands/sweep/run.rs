@@ -161,7 +161,7 @@ fn folds(
     settings.threads = threads(args.threads);
     use_threads(settings.threads);
     runs::unchanged(&manifest.inputs, &args.sweep)?;
-    let mut one = ranks::join(None, settings.reduce)?;
+    let mut one = ranks::join(None, settings.reduce, "")?;
     let engine = device::choose(&settings, &one, &report)?.engine;
     let inputs = inputs::read(&settings, engine, &mut one, &report)?;
     if inputs.genes.names != shared.genes {
@@ -223,7 +223,7 @@ fn jobs(args: &RunArgs, settings: &MapSettings, engine: Engine, inputs: &Inputs)
         None => most,
     };
     if fit == 0 {
-        let one = ranks::join(None, settings.reduce)?;
+        let one = ranks::join(None, settings.reduce, "")?;
         check_memory(settings, engine, inputs.problem.shares(), &one, counts)?;
     }
     Ok(most.clamp(1, fit.max(1)))

@@ -1,6 +1,5 @@
 //! One pass of Adam over the logits by the native kernels.
 
-use crate::Precision;
 use crate::adam::state::AdamState;
 use crate::cpu::adam_row::AdamStep;
 use crate::cpu::products::{Layout, Products};
@@ -9,6 +8,7 @@ use crate::cpu::sharded_sums::Predicted;
 use crate::evaluate::largest_of_genes;
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::{MapError, Precision};
 use ndarray::Array2;
 use std::ops::{ControlFlow, Range};
 use tangram_comm::Communicator;
@@ -35,7 +35,7 @@ impl<T: Number> Pass<T> {
         cells: &SparseRows,
         precision: Precision,
         ranks: Ranks<'_, impl Communicator>,
-    ) -> Self {
+    ) -> Result<Self, MapError> {
         let shares = ranks.shares;
         let n_genes = shares.genes.len() + 1;
         let mut density = [cells.density(), 1.0];
@@ -49,8 +49,7 @@ impl<T: Number> Pass<T> {
         let layout = Layout::shared::<T>(cells.n_rows(), n_voxels, most, density, precision);
         let (mut gradients, mut sums) = (AllGenes::new(layout), Predicted::new(layout, n_genes));
         if ranks.is_exact() {
-            let mut by_gene = vec![0.0; cells.n_cols()];
-            largest_of_genes(cells, &mut by_gene);
+            let mut by_gene = largest_of_genes(cells)?;
             let largest = ranks.largest(&mut by_gene);
             gradients = gradients.exact(largest, ranks);
             sums = sums.exact(&by_gene, ranks);
@@ -60,7 +59,7 @@ impl<T: Number> Pass<T> {
             let first = block.start;
             (first, Products::in_parts::<T>(cells, block, layout, &genes))
         };
-        Self {
+        Ok(Self {
             blocks: shares.cells.blocks().into_iter().map(cut).collect(),
             predicted: Array2::zeros((n_genes, n_voxels)),
             weights: vec![T::default(); layout.tiles.len(n_genes)],
@@ -68,7 +67,7 @@ impl<T: Number> Pass<T> {
             sums,
             rows: vec![T::default(); layout.cells_per_block * layout.stride::<T>()],
             layout,
-        }
+        })
     }
 
     /// A and q of the logits as they are; gives the entropy.

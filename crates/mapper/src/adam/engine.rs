@@ -12,7 +12,7 @@ use crate::snapshot::Snapshot;
 use crate::{AdamSettings, Engine, MapError};
 use ndarray::Array2;
 use tangram_comm::Communicator;
-use tangram_core::SparseRows;
+use tangram_core::{SparseRows, Term};
 
 /// Logits and moments, and who steps them.
 pub(crate) enum Epochs<'a, T> {
@@ -47,7 +47,7 @@ impl<'a, T: Number> Epochs<'a, T> {
                 AdamState::resumed(snapshot, size)?
             }
         };
-        let pass = Box::new(Pass::new(cells, settings.precision, ranks));
+        let pass = Box::new(Pass::new(cells, settings.precision, ranks)?);
         Ok(Self::Native { pass, state })
     }
 
@@ -76,7 +76,7 @@ impl<'a, T: Number> Epochs<'a, T> {
     ) -> Result<f64, MapError> {
         match self {
             Self::Native { pass, state } => {
-                let entropy = settings.objective.entropy;
+                let entropy = settings.objective[Term::Entropy];
                 let step = AdamStep::new(epoch, settings.learning_rate, entropy);
                 Ok(pass.step(state, step, ranks))
             }

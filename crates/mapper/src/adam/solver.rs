@@ -3,9 +3,9 @@
 use crate::adam::begin::AdamBegin;
 use crate::adam::engine::Epochs;
 use crate::adam::state::{AdamState, Learned, Trained};
-use crate::evaluate::evaluate;
+use crate::evaluate::{evaluate, loss_function};
 use crate::history::Epoch;
-use crate::keep::keep;
+use crate::keep::{keep, keep_at_end};
 use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::snapshot::{Keeper, NoKeeper, Snapshot};
@@ -13,7 +13,7 @@ use crate::workers::{one_rank, workers};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, Measured};
+use tangram_core::{CellParts, Term};
 
 /// Epochs over which [`AdamSettings::tolerance`] looks for progress.
 const PLATEAU: usize = 50;
@@ -72,24 +72,23 @@ fn train<T: Number, C: CellParts>(
     let shares = problem.shares();
     let ranks = Ranks { grid, shares };
     let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
-    let measured = Measured::part(problem.voxels().transpose().to_dense(), &ranks);
+    let loss_function = loss_function(problem, objective, ranks);
     let mut history = match begin {
         AdamBegin::At(_) => Vec::new(),
         AdamBegin::Resume(snapshot) => snapshot.common()?,
     };
     let mut epochs = Epochs::<T>::new(settings, expression, begin, ranks)?;
     let before = history.last().map_or(0.0, |epoch: &Epoch| epoch.elapsed_s);
-    let (start, mut stopped_early) = (Instant::now(), false);
+    let start = Instant::now();
 
     let mut entropy = epochs.predict(ranks)?;
-    for epoch in history.len() + 1..=settings.epochs {
+    while history.len() < settings.epochs && !plateau(&history, settings.tolerance) {
+        let epoch = history.len() + 1;
         let loss = evaluate(
-            &measured,
-            objective,
-            problem.own_prior(),
+            &loss_function,
             epochs.predicted(),
-            n_cells,
-            (objective.entropy != 0.0).then_some(entropy),
+            n_cells as f64,
+            (objective[Term::Entropy] != 0.0).then_some(entropy),
             ranks,
         );
         if !loss.total.is_finite() {
@@ -106,20 +105,20 @@ fn train<T: Number, C: CellParts>(
         ));
         watch(&history[epoch - 1]);
         entropy = epochs.step(epoch, settings, ranks)?;
-        if plateau(&history, settings.tolerance) {
-            stopped_early = epoch < settings.epochs;
-            break;
-        }
-        if epoch < settings.epochs {
+        if epoch < settings.epochs && !plateau(&history, settings.tolerance) {
             keep(keeper, ranks, epoch, || {
                 epochs.snapshot(Snapshot::new(epoch, &history))
             })?;
         }
     }
+    let n_epochs = history.len();
+    keep_at_end(keeper, ranks, n_epochs, || {
+        epochs.snapshot(Snapshot::new(n_epochs, &history))
+    })?;
     Ok(Trained {
         learned: learned(epochs.into_state(ranks)?),
         history,
-        stopped_early,
+        stopped_early: n_epochs < settings.epochs,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{AdamSettings, MapError, PassPlan};
 use ndarray::Array2;
 use std::ops::Range;
 use tangram_comm::Communicator;
-use tangram_core::SparseRows;
+use tangram_core::{SparseRows, Term};
 use tch::{Kind, Tensor};
 
 /// Logits and both moments on the device, and the buffers of a block in work.
@@ -111,8 +111,8 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         let device = engine.device.into();
         Ok(Self {
             cells,
-            softmax: Softmax::of(settings.objective.entropy, ranks),
-            entropy_weight: settings.objective.entropy,
+            softmax: Softmax::of(settings.objective[Term::Entropy], ranks),
+            entropy_weight: settings.objective[Term::Entropy],
             adam: FusedAdam {
                 learning_rate: settings.learning_rate,
                 beta_1: BETA_1,

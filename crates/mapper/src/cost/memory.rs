@@ -4,6 +4,7 @@ use crate::cpu::blocked::Blocked;
 use crate::cpu::products::Layout;
 use crate::mirror::stage_cells::largest_held;
 use crate::{AdamSettings, Precision};
+use tangram_core::Objective;
 
 /// How cells that are not held are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +33,15 @@ pub fn mirror_memory_needed(
     [n_cells, n_voxels, n_genes]: [usize; 3],
     nnz: usize,
     reading: Option<Reading>,
+    objective: &Objective,
     precision: Precision,
 ) -> u64 {
     let (layout, number) = layout_and_number(n_cells, n_voxels, n_genes, 0.0, precision);
     let per_cell = nnz as f64 / n_cells.max(1) as f64 + 1.0;
     let n_genes = n_genes + 1;
     // Four matrices of double precision, the measured expression, three in the numbers of the products.
-    let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number);
+    let of_terms = 8 * objective.matrices();
+    let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number + of_terms);
     let scratch = logits_of_block(layout, number);
     let cells_by_genes = |n_cells: usize, of_count: usize, copies: usize| {
         let starts = Blocked::bytes(n_cells, n_genes, 0) + Blocked::bytes(n_genes, n_cells, 0);
@@ -117,6 +120,7 @@ pub fn memory_needed(
         nnz * 8 + Blocked::bytes(n_cells, n_genes, nnz) + Blocked::bytes(n_genes, n_cells, nnz)
     };
     // W and A in tiles, A in double precision, G.
-    let genes_by_voxels = tiles.padded() * n_genes * (2 * number + 8 + 4);
+    let of_terms = 8 * settings.objective.matrices();
+    let genes_by_voxels = tiles.padded() * n_genes * (2 * number + 8 + 4 + of_terms);
     (logits_and_moments + scratch + expression + genes_by_voxels) as u64
 }

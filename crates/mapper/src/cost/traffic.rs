@@ -6,10 +6,11 @@ use crate::cpu::products::Layout;
 use crate::cpu::tiles::Tiles;
 use crate::mirror::polls::polls_of_pass;
 use crate::mirror::probe::N_CELLS;
+use crate::ranks::voxel_shards;
 use crate::torch::memory::PADDED;
 use crate::{AdamSettings, Engine, Precision};
 use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
-use tangram_core::Objective;
+use tangram_core::{Exchange, Neighbours, Objective, Shard, Term};
 
 /// What decides over the bytes of a pass.
 #[derive(Debug, Clone, Copy)]
@@ -51,14 +52,20 @@ impl PassPlan {
 /// Bytes that one rank brings to the collectives of a pass, by kind.
 ///
 /// * `shares`: of the rank
+/// * `neighbours`: the graph of all voxels, if the mapping has one
 #[must_use]
-pub fn bytes_of_pass(shape: GridShape, shares: &Shares, plan: &PassPlan) -> [(Kind, u64); 5] {
+pub fn bytes_of_pass(
+    shape: GridShape,
+    shares: &Shares,
+    plan: &PassPlan,
+    neighbours: Option<&Neighbours>,
+) -> [(Kind, u64); 5] {
     let mut counter = Counter {
         shape,
         exact: plan.reduce == Reduce::Exact,
         bytes: [0; 5],
     };
-    counter.pass(shares, plan);
+    counter.pass(shares, plan, neighbours);
     Kind::ALL.map(|kind| (kind, counter.bytes[kind as usize]))
 }
 
@@ -86,7 +93,7 @@ impl Counter {
         self.add(Kind::Loss, self.shape.n_ranks(), 1, 8);
     }
 
-    fn pass(&mut self, shares: &Shares, plan: &PassPlan) {
+    fn pass(&mut self, shares: &Shares, plan: &PassPlan, neighbours: Option<&Neighbours>) {
         let GridShape {
             cells,
             voxels,
@@ -127,10 +134,10 @@ impl Counter {
         };
         self.add(Kind::Predicted, cells, predicted, summed);
         self.over(Kind::Loss, cells, &shares.cells, 1);
-        self.loss(shares, plan);
+        self.loss(shares, plan, neighbours);
         if plan.mirror {
             self.over(Kind::Loss, voxels, &shares.voxels, n_genes);
-            for _ in 0..1 + usize::from(plan.temperature || plan.objective.entropy != 0.0) {
+            for _ in 0..1 + usize::from(plan.temperature || plan.objective[Term::Entropy] != 0.0) {
                 self.probe(shares, stride(tiles(false)), summed);
             }
             if plan.asks_for_rest {
@@ -145,19 +152,21 @@ impl Counter {
         }
     }
 
-    fn loss(&mut self, shares: &Shares, plan: &PassPlan) {
+    fn loss(&mut self, shares: &Shares, plan: &PassPlan, neighbours: Option<&Neighbours>) {
         let GridShape { voxels, genes, .. } = self.shape;
-        let (by_voxels, by_genes) = (&shares.voxels, &shares.genes);
-        if plan.objective.gene != 0.0 {
-            self.over(Kind::Loss, voxels, by_voxels, 2 * shares.genes.len());
-            self.over(Kind::Loss, genes, by_genes, 1);
-        }
-        if plan.objective.voxel != 0.0 {
-            self.over(Kind::Loss, genes, by_genes, 2 * shares.voxels.len());
-            self.over(Kind::Loss, voxels, by_voxels, 1);
-        }
-        if plan.prior && plan.objective.density != 0.0 {
-            self.over(Kind::Loss, voxels, by_voxels, 1);
+        let shards = voxel_shards(self.shape, plan.reduce, shares);
+        let shard = Shard {
+            n_genes: shares.genes.len(),
+            n_voxels: shares.voxels.len(),
+            has_prior: plan.prior,
+            neighbours: neighbours.map(|graph| (graph, &shards)),
+        };
+        for exchange in plan.objective.exchanges(&shard) {
+            match exchange {
+                Exchange::SumOverVoxels(n) => self.over(Kind::Loss, voxels, &shares.voxels, n),
+                Exchange::SumOverGenes(n) => self.over(Kind::Loss, genes, &shares.genes, n),
+                Exchange::ToNeighbours(n) => self.add(Kind::Loss, voxels, n, 8),
+            }
         }
     }
 
@@ -211,7 +220,7 @@ pub fn memory_of_rank(
     let [n_cells, n_voxels, n_genes] = size;
     let nnz = (n_cells as f64 * n_genes as f64 * density) as usize;
     let solver = match plan.mirror {
-        true => mirror_memory_needed(size, nnz, reading, plan.precision),
+        true => mirror_memory_needed(size, nnz, reading, &plan.objective, plan.precision),
         false => memory_needed(
             n_cells,
             n_voxels,
@@ -244,7 +253,8 @@ pub fn memory_of_rank(
                 ..reading
             };
             let (size, reading) = ([all_cells, all_voxels, all_genes], Some(reading));
-            let scoring = mirror_memory_needed(size, counts, reading, plan.precision);
+            let none = Objective::NONE;
+            let scoring = mirror_memory_needed(size, counts, reading, &none, plan.precision);
             solver.max(scoring) + OF_CELL * all_cells as u64
         }
     };
@@ -278,12 +288,10 @@ mod tests {
     use super::*;
 
     fn planned(lens: [usize; 3], shape: &str, reading: Option<Reading>) -> f64 {
-        let objective = Objective {
-            gene: 1.0,
-            voxel: 1.0,
-            density: 1.0,
-            entropy: 0.0,
-        };
+        let objective = Objective::NONE
+            .with(Term::Gene, 1.0)
+            .with(Term::Voxel, 1.0)
+            .with(Term::Density, 1.0);
         let plan = PassPlan {
             on_device: false,
             ..PassPlan::of_device(true, objective, Precision::F32)

@@ -5,9 +5,9 @@
 //! Nothing that grows with cells × voxels exists outside the super-block in work, and there is no random start.
 
 use crate::cpu::products::Layout;
-use crate::evaluate::{evaluate, largest_of_genes};
+use crate::evaluate::{evaluate, largest_of_genes, loss_function};
 use crate::history::Epoch;
-use crate::keep::{keep, keep_and_stop};
+use crate::keep::{keep, keep_and_stop, keep_at_end};
 use crate::mirror::cpu_pass::FactoredPass;
 use crate::mirror::factors::Factors;
 use crate::mirror::iterates::Iterates;
@@ -22,10 +22,10 @@ use crate::workers::{one_rank, workers};
 use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
 use serde::{Deserialize, Serialize};
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, Loss, Measured, Sums};
+use tangram_core::{CellParts, Loss, LossFunction, Sums, Term};
 
 /// A step changes a cell's logits by at most this, mean over the probe's cells.
 const REACH: f64 = 1.5;
@@ -158,7 +158,7 @@ struct Mirror<'a, T, C, K> {
     problem: &'a Problem<C>,
     settings: &'a MirrorSettings,
     ranks: Ranks<'a, K>,
-    measured: Measured,
+    loss: LossFunction,
     layout: Layout,
     probe: Probe<T>,
     pass: Pass<T>,
@@ -195,6 +195,9 @@ struct Common {
     best_pass: usize,
     last_good: usize,
     losses: Vec<f64>,
+    /// Whether the stage is at rest: nothing is left to be done in it.
+    #[serde(default)]
+    settled: bool,
     history: Vec<Epoch>,
 }
 
@@ -250,7 +253,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             }
         };
         let mut mirror = Self {
-            measured: Measured::part(problem.voxels().transpose().to_dense(), &ranks),
+            loss: loss_function(problem, &settings.objective, ranks),
             pass,
             iterates: Iterates::new(start),
             problem,
@@ -279,15 +282,10 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         layout: Layout,
         ranks: Ranks<'a, K>,
     ) -> Result<FactoredPass<T>, MapError> {
-        let (n_cells, n_genes) = (ranks.shares.cells.len(), ranks.shares.genes.len());
+        let n_genes = ranks.shares.genes.len();
         let mut pass = FactoredPass::new(layout, n_genes + 1);
         if ranks.is_exact() {
-            let mut by_gene = vec![0.0; n_genes];
-            let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
-                largest_of_genes(part, &mut by_gene);
-                Ok(ControlFlow::Continue(()))
-            });
-            read.map_err(|e| MapError::Cells(e.into()))?;
+            let mut by_gene = largest_of_genes(problem.cells())?;
             let largest = ranks.largest(&mut by_gene);
             pass = pass.exact(&by_gene, largest, ranks);
         }
@@ -338,6 +336,9 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         };
         let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
         let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
+        keep_at_end(keeper, self.ranks, self.history.len(), || {
+            Ok(self.snapshot(&stage))
+        })?;
         Ok(Mirrored {
             factors: Factors::rounded(stage.best.factors, self.settings.precision),
             chosen: stage.best.pass,
@@ -389,7 +390,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                 losses: common.losses,
                 densities: densities.rows().into_iter().map(|r| r.to_vec()).collect(),
             },
-            settled: false,
+            settled: common.settled,
         });
         Ok(())
     }
@@ -411,6 +412,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             best_pass: best.pass,
             last_good: best.last_good,
             losses: progress.losses.clone(),
+            settled: stage.settled,
             history: self.history.clone(),
         };
         let n_voxels = moving.ncols();
@@ -462,7 +464,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             progress: Progress::default(),
             settled: false,
         });
-        while self.history.len() < last {
+        while self.history.len() < last && !stage.settled {
             self.iterates.point(&mut point);
             let polls = Polls::new(keeper, [own_cells, n_cells], ranks);
             let Some(entropy) = self.predict(cells, &mut point, polls)? else {
@@ -470,19 +472,11 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                 return Err(keep_and_stop(keeper, self.history.len(), &snapshot));
             };
             let StageState { best, progress, .. } = &mut stage;
-            let entropy = (settings.objective.entropy != 0.0).then_some(entropy);
+            let entropy = (settings.objective[Term::Entropy] != 0.0).then_some(entropy);
             let n_genes = point.nrows() - 1;
             let density = point.row(n_genes).to_vec();
             let silent = silent_genes(&point, ranks);
-            let loss = evaluate(
-                &self.measured,
-                &settings.objective,
-                self.problem.own_prior(),
-                &mut point,
-                n_cells,
-                entropy,
-                ranks,
-            );
+            let loss = evaluate(&self.loss, &mut point, n_cells as f64, entropy, ranks);
             for k in silent {
                 point.row_mut(k).fill(0.0);
             }
@@ -562,7 +556,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
     fn step(&mut self, slope: &mut Array2<f64>, n_cells: usize, epoch: usize) {
         let objective = &self.settings.objective;
         let last = slope.nrows() - 1;
-        let steepest = -objective.density / (LEAST_SHARE * n_cells as f64);
+        let steepest = -objective[Term::Density] / (LEAST_SHARE * n_cells as f64);
         slope.row_mut(last).mapv_inplace(|u| u.max(steepest));
         let Reach {
             spread,
@@ -572,9 +566,10 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             .settings
             .temperature
             .map_or(0.0, |kappa| spread / kappa);
-        if pull != 0.0 || objective.entropy != 0.0 {
+        if pull != 0.0 || objective[Term::Entropy] != 0.0 {
             // ∂/∂P of τ KL(P ‖ rows ∝ d) is τ (logits − log d), of λ_r H it is −λ_r logits, up to constants of a row.
-            self.iterates.add_point(slope, pull - objective.entropy);
+            self.iterates
+                .add_point(slope, pull - objective[Term::Entropy]);
             let weight = slope.row_mut(last);
             Zip::from(weight)
                 .and(&ArrayView1::from(&self.rest))
@@ -693,12 +688,9 @@ mod tests {
     use tangram_core::{Objective, SparseRows, VisitPart};
 
     const SETTINGS: MirrorSettings = MirrorSettings {
-        objective: Objective {
-            gene: 1.0,
-            voxel: 0.0,
-            density: 1.0,
-            entropy: 0.0,
-        },
+        objective: Objective::NONE
+            .with(Term::Gene, 1.0)
+            .with(Term::Density, 1.0),
         passes: 80,
         temperature: None,
         first_part: 1,

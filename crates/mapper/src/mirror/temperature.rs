@@ -58,6 +58,10 @@ pub fn score_temperatures<C: CellParts>(
             problem.voxels().select_columns(&kept),
             problem.prior().cloned(),
         )?;
+        let fold = match problem.neighbours() {
+            Some(neighbours) => fold.with_neighbours(neighbours.clone())?,
+            None => fold,
+        };
         let carried = cells.select_columns(&held_out);
         let measured = problem.voxels().select_columns(&held_out);
         let mut start: Option<Factors> = None;

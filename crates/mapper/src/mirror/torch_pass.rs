@@ -11,7 +11,7 @@ use ndarray::Array2;
 use std::ops::ControlFlow;
 use std::ops::Range;
 use tangram_comm::Communicator;
-use tangram_core::{CellParts, SparseRows};
+use tangram_core::{CellParts, SparseRows, Term};
 use tch::{Kind, Tensor};
 
 /// The buffers of a pass, on the device. Nothing in it grows with cells × voxels.
@@ -46,7 +46,7 @@ impl<T: Number> DevicePass<T> {
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let size = (ranks.shares.genes.len(), ranks.shares.voxels.len());
         let products = DeviceProducts::new(engine, settings.precision, settings.threads, size)?;
-        let softmax = Softmax::of(settings.objective.entropy, ranks);
+        let softmax = Softmax::of(settings.objective[Term::Entropy], ranks);
         // Rows that are exchanged, or whose logarithms are summed, are not of 16 bits.
         let kind = match softmax {
             Softmax::Plain if ranks.grid.shape().genes == 1 => products.product(),

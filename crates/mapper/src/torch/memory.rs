@@ -4,6 +4,7 @@ use crate::engine::TorchEngine;
 use crate::ranks::Ranks;
 use crate::{MapError, PassPlan, Precision, TorchDevice};
 use tangram_comm::{Communicator, Shares};
+use tangram_core::Term;
 
 /// Bytes of a block of logits: large enough for the products to run at their rate, small enough to stay in part in the device's cache.
 const BLOCK_BYTES: u64 = 64 << 20;
@@ -67,7 +68,7 @@ impl DeviceMemory {
         };
         let expression = cells * genes * of_products;
         // Adam: gradient by P, P, gradient by the logits. Mirror: logits, P; with the entropy also its terms.
-        let rows = match (plan.mirror, plan.objective.entropy != 0.0) {
+        let rows = match (plan.mirror, plan.objective[Term::Entropy] != 0.0) {
             (true, false) => 2,
             (true, true) => 4,
             (false, false) => 3,
@@ -161,12 +162,9 @@ mod tests {
     fn plan(mirror: bool, precision: Precision) -> PassPlan {
         PassPlan {
             mirror,
-            objective: Objective {
-                gene: 1.0,
-                voxel: 0.0,
-                density: 1.0,
-                entropy: 0.0,
-            },
+            objective: Objective::NONE
+                .with(Term::Gene, 1.0)
+                .with(Term::Density, 1.0),
             prior: true,
             temperature: false,
             asks_for_rest: false,

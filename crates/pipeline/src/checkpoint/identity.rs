@@ -1,8 +1,12 @@
 //! What must be the same of a command that goes on from a checkpoint.
 
 use crate::error::Result;
+use crate::inputs::Inputs;
 use crate::settings::MapSettings;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use tangram_store::{fingerprint, fingerprint_names};
 use toml::{Table, Value};
 
 /// Settings that may differ: they do not change the result, or, as the number of epochs, only where it ends.
@@ -19,25 +23,61 @@ const MAY_DIFFER: [&str; 10] = [
     "format",
 ];
 
-/// The settings and inputs of a run, as its checkpoints record them.
+/// The program, the settings and everything that a run has read, as its checkpoints record them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
+    /// Version of the program.
+    #[serde(default)]
+    program: String,
     /// All settings that the result depends on, as TOML.
     settings: String,
     cells_sha256: String,
     voxels_sha256: String,
+    /// What follows from settings and files, by name: the genes, the prior, the initial logits.
+    #[serde(default)]
+    read: BTreeMap<String, String>,
 }
 
 impl Identity {
-    /// Of settings in which nothing is open any more, and the hashes of the inputs.
+    /// Of settings in which nothing is open any more, and of what was read by them. Only the first rank knows the hashes of the files.
     ///
     /// # Errors
-    /// If TOML cannot hold the settings.
-    pub fn new(settings: &MapSettings, cells_sha256: &str, voxels_sha256: &str) -> Result<Self> {
+    /// If TOML cannot hold the settings, or the initial logits cannot be read.
+    pub fn new(settings: &MapSettings, inputs: &Inputs) -> Result<Self> {
+        let genes = &inputs.genes;
+        let genes = [&genes.names, &genes.held_out.names, &inputs.dropped];
+        let mut read = vec![(
+            "the list of genes",
+            fingerprint_names(&genes.map(|names| fingerprint_names(names))),
+        )];
+        if let Some(prior) = inputs.problem.prior() {
+            read.push(("the density prior", of_numbers(prior.weights())));
+        }
+        let first_rank = !inputs.cells.sha256.is_empty();
+        if let Some(logits) = settings.init_logits.as_deref().filter(|_| first_rank) {
+            read.push(("the file of initial logits", fingerprint(logits)?));
+        }
+        Self::of_parts(
+            settings,
+            [&inputs.cells.sha256, &inputs.voxels.sha256],
+            &read,
+        )
+    }
+
+    fn of_parts(
+        settings: &MapSettings,
+        [cells_sha256, voxels_sha256]: [&str; 2],
+        read: &[(&str, String)],
+    ) -> Result<Self> {
+        let read = read
+            .iter()
+            .map(|(name, hash)| ((*name).to_owned(), hash.clone()));
         Ok(Self {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
             settings: toml::to_string(&decisive(Table::try_from(settings)?))?,
             cells_sha256: cells_sha256.to_owned(),
             voxels_sha256: voxels_sha256.to_owned(),
+            read: read.collect(),
         })
     }
 
@@ -48,6 +88,20 @@ impl Identity {
         }
         if self.voxels_sha256 != begun.voxels_sha256 {
             return Some("the voxels' file has changed".to_owned());
+        }
+        let mut names = self.read.keys().chain(begun.read.keys());
+        if let Some(name) = names.find(|name| self.read.get(*name) != begun.read.get(*name)) {
+            return Some(format!("{name} has changed"));
+        }
+        if self.program != begun.program {
+            let version = match begun.program.as_str() {
+                "" => "an older version",
+                version => version,
+            };
+            return Some(format!(
+                "it was begun by {version} of the program, this is {}",
+                self.program
+            ));
         }
         let (now, begun) = (lines(&self.settings), lines(&begun.settings));
         let only = |these: &[String], others: &[String]| {
@@ -62,6 +116,12 @@ impl Identity {
             )
         })
     }
+}
+
+fn of_numbers(numbers: &[f64]) -> String {
+    let mut hash = Sha256::new();
+    numbers.iter().for_each(|n| hash.update(n.to_le_bytes()));
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn decisive(mut settings: Table) -> Table {
@@ -82,6 +142,36 @@ mod tests {
     use super::*;
     use crate::choices::{DeviceChoice, MappingFormat, Stream};
 
+    fn identity(settings: &MapSettings) -> Identity {
+        let read = [("the list of genes", "g".to_owned())];
+        Identity::of_parts(settings, ["c", "v"], &read).unwrap()
+    }
+
+    #[test]
+    fn whatever_was_read_tells_two_runs_apart() {
+        let begun = identity(&MapSettings::new("/a", "/b"));
+        let told = |change: fn(&mut Identity)| {
+            let mut now = begun.clone();
+            change(&mut now);
+            now.difference(&begun).unwrap()
+        };
+        let genes = |now: &mut Identity| {
+            now.read
+                .insert("the list of genes".to_owned(), "h".to_owned());
+        };
+        assert_eq!(told(genes), "the list of genes has changed");
+        assert_eq!(
+            told(|now| now.read.clear()),
+            "the list of genes has changed"
+        );
+        let prior = |now: &mut Identity| {
+            now.read
+                .insert("the density prior".to_owned(), "p".to_owned());
+        };
+        assert_eq!(told(prior), "the density prior has changed");
+        assert!(told(|now| now.program = "2".to_owned()).contains("this is 2"));
+    }
+
     #[test]
     fn what_does_not_change_the_result_may_differ() {
         let begun = MapSettings::new("/a", "/b");
@@ -93,7 +183,7 @@ mod tests {
             format: MappingFormat::H5ad,
             ..begun.clone()
         };
-        let [begun, now] = [begun, now].map(|s| Identity::new(&s, "c", "v").unwrap());
+        let [begun, now] = [begun, now].map(|s| identity(&s));
         assert_eq!(now.difference(&begun), None);
     }
 
@@ -104,7 +194,7 @@ mod tests {
             lambda_g1: 2.0,
             ..begun.clone()
         };
-        let [begun, now] = [begun, now].map(|s| Identity::new(&s, "c", "v").unwrap());
+        let [begun, now] = [begun, now].map(|s| identity(&s));
         assert_eq!(
             now.difference(&begun).unwrap(),
             "it was started with `lambda-g1 = 1.0`, this command has `lambda-g1 = 2.0`"

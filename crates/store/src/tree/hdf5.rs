@@ -1,14 +1,18 @@
 //! HDF5 as a tree, for reading.
 
+use super::hdf5_links::refuse_elsewhere;
 use super::hdf5_records::Hdf5Field;
 use super::{Array, Attr, Dtype, Node, Tree};
 use crate::StoreError;
+use crate::plausible::{is_file, n_elements, open_file};
+use crate::probe::try_first;
+use hdf5::plist::dataset_create::Layout;
 use hdf5::types::{CompoundField, FloatSize, IntSize, TypeDescriptor};
 use hdf5::{
     Container, Dataset, File, H5Type, Hyperslab, Location, LocationType, Selection, SliceOrIndex,
 };
 use hdf5_sys::h5a::H5Aread;
-use hdf5_sys::h5d::{H5Dread, H5Dvlen_reclaim};
+use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread, H5Dvlen_reclaim};
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::H5S_ALL;
 use ndarray::IxDyn;
@@ -30,13 +34,20 @@ pub(crate) struct Hdf5Tree {
 
 impl Hdf5Tree {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        is_file(path)?;
+        try_first(path)?;
+        Self::open_untried(path)
+    }
+
+    /// Opens a file that may crash the library.
+    pub(crate) fn open_untried(path: &Path) -> Result<Self, StoreError> {
         // HDF5's own messages name its internals; the usual causes are told apart here.
         let fail = |reason: &str| StoreError::NotHdf5 {
             path: path.to_owned(),
             reason: reason.to_owned(),
         };
         let mut magic = [0u8; 8];
-        let mut handle = fs::File::open(path).map_err(|e| StoreError::read(path, e))?;
+        let mut handle = open_file(path)?;
         let length = handle
             .metadata()
             .map_err(|e| StoreError::read(path, e))?
@@ -68,6 +79,21 @@ impl Hdf5Tree {
 
     fn broken(&self, at: &str, error: &hdf5::Error) -> StoreError {
         StoreError::broken(&self.path, at, brief(&error.to_string()))
+    }
+
+    /// Reads all attributes of an object, for [`exercise`](crate::exercise).
+    pub(crate) fn exercise_attributes(&self, at: &str) {
+        let names = match at {
+            "" => self.file.attr_names(),
+            _ => match self.file.loc_type_by_name(at) {
+                Ok(LocationType::Dataset) => self.file.dataset(at).and_then(|d| d.attr_names()),
+                Ok(LocationType::Group) => self.file.group(at).and_then(|g| g.attr_names()),
+                _ => return,
+            },
+        };
+        for name in names.unwrap_or_default() {
+            let _ = self.attr(at, &name);
+        }
     }
 
     /// Fields of a dataset of records, which is what anndata 0.6 wrote for a table; the tree shows it as a group.
@@ -106,6 +132,7 @@ impl Tree for Hdf5Tree {
         if at.is_empty() {
             return Ok(Some(Node::Group));
         }
+        refuse_elsewhere(&self.path, &self.file, at)?;
         // H5Lexists fails, rather than saying no, where a parent is missing.
         let mut place = String::new();
         for part in at.split('/') {
@@ -127,6 +154,7 @@ impl Tree for Hdf5Tree {
     }
 
     fn children(&self, group: &str) -> Result<Vec<String>, StoreError> {
+        refuse_elsewhere(&self.path, &self.file, group)?;
         let names = if group.is_empty() {
             self.file.member_names()
         } else if let Some(fields) = self.fields(group) {
@@ -144,9 +172,16 @@ impl Tree for Hdf5Tree {
         if self.node(at)?.is_none() || self.field(at).is_some() {
             return Ok(None);
         }
+        let field = format!("attribute `{name}` of `{at}`");
         let open = |location: &Location| match location.attr_names()?.iter().any(|n| n == name) {
-            true => attribute(&*location.attr(name)?).map(Some),
-            false => Ok(None),
+            true => {
+                let attr = location.attr(name)?;
+                let element = attr.dtype()?.size().max(8);
+                // An attribute is small; more than any could hold is not asked for.
+                Ok(n_elements(&self.path, &field, &attr.shape(), element, || 0)
+                    .map(|_| attribute(&attr).map(Some)))
+            }
+            false => Ok(Ok(Ok(None))),
         };
         match at {
             "" => open(&self.file),
@@ -155,11 +190,13 @@ impl Tree for Hdf5Tree {
                 _ => open(&*self.file.group(at).map_err(fail)?),
             },
         }
+        .map_err(fail)??
         .map_err(fail)
     }
 
     fn array(&self, at: &str) -> Result<Box<dyn Array>, StoreError> {
         let fail = |e: hdf5::Error| self.broken(at, &e);
+        refuse_elsewhere(&self.path, &self.file, at)?;
         if let Some((dataset, field)) = self.field(at) {
             return Ok(Box::new(Hdf5Field::new(
                 self.path.clone(),
@@ -169,18 +206,25 @@ impl Tree for Hdf5Tree {
             )));
         }
         let dataset = self.file.dataset(at).map_err(fail)?;
+        refuse_other_files(&self.path, at, &dataset)?;
         let dtype = match dataset.dtype().and_then(|d| d.to_descriptor()) {
             Ok(descriptor) => dtype(&descriptor),
             Err(_) => Dtype::Other("unknown".to_owned()),
         };
         let shape = dataset.shape();
-        Ok(Box::new(Hdf5Array {
+        let array = Hdf5Array {
             path: self.path.clone(),
             at: at.to_owned(),
             dataset,
             shape,
             dtype,
-        }))
+        };
+        // A chunk is unpacked whole whatever part of it is wanted.
+        if let Some(chunk) = array.dataset.chunk() {
+            let element = array.dataset.dtype().map_or(1, |dtype| dtype.size());
+            array.n_elements(&chunk, element.max(1))?;
+        }
+        Ok(Box::new(array))
     }
 }
 
@@ -195,6 +239,13 @@ struct Hdf5Array {
 }
 
 impl Hdf5Array {
+    /// Number of elements of a part, if the file can hold so many.
+    fn n_elements(&self, lens: &[usize], element: usize) -> Result<usize, StoreError> {
+        n_elements(&self.path, &self.at, lens, element, || {
+            stored(&self.path, &self.dataset)
+        })
+    }
+
     fn numbers<T: H5Type + Clone>(&self, region: &[Range<usize>]) -> Result<Vec<T>, StoreError> {
         let fail = |e: hdf5::Error| {
             let reason = format!("cannot be read as numbers ({})", brief(&e.to_string()));
@@ -203,6 +254,8 @@ impl Hdf5Array {
         if region.iter().any(Range::is_empty) {
             return Ok(Vec::new());
         }
+        let lens: Vec<usize> = region.iter().map(ExactSizeIterator::len).collect();
+        self.n_elements(&lens, size_of::<T>())?;
         let reader = self.dataset.as_reader();
         if region.len() == self.shape.len()
             && region.iter().zip(&self.shape).all(|(r, &n)| *r == (0..n))
@@ -237,12 +290,42 @@ impl Array for Hdf5Array {
         self.numbers(region)
     }
 
+    fn exercise_index(&self) {
+        stored(&self.path, &self.dataset);
+    }
+
     fn texts(&self) -> Result<Vec<String>, StoreError> {
+        let element = self.dataset.dtype().map_or(1, |dtype| dtype.size());
+        self.n_elements(&self.shape, element.max(size_of::<String>()))?;
         texts(&self.dataset).map_err(|e| {
             let reason = format!("cannot be read as text ({})", brief(&e.to_string()));
             StoreError::broken(&self.path, &self.at, reason)
         })
     }
+}
+
+/// Bytes that a file holds of a dataset.
+pub(super) fn stored(path: &Path, dataset: &Dataset) -> u64 {
+    // Of a dataset in chunks this adds up what the index of chunks says, which may be damaged, too.
+    let size = hdf5::h5lock!(H5Dget_storage_size(dataset.id()));
+    size.min(fs::metadata(path).map_or(0, |meta| meta.len()))
+}
+
+/// Refuses a dataset whose numbers lie in other files.
+fn refuse_other_files(path: &Path, at: &str, dataset: &Dataset) -> Result<(), StoreError> {
+    let target = match dataset.dcpl() {
+        Ok(properties) => match properties.external().first() {
+            Some(file) => file.name.clone(),
+            None if dataset.layout() == Layout::Virtual => "a virtual dataset".to_owned(),
+            None => return Ok(()),
+        },
+        Err(_) => return Ok(()),
+    };
+    Err(StoreError::Elsewhere {
+        path: path.to_owned(),
+        field: at.to_owned(),
+        target,
+    })
 }
 
 pub(super) fn dtype(descriptor: &TypeDescriptor) -> Dtype {

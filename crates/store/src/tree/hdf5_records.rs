@@ -1,8 +1,9 @@
 //! Datasets of records, which anndata 0.6 wrote for tables: each field is an array of its own.
 
-use super::hdf5::{brief, dtype, fixed};
+use super::hdf5::{brief, dtype, fixed, stored};
 use super::{Array, Dtype};
 use crate::StoreError;
+use crate::plausible::n_elements;
 use hdf5::types::{CompoundField, CompoundType, FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Datatype};
 use hdf5_sys::h5d::H5Dread;
@@ -44,8 +45,20 @@ impl Hdf5Field {
     }
 
     /// Reads this field alone of every record, as elements of a type of `size` bytes.
-    fn read(&self, element: TypeDescriptor, size: usize) -> Result<Vec<u8>, hdf5::Error> {
-        let count: usize = self.shape.iter().product();
+    fn read(&self, element: TypeDescriptor, size: usize) -> Result<Vec<u8>, StoreError> {
+        let count = n_elements(&self.path, &self.at, &self.shape, size.max(1), || {
+            stored(&self.path, &self.dataset)
+        })?;
+        self.read_all(element, size, count)
+            .map_err(|e| StoreError::broken(&self.path, &self.at, brief(&e.to_string())))
+    }
+
+    fn read_all(
+        &self,
+        element: TypeDescriptor,
+        size: usize,
+        count: usize,
+    ) -> Result<Vec<u8>, hdf5::Error> {
         let mut ty = element;
         for &n in self.shape[1..].iter().rev() {
             ty = TypeDescriptor::FixedArray(Box::new(ty), n);
@@ -81,9 +94,7 @@ impl Hdf5Field {
                 "a field of records is read whole, and as numbers if it holds some".to_owned(),
             ));
         }
-        let bytes = self
-            .read(ty, 8)
-            .map_err(|e| broken(brief(&e.to_string())))?;
+        let bytes = self.read(ty, 8)?;
         Ok(bytes.as_chunks::<8>().0.iter().map(|&b| from(b)).collect())
     }
 }
@@ -125,9 +136,7 @@ impl Array for Hdf5Field {
         let broken = |reason: String| StoreError::broken(&self.path, &self.at, reason);
         match self.element {
             TypeDescriptor::FixedAscii(size) | TypeDescriptor::FixedUnicode(size) => {
-                let bytes = self
-                    .read(self.element.clone(), size)
-                    .map_err(|e| broken(brief(&e.to_string())))?;
+                let bytes = self.read(self.element.clone(), size)?;
                 Ok(bytes.chunks_exact(size.max(1)).map(fixed).collect())
             }
             _ => Err(broken(format!(

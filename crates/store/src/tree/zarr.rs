@@ -3,6 +3,9 @@
 
 use super::{Array, Attr, Dtype, Node, Tree};
 use crate::StoreError;
+use crate::caught::caught;
+use crate::folder::files_of;
+use crate::plausible::{n_elements, read_text};
 use serde_json::Value;
 use std::fs;
 use std::ops::Range;
@@ -50,16 +53,14 @@ impl ZarrTree {
 
     fn json(&self, at: &str, file: &str) -> Result<Option<Value>, StoreError> {
         let path = self.path.join(at).join(file);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                use std::io::ErrorKind::{NotADirectory, NotFound};
-                return match error.kind() {
-                    NotFound | NotADirectory => Ok(None),
-                    _ => Err(StoreError::read(&path, error)),
-                };
-            }
-        };
+        if let Err(error) = fs::metadata(&path) {
+            use std::io::ErrorKind::{NotADirectory, NotFound};
+            return match error.kind() {
+                NotFound | NotADirectory => Ok(None),
+                _ => Err(StoreError::read(&path, error)),
+            };
+        }
+        let text = read_text(&path).map_err(|e| StoreError::read(&path, e))?;
         let broken = |e| StoreError::broken(&self.path, at, format!("{file} is not JSON ({e})"));
         serde_json::from_str(&text).map(Some).map_err(broken)
     }
@@ -146,17 +147,20 @@ impl Tree for ZarrTree {
         let inner = match dtype {
             Dtype::Other(_) => None,
             _ => {
-                let open = ZarrsArray::open(self.store.clone(), &format!("/{at}"));
+                let open = || ZarrsArray::open(self.store.clone(), &format!("/{at}"));
+                let open = caught(open).map_err(&broken)?;
                 Some(open.map_err(|e| broken(e.to_string()))?)
             }
         };
-        Ok(Box::new(ZarrArray {
+        let array = ZarrArray {
             path: self.path.clone(),
             at: at.to_owned(),
             inner,
             shape,
             dtype,
-        }))
+        };
+        array.check_chunk()?;
+        Ok(Box::new(array))
     }
 }
 
@@ -172,19 +176,62 @@ struct ZarrArray {
 }
 
 impl ZarrArray {
+    fn broken(&self, reason: String) -> StoreError {
+        StoreError::broken(&self.path, &self.at, reason)
+    }
+
+    /// Bytes of an element in memory.
+    fn element(&self) -> usize {
+        let fixed = self
+            .inner
+            .as_ref()
+            .and_then(|inner| inner.data_type().fixed_size());
+        fixed.unwrap_or(size_of::<String>()).max(1)
+    }
+
+    /// Bytes of the files that hold the array.
+    fn stored(&self) -> u64 {
+        let files = files_of(&self.path.join(&self.at)).unwrap_or_default();
+        let size = |path: &PathBuf| fs::metadata(path).map_or(0, |meta| meta.len());
+        files.iter().map(size).sum()
+    }
+
+    /// Checks the size of a chunk, which is unpacked whole whatever part of it is wanted.
+    fn check_chunk(&self) -> Result<(), StoreError> {
+        let Some(inner) = &self.inner else {
+            return Ok(());
+        };
+        let origin = vec![0; self.shape.len()];
+        // An empty array has no chunk.
+        let Ok(chunk) = caught(|| inner.chunk_shape(&origin)).map_err(|e| self.broken(e))? else {
+            return Ok(());
+        };
+        let lens: Vec<usize> = chunk
+            .iter()
+            .map(|n| usize::try_from(n.get()).unwrap_or(usize::MAX))
+            .collect();
+        n_elements(&self.path, &self.at, &lens, self.element(), || {
+            self.stored()
+        })
+        .map(|_| ())
+    }
+
     fn read<T: ElementOwned>(&self, region: &[Range<usize>]) -> Result<Vec<T>, StoreError> {
-        let broken = |reason: String| StoreError::broken(&self.path, &self.at, reason);
         let inner = self
             .inner
             .as_ref()
-            .ok_or_else(|| broken(format!("elements of type {}", self.dtype)))?;
+            .ok_or_else(|| self.broken(format!("elements of type {}", self.dtype)))?;
+        let lens: Vec<usize> = region.iter().map(ExactSizeIterator::len).collect();
+        n_elements(&self.path, &self.at, &lens, self.element(), || {
+            self.stored()
+        })?;
         let ranges: Vec<_> = region
             .iter()
             .map(|r| r.start as u64..r.end as u64)
             .collect();
-        inner
-            .retrieve_array_subset(&ArraySubset::new_with_ranges(&ranges))
-            .map_err(|e| broken(e.to_string()))
+        caught(|| inner.retrieve_array_subset(&ArraySubset::new_with_ranges(&ranges)))
+            .map_err(|e| self.broken(e))?
+            .map_err(|e| self.broken(e.to_string()))
     }
 }
 

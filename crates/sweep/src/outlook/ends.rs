@@ -35,7 +35,8 @@ impl<'a> History<'a> {
             let progress = attempt.items.len() > most;
             most = most.max(attempt.items.len());
             let sighting = self.sighting(attempt);
-            let place = sighting.map_or_else(|| attempt.who.host.clone(), |s| s.place.clone());
+            let place =
+                sighting.map_or_else(|| attempt.who.process.host.clone(), |s| s.place.clone());
             if let Some(why) = self.why(attempt, sighting) {
                 ends.push(End {
                     why,

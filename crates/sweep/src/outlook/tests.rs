@@ -3,6 +3,7 @@
 use super::*;
 use crate::slurm::{JobId, JobKind, JobName, Profile};
 use crate::{Attempt, Outcome, OwnJob, SubmittedJob, Who};
+use tangram_store::Process;
 
 /// A sweep of one task in array 7, element 0, with attempts and what Slurm says of it.
 struct Case {
@@ -52,9 +53,11 @@ impl Case {
             task_id: "x".into(),
             number: self.task.attempts.len() as u32 + 1,
             who: Who {
-                host: "vn2".into(),
-                pid: 1,
-                ticks: None,
+                process: Process {
+                    host: "vn2".into(),
+                    pid: 1,
+                    ticks: None,
+                },
                 job: Some(OwnJob {
                     id: "9".into(),
                     element: Some((array.job.job.unwrap().to_string(), "0".into())),

@@ -1,0 +1,48 @@
+//! The gene term, `− λ_g1 · mean_k cos(A_·k, G_·k)`: every gene has the right pattern over the voxels.
+
+use super::cosine::{gene_cosines, gene_norms, total};
+use super::sums::{Exchange, Exchanges, Sums};
+use super::term::{About, Comparison, LossTerm, Sense, Shown, Slopes};
+
+pub(super) const ABOUT: About = About {
+    name: "gene",
+    setting: "lambda-g1",
+    sense: Sense::Maximised,
+    exchanges: |shard| {
+        vec![
+            Exchange::SumOverVoxels(2 * shard.n_genes),
+            Exchange::SumOverGenes(1),
+        ]
+    },
+    shown: Shown::Always,
+    matrices: 0,
+    prepare: |data, sums| {
+        Some(Box::new(GeneTerm {
+            norms: gene_norms(data.measured, sums),
+        }))
+    },
+};
+
+/// Biancalani et al. 2021, Methods, the gene and voxel term of the loss.
+///
+/// Slope by A_jk: `− λ_g1/K · (G_jk / (‖A_·k‖‖G_·k‖) − cos_k · A_jk / ‖A_·k‖²)`.
+#[derive(Debug)]
+struct GeneTerm {
+    /// ‖G_·k‖ over all voxels.
+    norms: Vec<f64>,
+}
+
+impl LossTerm for GeneTerm {
+    fn evaluate(
+        &self,
+        weight: f64,
+        given: &Comparison<'_>,
+        exchanges: &Exchanges<'_, dyn Sums + '_>,
+        slopes: &mut Slopes,
+    ) -> f64 {
+        let n_genes = exchanges.size().1 as f64;
+        let cosines = gene_cosines(given.predicted, given.measured, &self.norms, exchanges);
+        slopes.add_by_gene(cosines.iter().map(|c| c.slope(weight / n_genes)));
+        exchanges.over_genes(|genes| vec![total(&cosines[genes])])[0] / n_genes
+    }
+}

@@ -1,0 +1,188 @@
+//! The objective, prepared for the data of one mapping.
+
+use super::sums::{Exchanges, Sums, Whole};
+use super::term::{Comparison, Data, LossTerm, Sense, Shard, Slopes};
+use super::{Exchange, Objective, Term, TermValues};
+use crate::Neighbours;
+use ndarray::{Array2, ArrayViewMut2};
+
+/// What a mapping's loss is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loss {
+    /// What is minimised: all terms by their weights.
+    pub total: f64,
+    /// Values of the terms without their weights.
+    pub terms: TermValues,
+}
+
+/// The terms of an objective, prepared for what is measured on one rank's shard.
+#[derive(Debug)]
+pub struct LossFunction {
+    /// G, (genes, voxels).
+    measured: Array2<f32>,
+    terms: Vec<Prepared>,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    term: Term,
+    /// With the term's sign.
+    weight: f64,
+    /// What it exchanges in one evaluation.
+    declared: Vec<Exchange>,
+    prepared: Box<dyn LossTerm>,
+}
+
+impl LossFunction {
+    /// Takes all of G, (genes, voxels), and the density prior d, (voxels).
+    #[must_use]
+    pub fn new(objective: &Objective, measured: Array2<f32>, prior: Option<&[f64]>) -> Self {
+        let (n_genes, n_voxels) = measured.dim();
+        Self::of_shard(
+            objective,
+            measured,
+            prior,
+            None,
+            &Whole { n_voxels, n_genes },
+        )
+    }
+
+    /// Takes one rank's shard of them; `neighbours` are of all voxels. Ranks call it together.
+    #[must_use]
+    pub fn of_shard(
+        objective: &Objective,
+        measured: Array2<f32>,
+        prior: Option<&[f64]>,
+        neighbours: Option<&Neighbours>,
+        sums: &dyn Sums,
+    ) -> Self {
+        let measured = match measured.is_standard_layout() {
+            true => measured,
+            false => measured.as_standard_layout().into_owned(),
+        };
+        let data = Data {
+            measured: measured.view(),
+            prior,
+            neighbours,
+        };
+        let shards = sums.voxel_shards();
+        let (n_genes, n_voxels) = measured.dim();
+        let shard = Shard {
+            n_genes,
+            n_voxels,
+            has_prior: prior.is_some(),
+            neighbours: neighbours.map(|graph| (graph, &shards)),
+        };
+        let prepare = |(term, weight): (Term, f64)| {
+            let about = term.about();
+            Some(Prepared {
+                term,
+                weight: match about.sense {
+                    Sense::Maximised => -weight,
+                    Sense::Minimised => weight,
+                },
+                declared: (about.exchanges)(&shard),
+                prepared: (about.prepare)(&data, sums)?,
+            })
+        };
+        Self {
+            terms: objective.terms().filter_map(prepare).collect(),
+            measured,
+        }
+    }
+
+    /// Number of genes of this shard.
+    #[must_use]
+    pub fn n_genes(&self) -> usize {
+        self.measured.nrows()
+    }
+
+    /// Number of voxels of this shard.
+    #[must_use]
+    pub fn n_voxels(&self) -> usize {
+        self.measured.ncols()
+    }
+
+    /// [`evaluate_shard`](Self::evaluate_shard) of all genes and voxels.
+    ///
+    /// # Panics
+    /// If shapes differ from those of G.
+    pub fn evaluate(
+        &self,
+        predicted: ArrayViewMut2<'_, f64>,
+        density: &mut [f64],
+        mass: f64,
+        entropy: Option<f64>,
+    ) -> Loss {
+        let (n_genes, n_voxels) = self.measured.dim();
+        let whole = Whole { n_voxels, n_genes };
+        self.evaluate_shard(predicted, density, mass, entropy, &whole)
+    }
+
+    /// Loss of the expression A and the density q that a mapping predicts; A is overwritten by W = ∂L/∂A, q by u = ∂L/∂q.
+    ///
+    /// * `predicted`: A, (genes, voxels), in standard layout
+    /// * `density`: q, (voxels), of all voxels sums to 1
+    /// * `mass`: Σ_i f_i w_i, the number of cells where each counts once
+    /// * `entropy`: Σ_i H_i of all cells, where the objective asks for it
+    ///
+    /// # Panics
+    /// If shapes differ from those of G.
+    pub fn evaluate_shard(
+        &self,
+        predicted: ArrayViewMut2<'_, f64>,
+        density: &mut [f64],
+        mass: f64,
+        entropy: Option<f64>,
+        sums: &dyn Sums,
+    ) -> Loss {
+        let (n_genes, n_voxels) = self.measured.dim();
+        assert_eq!(predicted.dim(), (n_genes, n_voxels), "A is shaped like G");
+        assert_eq!(density.len(), n_voxels, "q has one entry per voxel");
+        let given = Comparison {
+            measured: self.measured.view(),
+            predicted: predicted.view(),
+            density,
+            mass,
+            entropy,
+        };
+        let mut slopes = Slopes::new(n_genes, n_voxels);
+        let mut terms = TermValues::default();
+        let mut weighted = Vec::with_capacity(self.terms.len());
+        for Prepared {
+            term,
+            weight,
+            declared,
+            prepared,
+        } in &self.terms
+        {
+            let exchanges = Exchanges::new(sums, declared.clone());
+            let value = prepared.evaluate(*weight, &given, &exchanges, &mut slopes);
+            exchanges.end();
+            terms.set(*term, value);
+            weighted.push((term.about().sense, weight * value));
+        }
+        slopes.write(self.measured.view(), predicted, density);
+        // What is minimised first: the order in which the loss was always added up, to the bit.
+        weighted.sort_by_key(|(sense, _)| *sense == Sense::Maximised);
+        Loss {
+            total: weighted.iter().fold(0.0, |total, (_, part)| total + part),
+            terms,
+        }
+    }
+}
+
+impl Objective {
+    /// What the terms exchange in one evaluation, on a rank with this shard.
+    #[must_use]
+    pub fn exchanges(&self, shard: &Shard<'_>) -> Vec<Exchange> {
+        let of = |(term, _): (Term, f64)| (term.about().exchanges)(shard);
+        self.terms().flat_map(of).collect()
+    }
+
+    /// (genes, voxels) matrices of double precision that the terms hold at most.
+    #[must_use]
+    pub fn matrices(&self) -> usize {
+        self.terms().map(|(term, _)| term.about().matrices).sum()
+    }
+}

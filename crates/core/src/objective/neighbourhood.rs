@@ -1,0 +1,82 @@
+//! The neighbourhood term, `− λ_nb · mean_k cos((W + I) A_·k, (W + I) G_·k)`: every gene has the right pattern once each voxel is
+//! added to its neighbours. W is a sparse graph of the voxels.
+
+use super::cosine::{gene_cosines, gene_norms, total};
+use super::fetch::Stencil;
+use super::sums::{Exchange, Exchanges, Sums};
+use super::term::{About, Comparison, LossTerm, Sense, Shown, Slopes};
+use ndarray::{Array2, Zip};
+
+pub(super) const ABOUT: About = About {
+    name: "neighbourhood",
+    setting: "lambda-neighbourhood",
+    sense: Sense::Maximised,
+    exchanges: |shard| {
+        let Some((graph, shards)) = shard.neighbours else {
+            return Vec::new();
+        };
+        vec![
+            Exchange::ToNeighbours(Stencil::n_given(&graph.transposed(), shards) * shard.n_genes),
+            Exchange::SumOverVoxels(2 * shard.n_genes),
+            Exchange::SumOverGenes(1),
+            Exchange::ToNeighbours(Stencil::n_given(graph, shards) * shard.n_genes),
+        ]
+    },
+    shown: Shown::WhenComputed,
+    // (W + I) G, (W + I) A, and the slope.
+    matrices: 3,
+    prepare: |data, sums| {
+        let (graph, shards) = (data.neighbours?, sums.voxel_shards());
+        let transposed = graph.transposed();
+        let around = Stencil::new(graph, &transposed, &shards);
+        let measured = data.measured.mapv(f64::from);
+        let measured = around.apply(measured.view(), |to| sums.swap_voxels(to));
+        Some(Box::new(NeighbourhoodTerm {
+            norms: gene_norms(measured.view(), sums),
+            measured,
+            back: Stencil::new(&transposed, graph, &shards),
+            around,
+        }))
+    },
+};
+
+/// The package's main branch, `lambda_neighborhood_g1`, where W is a dense matrix.
+///
+/// Slope by A: `(W + I)ᵀ` times the slope of the gene term by `(W + I) A`.
+#[derive(Debug)]
+struct NeighbourhoodTerm {
+    /// `x + W x`, and `x + Wᵀ x`.
+    around: Stencil,
+    back: Stencil,
+    /// (W + I) G, (genes, voxels).
+    measured: Array2<f64>,
+    /// Norms of its genes over all voxels.
+    norms: Vec<f64>,
+}
+
+impl LossTerm for NeighbourhoodTerm {
+    fn evaluate(
+        &self,
+        weight: f64,
+        given: &Comparison<'_>,
+        exchanges: &Exchanges<'_, dyn Sums + '_>,
+        slopes: &mut Slopes,
+    ) -> f64 {
+        let n_genes = exchanges.size().1 as f64;
+        let swap = |to| exchanges.swap_voxels(to);
+        let mut around = self.around.apply(given.predicted, swap);
+        let measured = self.measured.view();
+        let cosines = gene_cosines(around.view(), measured, &self.norms, exchanges);
+        let value = exchanges.over_genes(|genes| vec![total(&cosines[genes])])[0] / n_genes;
+        // From (W + I) A to the slope by it, in place.
+        Zip::indexed(around.rows_mut())
+            .and(measured.rows())
+            .par_for_each(|k, mut a, g| {
+                let slope = cosines[k].slope(weight / n_genes);
+                let pairs = a.iter_mut().zip(g);
+                pairs.for_each(|(a, g)| *a = slope.measured * g + slope.predicted * *a);
+            });
+        slopes.add_by_expression(self.back.apply(around.view(), swap));
+        value
+    }
+}

@@ -1,0 +1,183 @@
+//! What a term of the loss is: the seam between the objective and its terms.
+
+use super::cosine::Coefficients;
+use super::sums::{Exchange, Exchanges, Sums, VoxelShards};
+use crate::Neighbours;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Zip};
+use std::fmt::Debug;
+
+/// A term of the loss on one rank's shard, with all that it keeps from epoch to epoch.
+pub trait LossTerm: Debug + Send + Sync {
+    /// Value of the term without its weight; adds `weight` times its slope to `slopes`.
+    ///
+    /// `weight` has the term's sign: it is negative where the value is to be large.
+    fn evaluate(
+        &self,
+        weight: f64,
+        given: &Comparison<'_>,
+        exchanges: &Exchanges<'_, dyn Sums + '_>,
+        slopes: &mut Slopes,
+    ) -> f64;
+}
+
+/// Name, setting and kind of a term: what command line, files and plans need to know of it.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// In tables and files.
+    pub name: &'static str,
+    /// λ as a setting, without dashes in front.
+    pub setting: &'static str,
+    /// Whether the value is to be large or small.
+    pub sense: Sense,
+    /// What the term exchanges in one evaluation, in this order, on a rank with this shard.
+    pub exchanges: fn(&Shard<'_>) -> Vec<Exchange>,
+    /// When tables of the training's history have the term's column.
+    pub shown: Shown,
+    /// (genes, voxels) matrices of double precision that the term holds at most.
+    pub matrices: usize,
+    /// Prepares the term; `None` if the data do not have what it is about. Ranks call it together.
+    pub prepare: fn(&Data<'_>, &dyn Sums) -> Option<Box<dyn LossTerm>>,
+}
+
+/// Whether a term's value is to be large or small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sense {
+    /// Large: the loss has −λ times the value.
+    Maximised,
+    /// Small: the loss has +λ times the value.
+    Minimised,
+}
+
+/// When tables have a term's column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Always, empty where the term was not computed.
+    Always,
+    /// Where the term was computed.
+    WhenComputed,
+}
+
+/// What is measured, of one rank's shard.
+#[derive(Debug, Clone, Copy)]
+pub struct Data<'a> {
+    /// G, (genes, voxels).
+    pub measured: ArrayView2<'a, f32>,
+    /// d, (voxels), where there is a density prior.
+    pub prior: Option<&'a [f64]>,
+    /// Which voxels are neighbours, of all voxels, where that is known.
+    pub neighbours: Option<&'a Neighbours>,
+}
+
+/// What a mapping predicts beside what is measured, of one rank's shard.
+#[derive(Debug, Clone, Copy)]
+pub struct Comparison<'a> {
+    /// G, (genes, voxels).
+    pub measured: ArrayView2<'a, f32>,
+    /// A, (genes, voxels).
+    pub predicted: ArrayView2<'a, f64>,
+    /// q, (voxels); over all voxels it sums to 1.
+    pub density: &'a [f64],
+    /// Σ_i f_i w_i: the number of cells, unless cells are weighted or filtered.
+    pub mass: f64,
+    /// Σ_i H_i of all cells, where the objective asks for it.
+    pub entropy: Option<f64>,
+}
+
+/// Size and kind of a rank's shard: all that the exchanges of a term may depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Shard<'a> {
+    /// Genes of this rank.
+    pub n_genes: usize,
+    /// Voxels of this rank.
+    pub n_voxels: usize,
+    /// Whether there is a density prior.
+    pub has_prior: bool,
+    /// Which voxels are neighbours, and who has them.
+    pub neighbours: Option<(&'a Neighbours, &'a VoxelShards)>,
+}
+
+/// The slope of the loss by A and q, as the terms add to it.
+///
+/// Cosines add coefficients of G and A, so that no (genes, voxels) matrix is needed for them.
+#[derive(Debug)]
+pub struct Slopes {
+    by_gene: Vec<Coefficients>,
+    by_voxel: Vec<Coefficients>,
+    expression: Option<Array2<f64>>,
+    density: Option<Vec<f64>>,
+}
+
+impl Slopes {
+    pub(super) fn new(n_genes: usize, n_voxels: usize) -> Self {
+        Self {
+            by_gene: vec![Coefficients::FLAT; n_genes],
+            by_voxel: vec![Coefficients::FLAT; n_voxels],
+            expression: None,
+            density: None,
+        }
+    }
+
+    /// Adds `measured_k G_jk + predicted_k A_jk`.
+    pub fn add_by_gene(&mut self, coefficients: impl Iterator<Item = Coefficients>) {
+        add(&mut self.by_gene, coefficients);
+    }
+
+    /// Adds `measured_j G_jk + predicted_j A_jk`.
+    pub fn add_by_voxel(&mut self, coefficients: impl Iterator<Item = Coefficients>) {
+        add(&mut self.by_voxel, coefficients);
+    }
+
+    /// Adds any slope by A, (genes, voxels).
+    ///
+    /// # Panics
+    /// If another term's was of another shape.
+    pub fn add_by_expression(&mut self, slope: Array2<f64>) {
+        match &mut self.expression {
+            Some(sum) => *sum += &slope,
+            None => self.expression = Some(slope),
+        }
+    }
+
+    /// Adds a slope by q, (voxels).
+    pub fn add_by_density(&mut self, slope: Vec<f64>) {
+        match &mut self.density {
+            Some(sum) => sum.iter_mut().zip(slope).for_each(|(sum, x)| *sum += x),
+            None => self.density = Some(slope),
+        }
+    }
+
+    /// Writes W = ∂L/∂A over A, (genes, voxels), and u = ∂L/∂q over q.
+    pub(super) fn write(
+        self,
+        measured: ArrayView2<'_, f32>,
+        mut predicted: ArrayViewMut2<'_, f64>,
+        density: &mut [f64],
+    ) {
+        let (by_gene, by_voxel) = (&self.by_gene, &self.by_voxel);
+        Zip::indexed(predicted.rows_mut())
+            .and(measured.rows())
+            .par_for_each(|k, mut a, g| {
+                let gene = by_gene[k];
+                for ((a, &g), voxel) in a.iter_mut().zip(g).zip(by_voxel) {
+                    *a = (gene.measured + voxel.measured) * f64::from(g)
+                        + (gene.predicted + voxel.predicted) * *a;
+                }
+            });
+        if let Some(slope) = &self.expression {
+            Zip::from(&mut predicted)
+                .and(slope)
+                .par_for_each(|sum, &x| *sum += x);
+        }
+        match &self.density {
+            Some(slope) => density.copy_from_slice(slope),
+            None => density.fill(0.0),
+        }
+    }
+}
+
+fn add(sums: &mut [Coefficients], terms: impl Iterator<Item = Coefficients>) {
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        sum.measured += term.measured;
+        sum.predicted += term.predicted;
+    }
+}

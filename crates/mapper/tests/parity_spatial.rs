@@ -1,0 +1,368 @@
+//! The neighbourhood term against the main branch of the published package (`parity/README.md`).
+//!
+//! The recorded run has terms that this crate does not: islands of cell types, Getis-Ord, and a penalty on the logits. They are
+//! written out here in dense matrices; the terms under test come from the crate.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on may panic
+
+use ndarray::{Array1, Array2, Axis, s};
+use ndarray_npy::{ReadableElement, read_npy};
+use std::path::PathBuf;
+use tangram_comm::{Communicator, Grid, GridShape, Reduce, Shares, Threads};
+use tangram_core::{DensityPrior, LossFunction, Neighbours, Objective, SparseRows, Term, Whole};
+use tangram_mapper::{
+    AdamBegin, AdamSettings, Begin, Engine, InitialLogits, MirrorSettings, NoKeeper, PassPlan,
+    Precision, Problem, bytes_of_pass, train_adam_part, train_mirror_part,
+};
+
+/// Relative, of the loss at every epoch and of the first gradient by its largest entry.
+const RELATIVE: f64 = 1e-9;
+/// Absolute, of P in the end.
+const PROBABILITY: f64 = 1e-7;
+
+const N: (usize, usize, usize) = (150, 64, 40);
+
+fn array<T: ReadableElement>(name: &str) -> Array2<T> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/spatial_f64");
+    read_npy(folder.join(name)).unwrap()
+}
+
+fn single(name: &str) -> Array2<f64> {
+    array::<f32>(name).mapv(f64::from)
+}
+
+/// Weights of the recorded run.
+struct Weights {
+    objective: Objective,
+    islands: f64,
+    getis_ord: f64,
+    /// λ_l2.
+    squares: f64,
+    learning_rate: f64,
+    epochs: usize,
+}
+
+struct Spatial {
+    weights: Weights,
+    cells: Array2<f64>,
+    measured: Array2<f64>,
+    prior: Vec<f64>,
+    graph: Neighbours,
+    /// 1 for every pair of neighbours, (voxels, voxels).
+    pairs: Array2<f64>,
+    /// One-hot types, (cells, types).
+    types: Array2<f64>,
+}
+
+/// Cosines of columns, and their mean's slope by `a`.
+fn column_cosines(a: &Array2<f64>, g: &Array2<f64>) -> (f64, Array2<f64>) {
+    let sum = |m: Array2<f64>| m.sum_axis(Axis(0));
+    let (a_norm, g_norm) = (sum(a * a).mapv(f64::sqrt), sum(g * g).mapv(f64::sqrt));
+    let cosines = sum(a * g) / (&a_norm * &g_norm);
+    let slope = g / &(&a_norm * &g_norm) - a * &(&cosines / &(&a_norm * &a_norm));
+    (cosines.mean().unwrap(), slope / cosines.len() as f64)
+}
+
+fn softmax(logits: &Array2<f64>) -> Array2<f64> {
+    let mut p = logits.clone();
+    for mut row in p.rows_mut() {
+        let max = row.fold(f64::MIN, |m, &x| m.max(x));
+        row.mapv_inplace(|x| (x - max).exp());
+        row /= row.sum();
+    }
+    p
+}
+
+impl Spatial {
+    fn open() -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/spatial_f64");
+        let meta = std::fs::read_to_string(folder.join("meta.json")).unwrap();
+        let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+        let number = |name: &str| meta[name].as_f64().unwrap();
+        for unused in ["lg2", "lr_ent", "ll1", "lmo", "lge"] {
+            assert_eq!(number(unused), 0.0, "{unused}");
+        }
+        let prior: Array1<f32> = read_npy(folder.join("d.npy")).unwrap();
+        let graph = single("W_std.npy");
+        let row = |row: ndarray::ArrayView1<'_, f64>| {
+            let entries = row.iter().copied().enumerate();
+            entries.filter(|(_, weight)| *weight != 0.0).collect()
+        };
+        Self {
+            weights: Weights {
+                objective: Objective::NONE
+                    .with(Term::Gene, number("lg1"))
+                    .with(Term::Density, number("ld"))
+                    .with(Term::Neighbourhood, number("lnb")),
+                islands: number("lct"),
+                getis_ord: number("lgo"),
+                squares: number("ll2"),
+                learning_rate: number("lr"),
+                epochs: meta["epochs"].as_u64().unwrap() as usize,
+            },
+            cells: single("S.npy"),
+            measured: single("G.npy"),
+            prior: prior.iter().map(|&d| d.into()).collect(),
+            graph: Neighbours::new(graph.rows().into_iter().map(row).collect()).unwrap(),
+            pairs: single("W_bin.npy"),
+            types: single("ct_encode.npy"),
+        }
+    }
+
+    fn problem(&self) -> Problem {
+        let sparse = |name: &str| SparseRows::from_dense(array::<f32>(name).view());
+        let prior = DensityPrior::new(self.prior.clone()).unwrap();
+        let problem = Problem::new(sparse("S.npy"), sparse("G.npy"), Some(prior)).unwrap();
+        problem.with_neighbours(self.graph.clone()).unwrap()
+    }
+
+    fn loss_function(&self) -> LossFunction {
+        let measured = self.measured.t().mapv(|x| x as f32);
+        let (prior, graph) = (Some(self.prior.as_slice()), Some(&self.graph));
+        let whole = Whole {
+            n_voxels: N.1,
+            n_genes: N.2,
+        };
+        LossFunction::of_shard(&self.weights.objective, measured, prior, graph, &whole)
+    }
+
+    /// Getis-Ord of G: the recorded run computed it in single precision, and all else in double.
+    fn measured_star(&self) -> Array2<f64> {
+        let measured = self.measured.mapv(|x| x as f32);
+        let totals = measured
+            .rows()
+            .into_iter()
+            .fold(Array1::<f32>::zeros(N.2), |sum, row| sum + row);
+        let around = (&self.pairs + &Array2::<f64>::eye(N.1)).mapv(|x| x as f32);
+        (around.dot(&measured) / &totals).mapv(f64::from)
+    }
+
+    /// Value, and slope by the logits, of the terms that the crate does not have.
+    fn other_terms(&self, logits: &Array2<f64>, p: &Array2<f64>) -> (f64, Array2<f64>) {
+        let weights = &self.weights;
+        // Islands: types of a voxel beyond those of its neighbours.
+        let c = p.t().dot(&self.types);
+        let beyond = &c - &self.pairs.dot(&c);
+        let size = c.len() as f64;
+        let islands = beyond.mapv(|x| x.max(0.0)).sum() / size;
+        let positive = beyond.mapv(|x| if x > 0.0 { 1.0 / size } else { 0.0 });
+        let by_c = &positive - &self.pairs.t().dot(&positive);
+        let mut by_p = self.types.dot(&by_c.t()) * weights.islands;
+        // Getis-Ord: sums over a voxel and its neighbours by the sum over all voxels.
+        let around = &self.pairs + &Array2::<f64>::eye(N.1);
+        let star = |a: &Array2<f64>| around.dot(a) / &a.sum_axis(Axis(0));
+        let a = p.t().dot(&self.cells);
+        let (cosine, by_star) = column_cosines(&star(&a), &self.measured_star());
+        let totals = a.sum_axis(Axis(0));
+        let by_total = (&by_star * &star(&a)).sum_axis(Axis(0)) / &totals;
+        let by_a = around.t().dot(&(&by_star / &totals)) - &by_total;
+        by_p = by_p - self.cells.dot(&by_a.t()) * weights.getis_ord;
+        let squares = logits.mapv(|x| x * x).sum();
+        let value =
+            weights.islands * islands - weights.getis_ord * cosine + weights.squares * squares;
+        (value, by_logits(p, by_p) + logits * (2.0 * weights.squares))
+    }
+
+    /// The whole loss and its slope by the logits.
+    fn loss(&self, logits: &Array2<f64>) -> (f64, Array2<f64>) {
+        let p = softmax(logits);
+        let n_cells = N.0 as f64;
+        let mut a = p.t().dot(&self.cells).t().as_standard_layout().into_owned();
+        let mut q = (p.sum_axis(Axis(0)) / n_cells).to_vec();
+        let own = self.loss_function();
+        let loss = own.evaluate(a.view_mut(), &mut q, n_cells, None);
+        let by_p = self.cells.dot(&a) + Array1::from(q) / n_cells;
+        let (others, slope) = self.other_terms(logits, &p);
+        (loss.total + others, by_logits(&p, by_p) + slope)
+    }
+}
+
+/// `P_ij (g_ij − Σ_l P_il g_il)`.
+fn by_logits(p: &Array2<f64>, by_p: Array2<f64>) -> Array2<f64> {
+    let means = (p * &by_p).sum_axis(Axis(1)).insert_axis(Axis(1));
+    p * &(by_p - means)
+}
+
+fn largest(m: &Array2<f64>) -> f64 {
+    m.iter().fold(0.0, |m: f64, x| m.max(x.abs()))
+}
+
+#[test]
+fn every_loss_the_first_gradient_and_p_are_those_of_the_package() {
+    let spatial = Spatial::open();
+    let (losses, stored) = (array::<f64>("losses.npy"), array::<f64>("grad0_M.npy"));
+    let mut logits: Array2<f64> = array("M0.npy");
+    let mut moments = [0, 1].map(|_| Array2::<f64>::zeros(logits.dim()));
+    assert_eq!(losses.nrows(), spatial.weights.epochs);
+    for epoch in 0..spatial.weights.epochs {
+        let (loss, slope) = spatial.loss(&logits);
+        let off = (loss / losses[[epoch, 0]] - 1.0).abs();
+        assert!(off < RELATIVE, "epoch {epoch}: loss off by {off:e}");
+        if epoch == 0 {
+            let off = largest(&(&slope - &stored)) / largest(&stored);
+            assert!(off < RELATIVE, "gradient off by {off:e}");
+        }
+        let t = epoch as i32 + 1;
+        let [first, second] = &mut moments;
+        *first = &*first * 0.9 + &slope * 0.1;
+        *second = &*second * 0.999 + &slope * &slope * 0.001;
+        let (first, second) = (
+            &*first / (1.0 - 0.9f64.powi(t)),
+            &*second / (1.0 - 0.999f64.powi(t)),
+        );
+        logits -= &(first / (second.mapv(f64::sqrt) + 1e-8) * spatial.weights.learning_rate);
+    }
+    let off = largest(&(softmax(&logits) - array::<f64>("P_final.npy")));
+    assert!(off < PROBABILITY, "P off by {off:e}");
+}
+
+fn on_grid<R: Send>(
+    shape: GridShape,
+    how: Reduce,
+    work: impl Fn(&Grid<Threads>) -> R + Sync,
+) -> Vec<R> {
+    std::thread::scope(|scope| {
+        let ranks = Threads::ranks(shape.n_ranks()).into_iter();
+        let started: Vec<_> = ranks
+            .map(|world| {
+                let work = &work;
+                scope.spawn(move || work(&Grid::new(world, shape, how).unwrap()))
+            })
+            .collect();
+        started.into_iter().map(|r| r.join().unwrap()).collect()
+    })
+}
+
+impl Spatial {
+    fn adam(&self, epochs: usize) -> AdamSettings {
+        AdamSettings {
+            objective: self.weights.objective,
+            epochs,
+            learning_rate: self.weights.learning_rate,
+            seed: 0,
+            threads: 1,
+            precision: Precision::F64,
+            tolerance: 0.0,
+            engine: Engine::Native,
+        }
+    }
+
+    /// Losses and first moment of Adam on a grid, from the recorded logits.
+    fn trained(&self, shape: &str, how: Reduce, epochs: usize) -> (Vec<f64>, Array2<f64>) {
+        let (problem, settings) = (self.problem(), self.adam(epochs));
+        let all: Vec<(Shares, Vec<f64>, Array2<f64>)> =
+            on_grid(shape.parse().unwrap(), how, |grid| {
+                let shares = grid.shares(N.0, N.1, N.2).unwrap();
+                let part = problem.share(shares.clone()).unwrap();
+                let begin = AdamBegin::At(InitialLogits::Given(array("M0.npy")));
+                let keeper = &mut NoKeeper;
+                let trained = train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ());
+                let trained = trained.unwrap();
+                let losses = trained.history().iter().map(|e| e.total).collect();
+                let moment = trained.first_moment(0..shares.cells.len());
+                (shares, losses, moment)
+            });
+        let mut moment = Array2::zeros((N.0, N.1));
+        for (shares, _, part) in &all {
+            moment
+                .slice_mut(s![shares.cells.range(), shares.voxels.range()])
+                .assign(part);
+        }
+        (all[0].1.clone(), moment)
+    }
+}
+
+const GRIDS: [&str; 7] = [
+    "1x1x1", "2x1x1", "1x2x1", "1x5x1", "1x1x2", "2x3x1", "2x2x2",
+];
+
+#[test]
+fn the_solver_on_any_grid_has_the_gradient_of_the_package() {
+    let spatial = Spatial::open();
+    let logits: Array2<f64> = array("M0.npy");
+    let others = spatial.other_terms(&logits, &softmax(&logits)).1;
+    let stored: Array2<f64> = array("grad0_M.npy");
+    for shape in GRIDS {
+        for how in [Reduce::Fast, Reduce::Exact] {
+            // After one step Adam's first moment is (1 − β₁) times the gradient.
+            let found = spatial.trained(shape, how, 1).1 / 0.1 + &others;
+            let off = largest(&(found - &stored)) / largest(&stored);
+            assert!(off < RELATIVE, "{shape} {how}: {off:e}");
+        }
+    }
+}
+
+#[test]
+fn exact_sums_give_every_grid_the_same_bits() {
+    let spatial = Spatial::open();
+    let alone = spatial.trained("1x1x1", Reduce::Exact, 12);
+    for shape in GRIDS {
+        assert_eq!(spatial.trained(shape, Reduce::Exact, 12), alone, "{shape}");
+    }
+}
+
+#[test]
+fn both_solvers_exchange_what_was_planned() {
+    let spatial = Spatial::open();
+    let problem = spatial.problem();
+    for shape in GRIDS {
+        let shape: GridShape = shape.parse().unwrap();
+        for (mirror, reduce) in [
+            (false, Reduce::Fast),
+            (false, Reduce::Exact),
+            (true, Reduce::Fast),
+        ] {
+            let plan = PassPlan {
+                mirror,
+                objective: spatial.weights.objective,
+                prior: true,
+                temperature: false,
+                asks_for_rest: false,
+                precision: Precision::F64,
+                reduce,
+                on_device: false,
+            };
+            let counted = |passes: usize| {
+                on_grid(shape, reduce, |grid| {
+                    let part = problem.share(grid.shares(N.0, N.1, N.2).unwrap()).unwrap();
+                    let keeper = &mut NoKeeper;
+                    if mirror {
+                        let settings = MirrorSettings {
+                            objective: plan.objective,
+                            passes,
+                            temperature: None,
+                            first_part: 1,
+                            part_passes: None,
+                            seed: 1,
+                            threads: 1,
+                            precision: plan.precision,
+                            tolerance: 0.0,
+                            engine: Engine::Native,
+                        };
+                        let begin = Begin::At(None);
+                        train_mirror_part(&part, &settings, begin, grid, keeper, &mut |_| ())
+                            .unwrap();
+                    } else {
+                        let begin = AdamBegin::At(InitialLogits::Random);
+                        let settings = spatial.adam(passes);
+                        train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ())
+                            .unwrap();
+                    }
+                    (grid.world().rank(), grid.bytes())
+                })
+            };
+            for ((rank, before), (_, after)) in counted(3).into_iter().zip(counted(4)) {
+                let found: Vec<_> = (0..5)
+                    .map(|i| (after[i].0, after[i].1 - before[i].1))
+                    .collect();
+                let shares = Shares::at(shape, reduce, [N.0, N.1, N.2], rank).unwrap();
+                let planned = bytes_of_pass(shape, &shares, &plan, Some(&spatial.graph));
+                assert_eq!(
+                    planned.to_vec(),
+                    found,
+                    "{shape} {reduce} rank {rank} {mirror}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Trying a file before it is opened.
+//!
+//! The HDF5 library crashes on some damaged files and never ends on others; nothing in the process that calls it can prevent that. A
+//! program may set a probe, which has another process [`exercise`] each HDF5 file before this one opens it. Without a probe files are
+//! opened at once.
+
+use crate::StoreError;
+use crate::tree::hdf5::Hdf5Tree;
+use crate::tree::{Array, Dtype, Node, Tree};
+use std::collections::HashSet;
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Has the HDF5 file at a path, or that of a Space Ranger folder, tried: for the first of several ranks, which then tells the others. Opening
+/// it does the same.
+///
+/// # Errors
+/// [`StoreError::Crashes`].
+pub fn try_file(path: &Path) -> Result<(), StoreError> {
+    let inside = [
+        "filtered_feature_bc_matrix.h5",
+        "outs/filtered_feature_bc_matrix.h5",
+    ];
+    let files = inside.iter().map(|name| path.join(name));
+    for file in std::iter::once(path.to_owned()).chain(files) {
+        if file.is_file() {
+            try_first(&file)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has another process [`exercise`] a file; an error if that one crashed or did not come to an end.
+pub type Probe = Box<dyn Fn(&Path) -> Result<(), StoreError> + Send + Sync>;
+
+static PROBE: OnceLock<Probe> = OnceLock::new();
+/// Files that were tried: device, number, length, time of the last change.
+static TRIED: Mutex<Option<HashSet<[i64; 5]>>> = Mutex::new(None);
+/// Groups in groups.
+const DEPTH: usize = 32;
+/// Objects looked at.
+const MOST: usize = 100_000;
+
+/// Sets the probe of this process; only the first counts.
+pub fn set_probe(probe: Probe) {
+    let _ = PROBE.set(probe);
+}
+
+/// Has a file tried that this process has not had tried yet, or that has changed since.
+pub(crate) fn try_first(path: &Path) -> Result<(), StoreError> {
+    let Some(probe) = PROBE.get() else {
+        return Ok(());
+    };
+    let meta = fs::metadata(path).map_err(|e| StoreError::read(path, e))?;
+    let file = [
+        meta.dev() as i64,
+        meta.ino() as i64,
+        meta.len() as i64,
+        meta.mtime(),
+        meta.mtime_nsec(),
+    ];
+    let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+    let tried = tried.get_or_insert_default();
+    if !tried.contains(&file) {
+        probe(path)?;
+        tried.insert(file);
+    }
+    Ok(())
+}
+
+/// Reads what damage of an HDF5 file may make the library crash on: every group, attribute, text and index of chunks, and the first and
+/// last number of every array. What is merely wrong is passed over: whoever opens the file is told.
+///
+/// * `begin`: called before each object, with its place in the file
+pub fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) {
+    begin("the file");
+    let Ok(tree) = Hdf5Tree::open_untried(path) else {
+        return;
+    };
+    let mut left = MOST;
+    visit(&tree, "", DEPTH, &mut left, begin);
+}
+
+fn visit(tree: &Hdf5Tree, at: &str, depth: usize, left: &mut usize, begin: &mut dyn FnMut(&str)) {
+    *left = left.saturating_sub(1);
+    if *left == 0 {
+        return;
+    }
+    begin(if at.is_empty() { "the root" } else { at });
+    tree.exercise_attributes(at);
+    match tree.node(at) {
+        Ok(Some(Node::Array)) => {
+            if let Ok(array) = tree.array(at) {
+                exercise_array(&*array);
+            }
+        }
+        Ok(Some(Node::Group)) if depth > 0 => {
+            for name in tree.children(at).unwrap_or_default() {
+                let place = match at {
+                    "" => name,
+                    _ => format!("{at}/{name}"),
+                };
+                visit(tree, &place, depth - 1, left, begin);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn exercise_array(array: &dyn Array) {
+    array.exercise_index();
+    match array.dtype() {
+        Dtype::Text => _ = array.texts(),
+        dtype if dtype.is_number() && array.shape().iter().all(|&len| len > 0) => {
+            let first: Vec<Range<usize>> = array.shape().iter().map(|_| 0..1).collect();
+            let last: Vec<_> = array.shape().iter().map(|&len| len - 1..len).collect();
+            let _ = array.f64s(&first);
+            let _ = array.f64s(&last);
+        }
+        _ => {}
+    }
+}
