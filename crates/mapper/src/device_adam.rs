@@ -8,6 +8,7 @@ use crate::engine::TorchEngine;
 use crate::fused_adam::{FusedAdam, Stepped};
 use crate::lanes::Real;
 use crate::ranks::Ranks;
+use crate::rounding::Rounding;
 use crate::state::AdamState;
 use crate::train::AdamBegin;
 use crate::{AdamSettings, MapError, PassPlan};
@@ -52,6 +53,7 @@ impl<'a, T: Real> DeviceAdam<'a, T> {
     pub(crate) fn new(
         engine: &TorchEngine,
         settings: &AdamSettings,
+        rounding: Rounding,
         cells: &'a SparseRows,
         begin: &AdamBegin<'_>,
         ranks: Ranks<'_, impl Communicator>,
@@ -62,8 +64,9 @@ impl<'a, T: Real> DeviceAdam<'a, T> {
         let (n_genes, n_voxels) = (shares.genes.len(), shares.voxels.len());
         let mut products = DeviceProducts::<T>::new(
             engine,
-            settings.precision,
+            rounding,
             settings.threads,
+            memory.cells_per_block,
             (n_genes, n_voxels),
         )?;
         let resumed = match begin {
@@ -83,7 +86,7 @@ impl<'a, T: Real> DeviceAdam<'a, T> {
             let (logits, moments) = match (begin, &resumed) {
                 (AdamBegin::At(initial), _) => {
                     let logits = initial.rows::<T>(settings.seed, shares, own.clone());
-                    let zeros = || products.rows(own.len(), T::KIND);
+                    let zeros = || products.rows(own.len());
                     let moments = [zeros()?, zeros()?];
                     (products.bring_logits(&logits)?, moments)
                 }
@@ -107,7 +110,7 @@ impl<'a, T: Real> DeviceAdam<'a, T> {
                 norms: None,
             });
         }
-        let rows = || products.rows(memory.cells_per_block, T::KIND);
+        let rows = || products.rows(memory.cells_per_block);
         let device = engine.device.into();
         Ok(Self {
             cells,
@@ -141,12 +144,16 @@ impl<'a, T: Real> DeviceAdam<'a, T> {
     }
 
     /// Step `epoch` (from 1) down the gradients in `predicted`, then A and q of the new logits. Gives the entropy.
+    ///
+    /// * `common`: the exponent of the gradients' common scale, as [`Rounding::round`] gave it
     pub(crate) fn step(
         &mut self,
         epoch: usize,
+        common: i32,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<f64, MapError> {
-        self.products.take_weights(self.predicted.view(), ranks)?;
+        let weights = self.predicted.view();
+        self.products.take_weights(weights, common, ranks)?;
         self.clear()?;
         let _ = self.step.f_fill_(epoch as f64)?;
         for b in 0..self.blocks.len() {

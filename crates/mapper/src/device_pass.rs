@@ -6,6 +6,7 @@ use crate::device_softmax::Softmax;
 use crate::engine::TorchEngine;
 use crate::lanes::Real;
 use crate::ranks::Ranks;
+use crate::rounding::Rounding;
 use crate::{MapError, MirrorSettings, PassPlan};
 use ndarray::Array2;
 use std::ops::ControlFlow;
@@ -40,25 +41,20 @@ impl<T: Real> DevicePass<T> {
     pub(crate) fn new(
         engine: &TorchEngine,
         settings: &MirrorSettings,
+        rounding: Rounding,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
         let plan = PassPlan::of_device(true, settings.objective, settings.precision);
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let size = (ranks.shares.genes.len(), ranks.shares.voxels.len());
-        let products = DeviceProducts::new(engine, settings.precision, settings.threads, size)?;
-        let softmax = Softmax::of(settings.objective.entropy, ranks);
-        // Rows that are exchanged, or whose logarithms are summed, are not of 16 bits.
-        let kind = match softmax {
-            Softmax::Plain if ranks.grid.shape().genes == 1 => products.product(),
-            _ => T::KIND,
-        };
-        let rows = memory.cells_per_block;
+        let (rows, threads) = (memory.cells_per_block, settings.threads);
+        let products = DeviceProducts::new(engine, rounding, threads, rows, size)?;
         Ok(Self {
             memory,
             cells: Cells::Read,
-            softmax,
-            logits: products.rows(rows, kind)?,
-            p: products.rows(rows, kind)?,
+            softmax: Softmax::of(settings.objective.entropy, ranks),
+            logits: products.rows(rows)?,
+            p: products.rows(rows)?,
             entropy: Tensor::f_zeros([1], (Kind::Double, engine.device.into()))?,
             products,
         })
@@ -94,13 +90,14 @@ impl<T: Real> DevicePass<T> {
     /// the entropy, which is 0 where nobody asks for it.
     ///
     /// * `all`: all cells
+    /// * `factors`, `common`: as [`Rounding::round`] gave them
     pub(crate) fn predict(
         &mut self,
         all: &impl CellParts,
-        factors: &mut Array2<f64>,
+        (factors, common): (&mut Array2<f64>, i32),
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<f64, MapError> {
-        self.products.take_weights(factors.view(), ranks)?;
+        self.products.take_weights(factors.view(), common, ranks)?;
         self.products.clear()?;
         let _ = self.entropy.f_zero_()?;
         match std::mem::replace(&mut self.cells, Cells::Read) {
@@ -152,6 +149,7 @@ impl<T: Real> DevicePass<T> {
         let logits = self.logits.f_narrow(0, 0, n_rows)?;
         let p = self.p.f_narrow(0, 0, n_rows)?;
         self.products.logits(expression, &logits, ranks)?;
+        self.products.hide_fillers(&logits)?;
         self.softmax.run(&logits, &p, &mut self.entropy, ranks)?;
         self.products.accumulate(expression, &p)
     }

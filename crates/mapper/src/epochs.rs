@@ -5,16 +5,24 @@ use crate::device_adam::DeviceAdam;
 use crate::lanes::Real;
 use crate::products::Layout;
 use crate::ranks::Ranks;
+use crate::rounding::Rounding;
 use crate::snapshot::Snapshot;
 use crate::state::AdamState;
-use crate::train::{AdamBegin, Pass};
+use crate::torch_clock::timed;
+use crate::train::{AdamBegin, Pass, largest_of_genes};
 use crate::{AdamSettings, Engine, MapError};
 use ndarray::Array2;
 use tangram_comm::Communicator;
 use tangram_core::SparseRows;
 
+/// The epochs of a training.
+pub(crate) struct Epochs<'a, T> {
+    rounding: Rounding,
+    way: Way<'a, T>,
+}
+
 /// Logits and moments, and who steps them.
-pub(crate) enum Epochs<'a, T> {
+enum Way<'a, T> {
     Native {
         pass: Box<Pass<T>>,
         state: AdamState<T>,
@@ -30,10 +38,22 @@ impl<'a, T: Real> Epochs<'a, T> {
         begin: &AdamBegin<'_>,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
+        let precision = settings.precision;
+        let rounding = |dense, largest: Option<&[f64]>| {
+            Rounding::of_gradients(precision, &settings.engine, dense, largest)
+        };
         if let Engine::Torch(engine) = &settings.engine {
             ranks.refuse_exact()?;
-            let device = DeviceAdam::new(engine, settings, cells, begin, ranks)?;
-            return Ok(Self::Device(Box::new(device)));
+            let largest = Rounding::asks_for_largest(precision).then(|| {
+                let mut largest = vec![0.0; cells.n_cols()];
+                largest_of_genes(cells, &mut largest);
+                ranks.grid.max_over_cells(&mut largest);
+                largest
+            });
+            let rounding = rounding(false, largest.as_deref());
+            let device = DeviceAdam::new(engine, settings, rounding.clone(), cells, begin, ranks)?;
+            let way = Way::Device(Box::new(device));
+            return Ok(Self { rounding, way });
         }
         let shares = ranks.shares;
         let state = match begin {
@@ -47,22 +67,25 @@ impl<'a, T: Real> Epochs<'a, T> {
             }
         };
         let pass = Box::new(Pass::new(cells, settings.precision, ranks));
-        Ok(Self::Native { pass, state })
+        Ok(Self {
+            rounding: rounding(pass.is_dense(), None),
+            way: Way::Native { pass, state },
+        })
     }
 
     /// A with the density as its last gene, (genes + 1, voxels); the loss is evaluated in its place.
     pub(crate) fn predicted(&mut self) -> &mut Array2<f64> {
-        match self {
-            Self::Native { pass, .. } => &mut pass.predicted,
-            Self::Device(device) => &mut device.predicted,
+        match &mut self.way {
+            Way::Native { pass, .. } => &mut pass.predicted,
+            Way::Device(device) => &mut device.predicted,
         }
     }
 
     /// A and q of the logits as they are; gives the entropy.
     pub(crate) fn predict(&mut self, ranks: Ranks<'_, impl Communicator>) -> Result<f64, MapError> {
-        match self {
-            Self::Native { pass, state } => Ok(pass.predict(state, ranks)),
-            Self::Device(device) => device.predict(ranks),
+        match &mut self.way {
+            Way::Native { pass, state } => Ok(pass.predict(state, ranks)),
+            Way::Device(device) => device.predict(ranks),
         }
     }
 
@@ -73,21 +96,25 @@ impl<'a, T: Real> Epochs<'a, T> {
         settings: &AdamSettings,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<f64, MapError> {
-        match self {
-            Self::Native { pass, state } => {
+        match &mut self.way {
+            Way::Native { pass, state } => {
+                self.rounding.round(&mut pass.predicted, ranks);
                 let entropy = settings.objective.entropy;
                 let step = AdamStep::new(epoch, settings.learning_rate, entropy);
                 Ok(pass.step(state, step, ranks))
             }
-            Self::Device(device) => device.step(epoch, ranks),
+            Way::Device(device) => {
+                let common = self.rounding.round(&mut device.predicted, ranks);
+                timed(|| device.step(epoch, common, ranks))
+            }
         }
     }
 
     /// What another training needs to go on.
     pub(crate) fn snapshot(&mut self, snapshot: Snapshot) -> Result<Snapshot, MapError> {
-        let state = match self {
-            Self::Native { state, .. } => state.clone(),
-            Self::Device(device) => device.state()?,
+        let state = match &mut self.way {
+            Way::Native { state, .. } => state.clone(),
+            Way::Device(device) => device.state()?,
         };
         Ok(state.into_snapshot(snapshot))
     }
@@ -97,9 +124,9 @@ impl<'a, T: Real> Epochs<'a, T> {
         self,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<AdamState<T>, MapError> {
-        let mut state = match self {
-            Self::Native { state, .. } => return Ok(state),
-            Self::Device(mut device) => device.state()?,
+        let mut state = match self.way {
+            Way::Native { state, .. } => return Ok(state),
+            Way::Device(mut device) => device.state()?,
         };
         let (n_cells, n_voxels, most) = (
             ranks.shares.cells.len(),

@@ -13,8 +13,10 @@ use crate::polls::Polls;
 use crate::probe::{Probe, Reach};
 use crate::products::Layout;
 use crate::ranks::Ranks;
+use crate::rounding::Rounding;
 use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, keep, keep_and_stop};
 use crate::stage_cells::{StageCells, one_of_every, too_large_to_hold};
+use crate::torch_clock::timed;
 use crate::train::{Epoch, evaluate, largest_of_genes, one_rank, workers};
 use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
@@ -159,6 +161,7 @@ struct Mirror<'a, T, C, K> {
     layout: Layout,
     probe: Probe<T>,
     pass: Pass<T>,
+    rounding: Rounding,
     iterates: Iterates,
     /// log d, (voxels): with Z = 0 where logits begin, and where a temperature pulls to.
     rest: Vec<f64>,
@@ -217,11 +220,21 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         let precision = settings.precision;
         let most = ranks.most();
         let layout = Layout::shared::<T>(n_cells, n_voxels, most, density, precision);
-        let pass = match &settings.engine {
-            Engine::Native => Pass::Native(Box::new(Self::native(problem, layout, ranks)?)),
+        let asks_for_largest = ranks.is_exact() || Rounding::asks_for_largest(precision);
+        let largest = match asks_for_largest {
+            true => Some(Self::largest_by_gene(problem, ranks)?),
+            false => None,
+        };
+        let engine = &settings.engine;
+        let rounding = Rounding::new(precision, engine, layout.dense, largest.as_deref());
+        let pass = match engine {
+            Engine::Native => Pass::Native(Box::new(Self::native(layout, largest, ranks))),
             Engine::Torch(engine) => {
                 ranks.refuse_exact()?;
-                Pass::Device(Box::new(DevicePass::new(engine, settings, ranks)?))
+                let rounding = rounding.clone();
+                Pass::Device(Box::new(DevicePass::new(
+                    engine, settings, rounding, ranks,
+                )?))
             }
         };
         let least = LEAST_PRIOR / problem.n_voxels() as f64;
@@ -250,6 +263,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             measured: Measured::part(problem.voxels().transpose().to_dense(), &ranks),
             pass,
             iterates: Iterates::new(start),
+            rounding,
             problem,
             settings,
             ranks,
@@ -271,24 +285,29 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         Ok(mirror)
     }
 
-    fn native(
-        problem: &Problem<C>,
-        layout: Layout,
-        ranks: Ranks<'a, K>,
-    ) -> Result<FactoredPass<T>, MapError> {
-        let (n_cells, n_genes) = (ranks.shares.cells.len(), ranks.shares.genes.len());
-        let mut pass = FactoredPass::new(layout, n_genes + 1);
-        if ranks.is_exact() {
-            let mut by_gene = vec![0.0; n_genes];
-            let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
-                largest_of_genes(part, &mut by_gene);
-                Ok(ControlFlow::Continue(()))
-            });
-            read.map_err(|e| MapError::Cells(e.into()))?;
-            let largest = ranks.largest(&mut by_gene);
-            pass = pass.exact(&by_gene, largest, ranks);
+    fn native(layout: Layout, largest: Option<Vec<f64>>, ranks: Ranks<'a, K>) -> FactoredPass<T> {
+        let pass = FactoredPass::new(layout, ranks.shares.genes.len() + 1);
+        match largest {
+            Some(by_gene) if ranks.is_exact() => {
+                let mut largest = [by_gene.iter().copied().fold(0.0, f64::max)];
+                ranks.grid.max_of_all(&mut largest);
+                pass.exact(&by_gene, largest[0], ranks)
+            }
+            _ => pass,
         }
-        Ok(pass)
+    }
+
+    /// The largest entry of S for every gene of this rank, of the cells of all ranks.
+    fn largest_by_gene(problem: &Problem<C>, ranks: Ranks<'a, K>) -> Result<Vec<f64>, MapError> {
+        let (n_cells, n_genes) = (ranks.shares.cells.len(), ranks.shares.genes.len());
+        let mut by_gene = vec![0.0; n_genes];
+        let read = problem.cells().for_each_part(0..n_cells, &mut |_, part| {
+            largest_of_genes(part, &mut by_gene);
+            Ok(ControlFlow::Continue(()))
+        });
+        read.map_err(|e| MapError::Cells(e.into()))?;
+        ranks.grid.max_over_cells(&mut by_gene);
+        Ok(by_gene)
     }
 
     fn train(
@@ -336,7 +355,7 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
         let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
         Ok(Mirrored {
-            factors: Factors::rounded(stage.best.factors, self.settings.precision),
+            factors: Factors::of_genes(self.rounding.as_multiplied(stage.best.factors, self.ranks)),
             chosen: stage.best.pass,
             stopped_early: stage.settled && self.history.len() < self.settings.passes,
             history: self.history,
@@ -536,11 +555,13 @@ impl<'a, T: Real, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         mut polls: Polls<'_>,
     ) -> Result<Option<f64>, MapError> {
         let ranks = self.ranks;
+        let common = self.rounding.round(factors, ranks);
         let pass = match &mut self.pass {
             Pass::Native(pass) => pass,
             // A pass on a device is short: it is looked at after it.
             Pass::Device(pass) => {
-                let entropy = pass.predict(self.problem.cells(), factors, ranks)?;
+                let cells = self.problem.cells();
+                let entropy = timed(|| pass.predict(cells, (factors, common), ranks))?;
                 return Ok(polls.end(ranks).is_continue().then_some(entropy));
             }
         };

@@ -6,6 +6,7 @@ use crate::memory::{Reading, memory_needed, mirror_memory_needed, second_logits}
 use crate::polls::polls_of_pass;
 use crate::probe::N_CELLS;
 use crate::products::Layout;
+use crate::rounding::centres;
 use crate::tiles::Tiles;
 use crate::{AdamSettings, Engine, Precision};
 use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
@@ -108,6 +109,9 @@ impl Counter {
             8 => tiles.row_stride::<f64>(),
             _ => tiles.row_stride::<f32>(),
         };
+        if plan.mirror && centres(plan.precision, plan.on_device) {
+            self.over(Kind::Loss, voxels, &shares.voxels, n_genes + 1);
+        }
         // Logits, or gradients by them, and the softmax of the rows.
         if self.exact {
             self.of_all();

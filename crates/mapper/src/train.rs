@@ -293,6 +293,11 @@ impl<T: Real> Pass<T> {
         }
     }
 
+    /// Whether S is treated as dense.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.layout.dense
+    }
+
     /// A and q of the logits as they are; gives the entropy.
     pub(crate) fn predict(
         &mut self,
