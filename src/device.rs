@@ -8,7 +8,9 @@ use crate::report::Report;
 use anyhow::Result;
 use std::collections::HashMap;
 use tangram_comm::{Communicator, Reduce, World};
-use tangram_mapper::{Cuda, Engine, Gpu, TorchDevice, TorchEngine, libtorch_version};
+use tangram_mapper::{
+    Cuda, Engine, Gpu, Precision, TorchDevice, TorchEngine, libtorch_version, product_form,
+};
 
 /// What was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,23 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, report: Report) -> Result<D
                 }
             }
         }
+    }
+}
+
+/// In what numbers a mapping multiplies, and on a device by which operation of libtorch.
+#[must_use]
+pub fn products(settings: &MapSettings) -> String {
+    let precision = settings.precision.on(settings.engine);
+    let name = match precision {
+        Precision::F32 => "f32",
+        Precision::Tf32 => "tf32",
+        Precision::Bf16 => "bf16",
+        Precision::Fp16 => "fp16",
+        Precision::F64 => "f64",
+    };
+    match settings.engine {
+        Engine::Native => name.to_owned(),
+        Engine::Torch(torch) => format!("{name}, {}", product_form(torch.device, precision)),
     }
 }
 

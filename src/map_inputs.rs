@@ -73,7 +73,7 @@ impl Inputs {
     pub fn whole(&self, ranks: &Ranks, settings: &MapSettings) -> Result<Problem<CellExpression>> {
         let problem = &self.problem;
         let (n_voxels, n_genes) = (problem.n_voxels(), problem.n_genes());
-        let precision = settings.precision.into();
+        let precision = settings.precision.on(settings.engine);
         let n_cells = problem.n_cells().min(CELLS_TO_CHOOSE_BY);
         let counts = (n_cells * n_genes) as f64 * self.cells.file.density();
         let size = [n_cells, n_voxels, n_genes];

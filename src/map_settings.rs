@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use tangram_comm::Reduce;
 use tangram_core::{Keep, Normalize, Objective, Transform};
-use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Precision, Reading};
+use tangram_mapper::{
+    AdamSettings, Engine, MirrorSettings, PassPlan, Precision, Reading, TorchDevice, TorchEngine,
+};
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
@@ -137,9 +139,8 @@ pub struct MapSettings {
     #[arg(skip = Engine::Native)]
     #[serde(skip, default = "cores")]
     pub engine: Engine,
-    /// Precision of the numbers: bf16 is faster and rougher, tf32 between it and f32 (on a GPU only, elsewhere f32), f64 is for
-    /// checking
-    #[arg(long, value_enum, default_value_t = PrecisionChoice::F32, help_heading = TRAINING)]
+    /// Precision of the products: tf32 and fp16 are for GPUs, bf16 is rougher, f64 for checking
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto, help_heading = TRAINING)]
     pub precision: PrecisionChoice,
     /// Threads to use [default: one for every core]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
@@ -227,12 +228,16 @@ pub enum Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionChoice {
+    /// f32 on cores, tf32 on a GPU.
+    Auto,
     /// Single precision.
     F32,
-    /// Single precision, whose products a GPU rounds to 10 bits.
+    /// Products of numbers rounded to 10 bits, on a GPU; on cores single precision.
     Tf32,
-    /// Products of 16-bit numbers, summed in single precision.
+    /// Products of bf16 numbers (7 bits), summed in single precision.
     Bf16,
+    /// On a GPU only: products of scaled fp16 numbers (10 bits), summed likewise.
+    Fp16,
     /// Double precision.
     F64,
 }
@@ -415,6 +420,19 @@ impl MapSettings {
         }
     }
 
+    /// Takes what does the work.
+    ///
+    /// # Errors
+    /// If it cannot multiply in the precision that was asked for.
+    pub fn take_engine(&mut self, engine: Engine) -> Result<(), CliError> {
+        if engine == Engine::Native && self.precision == PrecisionChoice::Fp16 {
+            let text = "--precision fp16: the kernels for cores do not multiply fp16; take f32 or bf16, or a GPU (--device cuda)";
+            return Err(CliError::Usage(text.to_owned()));
+        }
+        self.engine = engine;
+        Ok(())
+    }
+
     /// What decides over the bytes of a pass.
     #[must_use]
     pub fn pass_plan(&self) -> PassPlan {
@@ -424,7 +442,7 @@ impl MapSettings {
             prior: self.prior != PriorChoice::None,
             temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
             asks_for_rest: self.tolerance.is_some_and(|tolerance| tolerance > 0.0),
-            precision: self.precision.into(),
+            precision: self.precision.on(self.engine),
             reduce: self.reduce,
             on_device: self.engine != Engine::Native,
         }
@@ -448,7 +466,7 @@ impl MapSettings {
             learning_rate: self.lr.unwrap_or(0.1),
             seed: self.seed,
             threads: self.threads(),
-            precision: self.precision.into(),
+            precision: self.precision.on(self.engine),
             tolerance: self.tolerance.unwrap_or(0.0),
             engine: self.engine,
         }
@@ -468,7 +486,7 @@ impl MapSettings {
             part_passes: self.batch_epochs,
             seed: self.seed,
             threads: self.threads(),
-            precision: self.precision.into(),
+            precision: self.precision.on(self.engine),
             tolerance: self.tolerance.unwrap_or(0.0),
             engine: self.engine,
         }
@@ -490,13 +508,23 @@ impl Stream {
     }
 }
 
-impl From<PrecisionChoice> for Precision {
-    fn from(choice: PrecisionChoice) -> Self {
-        match choice {
-            PrecisionChoice::F32 => Self::F32,
-            PrecisionChoice::Tf32 => Self::Tf32,
-            PrecisionChoice::Bf16 => Self::Bf16,
-            PrecisionChoice::F64 => Self::F64,
+impl PrecisionChoice {
+    /// What it comes to where the work is done.
+    #[must_use]
+    pub fn on(self, engine: Engine) -> Precision {
+        match self {
+            Self::Auto => match engine {
+                Engine::Torch(TorchEngine {
+                    device: TorchDevice::Cuda(_),
+                    ..
+                }) => Precision::Tf32,
+                _ => Precision::F32,
+            },
+            Self::F32 => Precision::F32,
+            Self::Tf32 => Precision::Tf32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Fp16 => Precision::Fp16,
+            Self::F64 => Precision::F64,
         }
     }
 }

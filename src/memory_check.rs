@@ -74,7 +74,9 @@ pub fn needed(settings: &MapSettings, shares: &Shares, counts: Counts) -> u64 {
     let Counts { nnz, reading } = counts;
     match settings.solver {
         Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam()),
-        Solver::Mirror => mirror_memory_needed(size, nnz, reading, settings.precision.into()),
+        Solver::Mirror => {
+            mirror_memory_needed(size, nnz, reading, settings.precision.on(settings.engine))
+        }
     }
 }
 

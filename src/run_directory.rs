@@ -62,6 +62,9 @@ pub struct Record {
     /// What did the work, of the first rank.
     #[serde(default)]
     pub device: String,
+    /// Precision of the products and, on a device, how it multiplies.
+    #[serde(default)]
+    pub products: String,
     /// Median over epochs.
     pub seconds_per_epoch: f64,
     /// Of training, without reading and writing.

@@ -179,7 +179,7 @@ fn learn(
     report: Report,
 ) -> Result<(Inputs, Outcome)> {
     let device = device::choose(settings, ranks, report)?;
-    settings.engine = device.engine;
+    settings.take_engine(device.engine)?;
     let inputs = map_inputs::read(settings, ranks, report)?;
     let ranks = &*ranks;
     let begun = Instant::now();
@@ -429,6 +429,7 @@ fn write_run(
         full_passes: passes as f64 / problem.n_cells() as f64,
         stopped_early: learned.stopped_early(),
         device: outcome.device.clone(),
+        products: device::products(&settings),
         seconds_per_epoch: median_step(history),
         seconds_training: outcome.seconds,
         peak_memory_bytes: memory::peak().unwrap_or(0),

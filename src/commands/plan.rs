@@ -14,7 +14,8 @@ use std::time::Instant;
 use tangram_comm::{Communicator, Kind, Reduce, World};
 use tangram_core::{DensityPrior, Objective, SparseRows};
 use tangram_mapper::{
-    Engine, MirrorSettings, PassPlan, Problem, Reading, operations_of_pass, train_mirror,
+    Engine, MirrorSettings, PassPlan, Precision, Problem, Reading, TorchDevice, TorchEngine,
+    operations_of_pass, train_mirror,
 };
 
 const EXAMPLES: &str = "\
@@ -64,8 +65,8 @@ pub struct PlanArgs {
     /// Cell batches of mirror (as --batches of map); samples of cells that are read at every pass are held, up to a size
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     batches: usize,
-    /// Precision of the numbers
-    #[arg(long, value_enum, default_value_t = PrecisionChoice::F32)]
+    /// Precision of the products, as of map
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     precision: PrecisionChoice,
     /// How ranks add up: fast or exact
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast)]
@@ -90,13 +91,25 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 /// Operations of a GPU in a second where nothing was measured, zeros included: about half of what the makers say of one of 2022 (H100).
-fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
+fn assumed_of_gpu(precision: Precision) -> f64 {
     match precision {
-        PrecisionChoice::F64 => 20e12,
-        PrecisionChoice::F32 => 30e12,
-        PrecisionChoice::Tf32 => 150e12,
-        PrecisionChoice::Bf16 => 300e12,
+        Precision::F64 => 20e12,
+        Precision::F32 => 30e12,
+        Precision::Tf32 => 150e12,
+        Precision::Bf16 | Precision::Fp16 => 300e12,
     }
+}
+
+/// What the precision comes to on what does the work.
+fn precision(args: &PlanArgs) -> Precision {
+    args.precision.on(match args.gpu_memory {
+        None => Engine::Native,
+        Some(_) => Engine::Torch(TorchEngine {
+            device: TorchDevice::Cuda(0),
+            memory: None,
+            block: None,
+        }),
+    })
 }
 
 /// Plans, or measures.
@@ -144,7 +157,7 @@ fn task(args: &PlanArgs) -> Task {
             prior: true,
             temperature: mirror,
             asks_for_rest: mirror,
-            precision: args.precision.into(),
+            precision: precision(args),
             reduce: args.reduce,
             on_device: args.gpu_memory.is_some(),
         },
@@ -158,7 +171,7 @@ fn task(args: &PlanArgs) -> Task {
         memory: args.memory.map(|gb| (gb * 1e9) as u64),
         gpu: args.gpu_memory.map(|gb| Gpu {
             memory: (gb * 1e9) as u64,
-            operations: assumed_of_gpu(args.precision),
+            operations: assumed_of_gpu(precision(args)),
         }),
     }
 }
@@ -300,7 +313,7 @@ fn measure_operations(args: &PlanArgs) -> Result<f64> {
         part_passes: None,
         seed: 1,
         threads: args.threads,
-        precision: args.precision.into(),
+        precision: args.precision.on(Engine::Native),
         tolerance: 0.0,
         engine: Engine::Native,
     };
