@@ -24,6 +24,7 @@ mod mirror;
 mod number;
 mod problem;
 mod ranks;
+mod rounding;
 mod settings;
 mod snapshot;
 mod torch;
@@ -48,8 +49,10 @@ pub use mirror::temperature::{
 pub use problem::Problem;
 pub use settings::{AdamSettings, MirrorSettings, Precision};
 pub use snapshot::{Axes, Extent, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};
-pub use torch::cuda::{Cuda, Gpu};
+pub use torch::clock::device_seconds;
+pub use torch::cuda::{Cuda, Gpu, free_memory};
 pub use torch::memory::DeviceMemory;
+pub use torch::product_form::{ProductForm, product_form};
 
 /// Version of the libtorch in use, as it tells itself.
 #[must_use]

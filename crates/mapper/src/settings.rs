@@ -10,10 +10,13 @@ use tangram_core::{Objective, Term};
 pub enum Precision {
     /// Single precision throughout.
     F32,
-    /// As single precision, but a GPU may round the factors of products to 10 bits; elsewhere the same as that.
+    /// Matrix products of numbers rounded to 10 bits, summed in single precision; all else single precision. On a device only: the
+    /// kernels for cores do not round.
     Tf32,
-    /// Matrix products of bf16 numbers, summed in single precision; all else single precision.
+    /// Matrix products of bf16 numbers (7 bits), summed in single precision; all else single precision.
     Bf16,
+    /// Matrix products of scaled fp16 numbers (10 bits), summed in single precision; all else single precision. On a device only.
+    Fp16,
     /// Double precision throughout: for comparisons, not for speed.
     F64,
 }
@@ -91,6 +94,7 @@ impl MirrorSettings {
             let weight = self.objective[Term::Density].to_string();
             return refuse("lambda-d", weight, "must be 0 or a positive number");
         }
+        check_precision(self.precision, &self.engine)?;
         check(self.passes, self.threads, self.tolerance, &self.objective)
     }
 }
@@ -116,7 +120,19 @@ impl AdamSettings {
                 "must be a positive number",
             );
         }
+        check_precision(self.precision, &self.engine)?;
         check(self.epochs, self.threads, self.tolerance, &self.objective)
+    }
+}
+
+fn check_precision(precision: Precision, engine: &Engine) -> Result<(), MapError> {
+    match (precision, engine) {
+        (Precision::Fp16, Engine::Native) => refuse(
+            "precision",
+            "fp16".into(),
+            "is for devices: the kernels for cores do not multiply fp16; take f32 or bf16",
+        ),
+        _ => Ok(()),
     }
 }
 

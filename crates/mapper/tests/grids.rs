@@ -325,11 +325,14 @@ fn a_pass_exchanges_what_was_predicted() {
     for shape in GRIDS {
         let shape: GridShape = shape.parse().unwrap();
         for reduce in [Reduce::Fast, Reduce::Exact] {
-            for (mirror, temperature, voxel) in [
-                (true, false, 0.0),
-                (true, true, 0.6),
-                (false, false, 0.0),
-                (false, false, 0.6),
+            for (mirror, temperature, voxel, precision) in [
+                (true, false, 0.0, Precision::F32),
+                (true, true, 0.6, Precision::F32),
+                // Factors are centred.
+                (true, false, 0.0, Precision::Bf16),
+                (false, false, 0.0, Precision::F32),
+                (false, false, 0.6, Precision::F32),
+                (false, false, 0.0, Precision::Bf16),
             ] {
                 let plan = PassPlan {
                     mirror,
@@ -337,7 +340,7 @@ fn a_pass_exchanges_what_was_predicted() {
                     prior: true,
                     temperature,
                     asks_for_rest: mirror && temperature,
-                    precision: Precision::F32,
+                    precision,
                     reduce,
                     on_device: false,
                 };

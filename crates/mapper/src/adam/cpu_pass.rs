@@ -12,6 +12,7 @@ use crate::cpu::sharded_sums::{self, Predicted};
 use crate::evaluate::largest_of_genes;
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::rounding::Rounding;
 use crate::snapshot::Parts;
 use crate::{AdamSettings, MapError};
 use ndarray::Array2;
@@ -29,6 +30,7 @@ pub(crate) struct CpuPass<'a, T, K> {
     layout: Layout,
     /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`](crate::evaluate::evaluate) W, likewise.
     predicted: Array2<f64>,
+    rounding: Rounding,
     /// W, (genes + 1, voxels) in tiles.
     weights: Vec<T>,
     gradients: AllGenes<T>,
@@ -82,6 +84,12 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
             state,
             blocks: shares.cells.blocks().into_iter().map(cut).collect(),
             predicted: Array2::zeros((n_genes, n_voxels)),
+            rounding: Rounding::of_gradients(
+                settings.precision,
+                &settings.engine,
+                layout.dense,
+                None,
+            ),
             weights: vec![T::default(); layout.tiles.len(n_genes)],
             gradients,
             sums,
@@ -117,6 +125,7 @@ impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
         let entropy = self.settings.objective[Term::Entropy];
         let step = AdamStep::new(epoch, self.settings.learning_rate, entropy);
         let (ranks, state) = (self.ranks, &mut self.state);
+        self.rounding.round(&mut self.predicted, ranks);
         let weights = self.predicted.view();
         self.gradients
             .take_weights(weights, &mut self.weights, ranks);

@@ -6,9 +6,12 @@ use crate::adam::state::AdamState;
 use crate::cost::tally::Tally;
 use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
 use crate::engine::TorchEngine;
+use crate::evaluate::largest_of_genes;
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::rounding::Rounding;
 use crate::snapshot::Parts;
+use crate::torch::clock::timed;
 use crate::torch::fused_adam::{FusedAdam, Stepped};
 use crate::torch::memory::DeviceMemory;
 use crate::torch::products::{self, DeviceProducts};
@@ -55,6 +58,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
     pub(crate) fn new(
         engine: &TorchEngine,
         settings: &AdamSettings,
+        rounding: Rounding,
         cells: &'a SparseRows,
         begin: &AdamBegin<'_>,
         ranks: Ranks<'_, impl Communicator>,
@@ -65,8 +69,9 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         let (n_genes, n_voxels) = (shares.genes.len(), shares.voxels.len());
         let mut products = DeviceProducts::<T>::new(
             engine,
-            settings.precision,
+            rounding,
             settings.threads,
+            memory.cells_per_block,
             (n_genes, n_voxels),
         )?;
         let resumed = match begin {
@@ -83,7 +88,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
             let (logits, moments) = match (begin, &resumed) {
                 (AdamBegin::At(initial), _) => {
                     let logits = initial.rows::<T>(settings.seed, shares, own.clone());
-                    let zeros = || products.rows(own.len(), T::KIND);
+                    let zeros = || products.rows(own.len());
                     let moments = [zeros()?, zeros()?];
                     (products.bring_logits(&logits)?, moments)
                 }
@@ -107,7 +112,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
                 norms: None,
             });
         }
-        let rows = || products.rows(memory.cells_per_block, T::KIND);
+        let rows = || products.rows(memory.cells_per_block);
         let device = engine.device.into();
         Ok(Self {
             cells,
@@ -141,12 +146,16 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
     }
 
     /// Step `epoch` (from 1) down the gradients in `predicted`, then A and q of the new logits. Gives the entropy.
+    ///
+    /// * `common`: the exponent of the gradients' common scale, as [`Rounding::round`] gave it
     pub(crate) fn step(
         &mut self,
         epoch: usize,
+        common: i32,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<f64, MapError> {
-        self.products.take_weights(self.predicted.view(), ranks)?;
+        let weights = self.predicted.view();
+        self.products.take_weights(weights, common, ranks)?;
         self.clear()?;
         let _ = self.step.f_fill_(epoch as f64)?;
         for b in 0..self.blocks.len() {
@@ -265,6 +274,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>) {
 
 /// The passes of Adam on a device.
 pub(crate) struct TorchPass<'a, T, K> {
+    rounding: Rounding,
     device: DeviceAdam<'a, T>,
     ranks: Ranks<'a, K>,
 }
@@ -278,8 +288,23 @@ impl<'a, T: Number, K: Communicator> TorchPass<'a, T, K> {
         ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
         ranks.refuse_exact()?;
-        let device = DeviceAdam::new(engine, settings, cells, begin, ranks)?;
-        Ok(Self { device, ranks })
+        let precision = settings.precision;
+        let largest = match Rounding::asks_for_largest(precision) {
+            true => {
+                let mut largest = largest_of_genes(cells)?;
+                ranks.grid.max_over_cells(&mut largest);
+                Some(largest)
+            }
+            false => None,
+        };
+        let rounding =
+            Rounding::of_gradients(precision, &settings.engine, false, largest.as_deref());
+        let device = DeviceAdam::new(engine, settings, rounding.clone(), cells, begin, ranks)?;
+        Ok(Self {
+            rounding,
+            device,
+            ranks,
+        })
     }
 }
 
@@ -293,7 +318,8 @@ impl<T: Number, K: Communicator> Pass<T> for TorchPass<'_, T, K> {
     }
 
     fn step(&mut self, epoch: usize) -> Result<f64, MapError> {
-        self.device.step(epoch, self.ranks)
+        let common = self.rounding.round(&mut self.device.predicted, self.ranks);
+        timed(|| self.device.step(epoch, common, self.ranks))
     }
 
     fn save(&mut self, parts: Parts) -> Result<Parts, MapError> {

@@ -112,7 +112,7 @@ impl Layout {
         precision: Precision,
     ) -> Self {
         let dense = match precision {
-            Precision::F32 | Precision::Tf32 => density > DENSE_ABOVE,
+            Precision::F32 | Precision::Tf32 | Precision::Fp16 => density > DENSE_ABOVE,
             Precision::Bf16 => density > DENSE_ABOVE_BF16,
             Precision::F64 => false,
         };

@@ -11,7 +11,8 @@ use crate::mirror::probe::{Probe, Reach};
 use crate::mirror::stage_cells::{StageCells, one_of_every, too_large_to_hold};
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::{Keeper, MapError, MirrorSettings, Problem};
+use crate::rounding::{self, Rounding};
+use crate::{Keeper, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView2};
 use tangram_comm::Communicator;
 use tangram_core::CellParts;
@@ -22,6 +23,7 @@ pub(crate) struct CpuPass<'a, T, C, K> {
     ranks: Ranks<'a, K>,
     seed: u64,
     layout: Layout,
+    rounding: Rounding,
     rows: FactoredRows<T>,
     probe: Probe<T>,
     cells: StageCells,
@@ -30,8 +32,9 @@ pub(crate) struct CpuPass<'a, T, C, K> {
 }
 
 /// Declares what [`CpuPass::predict`](Pass::predict) exchanges.
-pub(crate) fn declare(tally: &mut Tally<'_>) {
+pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision) {
     let n_cells = tally.shares().cells.len();
+    rounding::declare(tally, precision, false);
     sharded_logits::declare(tally, n_cells);
     sharded_softmax::declare(tally, n_cells);
     sharded_sums::declare(tally);
@@ -58,6 +61,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> CpuPass<'a, T, C, K> {
             ranks,
             seed: settings.seed,
             layout,
+            rounding: Rounding::new(settings.precision, &settings.engine, layout.dense, None),
             rows,
             probe,
             cells: StageCells::Streamed(None),
@@ -107,6 +111,7 @@ impl<T: Number, C: CellParts, K: Communicator> Pass for CpuPass<'_, T, C, K> {
     ) -> Result<Option<f64>, MapError> {
         let (ranks, all) = (self.ranks, self.problem.cells());
         let mut polls = Polls::new(keeper, self.n_cells, ranks);
+        self.rounding.round(factors, ranks);
         self.rows.begin(factors.view(), ranks);
         let rows = &mut self.rows;
         let flow = self
@@ -116,6 +121,10 @@ impl<T: Number, C: CellParts, K: Communicator> Pass for CpuPass<'_, T, C, K> {
             return Ok(None);
         }
         Ok(Some(self.rows.finish(factors, ranks)))
+    }
+
+    fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64> {
+        self.rounding.as_multiplied(factors, self.ranks)
     }
 
     fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach {

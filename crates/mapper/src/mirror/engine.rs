@@ -6,15 +6,15 @@ use crate::mirror::pass::Pass;
 use crate::mirror::torch_pass::{self, TorchPass};
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::{Engine, MapError, MirrorSettings, Problem};
+use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use tangram_comm::Communicator;
 use tangram_core::CellParts;
 
 /// Declares what [`Pass::predict`] exchanges.
-pub(crate) fn declare(tally: &mut Tally<'_>, on_device: bool) {
+pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision, on_device: bool) {
     match on_device {
-        true => torch_pass::declare(tally),
-        false => cpu_pass::declare(tally),
+        true => torch_pass::declare(tally, precision),
+        false => cpu_pass::declare(tally, precision),
     }
 }
 

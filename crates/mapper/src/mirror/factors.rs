@@ -32,11 +32,8 @@ impl Factors {
         Self { by_gene }
     }
 
-    /// Rounds to the numbers that a pass computes with, so that what is stored is what was used.
-    pub(crate) fn rounded(mut by_gene: Array2<f64>, precision: Precision) -> Self {
-        if precision != Precision::F64 {
-            by_gene.par_mapv_inplace(|x| f64::from(x as f32));
-        }
+    /// Takes both as (genes + 1, voxels), b as the last row.
+    pub(crate) fn of_genes(by_gene: Array2<f64>) -> Self {
         Self { by_gene }
     }
 

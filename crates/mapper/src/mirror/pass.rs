@@ -23,6 +23,10 @@ pub(crate) trait Pass {
         keeper: &mut dyn Keeper,
     ) -> Result<Option<f64>, MapError>;
 
+    /// These factors, (genes + 1, voxels), as [`predict`](Self::predict) multiplies them, to the last bit: what is stored is what the
+    /// history has the loss of.
+    fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64>;
+
     /// What a direction, (genes + 1, voxels), does to the logits of the cells.
     fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach;
 }

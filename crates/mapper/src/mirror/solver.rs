@@ -136,7 +136,7 @@ pub fn train_mirror_part<C: CellParts>(
 
 /// Declares what a pass over all cells exchanges, with all that the solver does between two passes.
 pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option<&Neighbours>) {
-    engine::declare(tally, plan.on_device);
+    engine::declare(tally, plan.precision, plan.on_device);
     // Genes that no cell expresses.
     tally.over_voxels(tally.shares().genes.len());
     evaluate::declare(tally, plan, neighbours);
@@ -268,7 +268,7 @@ impl<'a, K: Communicator> Mirror<'a, K> {
             Ok(self.snapshot(&stage))
         })?;
         Ok(Mirrored {
-            factors: Factors::rounded(stage.best.factors, settings.precision),
+            factors: Factors::of_genes(self.pass.as_multiplied(stage.best.factors)),
             chosen: stage.best.pass,
             stopped_early: stage.converged && self.history.len() < settings.passes,
             history: self.history,

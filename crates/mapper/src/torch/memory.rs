@@ -57,7 +57,7 @@ impl DeviceMemory {
         } else {
             4
         };
-        let narrow = plan.precision == Precision::Bf16;
+        let narrow = matches!(plan.precision, Precision::Bf16 | Precision::Fp16);
         let of_products = if narrow { 2 } else { number };
         // A, the weights of the products, and a copy in transit or a product before it is added.
         let factors = genes * voxels * (2 * number + of_products);
@@ -74,7 +74,8 @@ impl DeviceMemory {
             (false, false) => 3,
             (false, true) => 4,
         };
-        let copies = if narrow { 2 * of_products } else { 0 };
+        // P as products take it.
+        let copies = if narrow { of_products } else { 0 };
         let of_cell = voxels * (rows * number + copies) + genes * (of_products + number);
         let fewest = LEAST_CELLS.min(cells);
         let least = factors + state + fewest * of_cell;
