@@ -29,8 +29,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP]
 # What a process alone may say of each; 0 where the signal came when all was done.
 CODES = {signal.SIGKILL: {-9, 0}, signal.SIGTERM: {75, 0}, signal.SIGUSR2: {75, 0}, signal.SIGINT: {130, 0}, signal.SIGHUP: {130, 0}}
-# Before the handler stands, while the loader is at work, a signal ends the process as it ends any other.
-LOADING_S = 0.25
 WAYS = {
     "mirror": ["--tolerance", "0", "--epochs", "60"],
     "batches": ["--tolerance", "0", "--epochs", "60", "--batches", "4"],
@@ -92,6 +90,16 @@ def start(command, folder, slow):
     if slow:
         command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unlink,unlinkat", "-e", "inject=unlink,unlinkat:delay_enter=3000", *command]
     return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def is_caught(pid, which):
+    """Whether a process handles a signal: before that, while the loader is at work, it ends the process as it ends any other."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return int(caught.split()[1], 16) >> (which - 1) & 1 == 1
 
 
 def children(pid):
@@ -170,14 +178,17 @@ def signals(work, times, sweeps, seed):
         aims = processes(child.pid, name) if ranks > 1 or slow else [child.pid]
         if ranks > 1 and rng.random() < 0.3:
             aims = [child.pid]
+        caught = True
         if aims and child.poll() is None:
+            aim = rng.choice(aims)
             try:
-                os.kill(rng.choice(aims), which)
+                caught = is_caught(aim, which)
+                os.kill(aim, which)
             except ProcessLookupError:
                 pass
         code, errors = finished(child)
         wrong = None
-        allowed = CODES[which] | ({-which} if after < LOADING_S else set())
+        allowed = CODES[which] | (set() if caught else {-which})
         if code is None:
             wrong = "did not end"
         elif ranks == 1 and not slow and code not in allowed:
@@ -237,10 +248,12 @@ def stop_sweeps(work, rng, sweeps, table, failures):
         part, after = moment(rng, took)
         child = start(run, folder, False)
         time.sleep(after)
+        caught = True
         if child.poll() is None:
+            caught = is_caught(child.pid, which)
             child.send_signal(which)
         code, errors = finished(child)
-        wrong = None if code in CODES[which] | ({-which} if after < LOADING_S else set()) else f"exit code {code}: {errors[-300:]}"
+        wrong = None if code in CODES[which] | (set() if caught else {-which}) else f"exit code {code}: {errors[-300:]}"
         for _ in range(4):
             if code == 0:
                 break
