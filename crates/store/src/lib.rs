@@ -20,6 +20,7 @@ mod tables;
 mod tenx;
 mod tree;
 mod uns;
+mod volumes;
 mod writer;
 
 pub use arrays::{array_size, read_array, write_arrays};
@@ -32,6 +33,7 @@ pub use npy::read_npy;
 pub use shards::ShardedArray;
 pub use summary::{ColumnSummary, MatrixSummary, ObsmSummary, Summary};
 pub use uns::Uns;
+pub use volumes::{TextAttributes, VolumeValues, VolumeWriter, Volumes};
 pub use writer::{AnnDataWriter, DenseSink, Floats, SparseSink};
 
 /// Version of the HDF5 library in use, such as "1.10.8".
