@@ -8,9 +8,10 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The crates from the top down; a crate depends on crates below it only.
-const LAYERS: [&str; 6] = [
+const LAYERS: [&str; 7] = [
     "tangram",
     "tangram-sweep",
+    "tangram-atlas",
     "tangram-mapper",
     "tangram-store",
     "tangram-comm",
@@ -18,11 +19,12 @@ const LAYERS: [&str; 6] = [
 ];
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
-const HOMES: [(&str, &str); 7] = [
+const HOMES: [(&str, &str); 8] = [
     ("tch", "tangram-mapper"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
     ("mpi", "tangram-comm"),
+    ("image", "tangram-atlas"),
     ("tera", "tangram-sweep"),
     ("clap", "tangram"),
     ("anyhow", "tangram"),
