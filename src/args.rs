@@ -1,8 +1,8 @@
 //! The command line as a whole: global flags and the list of commands.
 
 use crate::commands::{
-    DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs, SimulateArgs,
-    SubmitArgs, SweepArgs,
+    AtlasArgs, DoctorArgs, InspectArgs, MapArgs, PlaceArgs, PlanArgs, ProjectArgs, ScoreArgs,
+    SimulateArgs, SubmitArgs, SweepArgs,
 };
 use crate::{exit, versions};
 use clap::{Args, Parser, Subcommand};
@@ -87,6 +87,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Do many mappings: leave-one-out and other folds, ablations, seeds, sections
     Sweep(Box<SweepArgs>),
+    /// Put brain sections into an atlas: import it, register sections
+    Atlas(Box<AtlasArgs>),
     /// Show what a data file holds
     Inspect(InspectArgs),
     /// Tell the memory, traffic and time of a mapping on so many ranks, and the best way to share it

@@ -4,6 +4,7 @@ use crate::config::ConfigError;
 use crate::error::CliError;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use tangram_atlas::AtlasError;
 use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
 use tangram_mapper::MapError;
 use tangram_store::StoreError;
@@ -23,6 +24,7 @@ Exit codes:
   4    the output exists already, or cannot be written (permissions, full disk)
   5    not enough memory
   6    Slurm is not there, did not answer, or did not take a job
+  7    a registration was refused: the fit is too poor to be a result
   75   stopped by SIGTERM or SIGUSR2 with its state kept: the same command with --resume goes on
   130  stopped by Ctrl-C; nothing half-written stays behind";
 
@@ -37,6 +39,8 @@ pub const OUTPUT: u8 = 4;
 pub const MEMORY: u8 = 5;
 /// See [`TABLE`].
 pub const SLURM: u8 = 6;
+/// See [`TABLE`].
+pub const REFUSED: u8 = 7;
 /// Asked to stop with the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
 pub const STOPPED: u8 = 75;
 
@@ -100,6 +104,14 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 MapError::DeviceMemory { .. } | MapError::DeviceFull => MEMORY,
                 MapError::Keep(_) => OUTPUT,
                 MapError::Stopped { .. } => STOPPED,
+                _ => INPUT,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<AtlasError>() {
+            return match error {
+                AtlasError::Store(error) => code_of_store(error),
+                AtlasError::Rule { .. } => USAGE,
+                AtlasError::Refused { .. } => REFUSED,
                 _ => INPUT,
             };
         }

@@ -1,5 +1,6 @@
 //! The commands, one file each: its flags, and what it does with them.
 
+mod atlas;
 mod doctor;
 mod inspect;
 mod map;
@@ -11,6 +12,7 @@ mod simulate;
 mod submit;
 mod sweep;
 
+pub use atlas::AtlasArgs;
 pub use doctor::DoctorArgs;
 pub use inspect::InspectArgs;
 pub use map::MapArgs;
@@ -41,6 +43,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Project(args) => project::run(args, report),
         Command::Score(args) => score::run(&args, report),
         Command::Sweep(args) => sweep::run(*args, report),
+        Command::Atlas(args) => atlas::run(*args, report),
         Command::Inspect(args) => inspect::run(&args, report),
         Command::Plan(args) => plan::run(&args, report),
         Command::Submit(args) => submit::run(args, report),
