@@ -120,7 +120,7 @@ impl Limits {
     /// # Errors
     /// The first reason why it is not.
     pub fn check(&self, quality: &Quality) -> Result<(), Refusal> {
-        if !(quality.mean_dice >= self.min_dice) {
+        if quality.mean_dice.is_nan() || quality.mean_dice < self.min_dice {
             return Err(Refusal::Dice {
                 found: quality.mean_dice,
                 least: self.min_dice,
@@ -139,5 +139,52 @@ impl Limits {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quality() -> Quality {
+        Quality {
+            mean_dice: 0.9,
+            dice: BTreeMap::new(),
+            loss: 0.1,
+            smallest_jacobian: 0.8,
+            inverse_consistency: InverseConsistency {
+                median_um: 0.1,
+                max_um: 2.0,
+            },
+            other_starts: Vec::new(),
+            depth_spread_um: 10.0,
+        }
+    }
+
+    #[test]
+    fn each_limit_refuses_for_its_own_reason() {
+        let limits = Limits::default();
+        limits.check(&quality()).unwrap();
+        let check = |quality: Quality, reason: &str| {
+            let refusal = limits.check(&quality).unwrap_err().to_string();
+            assert!(refusal.contains(reason), "{refusal}");
+        };
+        for mean_dice in [0.3, f64::NAN] {
+            let poor = Quality {
+                mean_dice,
+                ..quality()
+            };
+            check(poor, "overlap poorly");
+        }
+        let torn = Quality {
+            depth_spread_um: 900.0,
+            ..quality()
+        };
+        check(torn, "900 µm apart");
+        let squeezed = Quality {
+            smallest_jacobian: -0.1,
+            ..quality()
+        };
+        check(squeezed, "squeezes");
     }
 }

@@ -137,7 +137,7 @@ impl Series {
             let length = dot(n, n).sqrt() * n[0].signum();
             n.map(|x| x / length)
         };
-        if !(normal[0] >= MOST_DEGREES.to_radians().cos()) {
+        if normal[0].is_nan() || normal[0] < MOST_DEGREES.to_radians().cos() {
             return Err(format!(
                 "it is not coronal: its plane is tilted by more than {MOST_DEGREES}°"
             ));

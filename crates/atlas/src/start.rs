@@ -187,7 +187,7 @@ fn turned(mask: &SectionMask, pixel_um: f64, turn_deg: f64) -> Option<BoxMap> {
     let is_tissue = |class: u8| class != BACKGROUND && class != NO_CLASS;
     let every = (mask.classes().len() / ENOUGH).max(1);
     let tissue: Vec<Pair> = (0..mask.classes().len())
-        // A step that shares no factor with the width visits all columns.
+        // An odd step does not keep to every second column of an image of even width.
         .step_by(every | 1)
         .filter(|&at| is_tissue(mask.classes()[at]))
         .map(|at| {

