@@ -1,5 +1,6 @@
 //! The command line as a whole: global flags and the list of commands.
 
+use crate::commands::atlas::AtlasArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::map::MapArgs;
@@ -108,6 +109,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Run many mappings: leave-one-out and other folds, ablations, seeds, sections
     Sweep(Box<SweepArgs>),
+    /// Register brain sections to an atlas
+    Atlas(Box<AtlasArgs>),
     /// Show what a data file holds
     Inspect(InspectArgs),
     /// Estimate memory, traffic and time of a mapping on a number of ranks, and the best grid

@@ -5,6 +5,7 @@ use crate::plain::Plain;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use tangram_atlas::AtlasError;
 use tangram_pipeline::error::{PipelineError, cause_of};
 use tangram_sweep::Cause;
 use tangram_sweep::slurm::SlurmError;
@@ -22,6 +23,7 @@ Exit codes:
   4    the output exists already, or cannot be written (permissions, full disk)
   5    not enough memory
   6    Slurm is not there, did not answer, or did not take a job
+  7    a registration was refused: the fit is too poor to be a result
   75   stopped by SIGTERM or SIGUSR2 with its state kept: the same command with --resume goes on
   130  stopped by Ctrl-C; nothing half-written stays behind";
 
@@ -36,6 +38,8 @@ pub const OUTPUT: u8 = 4;
 pub const MEMORY: u8 = 5;
 /// See [`TABLE`].
 pub const SLURM: u8 = 6;
+/// See [`TABLE`].
+pub const REFUSED: u8 = 7;
 /// Stopped by a signal, the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
 pub const STOPPED: u8 = 75;
 
@@ -98,6 +102,13 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
         Cause::Usage
     } else if error.is::<CommandError>() {
         Cause::Input
+    } else if let Some(error) = error.downcast_ref() {
+        match error {
+            AtlasError::Refused { .. } => return Some(REFUSED),
+            AtlasError::Rule { .. } => Cause::Usage,
+            AtlasError::Store(error) => cause_of(error)?,
+            _ => Cause::Input,
+        }
     } else {
         cause_of(error)?
     };

@@ -62,6 +62,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Project(args) => commands::project::run(args, report),
         Command::Score(args) => commands::score::run(&args, report),
         Command::Sweep(args) => commands::sweep::run(*args, report),
+        Command::Atlas(args) => commands::atlas::run(*args, report),
         Command::Inspect(args) => commands::inspect::run(&args, report),
         Command::Plan(args) => commands::plan::run(&args, report),
         Command::Submit(args) => commands::submit::run(args, report),

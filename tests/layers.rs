@@ -10,6 +10,7 @@ const LAYERS: [&str; 7] = [
     "tangram",
     "tangram-pipeline",
     "tangram-sweep",
+    "tangram-atlas",
     "tangram-mapper",
     "tangram-store",
     "tangram-comm",
@@ -17,11 +18,12 @@ const LAYERS: [&str; 7] = [
 ];
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
-const HOMES: [(&str, &str); 7] = [
+const HOMES: [(&str, &str); 8] = [
     ("tch", "tangram-mapper"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
     ("mpi", "tangram-comm"),
+    ("image", "tangram-atlas"),
     ("tera", "tangram-sweep"),
     ("clap", "tangram"),
     ("anyhow", "tangram"),

@@ -4,6 +4,7 @@
 
 mod program;
 
+mod atlas;
 mod bad_input;
 mod circles;
 #[cfg(feature = "mpi")]

@@ -1,5 +1,6 @@
 //! The commands, one file each: its flags, and what it does with them.
 
+pub mod atlas;
 pub mod doctor;
 pub mod inspect;
 pub mod map;

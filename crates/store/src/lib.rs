@@ -29,6 +29,7 @@ mod tables;
 mod tenx;
 mod tree;
 mod uns;
+mod volumes;
 mod writer;
 
 pub use arrays::{array_size, read_array, write_arrays};
@@ -51,6 +52,7 @@ pub use process::{ParseProcessError, Process};
 pub use shards::ShardedArray;
 pub use summary::{ColumnSummary, MatrixSummary, ObsmSummary, Summary};
 pub use uns::Uns;
+pub use volumes::{TextAttributes, VolumeValues, VolumeWriter, Volumes};
 pub use writer::{AnnDataWriter, DenseSink, Floats, SparseSink};
 
 /// Whether the HDF5 library in use is older than a version (major, minor).

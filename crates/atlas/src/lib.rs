@@ -1,0 +1,56 @@
+//! Registration of brain sections to an atlas.
+//!
+//! [`import`] makes an atlas store of an annotation and a structure tree, and [`Atlas`] reads it. A [`Transform`] carries points and images
+//! between a section and the atlas.
+
+mod classes;
+mod density;
+mod error;
+mod expression;
+mod fit;
+mod grid;
+mod import;
+pub mod ladder;
+mod lattice;
+mod nrrd;
+mod objective;
+mod orientation;
+pub mod outputs;
+mod plane;
+mod points;
+mod probability;
+mod quality;
+mod query;
+mod quicknii;
+mod register;
+mod roi;
+mod section;
+mod start;
+mod store;
+mod structures;
+pub mod synthetic;
+mod transform;
+mod warp;
+
+pub use classes::{BACKGROUND, Class, ClassRule, MOST_CLASSES, NO_CLASS};
+pub use density::{Density, TableUse, read_densities};
+pub use error::AtlasError;
+pub use expression::read_expression;
+pub use grid::{Grid, Volume};
+pub use import::{ImportReport, ImportSources, import};
+pub use nrrd::{Nrrd, NrrdValues, encode_nrrd, read_nrrd};
+pub use orientation::Orientation;
+pub use plane::Plane;
+pub use points::PointTable;
+pub use probability::{Probability, ProbabilityPyramid};
+pub use quality::{Limits, OtherStart, Quality, Refusal};
+pub use query::{QueriedVoxel, QueriedVoxels, RegionShare, query_voxels, region_shares};
+pub use quicknii::{FlatMap, Series, Slice};
+pub use register::{PlaneChoice, RegisterSettings, Registration, WarpChoice, register};
+pub use roi::Roi;
+pub use section::{MOST_PIXELS, SectionMask};
+pub use start::Side;
+pub use store::Atlas;
+pub use structures::{Structure, StructureTree};
+pub use transform::{Affine, InverseConsistency, Parameters, Transform};
+pub use warp::{Displacement, VelocityField};

@@ -1,0 +1,190 @@
+//! How good a registration is, and when it is too poor to be a result.
+
+use crate::transform::InverseConsistency;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What can be told of a registration without knowing the truth. A high Dice does not prove a small error inside a class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Quality {
+    /// Mean over the classes of the tissue, each weighted by the root of its area.
+    pub mean_dice: f64,
+    /// 2 Σ m q / (Σ m² + Σ q²) of mask and atlas, for every class that either shows.
+    pub dice: BTreeMap<String, f64>,
+    /// The loss that was minimised.
+    pub loss: f64,
+    /// The smallest factor by which the warp stretches an area.
+    pub smallest_jacobian: f64,
+    /// Whether the transform's two directions undo each other.
+    pub inverse_consistency: InverseConsistency,
+    /// Other starts that came as far as the last stage: how far their depth is from the result's, and by how much their loss
+    /// is larger.
+    pub other_starts: Vec<OtherStart>,
+    /// The largest difference of depth among starts whose loss is almost as small, micrometres; 0 if there is none.
+    pub depth_spread_um: f64,
+}
+
+/// A start that lost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OtherStart {
+    /// Its depth less that of the result.
+    pub depth_difference_um: f64,
+    /// Its turn in the image less that of the result, degrees.
+    pub turn_difference_deg: f64,
+    /// Its loss less that of the result.
+    pub loss_difference: f64,
+}
+
+/// Limits beyond which a registration is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Limits {
+    /// The smallest mean Dice.
+    pub min_dice: f64,
+    /// The largest depth spread of starts that fit almost equally well.
+    pub max_depth_spread_um: f64,
+    /// The smallest Jacobian of the warp.
+    pub min_jacobian: f64,
+}
+
+/// Losses that differ by less are almost equal.
+pub(crate) const ALMOST: f64 = 0.01;
+
+impl Default for Limits {
+    /// By hand, not calibrated.
+    fn default() -> Self {
+        Self {
+            min_dice: 0.6,
+            max_depth_spread_um: 600.0,
+            min_jacobian: 0.05,
+        }
+    }
+}
+
+/// Why a registration was refused.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No plane of the atlas has tissue of such a form.
+    NoStart,
+    /// The classes do not fit.
+    Dice {
+        /// Mean Dice.
+        found: f64,
+        /// The limit.
+        least: f64,
+    },
+    /// Several depths fit almost equally well.
+    Depths {
+        /// Their largest difference, micrometres.
+        found: f64,
+        /// The limit.
+        most: f64,
+    },
+    /// The warp squeezes tissue to almost nothing.
+    Jacobian {
+        /// Smallest Jacobian.
+        found: f64,
+        /// The limit.
+        least: f64,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoStart => f.write_str("no plane of the atlas shows tissue like this"),
+            Self::Dice { found, least } => write!(
+                f,
+                "the mask and the atlas overlap poorly (mean Dice {found:.2}, the limit is {least}); does the mask use the \
+                 atlas's classes, and is --pixel-size right?"
+            ),
+            Self::Depths { found, most } => write!(
+                f,
+                "places {found:.0} µm apart fit almost equally well (the limit is {most} µm); the mask shows too little"
+            ),
+            Self::Jacobian { found, least } => write!(
+                f,
+                "the warp squeezes tissue to {found:.2} of its area (the limit is {least})"
+            ),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a registration is good enough.
+    ///
+    /// # Errors
+    /// The first reason why it is not.
+    pub fn check(&self, quality: &Quality) -> Result<(), Refusal> {
+        if quality.mean_dice.is_nan() || quality.mean_dice < self.min_dice {
+            return Err(Refusal::Dice {
+                found: quality.mean_dice,
+                least: self.min_dice,
+            });
+        }
+        if quality.depth_spread_um > self.max_depth_spread_um {
+            return Err(Refusal::Depths {
+                found: quality.depth_spread_um,
+                most: self.max_depth_spread_um,
+            });
+        }
+        if quality.smallest_jacobian < self.min_jacobian {
+            return Err(Refusal::Jacobian {
+                found: quality.smallest_jacobian,
+                least: self.min_jacobian,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quality() -> Quality {
+        Quality {
+            mean_dice: 0.9,
+            dice: BTreeMap::new(),
+            loss: 0.1,
+            smallest_jacobian: 0.8,
+            inverse_consistency: InverseConsistency {
+                median_um: 0.1,
+                max_um: 2.0,
+            },
+            other_starts: Vec::new(),
+            depth_spread_um: 10.0,
+        }
+    }
+
+    #[test]
+    fn each_limit_refuses_for_its_own_reason() {
+        let limits = Limits::default();
+        limits.check(&quality()).unwrap();
+        let check = |quality: Quality, reason: &str| {
+            let refusal = limits.check(&quality).unwrap_err().to_string();
+            assert!(refusal.contains(reason), "{refusal}");
+        };
+        for mean_dice in [0.3, f64::NAN] {
+            let poor = Quality {
+                mean_dice,
+                ..quality()
+            };
+            check(poor, "overlap poorly");
+        }
+        let torn = Quality {
+            depth_spread_um: 900.0,
+            ..quality()
+        };
+        check(torn, "900 µm apart");
+        let squeezed = Quality {
+            smallest_jacobian: -0.1,
+            ..quality()
+        };
+        check(squeezed, "squeezes");
+    }
+}

@@ -1,0 +1,382 @@
+//! Anchorings of QuickNII and VisuAlign, and VisuAlign's label maps.
+//!
+//! QuickNII counts voxels of the Allen mouse brain from left to right, posterior to anterior, inferior to superior. A section lies at
+//! `o + u·x/width + v·y/height`.
+
+use crate::AtlasError;
+use crate::error::read;
+use crate::plane::{Plane, dot};
+use crate::transform::{Affine, Parameters, Transform};
+use crate::warp::VelocityField;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// Sections whose normal is further from the AP axis than this are not coronal.
+const MOST_DEGREES: f64 = 50.0;
+
+/// A series of sections as QuickNII and VisuAlign write it. What this program does not know is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Voxels along QuickNII's axes.
+    #[serde(rename = "target-resolution")]
+    pub resolution: [f64; 3],
+    /// The sections.
+    pub slices: Vec<Slice>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// A section of a series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Name of the image.
+    pub filename: String,
+    /// Width of the image.
+    pub width: f64,
+    /// Height of the image.
+    pub height: f64,
+    /// `o`, `u` and `v`; absent from sections that nobody has anchored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchoring: Option<[f64; 9]>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+impl Slice {
+    /// VisuAlign's markers: points of the image that it moves. They are kept but not applied.
+    #[must_use]
+    pub fn n_markers(&self) -> usize {
+        self.other
+            .get("markers")
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len)
+    }
+}
+
+impl Series {
+    /// Reads a series.
+    ///
+    /// # Errors
+    /// [`AtlasError::File`] if it is none.
+    pub fn read(path: &Path) -> Result<Self, AtlasError> {
+        serde_json::from_slice(&read(path)?)
+            .map_err(|e| AtlasError::file(path, format!("not a series of QuickNII ({e})")))
+    }
+
+    /// A series of registered sections, by the linear part of their transforms: QuickNII knows no warp.
+    ///
+    /// * `sections`: file name of the image, and transform
+    #[must_use]
+    pub fn of_transforms(
+        name: &str,
+        extent_um: [f64; 3],
+        sections: &[(String, &Transform)],
+    ) -> Self {
+        const VOXEL_UM: f64 = 25.0;
+        let [ap, dv, ml] = extent_um.map(|length| (length / VOXEL_UM).round());
+        let text = |key: &str, value: &str| (key.to_owned(), Value::from(value));
+        let slice = |(nr, (filename, transform)): (usize, &(String, &Transform))| {
+            let [width, height] = transform.parameters().image.map(|n| n as f64);
+            Slice {
+                filename: filename.clone(),
+                width,
+                height,
+                anchoring: Some(anchoring(transform.parameters(), extent_um, VOXEL_UM)),
+                other: Map::from_iter([("nr".to_owned(), Value::from(nr + 1))]),
+            }
+        };
+        Self {
+            resolution: [ml, ap, dv],
+            slices: sections.iter().enumerate().map(slice).collect(),
+            other: Map::from_iter([
+                text("name", name),
+                text("target", "ABA_Mouse_CCFv3_2017_25um.cutlas"),
+            ]),
+        }
+    }
+
+    /// The series as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers are finite")
+    }
+
+    /// The transform of an anchored section, without warp.
+    ///
+    /// * `extent_um`: lengths of the atlas's axes
+    ///
+    /// # Errors
+    /// What is wrong: no anchoring, a series of another atlas, a section that is not coronal.
+    pub fn transform(&self, slice: &Slice, extent_um: [f64; 3]) -> Result<Transform, String> {
+        let [x, y, z] = self.resolution;
+        let [ap, dv, ml] = extent_um;
+        let edges = [ml / x, ap / y, dv / z];
+        if edges.iter().any(|e| (e / edges[0] - 1.0).abs() > 0.01) {
+            return Err(format!(
+                "the series is of an atlas of {x} × {y} × {z} voxels, which this one is not"
+            ));
+        }
+        let numbers = slice.anchoring.ok_or("it has no anchoring")?;
+        let edge = edges[0];
+        // From QuickNII's directions to AP, DV, ML.
+        let direction = |i: usize| {
+            [
+                -numbers[i + 1] * edge,
+                -numbers[i + 2] * edge,
+                numbers[i] * edge,
+            ]
+        };
+        let origin = {
+            let d = direction(0);
+            [ap + d[0], dv + d[1], d[2]]
+        };
+        let (u, v) = (direction(3), direction(6));
+        let normal = {
+            let n = cross(u, v);
+            let length = dot(n, n).sqrt() * n[0].signum();
+            n.map(|x| x / length)
+        };
+        if normal[0].is_nan() || normal[0] < MOST_DEGREES.to_radians().cos() {
+            return Err(format!(
+                "it is not coronal: its plane is tilted by more than {MOST_DEGREES}°"
+            ));
+        }
+        let mid = [dv / 2.0, ml / 2.0];
+        let off = normal[1] * (mid[0] - origin[1]) + normal[2] * (mid[1] - origin[2]);
+        let plane = Plane {
+            depth_um: origin[0] - off / normal[0],
+            pitch_deg: (-normal[1]).asin().to_degrees(),
+            yaw_deg: (-normal[2]).atan2(normal[0]).to_degrees(),
+            mid_axis_um: mid,
+        };
+        let axes = plane.axes();
+        let length = |d: [f64; 3]| dot(d, d).sqrt();
+        let pixel_um = (length(u) / slice.width + length(v) / slice.height) / 2.0;
+        let part = |d: [f64; 3], n: f64| [dot(d, axes.s), dot(d, axes.t)].map(|x| x / n / pixel_um);
+        let (by_x, by_y) = (part(u, slice.width), part(v, slice.height));
+        let middle = std::array::from_fn(|i| origin[i] + (u[i] + v[i]) / 2.0);
+        let parameters = Parameters {
+            image: [slice.width.round() as usize, slice.height.round() as usize],
+            pixel_um,
+            pixel_size_given: false,
+            plane,
+            affine: Affine {
+                matrix: [[by_x[0], by_y[0]], [by_x[1], by_y[1]]],
+                shift_um: plane.project(middle).0,
+            },
+            velocity: VelocityField::zero(extent_um),
+        };
+        Transform::new(parameters).ok_or_else(|| "its anchoring has no area".to_owned())
+    }
+}
+
+/// `o`, `u` and `v` of the linear part of a transform.
+fn anchoring(parameters: &Parameters, [ap, dv, _]: [f64; 3], voxel_um: f64) -> [f64; 9] {
+    let Parameters {
+        image,
+        pixel_um,
+        plane,
+        affine,
+        ..
+    } = parameters;
+    let corner = |x: f64, y: f64| {
+        let from_middle = [(x - 0.5) * image[0] as f64, (y - 0.5) * image[1] as f64];
+        plane.point(affine.apply(from_middle.map(|n| n * pixel_um)))
+    };
+    let (o, right, below) = (corner(0.0, 0.0), corner(1.0, 0.0), corner(0.0, 1.0));
+    let towards = |p: [f64; 3]| {
+        let d: [f64; 3] = std::array::from_fn(|i| (p[i] - o[i]) / voxel_um);
+        [d[2], -d[0], -d[1]]
+    };
+    let (u, v) = (towards(right), towards(below));
+    let o = [
+        o[2] / voxel_um,
+        (ap - o[0]) / voxel_um,
+        (dv - o[1]) / voxel_um,
+    ];
+    std::array::from_fn(|i| match i / 3 {
+        0 => o[i],
+        1 => u[i - 3],
+        _ => v[i - 6],
+    })
+}
+
+fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+    [
+        a[1] * b[2] - a[2] * b[1],
+        a[2] * b[0] - a[0] * b[2],
+        a[0] * b[1] - a[1] * b[0],
+    ]
+}
+
+/// A label map of VisuAlign (`.flat`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlatMap {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Index into the label table of every pixel, row after row; 0 is outside.
+    pub indices: Vec<u32>,
+}
+
+impl FlatMap {
+    /// Reads a label map: bytes per pixel, width, height (big-endian), indices (big-endian).
+    ///
+    /// # Errors
+    /// [`AtlasError::File`] if it is none.
+    pub fn read(path: &Path) -> Result<Self, AtlasError> {
+        Self::parse(&read(path)?).map_err(|reason| AtlasError::file(path, reason))
+    }
+
+    /// Reads the bytes of a label map.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let Some((header, body)) = bytes.split_at_checked(9) else {
+            return Err("not a label map: too short".to_owned());
+        };
+        let per_pixel = usize::from(header[0]);
+        let number = |at: usize| {
+            let bytes = header[at..at + 4].try_into().expect("four bytes");
+            usize::try_from(i32::from_be_bytes(bytes)).ok()
+        };
+        let (Some(width), Some(height)) = (number(1), number(5)) else {
+            return Err("not a label map: a negative size".to_owned());
+        };
+        let due = width
+            .checked_mul(height)
+            .and_then(|n| n.checked_mul(per_pixel));
+        if !matches!(per_pixel, 1 | 2 | 4) || due != Some(body.len()) {
+            return Err(format!(
+                "not a label map: {} bytes for {width} × {height} pixels of {per_pixel}",
+                body.len()
+            ));
+        }
+        let index = |bytes: &[u8]| bytes.iter().fold(0, |n, &b| n << 8 | u32::from(b));
+        Ok(Self {
+            width,
+            height,
+            indices: body.chunks_exact(per_pixel).map(index).collect(),
+        })
+    }
+
+    /// The bytes of the file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let most = self.indices.iter().max().copied().unwrap_or(0);
+        let per_pixel: usize = match most {
+            0..=0xff => 1,
+            0x100..=0xffff => 2,
+            _ => 4,
+        };
+        let mut bytes = vec![per_pixel as u8];
+        bytes.extend((self.width as i32).to_be_bytes());
+        bytes.extend((self.height as i32).to_be_bytes());
+        let indices = self.indices.iter();
+        bytes.extend(indices.flat_map(|i| i.to_be_bytes().into_iter().skip(4 - per_pixel)));
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CCF: [f64; 3] = [13_200.0, 8000.0, 11_400.0];
+    const SERIES: &str = r#"{"name": "x", "target": "t", "target-resolution": [456.0, 528.0, 320.0], "slices": [
+        {"filename": "a.png", "nr": 7, "width": 1500, "height": 1000, "markers": [[1, 2, 3, 4]],
+         "anchoring": [-5.1, 361.8, 331.1, 456.0, 30.0, -10.0, 8.0, 20.0, -320.0]}]}"#;
+
+    fn at(o: &[f64; 9], x: f64, y: f64) -> [f64; 3] {
+        let q: [f64; 3] = std::array::from_fn(|i| o[i] + o[3 + i] * x + o[6 + i] * y);
+        [(528.0 - q[1]) * 25.0, (320.0 - q[2]) * 25.0, q[0] * 25.0]
+    }
+
+    #[test]
+    fn an_anchoring_becomes_a_transform_and_comes_back() {
+        let series: Series = serde_json::from_str(SERIES).unwrap();
+        let slice = &series.slices[0];
+        let transform = series.transform(slice, CCF).unwrap();
+        let numbers = slice.anchoring.unwrap();
+        for (x, y) in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.3, 0.8)] {
+            let (found, due) = (
+                transform.to_atlas([x * 1500.0, y * 1000.0]),
+                at(&numbers, x, y),
+            );
+            assert!(
+                (0..3).all(|i| (found[i] - due[i]).abs() < 1e-6),
+                "{found:?} {due:?}"
+            );
+        }
+        let sections = [("a.png".to_owned(), &transform)];
+        let again = Series::of_transforms("x", CCF, &sections);
+        assert_eq!(again.resolution, series.resolution);
+        let again = again.slices[0].anchoring.unwrap();
+        for (a, b) in again.iter().zip(numbers) {
+            assert!((a - b).abs() < 1e-9, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept() {
+        let series: Series = serde_json::from_str(SERIES).unwrap();
+        let again: Value = serde_json::from_str(&series.to_json()).unwrap();
+        let slice = &again["slices"][0];
+        assert_eq!(slice["nr"], 7);
+        assert_eq!(slice["markers"][0][3], 4);
+        assert_eq!(again["target"], "t");
+        assert_eq!(series.slices[0].n_markers(), 1);
+    }
+
+    #[test]
+    fn other_sections_are_refused() {
+        let mut series: Series = serde_json::from_str(SERIES).unwrap();
+        let slice = series.slices[0].clone();
+        let rat = [24_000.0, 8000.0, 11_400.0];
+        assert!(
+            series
+                .transform(&slice, rat)
+                .unwrap_err()
+                .contains("voxels")
+        );
+        let sagittal = [228.0, 528.0, 320.0, 0.0, -528.0, 0.0, 0.0, 0.0, -320.0];
+        series.slices[0].anchoring = Some(sagittal);
+        let slice = series.slices[0].clone();
+        assert!(
+            series
+                .transform(&slice, CCF)
+                .unwrap_err()
+                .contains("not coronal")
+        );
+        series.slices[0].anchoring = None;
+        let slice = series.slices[0].clone();
+        assert!(
+            series
+                .transform(&slice, CCF)
+                .unwrap_err()
+                .contains("no anchoring")
+        );
+    }
+
+    #[test]
+    fn label_maps_come_back() {
+        for indices in [
+            vec![0, 1, 255, 7, 9, 2],
+            vec![0, 1, 1296, 7, 9, 2],
+            vec![70_000; 6],
+        ] {
+            let map = FlatMap {
+                width: 3,
+                height: 2,
+                indices,
+            };
+            let bytes = map.to_bytes();
+            assert_eq!(FlatMap::parse(&bytes).unwrap(), map);
+            assert!(FlatMap::parse(&bytes[..bytes.len() - 1]).is_err());
+        }
+        assert!(FlatMap::parse(&[1, 0]).is_err());
+    }
+}
