@@ -251,7 +251,7 @@ fn registered() -> (TempDir, Brain, SyntheticSection) {
     let at = folder.path();
     succeed(
         at,
-        "simulate --out tissue --cells 60 --voxels 40 --spots 10 --genes 40 --panel 20",
+        "simulate --out tissue --cells 60 --voxels 40 --spots 10 --genes 60 --panel 30",
     );
     let genes = Dataset::open(&at.join("tissue/cells.h5ad"))
         .unwrap()
