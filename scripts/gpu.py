@@ -1,19 +1,24 @@
-"""The measuring and the tables of gpu.sh; see there. Runs in the `tests` environment of python-env.sh."""
+"""Measures a card, in steps of their own time limits: runs in the folder that `gpu.sh pack` made. Needs Python and torch, nothing else.
+
+Every step prints its lines at once and adds them to results.txt, so that a cut leaves all that was measured.
+"""
 
 import argparse
+import contextlib
+import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from bench import Shape, columns, history, inputs, prepare, run
-
-SCRIPTS = Path(__file__).resolve().parent
-PRECISIONS = ["f32", "tf32", "bf16"]
+HERE = Path(__file__).resolve().parent
+PRECISIONS = ["f32", "tf32", "fp16", "bf16"]
+# How far the final loss of a rounded run may be above that of single precision.
+GATES = {"f32": 1e-4, "tf32": 5e-4, "fp16": 5e-4, "bf16": 2e-3}
 # Logits and two moments read and written once each, logits read once more for P: the least an epoch of Adam moves, in matrices of
 # C V numbers.
 TRAFFIC = 7
@@ -21,15 +26,19 @@ BLOCK_BYTES, FEWEST_CELLS = 64 << 20, 2048
 
 
 class Sizes:
-    """What is measured: as on a GPU, or small."""
+    """What is measured: as on a GPU, or small. `passes`: of a training, by shape."""
 
     def __init__(self, small: bool):
-        self.shapes = ["2000x300x40", "3000x400x60"] if small else ["58022x4951x253", "100000x10000x1000"]
-        self.large = "6000x1000x100" if small else "1000000x100000x1000"
-        self.converged = Shape(1_500, 200, 150, 0) if small else Shape(58_022, 4_951, 253, 0)
+        self.shapes = ["1500x200x40", "2000x300x60"] if small else ["58022x4951x253", "100000x10000x1000"]
+        self.passes = dict(zip(self.shapes, [8, 6] if small else [12, 6]))
+        self.large = "4000x500x100" if small else "1000000x100000x1000"
+        self.converged = self.shapes[0]
         self.epochs = 60 if small else 1_000
-        self.timed = 6 if small else 20
-        self.blocks = [1, 4] if small else [16, 64, 256, 1024]
+        self.most_passes = 60 if small else 200
+
+
+def expectation(solver: str, shape: str, passes: int) -> str:
+    return f"{solver} {shape} {passes}"
 
 
 def numbers(shape: str) -> tuple[int, int, int]:
@@ -43,159 +52,226 @@ def block_of(shape: str) -> str:
     return f"{min(cells, max(FEWEST_CELLS, BLOCK_BYTES // (4 * voxels)))}x{voxels}x{genes}"
 
 
-class GpuMemory:
-    """The most memory that the card's processes held while something ran, in bytes; None where nvidia-smi does not tell."""
+class Results:
+    """Lines for people, and for programs as JSON, on disk when they are printed."""
 
-    def __enter__(self):
-        self.peak, self.done = None, threading.Event()
-        self.thread = threading.Thread(target=self.watch)
-        self.thread.start()
-        return self
+    def __init__(self, path: Path):
+        self.file = path.open("a", encoding="utf-8")
 
-    def watch(self) -> None:
-        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-        while not self.done.is_set():
-            try:
-                told = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-            except (OSError, subprocess.CalledProcessError):
-                return
-            self.peak = max(self.peak or 0, max(int(line) for line in told.split()) << 20)
-            time.sleep(0.2)
-
-    def __exit__(self, *_):
-        self.done.set()
-        self.thread.join()
+    def say(self, line: str, **fields) -> None:
+        print(line, flush=True)
+        self.file.write(line + "\n")
+        if fields:
+            self.file.write("  json " + json.dumps(fields) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
 
 
-class Bench:
-    def __init__(self, given: argparse.Namespace):
-        self.given = given
-        told = subprocess.run([given.python, "-c", "import torch; print(torch.cuda.is_available())"], capture_output=True, text=True)
-        self.small = given.small or told.stdout.strip() != "True"
-        self.device, self.of_torch = ("torch-cpu", "cpu") if self.small else ("cuda", "cuda")
-        self.sizes = Sizes(self.small)
-        self.work = given.work / ("small" if self.small else "gpu")
-        self.work.mkdir(parents=True, exist_ok=True)
+class Step:
+    """A command with a time limit, whose lines come as they are printed."""
 
-    def passes(self, solver: str, shape: str, precision: str, timed: int, block: int | None = None) -> float:
-        """Median seconds of a pass."""
-        command = [self.given.passes, solver, self.device, shape, timed, precision, self.given.threads]
-        command += [] if block is None else [block]
-        told = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True).stdout
-        result = json.loads(told)
-        print(f"  {solver} {shape} {precision}: {result['median_s']:.4f} s", file=sys.stderr)
-        return result["median_s"]
+    def __init__(self, command: list, limit: float):
+        self.command, self.limit = [str(part) for part in command], limit
+        self.failure = None
 
-    def solvers(self, rates: dict) -> str:
-        head = ["solver", "cells x voxels x genes", "precision", "s", "GEMM rate", "copy rate", "s that do not grow with cells"]
-        rows = [head]
-        for shape in self.sizes.shapes:
-            cells, voxels, genes = numbers(shape)
-            quarter = f"{cells // 4}x{voxels}x{genes}"
-            for solver in ("mirror", "adam"):
-                for precision in PRECISIONS:
-                    spent = self.passes(solver, shape, precision, self.sizes.timed)
-                    fixed = max(0.0, (4 * self.passes(solver, quarter, precision, self.sizes.timed) - spent) / 3)
-                    products = 4 * cells * voxels * genes / spent / rates["products"][block_of(shape)][precision]
-                    moved = TRAFFIC * 4 * cells * voxels / spent / rates["copied"]
-                    row = [solver, shape, precision, f"{spent:.4f}", f"{products:.0%}"]
-                    rows.append([*row, f"{moved:.0%}" if solver == "adam" else "", f"{fixed:.4f}"])
-        return columns(rows)
+    def lines(self):
+        errors = tempfile.TemporaryFile("w+", errors="replace")
+        process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, cwd=HERE
+        )
+        ends = time.monotonic() + self.limit
+        # A group of its own, so that what the command started ends with it.
+        def cut(*_) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
-    def blocks(self) -> str:
-        shape = self.sizes.shapes[0]
-        rows = [["MB of a block", *(f"{solver} {precision} s" for solver in ("mirror", "adam") for precision in ("f32", "bf16"))]]
-        for block in self.sizes.blocks:
-            spent = [
-                self.passes(solver, shape, precision, self.sizes.timed, block)
-                for solver in ("mirror", "adam")
-                for precision in ("f32", "bf16")
-            ]
-            rows.append([str(block), *(f"{s:.4f}" for s in spent)])
-        return columns(rows)
-
-    def package(self, shape: str) -> float | None:
-        """Seconds per epoch of the package on the device."""
-        cells, voxels, genes = numbers(shape)
-        problem, out = self.work / f"{shape}.npz", self.work / "reference"
-        if not problem.exists():
-            chance = np.random.default_rng(1)
-            S = chance.random((cells, genes), dtype=np.float32)
-            S *= chance.random((cells, genes), dtype=np.float32) < 0.15
-            np.savez(problem, S=S, G=chance.random((voxels, genes), dtype=np.float32), d=np.full(voxels, 1 / voxels))
-        command = [self.given.python, SCRIPTS / "reference.py", problem, out, "--no-mapping", "--epochs", self.sizes.timed]
-        command += ["--threads", self.given.threads, "--device", self.of_torch]
+        previous = signal.signal(signal.SIGALRM, cut)
+        signal.setitimer(signal.ITIMER_REAL, max(0.1, self.limit))
         try:
-            run(command, stdout=sys.stderr)
-        except subprocess.CalledProcessError:
-            print(f"gpu: the package does not run at {shape} with {self.given.python}", file=sys.stderr)
-            return None
-        return json.loads((out / "result.json").read_text())["seconds_per_epoch"]
+            yield from process.stdout
+            process.wait()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+            if process.poll() is None:
+                cut()
+                process.wait()
+        if process.returncode != 0:
+            errors.seek(0)
+            last = errors.read().strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+            self.failure = f"cut after {self.limit:.0f} s" if time.monotonic() >= ends else last[0][:300]
 
-    def map(self, out: str, *flags) -> dict:
-        shape = self.sizes.converged
-        command = [self.given.tangram, "map", "--quiet", "--force", *inputs(self.work / shape.name), "--out", self.work / out]
-        run([*command, "--device", self.device, "--threads", self.given.threads, *flags])
-        return history(self.work / out)
 
-    def converged(self, package: float | None) -> str:
-        shape = self.sizes.converged
-        prepare(shape, self.given.tangram, self.work / shape.name)
-        adam = self.map("adam", "--solver", "adam", "--epochs", self.sizes.epochs, "--keep", "top:1")
-        target, spent = float(adam["total"][-1]), float(adam["elapsed_s"][-1])
-        rows = [["solver", "precision", "passes to the loss", "s to the loss", f"loss ({target:.5f} is to be reached)"]]
-        if package is not None:
-            who = f"package, epochs as timed at {self.sizes.shapes[0]}"
-            rows.append([who, "f32", str(self.sizes.epochs), f"{package * self.sizes.epochs:.2f}", ""])
-        rows.append(["adam", "f32", str(self.sizes.epochs), f"{spent:.2f}", f"{target:.5f}"])
-        for precision in PRECISIONS:
-            flags = ["--goal", "package", "--keep", "none", "--tolerance", 0, "--epochs", 200, "--precision", precision]
-            mirror = self.map("mirror", *flags)
-            at = np.flatnonzero(mirror["total"] <= target)
-            told = ["not in 200", ""] if not len(at) else [str(at[0] + 1), f"{mirror['elapsed_s'][at[0]]:.2f}"]
-            rows.append(["mirror", precision, *told, f"{mirror['total'].min():.5f}"])
-        return columns(rows)
+class Kit:
+    def __init__(self, given: argparse.Namespace):
+        self.given, self.results = given, Results(given.results)
+        self.ends = time.monotonic() + 60 * given.minutes
+        self.small, self.device = given.small, "torch-cpu" if given.small else "cuda"
+        self.sizes, self.rates = Sizes(given.small), None
+        expected = HERE / "expected.json"
+        self.expected = json.loads(expected.read_text()) if expected.exists() else {}
 
-    def large(self) -> str:
-        rows = [["cells x voxels x genes", "precision", "s a pass", "GB of the card"]]
-        for precision in PRECISIONS:
-            with GpuMemory() as memory:
-                spent = self.passes("mirror", self.sizes.large, precision, 4)
-            peak = "not told" if memory.peak is None else f"{memory.peak / 1e9:.1f}"
-            rows.append([self.sizes.large, precision, f"{spent:.3f}", peak])
-        return columns(rows)
+    def run(self, what: str, limit: float, command: list):
+        """The JSON objects that a command prints, one a line; says why where it does not end well."""
+        left = self.ends - time.monotonic()
+        if left < 2:
+            self.results.say(f"{what}: not measured: the {self.given.minutes:g} minutes are over")
+            return
+        step = Step(command, min(limit, left))
+        for line in step.lines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                pass
+        if step.failure is not None:
+            self.results.say(f"{what}: not measured to the end: {step.failure}")
+
+    def passes(self, what: str, limit: float, solver: str, shape: str, passes: int, precisions: list[str], *more):
+        command = [HERE / "passes", solver, self.device, shape, passes, ",".join(precisions), "--threads", self.given.threads]
+        yield from self.run(what, limit, [*command, *more])
+
+    def versions(self) -> None:
+        for found in self.run("versions", 60, [sys.executable, HERE / "gpu_versions.py"]):
+            self.results.say("versions: " + ", ".join(f"{k} {v}" for k, v in found.items()), **found)
+        for found in self.run("program", 30, [HERE / "passes", "device", self.device]):
+            self.results.say("program: " + ", ".join(f"{k}: {v}" for k, v in found.items()), **found)
+
+    def measure_rates(self) -> None:
+        of_torch = "cpu" if self.small else "cuda"
+        command = [sys.executable, HERE / "gpu_rates.py", of_torch, *map(block_of, self.sizes.shapes)]
+        for found in self.run("rates", 75, command):
+            self.rates = found
+            self.results.say(f"rates: {found['device']} copies {found['copied'] / 1e9:,.0f} GB/s (read and written)", **found)
+            for shape, of in found["products"].items():
+                each = [f"{p} {'none' if of[p] is None else format(of[p] / 1e12, '.2f')}" for p in PRECISIONS]
+                soft = found["softmax"][shape]
+                self.results.say(f"rates: block {shape}: TFLOP/s {', '.join(each)}; softmax and conversion {soft * 1e3:.2f} ms")
+
+    def training(self, solver: str, shape: str, precisions: list[str], limit: float) -> None:
+        passes = self.sizes.passes[shape]
+        cells, voxels, genes = numbers(shape)
+        expected = self.expected.get(expectation(solver, shape, passes))
+        for found in self.passes(f"{solver} {shape}", limit, solver, shape, passes, precisions):
+            precision, device_s = found["precision"], found["device_s"]
+            line = f"{solver} {shape} {precision}: {found['median_s']:.4f} s a pass, {device_s:.4f} of it on the device"
+            if self.rates and (rate := self.rates["products"][block_of(shape)][precision]):
+                line += f", {4 * cells * voxels * genes / device_s / rate:.0%} of its product rate"
+            if self.rates and solver == "adam":
+                line += f", {device_s * self.rates['copied'] / (TRAFFIC * 4 * cells * voxels):.2f} x the traffic floor"
+            if found["gpu_bytes"] is not None:
+                line += f", {found['gpu_bytes'] / 1e9:.2f} GB of the card"
+            line += f"; loss after {passes} passes {found['loss']:.6f}"
+            if expected is None:
+                line += ", of the native kernels not computed beforehand"
+            else:
+                apart = found["loss"] - expected
+                line += f", native {expected:.6f}, apart {apart:+.1e}" + ("" if abs(apart) < GATES[precision] else ": OUT OF ITS GATE")
+            self.results.say(line, expected=expected, **found)
+
+    def to_the_loss(self) -> None:
+        shape, epochs = self.sizes.converged, self.sizes.epochs
+        problem, out = self.given.work / "problem.npz", self.given.work / "reference"
+        self.given.work.mkdir(parents=True, exist_ok=True)
+        target, threads = None, self.given.threads
+        what = f"package {shape}"
+        if (missing := self.without_package()) is not None:
+            self.results.say(f"{what}: not measured: {missing}")
+        else:
+            for _ in self.run("problem", 60, [HERE / "passes", "write", shape, problem]):
+                pass
+            command = [sys.executable, HERE / "reference.py", problem, out, "--no-mapping", "--epochs", epochs, "--threads", threads]
+            for _ in self.run(what, 90, [*command, "--device", "cpu" if self.small else "cuda"]):
+                pass
+            if (out / "result.json").exists():
+                found = json.loads((out / "result.json").read_text())
+                target = found["history"]["total"][-1]
+                self.results.say(
+                    f"{what}: {found['seconds_per_epoch']:.4f} s an epoch, {found['seconds']:.1f} s to {target:.5f} in {epochs} epochs",
+                    **{k: v for k, v in found.items() if isinstance(v, (int, float, str))},
+                )
+        if target is None:
+            return
+        for solver, precisions in (("mirror", ["fp16", "tf32", "f32"]), ("adam", ["f32"])):
+            passes = self.sizes.most_passes if solver == "mirror" else epochs
+            more = ["--target", target, "--tissue"]
+            for found in self.passes(f"{solver} to the loss", 45, solver, shape, passes, precisions, *more):
+                told = f"not in {passes} passes, least {found['least_loss']:.5f}"
+                if found["reached_pass"] is not None:
+                    told = f"after {found['reached_pass']} passes, {found['reached_s']:.2f} s"
+                self.results.say(f"to the package's loss, {solver} {found['precision']}: {told}", **found)
+
+    def without_package(self) -> str | None:
+        if not (HERE / "package").is_dir():
+            return "the kit was packed without it"
+        return None if importlib.util.find_spec("numpy") else "it needs numpy, which this Python has not"
+
+    def large(self) -> None:
+        shape = self.sizes.large
+        cells, voxels, genes = numbers(shape)
+        for found in self.passes(f"mirror {shape}", 120, "mirror", shape, 3, ["fp16", "tf32", "bf16"]):
+            line = f"mirror {shape} {found['precision']}: {found['median_s']:.3f} s a pass, {found['device_s']:.3f} of it on the device"
+            line += f" ({4 * cells * voxels * genes / found['device_s'] / 1e12:.1f} TFLOP/s)"
+            if found["gpu_bytes"] is not None:
+                line += f", {found['gpu_bytes'] / 1e9:.1f} GB of the card"
+            self.results.say(line, **found)
+
+    def same_bits(self) -> None:
+        shape = self.sizes.shapes[0]
+        for solver, precision in (("mirror", "fp16"), ("mirror", "tf32"), ("adam", "f32")):
+            runs = list(self.passes(f"bits of {solver}", 40, solver, shape, 5, [precision, precision]))
+            if len(runs) == 2:
+                one, two = runs
+                same = one["bits"] == two["bits"]
+                told = "the same bits" if same else f"not the same bits: losses {one['loss']!r} and {two['loss']!r}"
+                self.results.say(f"twice, {solver} {precision}: {told}", same=same)
+
+    def all(self) -> None:
+        begun = time.monotonic()
+        where = "NOT A GPU: small sizes on the cores, which only show that this works" if self.small else "cuda"
+        self.results.say(f"== {time.strftime('%Y-%m-%d %H:%M:%S')}, {where}, {self.given.threads} threads")
+        self.versions()
+        self.measure_rates()
+        for shape, limits in zip(self.sizes.shapes, [(60, 30), (100, 45)]):
+            self.training("mirror", shape, PRECISIONS, limits[0])
+            self.training("adam", shape, ["f32"], limits[1])
+        self.to_the_loss()
+        self.large()
+        self.same_bits()
+        self.results.say(f"== {time.monotonic() - begun:.0f} s in all")
+
+
+def expect(given: argparse.Namespace) -> None:
+    """Computes by the native kernels what trainings come to: `pack` runs this where there is no card."""
+    found = {}
+    for small in (True, False):
+        sizes = Sizes(small)
+        for shape in sizes.shapes if small or given.expect == "all" else []:
+            cells, voxels, _ = numbers(shape)
+            for solver in ("mirror", "adam"):
+                if solver == "adam" and cells * voxels > 500_000_000:
+                    continue  # 12 bytes a cell and voxel: more than the machines that pack have
+                passes = sizes.passes[shape]
+                command = [HERE / "passes", solver, "cpu", shape, passes, "f32", "--threads", given.threads]
+                told = subprocess.run([str(p) for p in command], check=True, stdout=subprocess.PIPE, text=True).stdout
+                found[expectation(solver, shape, passes)] = json.loads(told)["loss"]
+                print(f"gpu: {solver} {shape}: {found[expectation(solver, shape, passes)]:.6f}", file=sys.stderr)
+    (HERE / "expected.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--small", action="store_true", help="small sizes on the cores")
     arguments.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the machine; default all")
-    arguments.add_argument("--tangram", type=Path, required=True)
-    arguments.add_argument("--passes", type=Path, required=True)
-    arguments.add_argument("--python", required=True)
-    arguments.add_argument("--work", type=Path, required=True)
-    bench = Bench(arguments.parse_args())
-    command = [bench.given.python, SCRIPTS / "gpu_rates.py", bench.of_torch, *map(block_of, bench.sizes.shapes)]
-    told = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True).stdout
-    rates = json.loads(told)
-
-    if bench.small:
-        print("\nNot measured on a GPU: small sizes on the cores, which only show that this works.")
-    print(f"\n{rates['device']}, torch {rates['torch']}: copies {rates['copied'] / 1e9:,.0f} GB/s (read and written); products, TFLOP/s")
-    head = ["cells of a block x voxels x genes", *PRECISIONS]
-    print(columns([head, *([shape, *(f"{of[p] / 1e12:.2f}" for p in PRECISIONS)] for shape, of in rates["products"].items())]))
-    print(f"\nSeconds per pass or epoch; shares of those rates for 4 C V K operations, and for Adam {TRAFFIC * 4} C V bytes")
-    print(bench.solvers(rates))
-    print(f"\nOther blocks at {bench.sizes.shapes[0]}, seconds")
-    print(bench.blocks())
-    package = [bench.package(shape) for shape in bench.sizes.shapes]
-    print("\nThe package on the same device, seconds per epoch")
-    told = ["not run" if s is None else f"{s:.4f}" for s in package]
-    print(columns([["cells x voxels x genes", "s"], *map(list, zip(bench.sizes.shapes, told))]))
-    print(f"\nTo the loss of {bench.sizes.epochs:,} epochs of Adam at {bench.sizes.converged.name}, simulated tissue")
-    print(bench.converged(package[0]))
-    print("\nThe factored solver at size")
-    print(bench.large())
+    arguments.add_argument("--minutes", type=float, default=8.0, help="after which nothing more is begun, and what runs is cut")
+    arguments.add_argument("--results", type=Path, default=HERE / "results.txt")
+    arguments.add_argument("--work", type=Path, default=HERE / "work")
+    arguments.add_argument("--expect", choices=["small", "all"], help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    given.results, given.work = given.results.resolve(), given.work.resolve()
+    if given.expect:
+        expect(given)
+    else:
+        Kit(given).all()
 
 
 if __name__ == "__main__":

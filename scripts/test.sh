@@ -75,6 +75,8 @@ PYTHON
 }
 
 check format cargo fmt --all --check
+# The list of terms declares their modules in a macro, where cargo fmt does not look.
+check "format of the terms" rustfmt --edition 2024 --check crates/core/src/objective/*.rs
 check scripts scripts_parse
 check lints cargo clippy --workspace --all-targets --quiet -- -D warnings
 check "tests and doc tests" cargo test --workspace --quiet

@@ -90,16 +90,26 @@ pub const STREAMS: &[Choice<Stream>] = &[
 
 /// Precisions.
 pub const PRECISIONS: &[Choice<PrecisionChoice>] = &[
+    (
+        PrecisionChoice::Auto,
+        "auto",
+        "f32 on CPU cores, tf32 on a GPU",
+    ),
     (PrecisionChoice::F32, "f32", "Single precision"),
     (
         PrecisionChoice::Tf32,
         "tf32",
-        "Single precision, whose products a GPU rounds to 10 bits",
+        "On a GPU, products of numbers rounded to 10 bits; on CPU cores single precision",
     ),
     (
         PrecisionChoice::Bf16,
         "bf16",
-        "Products of 16-bit numbers, summed in single precision",
+        "Products of bf16 numbers (7 bits), summed in single precision",
+    ),
+    (
+        PrecisionChoice::Fp16,
+        "fp16",
+        "On a GPU only: products of scaled fp16 numbers (10 bits), summed in single precision",
     ),
     (PrecisionChoice::F64, "f64", "Double precision"),
 ];

@@ -132,9 +132,8 @@ pub struct MapFlags {
     #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = TRAINING)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_block: Option<f64>,
-    /// Precision of the numbers: bf16 is faster and less accurate, tf32 is between it and f32 (on a GPU only, elsewhere f32), f64 is for
-    /// checks
-    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "f32", help_heading = TRAINING)]
+    /// Precision of the products: tf32 and fp16 are for GPUs, bf16 is less accurate, f64 is for checks
+    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "auto", help_heading = TRAINING)]
     pub precision: PrecisionChoice,
     /// Threads to use [default: one for every core]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]

@@ -59,6 +59,8 @@ fn without_a_gpu_cuda_is_refused_and_auto_takes_the_cores() {
     let file = run_file("auto");
     assert_eq!(file["record"]["device"].as_str(), Some("cores"));
     assert_eq!(file["map"]["device"].as_str(), Some("auto"));
+    assert_eq!(file["map"]["precision"].as_str(), Some("auto"));
+    assert_eq!(file["record"]["products"].as_str(), Some("f32"));
 }
 
 #[test]
@@ -82,6 +84,8 @@ fn libtorch_on_cores_learns_what_the_kernels_learn() {
             file["record"]["device"].as_str(),
             Some("cores, by libtorch")
         );
+        let products = file["record"]["products"].as_str();
+        assert_eq!(products, Some("f64, addmm_, in place"));
     }
 }
 
@@ -94,6 +98,18 @@ fn a_device_refuses_what_it_cannot_do() {
     let told = fail(tissue(), &small, 5);
     assert!(told.contains("GB of memory"), "{told}");
     assert!(!tissue().join("small").exists());
+    // fp16 is for devices.
+    let told = fail(tissue(), &format!("{MAP} --precision fp16 --out fp16"), 2);
+    assert!(
+        told.contains("--precision fp16") && told.contains("bf16"),
+        "{told}"
+    );
+    assert!(!tissue().join("fp16").exists());
+    let map = format!("{MAP} --device torch-cpu --epochs 5 --precision fp16 --out fp16");
+    succeed(tissue(), &map);
+    let file = run_file("fp16");
+    let products = file["record"]["products"].as_str().unwrap();
+    assert!(products.starts_with("fp16, "), "{products}");
 }
 
 #[test]

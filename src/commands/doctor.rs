@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_comm::{Communicator, World};
 use tangram_core::Table;
+use tangram_mapper::{Precision, TorchDevice, product_form};
 use tangram_pipeline::device::{self, Gpus};
 use tangram_pipeline::versions::Versions;
 use tangram_store::memory::{available, for_people};
@@ -139,7 +140,11 @@ fn gpus(world: &World) -> Finding {
         (Err(why), _) => finding("gpus", cuda.gpus.is_empty(), why),
         (Ok(_), Some(why)) => finding("gpus", false, format!("{}: {why}", all.join(", "))),
         (Ok((index, _)), None) => {
-            let told = format!("{}; this rank would take cuda:{index}", all.join(", "));
+            let form = product_form(TorchDevice::Cuda(index), Precision::Fp16);
+            let told = format!(
+                "{}; this rank would take cuda:{index}; 16-bit products: {form}",
+                all.join(", ")
+            );
             finding("gpus", true, told)
         }
     }

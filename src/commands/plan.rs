@@ -8,7 +8,7 @@ use clap::Args;
 use std::path::PathBuf;
 use tangram_comm::{Communicator, Kind, Reduce, World};
 use tangram_core::{Objective, Term};
-use tangram_mapper::{PassPlan, Reading};
+use tangram_mapper::{Engine, PassPlan, Precision, Reading, TorchDevice, TorchEngine};
 use tangram_pipeline::choices::{PrecisionChoice, Solver, Stream};
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::grid_plan::{Candidate, Gpu, Task};
@@ -64,8 +64,8 @@ pub struct PlanArgs {
     /// Cell batches of mirror (as --batches of map); small samples of streamed cells are held in memory
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     batches: usize,
-    /// Precision of the numbers
-    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "f32")]
+    /// Precision of the products (as --precision of map)
+    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "auto")]
     precision: PrecisionChoice,
     /// Sums over ranks: fast or exact
     #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast)]
@@ -90,13 +90,25 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 /// Assumed operations of a GPU per second, zeros included: about half of the specification of an H100 (2022).
-fn assumed_of_gpu(precision: PrecisionChoice) -> f64 {
+fn assumed_of_gpu(precision: Precision) -> f64 {
     match precision {
-        PrecisionChoice::F64 => 20e12,
-        PrecisionChoice::F32 => 30e12,
-        PrecisionChoice::Tf32 => 150e12,
-        PrecisionChoice::Bf16 => 300e12,
+        Precision::F64 => 20e12,
+        Precision::F32 => 30e12,
+        Precision::Tf32 => 150e12,
+        Precision::Bf16 | Precision::Fp16 => 300e12,
     }
+}
+
+/// The precision on the engine that is planned for.
+fn precision(args: &PlanArgs) -> Precision {
+    args.precision.on(match args.gpu_memory {
+        None => Engine::Native,
+        Some(_) => Engine::Torch(TorchEngine {
+            device: TorchDevice::Cuda(0),
+            memory: None,
+            block: None,
+        }),
+    })
 }
 
 /// Plans, or measures.
@@ -144,7 +156,7 @@ fn task(args: &PlanArgs) -> Task {
             prior: true,
             temperature: mirror,
             asks_for_rest: mirror,
-            precision: args.precision.into(),
+            precision: precision(args),
             reduce: args.reduce,
             on_device: args.gpu_memory.is_some(),
         },
@@ -158,7 +170,7 @@ fn task(args: &PlanArgs) -> Task {
         memory: args.memory.map(|gb| (gb * 1e9) as u64),
         gpu: args.gpu_memory.map(|gb| Gpu {
             memory: (gb * 1e9) as u64,
-            operations: assumed_of_gpu(args.precision),
+            operations: assumed_of_gpu(precision(args)),
         }),
     }
 }
@@ -252,7 +264,7 @@ fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()
     let settings = Measuring {
         density: args.density,
         threads: args.threads,
-        precision: args.precision.into(),
+        precision: args.precision.on(Engine::Native),
     };
     let rates = rates::measure(&settings, &world)?;
     if world.rank() == 0 {

@@ -4,6 +4,7 @@ pub(crate) mod begin;
 pub(crate) mod cpu_pass;
 pub(crate) mod engine;
 pub(crate) mod initial;
+pub(crate) mod pass;
 pub(crate) mod solver;
 pub(crate) mod state;
 pub(crate) mod torch_pass;

@@ -1,4 +1,4 @@
-//! What does the work of a training: this crate's own kernels, or libtorch on a device.
+//! The engines: this crate's own kernels, or libtorch on a device.
 
 use serde::{Deserialize, Serialize};
 

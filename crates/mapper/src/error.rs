@@ -67,7 +67,7 @@ pub enum MapError {
     /// A snapshot that cannot be kept.
     #[error("the state of the training cannot be kept")]
     Keep(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Asked to stop; the state was kept.
+    /// Stopped as asked; the state was kept.
     #[error("stopped as asked after {passes} passes; the state was kept")]
     Stopped {
         /// Passes done.
@@ -97,7 +97,7 @@ pub enum MapError {
         /// What it must be.
         needs: &'static str,
     },
-    /// The loss left the numbers.
+    /// The loss became infinite or NaN.
     #[error(
         "the loss became {loss} at epoch {epoch}: check the expression for extreme values, or lower adam's learning rate"
     )]
@@ -128,7 +128,7 @@ pub enum MapError {
         /// Bytes that may be used.
         available: u64,
     },
-    /// A device whose memory was gone in the midst of it.
+    /// The device ran out of memory while training.
     #[error(
         "the device's memory ran out, which other processes may use as well; allow this one less of it"
     )]

@@ -1,10 +1,14 @@
 //! The loss of what a pass predicts.
 
-use crate::ranks::Ranks;
+use crate::cost::plan::PassPlan;
+use crate::cost::tally::Tally;
+use crate::ranks::{Ranks, voxel_shards};
 use crate::{MapError, Problem};
 use ndarray::{Array2, Axis};
 use tangram_comm::Communicator;
-use tangram_core::{CellParts, Loss, LossFunction, Objective, SparseRows};
+use tangram_core::{
+    CellParts, Exchange, Loss, LossFunction, Neighbours, Objective, Shard, SparseRows,
+};
 
 /// The loss of a problem, prepared on this rank.
 pub(crate) fn loss_function<C: CellParts>(
@@ -37,6 +41,25 @@ pub(crate) fn evaluate(
     let loss = loss.evaluate_shard(expression, slope, mass, entropy, &ranks);
     density *= share;
     loss
+}
+
+/// Declares what [`evaluate`] exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option<&Neighbours>) {
+    let shares = tally.shares();
+    let shards = voxel_shards(tally.shape(), tally.how(), shares);
+    let shard = Shard {
+        n_genes: shares.genes.len(),
+        n_voxels: shares.voxels.len(),
+        has_prior: plan.prior,
+        neighbours: neighbours.map(|graph| (graph, &shards)),
+    };
+    for exchange in plan.objective.exchanges(&shard) {
+        match exchange {
+            Exchange::SumOverVoxels(n) => tally.over_voxels(n),
+            Exchange::SumOverGenes(n) => tally.over_genes(n),
+            Exchange::ToNeighbours(n) => tally.swap_voxels(n),
+        }
+    }
 }
 
 /// The largest entry of S for every gene of this rank, of its cells.

@@ -1,6 +1,9 @@
 //! The history of a training: one line for every epoch, or pass.
 
+use crate::MapError;
+use crate::snapshot::{Resumable, Saved, Section};
 use serde::{Deserialize, Serialize};
+use tangram_comm::Shares;
 use tangram_core::{Loss, Term, TermValues};
 
 /// One line of the training history: the loss terms before the step of this epoch.
@@ -37,5 +40,18 @@ impl Epoch {
             spread: None,
             elapsed_s,
         }
+    }
+}
+
+impl Resumable for Vec<Epoch> {
+    const NAME: &'static str = "history";
+
+    fn save(&self, to: &mut Section<'_>) {
+        to.common(self);
+    }
+
+    fn restore(&mut self, from: &Saved<'_>, _: &Shares) -> Result<(), MapError> {
+        *self = from.common()?;
+        Ok(())
     }
 }

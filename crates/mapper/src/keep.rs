@@ -1,5 +1,6 @@
 //! Keeping snapshots, which all ranks do together.
 
+use crate::cost::tally::Tally;
 use crate::ranks::Ranks;
 use crate::{Keeper, MapError, Snapshot, Wish};
 use tangram_comm::Communicator;
@@ -49,6 +50,11 @@ fn fulfil(
         keeper.lost(&*error);
     }
     Ok(())
+}
+
+/// Declares what [`keep`] exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    tally.max_of_all(1);
 }
 
 /// Keeps a snapshot on all ranks and tells that the training stops: [`MapError::Stopped`], or [`MapError::Keep`] if it cannot be kept.

@@ -1,9 +1,16 @@
-//! Learns the mapping P (cells × voxels): the problem, the solvers, what they learned.
+//! Learns the mapping P (cells × voxels).
 //!
-//! Products and rows are worked on by this crate's own kernels, or by libtorch on a device ([`Engine`]).
+//! A [`Problem`] is what to map: cells, voxels and a density prior over the same genes. Two solvers learn from it:
 //!
-//! Adam on free logits ([`train_adam`]) is the published package's own solver, here as one streaming pass per epoch:
-//! gradients in closed form, P never stored. The objective itself is `tangram_core::objective`.
+//! - [`train_mirror`], the factored solver, keeps the logits as `S Zᵀ + 1 bᵀ` and learns [`Factors`] Z and b;
+//! - [`train_adam`] learns a free logit for every cell and voxel, as the published package does.
+//!
+//! Both minimise a [`LossFunction`](tangram_core::LossFunction) and never store P. Products and rows are computed by this crate's
+//! own kernels, or by libtorch on a device ([`Engine`]). On several ranks each holds a shard of the problem
+//! ([`train_mirror_part`], [`train_adam_part`]).
+//!
+//! Rooms: `mirror` and `adam` are the solvers, each with its passes on the CPU and on a device behind one trait; `cpu` and `torch` are the
+//! kernels; `cost` computes memory and traffic before anything runs, from what the passes and the terms of the loss declare.
 
 mod adam;
 mod cost;
@@ -17,6 +24,7 @@ mod mirror;
 mod number;
 mod problem;
 mod ranks;
+mod rounding;
 mod settings;
 mod snapshot;
 mod torch;
@@ -27,9 +35,8 @@ pub use adam::initial::InitialLogits;
 pub use adam::solver::{train_adam, train_adam_part};
 pub use adam::state::Trained;
 pub use cost::memory::{Reading, memory_needed, mirror_memory_needed};
-pub use cost::traffic::{
-    PassPlan, bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks,
-};
+pub use cost::plan::PassPlan;
+pub use cost::traffic::{bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks};
 pub use cpu::denormals::flush_denormals;
 pub use engine::{Engine, TorchDevice, TorchEngine};
 pub use error::MapError;
@@ -41,9 +48,11 @@ pub use mirror::temperature::{
 };
 pub use problem::Problem;
 pub use settings::{AdamSettings, MirrorSettings, Precision};
-pub use snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};
-pub use torch::cuda::{Cuda, Gpu};
+pub use snapshot::{Axes, Extent, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};
+pub use torch::clock::device_seconds;
+pub use torch::cuda::{Cuda, Gpu, free_memory};
 pub use torch::memory::DeviceMemory;
+pub use torch::product_form::{ProductForm, product_form};
 
 /// Version of the libtorch in use, as it tells itself.
 #[must_use]

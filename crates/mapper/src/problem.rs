@@ -1,4 +1,4 @@
-//! What is to be mapped.
+//! The cells, voxels and prior to map.
 
 use crate::MapError;
 use tangram_comm::Shares;
@@ -6,7 +6,7 @@ use tangram_core::{CellParts, DensityPrior, Neighbours, SparseRows};
 
 /// Cells, voxels and prior over the same training genes, checked.
 ///
-/// Cells are a matrix in memory, or parts that are read at every pass.
+/// Cells are a matrix in memory, or streamed: read at every pass.
 #[derive(Debug, Clone)]
 pub struct Problem<C = SparseRows> {
     cells: C,
@@ -34,7 +34,7 @@ impl<C: CellParts> Problem<C> {
         Self::part(cells, voxels, prior, shares)
     }
 
-    /// Takes one rank's part of what is to be mapped.
+    /// Takes one rank's shard of a problem.
     ///
     /// * `cells`: S, (cells of this rank, genes of this rank), normalised and transformed
     /// * `voxels`: G, (voxels of this rank, genes of this rank)
@@ -97,7 +97,7 @@ impl<C: CellParts> Problem<C> {
         self.neighbours.as_ref()
     }
 
-    /// What of the cells, voxels and genes this rank has.
+    /// The shards of cells, voxels and genes that this rank holds.
     #[must_use]
     pub fn shares(&self) -> &Shares {
         &self.shares
@@ -149,7 +149,7 @@ impl<C: CellParts> Problem<C> {
 }
 
 impl Problem<SparseRows> {
-    /// One rank's part of a whole problem.
+    /// One rank's shard of a whole problem.
     ///
     /// # Errors
     /// [`MapError::Shapes`] if the share is of another problem.

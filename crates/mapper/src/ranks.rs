@@ -76,7 +76,7 @@ impl<K: Communicator> Ranks<'_, K> {
         self.grid.how() == Reduce::Exact
     }
 
-    /// Refuses exact sums, which a device does not make: which of its library's kernels multiplies depends on a rank's part.
+    /// Refuses exact sums on a device: libtorch chooses kernels by matrix sizes, so that sums depend on a rank's shard.
     pub(crate) fn refuse_exact(&self) -> Result<(), MapError> {
         match self.is_exact() {
             true => Err(MapError::Setting {
@@ -88,7 +88,7 @@ impl<K: Communicator> Ranks<'_, K> {
         }
     }
 
-    /// What the ranks have at most.
+    /// The largest shards of any rank.
     pub(crate) fn most(&self) -> Most {
         let shape = self.grid.shape();
         let of = |share: &Cut, ranks: usize| {

@@ -10,10 +10,13 @@ use tangram_core::{Objective, Term};
 pub enum Precision {
     /// Single precision throughout.
     F32,
-    /// As single precision, but a GPU may round the factors of products to 10 bits; elsewhere the same as that.
+    /// Matrix products of numbers rounded to 10 bits, summed in single precision; all else single precision. On a device only: the
+    /// kernels for cores do not round.
     Tf32,
-    /// Matrix products of bf16 numbers, summed in single precision; all else single precision.
+    /// Matrix products of bf16 numbers (7 bits), summed in single precision; all else single precision.
     Bf16,
+    /// Matrix products of scaled fp16 numbers (10 bits), summed in single precision; all else single precision. On a device only.
+    Fp16,
     /// Double precision throughout: for comparisons, not for speed.
     F64,
 }
@@ -33,7 +36,7 @@ pub struct AdamSettings {
     pub threads: usize,
     /// Numbers used.
     pub precision: Precision,
-    /// Stop when the best loss of the last 50 epochs improves on the best before them by less than this part of it; 0: never.
+    /// Stop when the best loss of the last 50 epochs is lower than the best before by less than this share of it; 0: never.
     pub tolerance: f64,
     /// What does the work.
     pub engine: Engine,
@@ -46,19 +49,19 @@ pub struct MirrorSettings {
     pub objective: Objective,
     /// Most passes, at least 1.
     pub passes: usize,
-    /// κ: standard deviation of a cell's logits over the voxels when at rest; `None` leaves them free.
+    /// κ: standard deviation of a cell's logits over the voxels at convergence; `None` leaves them free.
     pub temperature: Option<f64>,
-    /// The first passes see one cell of so many, later ones twice as many each time, the last ones all; 1: all from the start.
+    /// The first stage samples one cell in this many, each later stage twice as many cells, the last all; 1: all from the start.
     pub first_part: usize,
-    /// Most passes that see only some of the cells; `None`: half of all.
+    /// Most passes over samples of the cells; `None`: half of all passes.
     pub part_passes: Option<usize>,
-    /// Seed of the choice of those cells.
+    /// Seed of the samples.
     pub seed: u64,
     /// Worker threads, at least 1. Their number changes no bit of the result.
     pub threads: usize,
     /// Numbers used.
     pub precision: Precision,
-    /// Stop when ten passes changed the loss by less than this part of it, and the density likewise; 0: never.
+    /// Stop when ten passes changed the loss by less than this share of it, and the density likewise; 0: never.
     pub tolerance: f64,
     /// What does the work.
     pub engine: Engine,
@@ -91,6 +94,7 @@ impl MirrorSettings {
             let weight = self.objective[Term::Density].to_string();
             return refuse("lambda-d", weight, "must be 0 or a positive number");
         }
+        check_precision(self.precision, &self.engine)?;
         check(self.passes, self.threads, self.tolerance, &self.objective)
     }
 }
@@ -116,11 +120,23 @@ impl AdamSettings {
                 "must be a positive number",
             );
         }
+        check_precision(self.precision, &self.engine)?;
         check(self.epochs, self.threads, self.tolerance, &self.objective)
     }
 }
 
-/// What both solvers have.
+fn check_precision(precision: Precision, engine: &Engine) -> Result<(), MapError> {
+    match (precision, engine) {
+        (Precision::Fp16, Engine::Native) => refuse(
+            "precision",
+            "fp16".into(),
+            "is for devices: the kernels for cores do not multiply fp16; take f32 or bf16",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the settings that both solvers have.
 fn check(
     epochs: usize,
     threads: usize,

@@ -1,4 +1,4 @@
-//! Who works: the threads of a training, and a process alone.
+//! The worker threads of a training, and the grid of a single process.
 
 use crate::MapError;
 use crate::cpu::denormals::flush_denormals;
@@ -17,7 +17,7 @@ pub(crate) fn workers(threads: usize) -> Result<ThreadPool, MapError> {
     })
 }
 
-/// A process alone.
+/// The grid of a single process.
 pub(crate) fn one_rank() -> Grid<Solo> {
     Grid::new(Solo, GridShape::ONE, Reduce::Fast).expect("one rank")
 }

@@ -305,11 +305,13 @@ fn lesser_precisions_stay_within_their_rounding() {
         &adam_settings(Precision::F64, Engine::Native),
         "1x1x1",
     );
-    // A loss carries the rounding of one number of A; bf16 has 8 bits, single precision 24.
-    for (precision, rounding) in [
-        (Precision::F32, 1e-5),
-        (Precision::Tf32, 1e-5),
-        (Precision::Bf16, 2e-2),
+    // Every loss on the way, and P at the end. Rounded factors lead elsewhere among mappings of nearly the same loss, the more so with 331
+    // cells; what the final loss may be is held in `precisions.rs`.
+    for (precision, rounding, p_rounding) in [
+        (Precision::F32, 1e-5, 1e-4),
+        (Precision::Tf32, 5e-4, 3e-2),
+        (Precision::Fp16, 5e-4, 3e-2),
+        (Precision::Bf16, 5e-3, 0.1),
     ] {
         let what = format!("{precision:?}");
         // Where the loss comes to rest may be another pass.
@@ -317,9 +319,9 @@ fn lesser_precisions_stay_within_their_rounding() {
         settings.passes = exact_mirror.losses.len();
         settings.tolerance = 0.0;
         let found = mirror(&problem, &settings, "1x1x1");
-        exact_mirror.check(&found, rounding, 1.0, &what);
+        exact_mirror.check(&found, rounding, p_rounding, &what);
         let found = adam(&problem, &adam_settings(precision, ALL), "1x1x1");
-        exact_adam.check(&found, rounding, 1.0, &what);
+        exact_adam.check(&found, rounding, p_rounding, &what);
         assert_ne!(
             exact_adam.losses, found.losses,
             "{what} is another precision"
@@ -351,29 +353,56 @@ fn ranks_with_a_device_each_learn_what_one_learns() {
             }
         }
     }
-    // 16-bit products of ranks that exchange rows.
-    for shape in ["1x2x1", "1x1x2"] {
-        let settings = mirror_settings(Precision::Bf16, ALL);
-        let (one, two) = (
-            mirror(&problem, &settings, "1x1x1"),
-            mirror(&problem, &settings, shape),
-        );
-        assert!((one.losses[10] - two.losses[10]).abs() < 2e-2, "{shape}");
+}
+
+/// Means of the factors are of the voxels of all ranks, scales of fp16 those of the cells of all.
+#[test]
+fn ranks_round_the_same_factors() {
+    let problem = problem();
+    for (precision, at_most) in [
+        (Precision::Tf32, 1e-4),
+        (Precision::Fp16, 1e-4),
+        (Precision::Bf16, 5e-4),
+    ] {
+        let settings = mirror_settings(precision, ALL);
+        let of_adam = adam_settings(precision, ALL);
+        let one = mirror(&problem, &settings, "1x1x1");
+        let one_adam = adam(&problem, &of_adam, "1x1x1");
+        for shape in GRIDS {
+            let found = mirror(&problem, &settings, shape);
+            let found_adam = adam(&problem, &of_adam, shape);
+            for (one, found) in [(&one, &found), (&one_adam, &found_adam)] {
+                let pairs = one.losses.iter().zip(&found.losses);
+                let apart: Vec<f64> = pairs.map(|(a, b)| (a - b).abs()).collect();
+                // Sums in another order round a factor the other way now and then, and the runs part.
+                let largest = apart.iter().copied().fold(0.0, f64::max);
+                let first = apart[..3].iter().copied().fold(0.0, f64::max);
+                let what = format!("{precision:?} {shape}: {first:.1e}, then {largest:.1e}");
+                assert!(first < 1e-5 && largest < at_most, "{what}");
+            }
+        }
     }
 }
 
 #[test]
 fn a_pass_on_a_device_exchanges_what_was_predicted() {
     let problem = problem();
+    let single = [(true, Precision::F32), (false, Precision::F32)];
+    // Factors are centred before they are rounded, by one sum for every gene; Adam's gradients are not.
+    let rounded = [
+        (true, Precision::Fp16),
+        (false, Precision::Bf16),
+        (true, Precision::Tf32),
+    ];
     for shape in GRIDS {
-        for is_mirror in [true, false] {
+        for (is_mirror, precision) in single.into_iter().chain(rounded) {
             let plan = PassPlan {
                 mirror: is_mirror,
                 objective: OBJECTIVE,
                 prior: true,
                 temperature: is_mirror,
                 asks_for_rest: false,
-                precision: Precision::F32,
+                precision,
                 reduce: Reduce::Fast,
                 on_device: true,
             };
@@ -382,14 +411,14 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
                     let part = share(&problem, grid);
                     let keeper = &mut NoKeeper;
                     if is_mirror {
-                        let mut settings = mirror_settings(Precision::F32, in_blocks(64));
+                        let mut settings = mirror_settings(precision, in_blocks(64));
                         (settings.passes, settings.tolerance) = (epochs, 0.0);
                         settings.temperature = Some(2.0);
                         let begin = Begin::At(None);
                         train_mirror_part(&part, &settings, begin, grid, keeper, &mut |_| ())
                             .unwrap();
                     } else {
-                        let mut settings = adam_settings(Precision::F32, in_blocks(64));
+                        let mut settings = adam_settings(precision, in_blocks(64));
                         settings.epochs = epochs;
                         let begin = AdamBegin::At(InitialLogits::Random);
                         train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ())
@@ -402,7 +431,10 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
             for ((shares, after), (_, before)) in after.iter().zip(&before) {
                 let found: Bytes = std::array::from_fn(|i| (after[i].0, after[i].1 - before[i].1));
                 let predicted = bytes_of_pass(shape.parse().unwrap(), shares, &plan, None);
-                assert_eq!(predicted, found, "{shape}, mirror: {is_mirror}");
+                assert_eq!(
+                    predicted, found,
+                    "{shape}, mirror: {is_mirror}, {precision:?}"
+                );
             }
         }
     }

@@ -161,8 +161,13 @@ fn adam(problem: &Problem, settings: &AdamSettings, shape: &str, how: Reduce) ->
         let losses: Vec<f64> = trained.history().iter().map(|e| e.total).collect();
         (shares, p, losses)
     });
-    let mut p = Array2::from_elem((n_cells, n_voxels), f64::NAN);
-    for (shares, part, losses) in &all {
+    of_all_ranks(problem, &all)
+}
+
+/// What the ranks learned by Adam, put together: losses and P.
+fn of_all_ranks(problem: &Problem, all: &[(Shares, Array2<f64>, Vec<f64>)]) -> Learned {
+    let mut p = Array2::from_elem((problem.n_cells(), problem.n_voxels()), f64::NAN);
+    for (shares, part, losses) in all {
         assert_eq!(losses, &all[0].2, "all ranks know the same");
         for (i, row) in shares.cells.range().zip(part.rows()) {
             for (j, &x) in shares.voxels.range().zip(row) {
@@ -320,11 +325,14 @@ fn a_pass_exchanges_what_was_predicted() {
     for shape in GRIDS {
         let shape: GridShape = shape.parse().unwrap();
         for reduce in [Reduce::Fast, Reduce::Exact] {
-            for (mirror, temperature, voxel) in [
-                (true, false, 0.0),
-                (true, true, 0.6),
-                (false, false, 0.0),
-                (false, false, 0.6),
+            for (mirror, temperature, voxel, precision) in [
+                (true, false, 0.0, Precision::F32),
+                (true, true, 0.6, Precision::F32),
+                // Factors are centred.
+                (true, false, 0.0, Precision::Bf16),
+                (false, false, 0.0, Precision::F32),
+                (false, false, 0.6, Precision::F32),
+                (false, false, 0.0, Precision::Bf16),
             ] {
                 let plan = PassPlan {
                     mirror,
@@ -332,7 +340,7 @@ fn a_pass_exchanges_what_was_predicted() {
                     prior: true,
                     temperature,
                     asks_for_rest: mirror && temperature,
-                    precision: Precision::F32,
+                    precision,
                     reduce,
                     on_device: false,
                 };
@@ -463,7 +471,8 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
             let settings = adam_settings(Precision::F32, 0.0);
             let whole = adam(&problem, &settings, "2x2x1", Reduce::Fast);
             let resumed = on_grid(shape, Reduce::Fast, |grid| {
-                let part = problem.share(shares_of(grid)).unwrap();
+                let shares = shares_of(grid);
+                let part = problem.share(shares.clone()).unwrap();
                 let mut keeper = StopsAfter::new(stop);
                 let begin = AdamBegin::At(InitialLogits::Random);
                 let stopped =
@@ -473,10 +482,13 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
                 let begin = AdamBegin::Resume(&kept);
                 let ended =
                     train_adam_part(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
-                let history = ended.unwrap().history().to_vec();
-                history.iter().map(|e| e.total).collect::<Vec<f64>>()
+                let ended = ended.unwrap();
+                let p = ended.probabilities(0..shares.cells.len());
+                let losses = ended.history().iter().map(|e| e.total).collect();
+                (shares, p, losses)
             });
-            assert_eq!(whole.losses, resumed[0], "adam after {stop} epochs");
+            let resumed = of_all_ranks(&problem, &resumed);
+            assert_eq!(whole, resumed, "adam after {stop} epochs");
         }
     }
 }

@@ -6,26 +6,23 @@
 
 mod folder;
 mod identity;
-mod places;
 
 use folder::{FILE, seal, steps, unsealed};
 pub use folder::{latest, refuse_foreign, remove};
 pub use identity::Identity;
-use places::{axes_name, copy, has, known, places, total};
 
 use crate::error::{PipelineError, Result, full_text};
 use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed, on_first};
 use crate::run_directory::checkpoints_of;
 use crate::wording::count;
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tangram_comm::{Communicator, GridShape, Reduce, Shares};
-use tangram_mapper::{Keeper, Numbers, Snapshot, SnapshotArray, Wish};
-use tangram_store::{StoreError, array_size, fingerprint, write_arrays};
+use tangram_mapper::{Axes, Keeper, Numbers, Snapshot, SnapshotArray, Wish};
+use tangram_store::{StoreError, array_size, fingerprint, read_array, write_arrays};
 
 const KEPT: usize = 2;
 /// When a training ends that has gone on for longer since its last checkpoint, its state is kept: what follows may be cut short.
@@ -159,43 +156,24 @@ impl<'a> Checkpoints<'a> {
         let how: Reduce = record.reduce.parse().map_err(|e| damaged(step, e))?;
         let mut arrays = Vec::new();
         for (name, axes) in &record.arrays {
-            let (name, axes) = known(step, name, axes)?;
-            let mut values = None::<Array2<f64>>;
+            let axes = Axes::named(axes).ok_or_else(|| {
+                damaged(step, "the checkpoint is of another version of the program")
+            })?;
+            let (mut kept, mut paths) = (Vec::new(), Vec::new());
             for rank in 0..shape.n_ranks() {
                 let of = Shares::at(shape, how, record.lens, rank)?;
-                if !has(&of, axes) {
-                    continue;
-                }
-                let path = shard(step, rank);
-                let n_rows = array_size(&path, name)?.0;
-                let (own_rows, own_columns) = places(self.shares, axes, n_rows);
-                let (rows, columns) = places(&of, axes, n_rows);
-                let values = values.get_or_insert_with(|| {
-                    Array2::from_elem((total(&own_rows), own_columns.len()), f64::NAN)
-                });
-                let mut to_row = 0;
-                for own in &own_rows {
-                    let mut from_row = 0;
-                    for rows in &rows {
-                        copy(
-                            &path,
-                            name,
-                            values,
-                            [own, &own_columns],
-                            [rows, &columns],
-                            [to_row, from_row],
-                        )?;
-                        from_row += rows.len();
-                    }
-                    to_row += own.len();
+                if axes.is_keeper(&of) {
+                    let path = shard(step, rank);
+                    kept.push((of, array_size(&path, name)?));
+                    paths.push(path);
                 }
             }
+            let read =
+                |keeper: usize, rows, columns| read_array(&paths[keeper], name, rows, columns);
             arrays.push(SnapshotArray {
-                name,
+                name: name.clone(),
                 axes,
-                values: Numbers::Double(
-                    values.ok_or_else(|| damaged(step, format_args!("no rank has {name}")))?,
-                ),
+                values: Numbers::Double(axes.assemble(self.shares, &kept, read)?),
             });
         }
         Ok(Snapshot {
@@ -210,10 +188,10 @@ impl<'a> Checkpoints<'a> {
         let views: Vec<_> = snapshot
             .arrays
             .iter()
-            .filter(|array| has(self.shares, array.axes))
+            .filter(|array| array.axes.is_keeper(self.shares))
             .map(|array| match &array.values {
-                Numbers::Single(values) => (array.name, values.view().into()),
-                Numbers::Double(values) => (array.name, values.view().into()),
+                Numbers::Single(values) => (array.name.as_str(), values.view().into()),
+                Numbers::Double(values) => (array.name.as_str(), values.view().into()),
             })
             .collect();
         if views.is_empty() {
@@ -253,7 +231,7 @@ impl<'a> Checkpoints<'a> {
             arrays: snapshot
                 .arrays
                 .iter()
-                .map(|a| (a.name.to_owned(), axes_name(a.axes).to_owned()))
+                .map(|a| (a.name.clone(), a.axes.name()))
                 .collect(),
             shards: shards.iter().map(text).collect(),
         };

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use tangram_comm::GridShape;
 use tangram_core::{Keep, KeepError, Transform};
-use tangram_mapper::Precision;
+use tangram_mapper::{Engine, Precision, TorchDevice, TorchEngine};
 
 /// Where the density prior comes from: written `rna`, `uniform`, `obs:COLUMN` or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,12 +223,16 @@ pub enum Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionChoice {
+    /// f32 on cores, tf32 on a GPU.
+    Auto,
     /// Single precision.
     F32,
-    /// Single precision, whose products a GPU rounds to 10 bits.
+    /// On a device, products of numbers rounded to 10 bits; on cores single precision.
     Tf32,
-    /// Products of 16-bit numbers, summed in single precision.
+    /// Products of bf16 numbers (7 bits), summed in single precision.
     Bf16,
+    /// On a device only: products of scaled fp16 numbers (10 bits), summed in single precision.
+    Fp16,
     /// Double precision.
     F64,
 }
@@ -333,13 +337,23 @@ impl Stream {
     }
 }
 
-impl From<PrecisionChoice> for Precision {
-    fn from(choice: PrecisionChoice) -> Self {
-        match choice {
-            PrecisionChoice::F32 => Self::F32,
-            PrecisionChoice::Tf32 => Self::Tf32,
-            PrecisionChoice::Bf16 => Self::Bf16,
-            PrecisionChoice::F64 => Self::F64,
+impl PrecisionChoice {
+    /// The precision on this engine.
+    #[must_use]
+    pub fn on(self, engine: Engine) -> Precision {
+        match self {
+            Self::Auto => match engine {
+                Engine::Torch(TorchEngine {
+                    device: TorchDevice::Cuda(_),
+                    ..
+                }) => Precision::Tf32,
+                _ => Precision::F32,
+            },
+            Self::F32 => Precision::F32,
+            Self::Tf32 => Precision::Tf32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Fp16 => Precision::Fp16,
+            Self::F64 => Precision::F64,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The device of a mapping: the cores, or one GPU for each rank.
 
-use crate::choices::DeviceChoice;
+use crate::choices::{DeviceChoice, PrecisionChoice};
 use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
 use crate::ranks::{Ranks, agreed};
 use crate::settings::MapSettings;
 use std::collections::HashMap;
 use tangram_comm::{Communicator, Reduce, World};
-use tangram_mapper::{Cuda, Engine, Gpu, TorchDevice, TorchEngine, libtorch_version};
+use tangram_mapper::{
+    Cuda, Engine, Gpu, Precision, TorchDevice, TorchEngine, libtorch_version, product_form,
+};
 use tangram_store::memory::for_people;
 
 /// A chosen device.
@@ -31,8 +33,34 @@ impl Device {
 /// Chooses the device of every rank; all ranks must call it.
 ///
 /// # Errors
-/// If GPUs are asked for, and a rank has none of its own.
+/// If GPUs are asked for, and a rank has none of its own; if the device cannot multiply in the precision that was asked for.
 pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) -> Result<Device> {
+    let device = find(settings, ranks, listener)?;
+    if device.engine == Engine::Native && settings.precision == PrecisionChoice::Fp16 {
+        let text = "--precision fp16: the kernels for cores do not multiply fp16; take f32 or bf16, or a GPU (--device cuda)";
+        return Err(PipelineError::Usage(text.to_owned()));
+    }
+    Ok(device)
+}
+
+/// The precision of a mapping's products and, on a device, the operation of libtorch that multiplies.
+#[must_use]
+pub fn products(settings: &MapSettings, engine: Engine) -> String {
+    let precision = settings.precision.on(engine);
+    let name = match precision {
+        Precision::F32 => "f32",
+        Precision::Tf32 => "tf32",
+        Precision::Bf16 => "bf16",
+        Precision::Fp16 => "fp16",
+        Precision::F64 => "f64",
+    };
+    match engine {
+        Engine::Native => name.to_owned(),
+        Engine::Torch(torch) => format!("{name}, {}", product_form(torch.device, precision)),
+    }
+}
+
+fn find(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) -> Result<Device> {
     let torch = |device| {
         Engine::Torch(TorchEngine {
             device,

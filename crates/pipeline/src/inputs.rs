@@ -81,7 +81,8 @@ impl Inputs {
         let counts = (n_cells * n_genes) as f64 * self.cells.file.density();
         let size = [n_cells, n_voxels, n_genes];
         let needed = {
-            let (objective, precision) = (settings.objective(), settings.precision.into());
+            let (objective, precision) =
+                (settings.objective(), settings.precision.on(Engine::Native));
             mirror_memory_needed(size, counts as usize, None, &objective, precision)
         };
         if let Some(available) = memory::available().filter(|&available| needed > available) {

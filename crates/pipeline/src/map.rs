@@ -174,6 +174,8 @@ pub(crate) struct Outcome {
     pub(crate) chosen: Chosen,
     /// Name of the first rank's device.
     pub(crate) device: String,
+    /// Precision of the products and, on a device, the operation that multiplies.
+    pub(crate) products: String,
     /// Scores of the temperatures, if one was chosen.
     pub(crate) temperatures: Vec<TemperatureScore>,
     pub(crate) seconds: f64,
@@ -221,6 +223,7 @@ fn learn(
     let outcome = Outcome {
         learned,
         chosen,
+        products: device::products(settings, device.engine),
         device: device.name,
         temperatures,
         seconds,

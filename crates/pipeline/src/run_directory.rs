@@ -63,6 +63,9 @@ pub struct Record {
     /// The device of the first rank.
     #[serde(default)]
     pub device: String,
+    /// Precision of the products and, on a device, the operation of libtorch that multiplies.
+    #[serde(default)]
+    pub products: String,
     /// Median seconds of an epoch.
     pub seconds_per_epoch: f64,
     /// Seconds of training, without reading and writing.

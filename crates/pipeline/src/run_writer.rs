@@ -100,6 +100,7 @@ pub(crate) fn write_run(
         full_passes: passes as f64 / problem.n_cells() as f64,
         stopped_early: learned.stopped_early(),
         device: outcome.device.clone(),
+        products: outcome.products.clone(),
         seconds_per_epoch: median_step(history),
         seconds_training: outcome.seconds,
         peak_memory_bytes: memory::peak().unwrap_or(0),

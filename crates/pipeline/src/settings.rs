@@ -95,7 +95,7 @@ pub struct MapSettings {
     /// Megabytes of a block of logits on the device, if not as the mapper chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_block: Option<f64>,
-    /// Precision of the numbers.
+    /// Precision of the products.
     pub precision: PrecisionChoice,
     /// Threads of every rank.
     pub threads: usize,
@@ -162,7 +162,7 @@ impl MapSettings {
             device: DeviceChoice::Cpu,
             gpu_memory: None,
             device_block: None,
-            precision: PrecisionChoice::F32,
+            precision: PrecisionChoice::Auto,
             threads: threads(None),
             grid: None,
             reduce: Reduce::Fast,
@@ -215,7 +215,7 @@ impl MapSettings {
             prior: self.prior != PriorChoice::None,
             temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
             asks_for_rest: self.tolerance > 0.0,
-            precision: self.precision.into(),
+            precision: self.precision.on(engine),
             reduce: self.reduce,
             on_device: engine != Engine::Native,
         }
@@ -239,7 +239,7 @@ impl MapSettings {
             learning_rate: self.lr.unwrap_or(0.1),
             seed: self.seed,
             threads: self.threads,
-            precision: self.precision.into(),
+            precision: self.precision.on(engine),
             tolerance: self.tolerance,
             engine,
         }
@@ -261,7 +261,7 @@ impl MapSettings {
             part_passes: self.batch_epochs,
             seed: self.seed,
             threads: self.threads,
-            precision: self.precision.into(),
+            precision: self.precision.on(engine),
             tolerance: self.tolerance,
             engine,
         }

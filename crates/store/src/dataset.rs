@@ -3,13 +3,12 @@
 use crate::compressed::Compressed;
 use crate::elements::{self, Encoding, listed};
 use crate::folder::files_of;
-use crate::summary;
 use crate::tables;
-use crate::tenx::TenX;
+use crate::tenx::{Stored, TenX};
 use crate::tree::hdf5::Hdf5Tree;
 use crate::tree::zarr::{Format, ZarrTree};
 use crate::tree::{Node, Tree};
-use crate::{Matrix, MatrixName, StoreError, Summary, Uns};
+use crate::{Matrix, MatrixName, StoreError, Uns};
 use ndarray::Array2;
 use std::collections::HashMap;
 use std::fmt;
@@ -318,7 +317,12 @@ impl Dataset {
             return Err(self.missing("the file", "matrix", &name.to_string(), &names));
         }
         let tree = match &self.source {
-            Source::TenX(tenx) => return tenx.matrix(self),
+            Source::TenX(tenx) => {
+                return match tenx.stored()? {
+                    Stored::Tree(tree, group) => Matrix::tenx(self, tree, group),
+                    Stored::Rows(rows) => Ok(Matrix::memory(self, rows)),
+                };
+            }
             Source::AnnData(tree) => &**tree,
         };
         let at = place(tree, name)?.unwrap_or_default();
@@ -363,14 +367,6 @@ impl Dataset {
             }
             Source::TenX(_) => Ok(None),
         }
-    }
-
-    /// What the input holds, without reading its matrices.
-    ///
-    /// # Errors
-    /// If its structure cannot be read.
-    pub fn summary(&self) -> Result<Summary, StoreError> {
-        summary::summarise(self)
     }
 
     fn open_folder(path: &Path) -> Result<Self, StoreError> {

@@ -71,8 +71,18 @@ pub struct ObsmSummary {
     pub shape: Vec<usize>,
 }
 
+impl Dataset {
+    /// What the input holds, without reading its matrices.
+    ///
+    /// # Errors
+    /// If its structure cannot be read.
+    pub fn summary(&self) -> Result<Summary, StoreError> {
+        summarise(self)
+    }
+}
+
 /// Collects what a dataset holds.
-pub(crate) fn summarise(dataset: &Dataset) -> Result<Summary, StoreError> {
+fn summarise(dataset: &Dataset) -> Result<Summary, StoreError> {
     const NAMES: usize = 3;
     let mut matrices = Vec::new();
     for name in dataset.matrix_names()? {

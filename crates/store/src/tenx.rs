@@ -1,9 +1,9 @@
 //! What 10x programs write: matrices in HDF5, `matrix.mtx` folders, Space Ranger folders.
 
+use crate::StoreError;
 use crate::mtx::{find_text, lines, read_transposed};
 use crate::tree::Tree;
 use crate::tree::hdf5::Hdf5Tree;
-use crate::{Dataset, Matrix, StoreError};
 use ndarray::Array2;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -210,22 +210,27 @@ impl TenX {
     }
 
     /// The counts.
-    pub(crate) fn matrix<'a>(&'a self, dataset: &'a Dataset) -> Result<Matrix<'a>, StoreError> {
+    pub(crate) fn stored(&self) -> Result<Stored<'_>, StoreError> {
         match &self.counts {
-            Counts::Hdf5 { tree, group } => Matrix::tenx(dataset, &**tree, group),
+            Counts::Hdf5 { tree, group } => Ok(Stored::Tree(&**tree, group)),
             Counts::Mtx { file, read } => {
                 if read.get().is_none() {
                     let rows = read_transposed(file, self.obs.len(), self.var.len())?;
                     // Another thread may have been faster; its matrix is the same.
                     let _ = read.set(rows);
                 }
-                Ok(Matrix::memory(
-                    dataset,
-                    read.get().expect("it was set above"),
-                ))
+                Ok(Stored::Rows(read.get().expect("it was set above")))
             }
         }
     }
+}
+
+/// Where the counts of 10x data are.
+pub(crate) enum Stored<'a> {
+    /// In this group of a tree, (genes, cells) by cell.
+    Tree(&'a dyn Tree, &'a str),
+    /// In memory, (cells, genes).
+    Rows(&'a SparseRows),
 }
 
 /// The table of genes, by name; where a name occurs again it becomes `NAME-1`, `NAME-2`, as scanpy's

@@ -15,7 +15,7 @@ pub struct Who {
     pub job: Option<OwnJob>,
 }
 
-/// The Slurm job that a process belongs to, as its environment says.
+/// A Slurm job, as its environment says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OwnJob {

@@ -72,7 +72,7 @@ struct Shared {
 enum StartChoice {
     /// From nothing, as `tangram map --hold-out` does: the same bits
     Cold,
-    /// From the mapping of all genes without the genes held out: faster, the same within the tolerance (mirror only)
+    /// From the mapping of all genes without the genes held out: faster; predictions differ a little, see docs/sweeps.md (mirror only)
     Warm,
 }
 

@@ -42,6 +42,9 @@ pub(super) const ABOUT: About = About {
 
 /// The package's main branch, `lambda_neighborhood_g1`, where W is a dense matrix.
 ///
+/// The command line has no flag for it yet: a program sets the weight in [`Objective`](super::Objective) and gives the problem its
+/// graph (`Problem::with_neighbours` of the mapper).
+///
 /// Slope by A: `(W + I)ᵀ` times the slope of the gene term by `(W + I) A`.
 #[derive(Debug)]
 struct NeighbourhoodTerm {

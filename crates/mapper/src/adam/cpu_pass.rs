@@ -1,26 +1,36 @@
-//! One pass of Adam over the logits by the native kernels.
+//! The passes of Adam by this crate's kernels.
 
+use crate::adam::begin::AdamBegin;
+use crate::adam::pass::Pass;
 use crate::adam::state::AdamState;
+use crate::cost::tally::Tally;
 use crate::cpu::adam_row::AdamStep;
 use crate::cpu::products::{Layout, Products};
-use crate::cpu::sharded_logits::AllGenes;
-use crate::cpu::sharded_sums::Predicted;
+use crate::cpu::sharded_logits::{self, AllGenes};
+use crate::cpu::sharded_softmax;
+use crate::cpu::sharded_sums::{self, Predicted};
 use crate::evaluate::largest_of_genes;
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::{MapError, Precision};
+use crate::rounding::Rounding;
+use crate::snapshot::Parts;
+use crate::{AdamSettings, MapError};
 use ndarray::Array2;
 use std::ops::{ControlFlow, Range};
 use tangram_comm::Communicator;
-use tangram_core::SparseRows;
+use tangram_core::{SparseRows, Term};
 
-/// One pass over the logits: products, softmax and step by super-blocks of cells. Nothing in it grows with cells × voxels.
-pub(crate) struct Pass<T> {
+/// Logits with their moments, and products, softmax and step by super-blocks of cells. Nothing else grows with cells × voxels.
+pub(crate) struct CpuPass<'a, T, K> {
+    settings: &'a AdamSettings,
+    ranks: Ranks<'a, K>,
+    state: AdamState<T>,
     /// Every block of this rank's cells, with its first cell.
     blocks: Vec<(usize, Products)>,
     layout: Layout,
     /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`](crate::evaluate::evaluate) W, likewise.
-    pub(crate) predicted: Array2<f64>,
+    predicted: Array2<f64>,
+    rounding: Rounding,
     /// W, (genes + 1, voxels) in tiles.
     weights: Vec<T>,
     gradients: AllGenes<T>,
@@ -29,24 +39,33 @@ pub(crate) struct Pass<T> {
     rows: Vec<T>,
 }
 
-impl<T: Number> Pass<T> {
-    /// A pass over this rank's cells, (cells, genes).
+/// Declares what [`CpuPass::step`](Pass::step) exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    let n_cells = tally.shares().cells.len();
+    sharded_logits::declare(tally, n_cells);
+    // The mean gradient of a row, then its softmax.
+    tally.rows_over_voxels(n_cells);
+    sharded_softmax::declare(tally, n_cells);
+    sharded_sums::declare(tally);
+}
+
+impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
+    /// * `cells`: S of this rank, (cells, genes)
     pub(crate) fn new(
         cells: &SparseRows,
-        precision: Precision,
-        ranks: Ranks<'_, impl Communicator>,
+        settings: &'a AdamSettings,
+        begin: &AdamBegin<'_>,
+        ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
         let shares = ranks.shares;
-        let n_genes = shares.genes.len() + 1;
-        let mut density = [cells.density(), 1.0];
-        ranks.grid.sum_of_all(&mut density);
-        let density = match ranks.is_exact() {
-            // A dense product's sums depend on how many cells and genes it gets.
-            true => 0.0,
-            false => density[0] / density[1],
+        let (n_genes, n_voxels) = (shares.genes.len() + 1, shares.voxels.len());
+        let state = match begin {
+            AdamBegin::At(initial) => {
+                AdamState::new(initial.part::<T>(settings.seed, shares)?, n_voxels)
+            }
+            AdamBegin::Resume(snapshot) => AdamState::resumed(snapshot, shares)?,
         };
-        let (n_voxels, most) = (shares.voxels.len(), ranks.most());
-        let layout = Layout::shared::<T>(cells.n_rows(), n_voxels, most, density, precision);
+        let layout = Layout::agreed::<T>(cells.density(), settings.precision, ranks);
         let (mut gradients, mut sums) = (AllGenes::new(layout), Predicted::new(layout, n_genes));
         if ranks.is_exact() {
             let mut by_gene = largest_of_genes(cells)?;
@@ -60,8 +79,17 @@ impl<T: Number> Pass<T> {
             (first, Products::in_parts::<T>(cells, block, layout, &genes))
         };
         Ok(Self {
+            settings,
+            ranks,
+            state,
             blocks: shares.cells.blocks().into_iter().map(cut).collect(),
             predicted: Array2::zeros((n_genes, n_voxels)),
+            rounding: Rounding::of_gradients(
+                settings.precision,
+                &settings.engine,
+                layout.dense,
+                None,
+            ),
             weights: vec![T::default(); layout.tiles.len(n_genes)],
             gradients,
             sums,
@@ -69,13 +97,11 @@ impl<T: Number> Pass<T> {
             layout,
         })
     }
+}
 
-    /// A and q of the logits as they are; gives the entropy.
-    pub(crate) fn predict(
-        &mut self,
-        state: &mut AdamState<T>,
-        ranks: Ranks<'_, impl Communicator>,
-    ) -> f64 {
+impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
+    fn predict(&mut self) -> Result<f64, MapError> {
+        let (ranks, state) = (self.ranks, &mut self.state);
         self.sums.clear();
         let stride = self.layout.stride::<T>();
         for (first, products) in &mut self.blocks {
@@ -88,17 +114,18 @@ impl<T: Number> Pass<T> {
             }
             self.sums.end_block();
         }
-        self.sums.finish(&mut self.predicted, ranks)
+        Ok(self.sums.finish(&mut self.predicted, ranks))
     }
 
-    /// One step of Adam down the gradients left by [`evaluate`](crate::evaluate::evaluate), then A and q of the new logits: one pass does both.
-    /// Gives the entropy.
-    pub(crate) fn step(
-        &mut self,
-        state: &mut AdamState<T>,
-        step: AdamStep<T>,
-        ranks: Ranks<'_, impl Communicator>,
-    ) -> f64 {
+    fn predicted(&mut self) -> &mut Array2<f64> {
+        &mut self.predicted
+    }
+
+    fn step(&mut self, epoch: usize) -> Result<f64, MapError> {
+        let entropy = self.settings.objective[Term::Entropy];
+        let step = AdamStep::new(epoch, self.settings.learning_rate, entropy);
+        let (ranks, state) = (self.ranks, &mut self.state);
+        self.rounding.round(&mut self.predicted, ranks);
         let weights = self.predicted.view();
         self.gradients
             .take_weights(weights, &mut self.weights, ranks);
@@ -121,6 +148,14 @@ impl<T: Number> Pass<T> {
             debug_assert!(done.is_continue(), "it never breaks");
             sums.end_block();
         }
-        self.sums.finish(&mut self.predicted, ranks)
+        Ok(self.sums.finish(&mut self.predicted, ranks))
+    }
+
+    fn save(&mut self, parts: Parts) -> Result<Parts, MapError> {
+        Ok(parts.with(&self.state))
+    }
+
+    fn into_state(self: Box<Self>) -> Result<AdamState<T>, MapError> {
+        Ok(self.state)
     }
 }

@@ -1,4 +1,4 @@
-//! Where training starts.
+//! Initial logits.
 
 use crate::MapError;
 use crate::number::Number;

@@ -1,19 +1,21 @@
 //! The training loop of Adam on free logits.
 
 use crate::adam::begin::AdamBegin;
-use crate::adam::engine::Epochs;
+use crate::adam::engine::{self, open};
 use crate::adam::state::{AdamState, Learned, Trained};
-use crate::evaluate::{evaluate, loss_function};
+use crate::cost::plan::PassPlan;
+use crate::cost::tally::Tally;
+use crate::evaluate::{self, evaluate, loss_function};
 use crate::history::Epoch;
-use crate::keep::{keep, keep_at_end};
+use crate::keep::{self, keep, keep_at_end};
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::snapshot::{Keeper, NoKeeper, Snapshot};
+use crate::snapshot::{Keeper, NoKeeper, Parts};
 use crate::workers::{one_rank, workers};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, Term};
+use tangram_core::{CellParts, Neighbours, Term};
 
 /// Epochs over which [`AdamSettings::tolerance`] looks for progress.
 const PLATEAU: usize = 50;
@@ -59,6 +61,13 @@ pub fn train_adam_part<C: CellParts>(
     })
 }
 
+/// Declares what an epoch exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option<&Neighbours>) {
+    engine::declare(tally, plan.on_device);
+    evaluate::declare(tally, plan, neighbours);
+    keep::declare(tally);
+}
+
 fn train<T: Number, C: CellParts>(
     problem: &Problem<C>,
     settings: &AdamSettings,
@@ -73,20 +82,21 @@ fn train<T: Number, C: CellParts>(
     let ranks = Ranks { grid, shares };
     let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
     let loss_function = loss_function(problem, objective, ranks);
-    let mut history = match begin {
-        AdamBegin::At(_) => Vec::new(),
-        AdamBegin::Resume(snapshot) => snapshot.common()?,
-    };
-    let mut epochs = Epochs::<T>::new(settings, expression, begin, ranks)?;
+    let mut history = Vec::new();
+    match begin {
+        AdamBegin::At(_) => {}
+        AdamBegin::Resume(snapshot) => snapshot.restore(&mut history, shares)?,
+    }
+    let mut pass = open::<T, _>(expression, settings, begin, ranks)?;
     let before = history.last().map_or(0.0, |epoch: &Epoch| epoch.elapsed_s);
     let start = Instant::now();
 
-    let mut entropy = epochs.predict(ranks)?;
+    let mut entropy = pass.predict()?;
     while history.len() < settings.epochs && !plateau(&history, settings.tolerance) {
         let epoch = history.len() + 1;
         let loss = evaluate(
             &loss_function,
-            epochs.predicted(),
+            pass.predicted(),
             n_cells as f64,
             (objective[Term::Entropy] != 0.0).then_some(entropy),
             ranks,
@@ -104,19 +114,19 @@ fn train<T: Number, C: CellParts>(
             before + start.elapsed().as_secs_f64(),
         ));
         watch(&history[epoch - 1]);
-        entropy = epochs.step(epoch, settings, ranks)?;
+        entropy = pass.step(epoch)?;
         if epoch < settings.epochs && !plateau(&history, settings.tolerance) {
             keep(keeper, ranks, epoch, || {
-                epochs.snapshot(Snapshot::new(epoch, &history))
+                Ok(pass.save(Parts::default().with(&history))?.after(epoch))
             })?;
         }
     }
     let n_epochs = history.len();
     keep_at_end(keeper, ranks, n_epochs, || {
-        epochs.snapshot(Snapshot::new(n_epochs, &history))
+        Ok(pass.save(Parts::default().with(&history))?.after(n_epochs))
     })?;
     Ok(Trained {
-        learned: learned(epochs.into_state(ranks)?),
+        learned: learned(pass.into_state()?),
         history,
         stopped_early: n_epochs < settings.epochs,
     })

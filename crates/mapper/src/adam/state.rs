@@ -1,18 +1,19 @@
-//! What Adam has learned, and P read from it.
+//! The state of Adam, and P read from it.
 
-use crate::MapError;
 use crate::cpu::adam_row::{AdamStep, RowDot, RowStep, RowUpdate};
+use crate::cpu::products::Layout;
 use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
 use crate::cpu::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
 use crate::history::Epoch;
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::snapshot::{Axes, Snapshot};
+use crate::snapshot::{Axes, Resumable, Saved, Section, Snapshot};
+use crate::{MapError, Precision};
 use ndarray::Array2;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
-use tangram_comm::Communicator;
+use tangram_comm::{Communicator, Shares};
 use tangram_core::{MappingBlock, MappingRows, PBlock, Sums};
 
 /// Free logits with Adam's moments, (cells, voxels) each.
@@ -38,6 +39,13 @@ impl<T: Number> AdamState<T> {
         }
     }
 
+    /// The state of a snapshot.
+    pub(crate) fn resumed(snapshot: &Snapshot, shares: &Shares) -> Result<Self, MapError> {
+        let mut state = Self::new(Vec::new(), shares.voxels.len());
+        snapshot.restore(&mut state, shares)?;
+        Ok(state)
+    }
+
     /// Of logits, first and second moments, (cells, voxels) each.
     pub(crate) fn of_matrices([logits, first, second]: [Vec<T>; 3], n_voxels: usize) -> Self {
         Self {
@@ -54,30 +62,23 @@ impl<T: Number> AdamState<T> {
         [&self.logits, &self.first_moment, &self.second_moment]
     }
 
-    /// The state of a snapshot, (cells, voxels).
-    pub(crate) fn resumed(snapshot: &Snapshot, size: (usize, usize)) -> Result<Self, MapError> {
-        let array = |name| -> Result<Vec<T>, MapError> {
-            let values = snapshot.array(name, (Some(size.0), size.1))?;
-            Ok(values.iter().map(|&x| T::from_f64(x)).collect())
-        };
-        let mut state = Self::new(array("logits")?, size.1);
-        state.first_moment = array("first_moment")?;
-        state.second_moment = array("second_moment")?;
-        Ok(state)
-    }
-
-    /// Adds what [`resumed`](Self::resumed) needs.
-    pub(crate) fn into_snapshot(self, snapshot: Snapshot) -> Snapshot {
-        let size = (self.norms.len(), self.n_voxels);
-        let array = |values| T::numbers(Array2::from_shape_vec(size, values).expect("whole rows"));
-        snapshot
-            .with("logits", Axes::CellsVoxels, array(self.logits))
-            .with("first_moment", Axes::CellsVoxels, array(self.first_moment))
-            .with(
-                "second_moment",
-                Axes::CellsVoxels,
-                array(self.second_moment),
-            )
+    /// Computes the norms of all rows.
+    pub(crate) fn take_norms(&mut self, ranks: Ranks<'_, impl Communicator>) {
+        let (n_cells, n_voxels, most) = (
+            ranks.shares.cells.len(),
+            ranks.shares.voxels.len(),
+            ranks.most(),
+        );
+        // Density and precision do not matter: there is no product.
+        let precision = Precision::F32;
+        let layout = Layout::shared::<T>(n_cells, n_voxels, most, 0.0, precision);
+        let stride = layout.stride::<T>();
+        let mut rows = vec![T::default(); layout.cells_per_block * stride];
+        for first in (0..n_cells).step_by(layout.cells_per_block) {
+            let cells = first..n_cells.min(first + layout.cells_per_block);
+            let rows = &mut rows[..cells.len() * stride];
+            self.softmax(cells, stride, rows, ranks);
+        }
     }
 
     /// Entropies of the rows of some cells, in nats.
@@ -156,7 +157,35 @@ impl<T: Number> AdamState<T> {
     }
 }
 
-/// Where the voxels of a row are in blocks, mostly on several ranks.
+impl<T: Number> Resumable for AdamState<T> {
+    const NAME: &'static str = "adam";
+
+    fn save(&self, to: &mut Section<'_>) {
+        let size = (self.norms.len(), self.n_voxels);
+        let names = ["logits", "first_moment", "second_moment"];
+        for (name, values) in names.into_iter().zip(self.matrices()) {
+            let values = Array2::from_shape_vec(size, values.to_vec()).expect("whole rows");
+            to.array(name, Axes::CELLS_BY_VOXELS, T::numbers(values));
+        }
+    }
+
+    fn restore(&mut self, from: &Saved<'_>, shares: &Shares) -> Result<(), MapError> {
+        let n_voxels = shares.voxels.len();
+        let array = |name| -> Result<Vec<T>, MapError> {
+            let values = from.array(name, (Some(shares.cells.len()), n_voxels))?;
+            Ok(values.iter().map(|&x| T::from_f64(x)).collect())
+        };
+        let matrices = [
+            array("logits")?,
+            array("first_moment")?,
+            array("second_moment")?,
+        ];
+        *self = Self::of_matrices(matrices, n_voxels);
+        Ok(())
+    }
+}
+
+/// Rows whose voxels are in several blocks, usually on several ranks.
 impl<T: Number> AdamState<T> {
     fn shared_softmax(
         &mut self,
@@ -182,7 +211,7 @@ impl<T: Number> AdamState<T> {
         }
     }
 
-    /// The mean of every row's gradient is known only when all voxels' parts of it are: so the step takes two passes over a row.
+    /// The step takes two passes over a row: the row's mean gradient needs the voxels of all ranks first.
     fn shared_step(
         &mut self,
         cells: Range<usize>,

@@ -1,15 +1,21 @@
 //! Adam on free logits on a device of libtorch: the same one pass per epoch, a block of cells after the other.
 
 use crate::adam::begin::AdamBegin;
+use crate::adam::pass::Pass;
 use crate::adam::state::AdamState;
+use crate::cost::tally::Tally;
 use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
 use crate::engine::TorchEngine;
+use crate::evaluate::largest_of_genes;
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::rounding::Rounding;
+use crate::snapshot::Parts;
+use crate::torch::clock::timed;
 use crate::torch::fused_adam::{FusedAdam, Stepped};
 use crate::torch::memory::DeviceMemory;
-use crate::torch::products::DeviceProducts;
-use crate::torch::softmax::{Softmax, to_device, to_host};
+use crate::torch::products::{self, DeviceProducts};
+use crate::torch::softmax::{self, Softmax, to_device, to_host};
 use crate::{AdamSettings, MapError, PassPlan};
 use ndarray::Array2;
 use std::ops::Range;
@@ -52,6 +58,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
     pub(crate) fn new(
         engine: &TorchEngine,
         settings: &AdamSettings,
+        rounding: Rounding,
         cells: &'a SparseRows,
         begin: &AdamBegin<'_>,
         ranks: Ranks<'_, impl Communicator>,
@@ -62,8 +69,9 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         let (n_genes, n_voxels) = (shares.genes.len(), shares.voxels.len());
         let mut products = DeviceProducts::<T>::new(
             engine,
-            settings.precision,
+            rounding,
             settings.threads,
+            memory.cells_per_block,
             (n_genes, n_voxels),
         )?;
         let resumed = match begin {
@@ -71,10 +79,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
                 initial.check(shares)?;
                 None
             }
-            AdamBegin::Resume(snapshot) => {
-                let size = (shares.cells.len(), n_voxels);
-                Some(AdamState::<T>::resumed(snapshot, size)?)
-            }
+            AdamBegin::Resume(snapshot) => Some(AdamState::<T>::resumed(snapshot, shares)?),
         };
         let mut blocks = Vec::new();
         for first in (0..cells.n_rows()).step_by(memory.cells_per_block) {
@@ -83,7 +88,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
             let (logits, moments) = match (begin, &resumed) {
                 (AdamBegin::At(initial), _) => {
                     let logits = initial.rows::<T>(settings.seed, shares, own.clone());
-                    let zeros = || products.rows(own.len(), T::KIND);
+                    let zeros = || products.rows(own.len());
                     let moments = [zeros()?, zeros()?];
                     (products.bring_logits(&logits)?, moments)
                 }
@@ -107,7 +112,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
                 norms: None,
             });
         }
-        let rows = || products.rows(memory.cells_per_block, T::KIND);
+        let rows = || products.rows(memory.cells_per_block);
         let device = engine.device.into();
         Ok(Self {
             cells,
@@ -141,12 +146,16 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
     }
 
     /// Step `epoch` (from 1) down the gradients in `predicted`, then A and q of the new logits. Gives the entropy.
+    ///
+    /// * `common`: the exponent of the gradients' common scale, as [`Rounding::round`] gave it
     pub(crate) fn step(
         &mut self,
         epoch: usize,
+        common: i32,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<f64, MapError> {
-        self.products.take_weights(self.predicted.view(), ranks)?;
+        let weights = self.predicted.view();
+        self.products.take_weights(weights, common, ranks)?;
         self.clear()?;
         let _ = self.step.f_fill_(epoch as f64)?;
         for b in 0..self.blocks.len() {
@@ -249,5 +258,77 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         self.products.finish(&mut self.predicted, ranks)?;
         let own = self.entropy.double_value(&[0]);
         Ok(ranks.over_cells(vec![own]))
+    }
+}
+
+/// Declares what [`TorchPass::step`](Pass::step) exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    let n_cells = tally.shares().cells.len();
+    products::declare_logits(tally, n_cells);
+    // The mean gradient of a row, then its softmax.
+    tally.rows_over_voxels(n_cells);
+    softmax::declare(tally, n_cells);
+    products::declare_sums(tally);
+    tally.over_cells(1);
+}
+
+/// The passes of Adam on a device.
+pub(crate) struct TorchPass<'a, T, K> {
+    rounding: Rounding,
+    device: DeviceAdam<'a, T>,
+    ranks: Ranks<'a, K>,
+}
+
+impl<'a, T: Number, K: Communicator> TorchPass<'a, T, K> {
+    pub(crate) fn new(
+        engine: &TorchEngine,
+        cells: &'a SparseRows,
+        settings: &AdamSettings,
+        begin: &AdamBegin<'_>,
+        ranks: Ranks<'a, K>,
+    ) -> Result<Self, MapError> {
+        ranks.refuse_exact()?;
+        let precision = settings.precision;
+        let largest = match Rounding::asks_for_largest(precision) {
+            true => {
+                let mut largest = largest_of_genes(cells)?;
+                ranks.grid.max_over_cells(&mut largest);
+                Some(largest)
+            }
+            false => None,
+        };
+        let rounding =
+            Rounding::of_gradients(precision, &settings.engine, false, largest.as_deref());
+        let device = DeviceAdam::new(engine, settings, rounding.clone(), cells, begin, ranks)?;
+        Ok(Self {
+            rounding,
+            device,
+            ranks,
+        })
+    }
+}
+
+impl<T: Number, K: Communicator> Pass<T> for TorchPass<'_, T, K> {
+    fn predict(&mut self) -> Result<f64, MapError> {
+        self.device.predict(self.ranks)
+    }
+
+    fn predicted(&mut self) -> &mut Array2<f64> {
+        &mut self.device.predicted
+    }
+
+    fn step(&mut self, epoch: usize) -> Result<f64, MapError> {
+        let common = self.rounding.round(&mut self.device.predicted, self.ranks);
+        timed(|| self.device.step(epoch, common, self.ranks))
+    }
+
+    fn save(&mut self, parts: Parts) -> Result<Parts, MapError> {
+        Ok(parts.with(&self.device.state()?))
+    }
+
+    fn into_state(mut self: Box<Self>) -> Result<AdamState<T>, MapError> {
+        let mut state = self.device.state()?;
+        state.take_norms(self.ranks);
+        Ok(state)
     }
 }

@@ -6,21 +6,20 @@ use crate::mirror::stage_cells::largest_held;
 use crate::{AdamSettings, Precision};
 use tangram_core::Objective;
 
-/// How cells that are not held are read.
+/// How streamed cells are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Cells read at a time.
+    /// Cells of a chunk.
     pub cells_per_part: usize,
     /// [`MirrorSettings::first_part`](crate::MirrorSettings::first_part): samples of the cells are held, up to a size.
     pub first_part: usize,
 }
 
-/// Bytes of a count of a part that is read, of which there are three and one as it is in the file, another that is cut, and two that
-/// are cut: measured.
+/// Peak bytes per non-zero while streaming (measured): three decoded chunks, one raw chunk, one being cut for the products, two cut.
 const OF_PART: usize = 90;
-/// Bytes of a count of a sample: while it is cut there is a copy.
+/// Peak bytes per non-zero of a sample that is held: the sample, and what is cut of it.
 const OF_SAMPLE: usize = 34;
-/// What reading takes besides: measured.
+/// Bytes of the reader itself, beside the chunks (measured).
 const READER: usize = 48 << 20;
 
 /// Bytes that [`train_mirror`](crate::train_mirror) will hold at once besides the voxels.

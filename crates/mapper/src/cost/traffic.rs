@@ -1,53 +1,13 @@
-//! What a pass exchanges, before it is tried: the same sums that [`Grid::bytes`](tangram_comm::Grid::bytes) counts.
+//! What a mapping takes, before it is tried: bytes between ranks, memory, operations.
 
 use crate::cost::memory::{Reading, memory_needed, mirror_memory_needed, second_logits};
+use crate::cost::plan::PassPlan;
+use crate::cost::tally::Tally;
 use crate::cpu::blocked::CHUNK;
 use crate::cpu::products::Layout;
-use crate::cpu::tiles::Tiles;
-use crate::mirror::polls::polls_of_pass;
-use crate::mirror::probe::N_CELLS;
-use crate::ranks::voxel_shards;
-use crate::torch::memory::PADDED;
-use crate::{AdamSettings, Engine, Precision};
-use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
-use tangram_core::{Exchange, Neighbours, Objective, Shard, Term};
-
-/// What decides over the bytes of a pass.
-#[derive(Debug, Clone, Copy)]
-pub struct PassPlan {
-    /// Whether it is the factored solver.
-    pub mirror: bool,
-    /// The loss.
-    pub objective: Objective,
-    /// Whether there is a density prior.
-    pub prior: bool,
-    /// Whether there is a temperature.
-    pub temperature: bool,
-    /// Whether it is asked if the loss is at rest (mirror, from its 11th pass on).
-    pub asks_for_rest: bool,
-    /// Numbers of the products.
-    pub precision: Precision,
-    /// How sums are made.
-    pub reduce: Reduce,
-    /// Whether libtorch does the work on a device.
-    pub on_device: bool,
-}
-
-impl PassPlan {
-    /// What decides over the memory of a device.
-    pub(crate) fn of_device(mirror: bool, objective: Objective, precision: Precision) -> Self {
-        Self {
-            mirror,
-            objective,
-            prior: true,
-            temperature: false,
-            asks_for_rest: false,
-            precision,
-            reduce: Reduce::Fast,
-            on_device: true,
-        }
-    }
-}
+use crate::{AdamSettings, Engine, Precision, adam, mirror};
+use tangram_comm::{Cut, GridShape, Kind, Shares};
+use tangram_core::{Neighbours, Objective};
 
 /// Bytes that one rank brings to the collectives of a pass, by kind.
 ///
@@ -60,152 +20,29 @@ pub fn bytes_of_pass(
     plan: &PassPlan,
     neighbours: Option<&Neighbours>,
 ) -> [(Kind, u64); 5] {
-    let mut counter = Counter {
-        shape,
-        exact: plan.reduce == Reduce::Exact,
-        bytes: [0; 5],
-    };
-    counter.pass(shares, plan, neighbours);
-    Kind::ALL.map(|kind| (kind, counter.bytes[kind as usize]))
+    let mut tally = Tally::new(shape, plan.reduce, shares, plan.number());
+    match plan.mirror {
+        true => mirror::solver::declare(&mut tally, plan, neighbours),
+        false => adam::solver::declare(&mut tally, plan, neighbours),
+    }
+    tally.bytes()
 }
 
-struct Counter {
-    shape: GridShape,
-    exact: bool,
-    bytes: [u64; 5],
-}
-
-impl Counter {
-    fn add(&mut self, kind: Kind, ranks: usize, values: usize, bytes_each: usize) {
-        if ranks > 1 {
-            self.bytes[kind as usize] += (values * bytes_each) as u64;
-        }
-    }
-
-    /// Sums of blocks, whose largest are exchanged first if sums are exact.
-    fn over(&mut self, kind: Kind, ranks: usize, cut: &Cut, values: usize) {
-        let twice = self.exact && cut.n_blocks() > 1;
-        self.add(kind, ranks, values, if twice { 16 } else { 8 });
-    }
-
-    /// One number of all ranks.
-    fn of_all(&mut self) {
-        self.add(Kind::Loss, self.shape.n_ranks(), 1, 8);
-    }
-
-    fn pass(&mut self, shares: &Shares, plan: &PassPlan, neighbours: Option<&Neighbours>) {
-        let GridShape {
-            cells,
-            voxels,
-            genes,
-        } = self.shape;
-        let (n_cells, n_voxels, n_genes) =
-            (shares.cells.len(), shares.voxels.len(), shares.genes.len());
-        let number = if plan.precision == Precision::F64 {
-            8
-        } else {
-            4
-        };
-        let summed = if self.exact { 8 } else { number };
-        let tiles = |dense| match dense {
-            true => Tiles::one(n_voxels),
-            false => Tiles::new(n_voxels, crate::cpu::sparse_product::WIDEST),
-        };
-        let stride = |tiles: Tiles| match number {
-            8 => tiles.row_stride::<f64>(),
-            _ => tiles.row_stride::<f32>(),
-        };
-        // Logits, or gradients by them, and the softmax of the rows.
-        if self.exact {
-            self.of_all();
-        }
-        let row = match plan.on_device {
-            true => n_voxels.next_multiple_of(PADDED),
-            false => stride(tiles(false)),
-        };
-        self.add(Kind::Logits, genes, n_cells * row, summed);
-        if !plan.mirror {
-            self.over(Kind::Rows, voxels, &shares.voxels, n_cells);
-        }
-        self.add(Kind::Rows, voxels, 3 * n_cells, 8);
-        let predicted = match self.exact || plan.on_device {
-            true => (n_genes + 1) * n_voxels,
-            false => tiles(false).len(n_genes + 1),
-        };
-        self.add(Kind::Predicted, cells, predicted, summed);
-        self.over(Kind::Loss, cells, &shares.cells, 1);
-        self.loss(shares, plan, neighbours);
-        if plan.mirror {
-            self.over(Kind::Loss, voxels, &shares.voxels, n_genes);
-            for _ in 0..1 + usize::from(plan.temperature || plan.objective[Term::Entropy] != 0.0) {
-                self.probe(shares, stride(tiles(false)), summed);
-            }
-            if plan.asks_for_rest {
-                self.over(Kind::Loss, voxels, &shares.voxels, 2);
-            }
-        }
-        // Whether the state is to be kept, or the pass given up.
-        self.of_all();
-        if plan.mirror {
-            let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
-            (0..polls_of_pass(self.shape, n_cells, n_voxels)).for_each(|_| self.of_all());
-        }
-    }
-
-    fn loss(&mut self, shares: &Shares, plan: &PassPlan, neighbours: Option<&Neighbours>) {
-        let GridShape { voxels, genes, .. } = self.shape;
-        let shards = voxel_shards(self.shape, plan.reduce, shares);
-        let shard = Shard {
-            n_genes: shares.genes.len(),
-            n_voxels: shares.voxels.len(),
-            has_prior: plan.prior,
-            neighbours: neighbours.map(|graph| (graph, &shards)),
-        };
-        for exchange in plan.objective.exchanges(&shard) {
-            match exchange {
-                Exchange::SumOverVoxels(n) => self.over(Kind::Loss, voxels, &shares.voxels, n),
-                Exchange::SumOverGenes(n) => self.over(Kind::Loss, genes, &shares.genes, n),
-                Exchange::ToNeighbours(n) => self.add(Kind::Loss, voxels, n, 8),
-            }
-        }
-    }
-
-    fn probe(&mut self, shares: &Shares, stride: usize, summed: usize) {
-        let GridShape {
-            cells,
-            voxels,
-            genes,
-        } = self.shape;
-        let (all, range) = (shares.cells.whole_len(), shares.cells.range());
-        let n_probes = N_CELLS.min(all);
-        let places = (0..n_probes).map(|i| i * all / n_probes);
-        let own = places.filter(|cell| range.contains(cell)).count();
-        if self.exact {
-            self.of_all();
-        }
-        self.add(Kind::Logits, genes, own * stride, summed);
-        self.over(Kind::Loss, voxels, &shares.voxels, own);
-        self.over(Kind::Loss, voxels, &shares.voxels, own);
-        self.add(Kind::Rows, voxels, own, 8);
-        self.add(Kind::Loss, cells, 2 * n_probes, 8);
-    }
-}
-
-/// A process with its libraries that holds nothing yet, in bytes.
+/// Bytes of a process with its libraries, before it holds data.
 const PROCESS: u64 = 150 << 20;
-/// Bytes of a count that is not zero besides what the solver counts: the cells are cut once more when genes are scored.
+/// Bytes per non-zero beyond what the solver holds: the cells are cut for the products once more when genes are scored.
 const ONCE_MORE: u64 = 11;
 /// Copies of all factors while they are gathered.
 const GATHERED: u64 = 3;
-/// What opening the files takes at most on the first rank, which compares all cells' names: for a cell, and, where they are streamed, in all.
+/// Peak bytes while the files are opened, on the first rank, which compares all cells' names: per cell, and once if cells are streamed.
 const NAME: u64 = 104;
 const OPENING: u64 = 85 << 20;
-/// Bytes of a cell of the file on every rank that reads it at every pass: its total, its factor, where its counts begin.
+/// Bytes per cell of the file on a rank that streams it: total count, normalisation factor, offset of its counts.
 const OF_CELL: u64 = 24;
 
-/// Bytes that a rank will hold at once, the process and the problem included.
+/// Peak memory of a rank in bytes, with the process and the problem.
 ///
-/// Fitted to simulated tissues, where both solvers stay within a tenth of it, with the cells in memory or not.
+/// Fitted to simulated tissues: both solvers stayed within a tenth of it, with cells held and streamed.
 ///
 /// * `density`: share of the cells' counts that are not zero
 /// * `reading`: if the cells are not in memory
@@ -266,7 +103,7 @@ pub fn memory_of_rank(
     PROCESS + (training + second).max(opening + NAME * all_cells as u64)
 }
 
-/// Operations of a pass on a rank: 4 · cells · voxels · genes, of which only counts that are not zero cost any.
+/// Floating-point operations of a pass on a rank: 4 · cells · voxels · genes, of which only non-zero counts cost any.
 #[must_use]
 pub fn operations_of_pass(shares: &Shares, density: f64) -> f64 {
     4.0 * shares.cells.len() as f64
@@ -274,7 +111,7 @@ pub fn operations_of_pass(shares: &Shares, density: f64) -> f64 {
         * (shares.genes.len() as f64 * density + 1.0)
 }
 
-/// Super-blocks of a pass: every one of them takes some exchanges where voxels or genes are shared.
+/// Number of super-blocks of a pass: each costs a few exchanges if ranks share voxels or genes.
 #[must_use]
 pub fn super_blocks(shares: &Shares, precision: Precision) -> usize {
     let (n_cells, n_voxels, n_genes) =
@@ -286,6 +123,8 @@ pub fn super_blocks(shares: &Shares, precision: Precision) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tangram_comm::Reduce;
+    use tangram_core::Term;
 
     fn planned(lens: [usize; 3], shape: &str, reading: Option<Reading>) -> f64 {
         let objective = Objective::NONE

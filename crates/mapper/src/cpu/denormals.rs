@@ -1,4 +1,4 @@
-//! Numbers too small to matter.
+//! Denormal numbers count as 0.
 
 /// Makes this thread count numbers below the smallest normal one (1e-38 in single precision) as 0, as GPUs do.
 ///

@@ -1,4 +1,4 @@
-//! One buffer written by many tasks, each its own part.
+//! One buffer written by many tasks, each a region of its own.
 
 use std::marker::PhantomData;
 

@@ -7,18 +7,19 @@ use crate::cpu::disjoint::Disjoint;
 use crate::cpu::sparse_product::{Start, TileProduct, WIDEST};
 use crate::cpu::tiles::Tiles;
 use crate::number::Number;
-use crate::ranks::Most;
+use crate::ranks::{Most, Ranks};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
+use tangram_comm::Communicator;
 use tangram_core::SparseRows;
 
 /// Bytes of a super-block's (cells, voxels) scratch that stay in a third-level cache.
 const CACHED_BYTES: usize = 8 << 20;
 /// Bytes of a scratch that does not.
 const LARGEST_BYTES: usize = 128 << 20;
-/// The two (genes, voxels) matrices come from memory once for every super-block. With more genes than this for every cell of a scratch
-/// in cache they are what a pass waits for, and a larger scratch pays, of so many cells for a gene (docs/adr/0001).
+/// The two (genes, voxels) matrices are read from memory once per super-block. With more than this many genes per cell of a cached
+/// scratch, that reading limits a pass, and a larger scratch of [`CELLS_PER_GENE`] is faster (docs/adr/0001).
 const GENES_PER_CACHED_CELL: usize = 2;
 const CELLS_PER_GENE: f64 = 1.5;
 
@@ -83,6 +84,25 @@ impl Layout {
         Self::shared::<T>(n_cells, n_voxels, most, density, precision)
     }
 
+    /// The layout of all ranks of a training.
+    ///
+    /// * `density`: share of a rank's counts, or of a sample of them, that are not zero
+    pub(crate) fn agreed<T>(
+        density: f64,
+        precision: Precision,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Self {
+        let mut densities = [density, 1.0];
+        ranks.grid.sum_of_all(&mut densities);
+        let density = match ranks.is_exact() {
+            // A dense product's sums depend on how many cells and genes it gets.
+            true => 0.0,
+            false => densities[0] / densities[1],
+        };
+        let (n_cells, n_voxels) = (ranks.shares.cells.len(), ranks.shares.voxels.len());
+        Self::shared::<T>(n_cells, n_voxels, ranks.most(), density, precision)
+    }
+
     /// Layout of a rank that has `n_voxels` where some rank has most: all work on as many cells at a time.
     pub(crate) fn shared<T>(
         n_cells: usize,
@@ -92,7 +112,7 @@ impl Layout {
         precision: Precision,
     ) -> Self {
         let dense = match precision {
-            Precision::F32 | Precision::Tf32 => density > DENSE_ABOVE,
+            Precision::F32 | Precision::Tf32 | Precision::Fp16 => density > DENSE_ABOVE,
             Precision::Bf16 => density > DENSE_ABOVE_BF16,
             Precision::F64 => false,
         };
@@ -124,7 +144,7 @@ impl Layout {
 }
 
 impl Products {
-    /// Takes the cells of `range`, (cells, genes); logits of blocks of genes can be had by themselves.
+    /// Takes the cells of `range`, (cells, genes), so that the logits of each block of genes can be computed alone.
     ///
     /// * `genes`: first gene of every block, 0 first
     pub(crate) fn in_parts<T: Number>(
@@ -314,7 +334,7 @@ impl Products {
         });
     }
 
-    /// Tells which super-block comes, where [`accumulate`](Self::accumulate) is not preceded by [`gradient`](Self::gradient).
+    /// Announces the super-block to come, where [`accumulate`](Self::accumulate) is not preceded by [`gradient`](Self::gradient).
     pub(crate) fn take<T: Number>(&mut self, block: &Range<usize>) {
         if let Way::Dense { cells, products } = &mut self.way {
             products.take::<T>(cells, block);

@@ -1,6 +1,9 @@
-//! Logits, or gradients by them, from the genes of all ranks, one super-block of cells at a time.
+//! The product `S_blk W` over the genes of all ranks (logits, or gradients by them), one super-block of cells at a time.
 
+use crate::cost::tally::Tally;
 use crate::cpu::products::{Layout, Products};
+use crate::cpu::sparse_product::WIDEST;
+use crate::cpu::tiles::Tiles;
 use crate::number::Number;
 use crate::ranks::Ranks;
 use rayon::prelude::*;
@@ -10,12 +13,12 @@ use tangram_comm::{Communicator, on_grid, step_for};
 /// Buffers for `S_blk W` of super-blocks.
 pub(crate) struct AllGenes<T> {
     layout: Layout,
-    /// That in work, and the next, computed while the first is summed over ranks.
+    /// The super-block in work, and the next one, computed while the first is summed over ranks.
     rows: [Vec<T>; 2],
     exact: Option<Wide>,
 }
 
-/// What is done with a super-block: its cells, and the (cells, voxels) rows; it breaks where no more are wanted.
+/// Takes a super-block: its cells, and its rows, (cells, voxels). Breaks to end the pass.
 pub(crate) type Visit<'a, T> =
     dyn FnMut(&mut Products, Range<usize>, &mut [T]) -> ControlFlow<()> + 'a;
 
@@ -29,6 +32,19 @@ struct Wide {
 
 /// Entries of a block worked on by one task.
 const ENTRIES: usize = 4096;
+
+/// Declares what [`AllGenes::take_weights`], then [`AllGenes::for_each_block`] over so many cells exchange.
+pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
+    if tally.is_exact() {
+        tally.max_of_all(1);
+    }
+    let tiles = Tiles::new(tally.shares().voxels.len(), WIDEST);
+    let stride = match tally.number() {
+        8 => tiles.row_stride::<f64>(),
+        _ => tiles.row_stride::<f32>(),
+    };
+    tally.sum_logits(n_cells * stride);
+}
 
 impl<T: Number> AllGenes<T> {
     pub(crate) fn new(layout: Layout) -> Self {

@@ -1,5 +1,6 @@
 //! The row softmax where several ranks share the voxels of a row.
 
+use crate::cost::tally::Tally;
 use crate::cpu::softmax::{ExpBelowMax, Scale};
 use crate::number::Number;
 use crate::ranks::Ranks;
@@ -10,7 +11,7 @@ use tangram_comm::{Communicator, on_grid, step_for};
 /// Rows worked on by one task: they stay in the second-level cache.
 pub(crate) const ROWS: usize = 8;
 
-/// What a row is, of all voxels.
+/// Maximum, sum and entropy of a row over the voxels of all ranks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WholeRow {
     /// Largest logit.
@@ -24,7 +25,7 @@ pub(crate) struct WholeRow {
 /// Softmax over all voxels of all ranks, in place.
 ///
 /// * `rows`: logits of this rank's voxels, rows `stride` apart
-/// * `whole`: gets what each row is
+/// * `whole`: receives those of each row
 pub(crate) fn shared_softmax<T: Number, K: Communicator>(
     rows: &mut [T],
     stride: usize,
@@ -68,7 +69,7 @@ pub(crate) fn shared_softmax<T: Number, K: Communicator>(
             let below = part_max - max;
             let scale = below.exp();
             sums[0] += rounded(scale * sum);
-            // 0 where the part is too far below to matter, whose logarithm may be without end.
+            // A block far below the maximum counts as 0: its logarithm may be infinite.
             let weighted = if scale > 0.0 {
                 scale * (weighted + below * sum)
             } else {
@@ -97,4 +98,10 @@ pub(crate) fn shared_softmax<T: Number, K: Communicator>(
                 });
             }
         });
+}
+
+/// Declares what [`shared_softmax`] exchanges over so many cells.
+pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
+    tally.max_rows(n_cells);
+    tally.sum_rows(2 * n_cells);
 }

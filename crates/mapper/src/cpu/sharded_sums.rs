@@ -1,6 +1,9 @@
-//! What a mapping predicts, A = Pᵀ S, added up over super-blocks, blocks of cells and ranks.
+//! The predicted expression A = Pᵀ S, summed over super-blocks, blocks of cells, and ranks.
 
+use crate::cost::tally::Tally;
 use crate::cpu::products::{Layout, Products};
+use crate::cpu::sparse_product::WIDEST;
+use crate::cpu::tiles::Tiles;
 use crate::number::Number;
 use crate::ranks::Ranks;
 use ndarray::{Array2, ArrayView1, Zip};
@@ -23,6 +26,16 @@ struct Exact {
     block: Array2<f64>,
     /// By gene.
     steps: Vec<f64>,
+}
+
+/// Declares what [`Predicted::finish`] exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    let (n_voxels, n_genes) = (tally.shares().voxels.len(), tally.shares().genes.len() + 1);
+    tally.sum_predicted(match tally.is_exact() {
+        true => n_genes * n_voxels,
+        false => Tiles::new(n_voxels, WIDEST).len(n_genes),
+    });
+    tally.over_cells(1);
 }
 
 impl<T: Number> Predicted<T> {

@@ -1,8 +1,8 @@
-//! What cells that are read in parts carry into space by a factored mapping.
+//! Transfer of streamed cells into space by a factored mapping.
 
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sharded_sums::Predicted;
-use crate::mirror::cpu_pass::FactoredPass;
+use crate::mirror::factored_rows::FactoredRows;
 use crate::ranks::Ranks;
 use crate::workers::one_rank;
 use crate::{Factors, Precision};
@@ -40,7 +40,7 @@ impl Factors {
             grid: &grid,
             shares: &shares,
         };
-        let mut pass = FactoredPass::<f32>::new(layout, n_genes + 1);
+        let mut pass = FactoredRows::<f32>::new(layout, n_genes + 1);
         pass.begin(self.by_gene(), ranks);
         let mut carried = Predicted::<f32>::new(layout, n_genes + 1);
         let mut part_sums = Array2::zeros((n_genes + 1, n_voxels));

@@ -1,123 +1,133 @@
-//! One pass of the factored solver: what P = softmax(S Zᵀ + 1 bᵀ) predicts, P existing only one super-block at a time.
+//! The passes of the factored solver by this crate's kernels.
 
-use crate::cpu::products::{Layout, Products};
-use crate::cpu::sharded_logits::AllGenes;
-use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
-use crate::cpu::sharded_sums::Predicted;
-use crate::cpu::softmax::{RowNorm, SoftmaxInPlace};
-use crate::mirror::polls::Polls;
+use crate::cost::tally::Tally;
+use crate::cpu::products::Layout;
+use crate::cpu::{sharded_logits, sharded_softmax, sharded_sums};
+use crate::evaluate::largest_of_genes;
+use crate::mirror::factored_rows::FactoredRows;
+use crate::mirror::pass::Pass;
+use crate::mirror::polls::{self, Polls};
+use crate::mirror::probe::{Probe, Reach};
+use crate::mirror::stage_cells::{StageCells, one_of_every, too_large_to_hold};
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::rounding::{self, Rounding};
+use crate::{Keeper, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView2};
-use pulp::Arch;
-use rayon::prelude::*;
-use std::ops::{ControlFlow, Range};
 use tangram_comm::Communicator;
+use tangram_core::CellParts;
 
-/// The buffers of a pass. Nothing in it grows with cells × voxels, and on one rank nothing is allocated while it runs.
-pub(crate) struct FactoredPass<T> {
+/// Buffers, and the cells in work.
+pub(crate) struct CpuPass<'a, T, C, K> {
+    problem: &'a Problem<C>,
+    ranks: Ranks<'a, K>,
+    seed: u64,
     layout: Layout,
-    /// Z by gene, b as the row of the gene of ones, in tiles.
-    factors: Vec<T>,
-    logits: AllGenes<T>,
-    predicted: Predicted<T>,
-    /// Every row of a super-block.
-    whole: Vec<WholeRow>,
+    rounding: Rounding,
+    rows: FactoredRows<T>,
+    probe: Probe<T>,
+    cells: StageCells,
+    /// Cells in work: of this rank, and of all.
+    n_cells: [usize; 2],
 }
 
-impl<T: Number> FactoredPass<T> {
-    /// Buffers for any products of this layout; `n_genes` with the gene of ones.
-    pub(crate) fn new(layout: Layout, n_genes: usize) -> Self {
-        Self {
-            factors: vec![T::default(); layout.tiles.len(n_genes)],
-            logits: AllGenes::new(layout),
-            predicted: Predicted::new(layout, n_genes),
-            whole: vec![WholeRow::default(); layout.cells_per_block],
+/// Declares what [`CpuPass::predict`](Pass::predict) exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision) {
+    let n_cells = tally.shares().cells.len();
+    rounding::declare(tally, precision, false);
+    sharded_logits::declare(tally, n_cells);
+    sharded_softmax::declare(tally, n_cells);
+    sharded_sums::declare(tally);
+    polls::declare(tally);
+}
+
+impl<'a, T: Number, C: CellParts, K: Communicator> CpuPass<'a, T, C, K> {
+    pub(crate) fn new(
+        problem: &'a Problem<C>,
+        settings: &MirrorSettings,
+        ranks: Ranks<'a, K>,
+    ) -> Result<Self, MapError> {
+        let probe = Probe::<T>::new(problem.cells(), ranks)?;
+        // All ranks and chunks must agree on the layout, so it follows the probe of all ranks.
+        let layout = Layout::agreed::<T>(probe.density(), settings.precision, ranks);
+        let mut rows = FactoredRows::new(layout, ranks.shares.genes.len() + 1);
+        if ranks.is_exact() {
+            let mut by_gene = largest_of_genes(problem.cells())?;
+            let largest = ranks.largest(&mut by_gene);
+            rows = rows.exact(&by_gene, largest, ranks);
+        }
+        Ok(Self {
+            problem,
+            ranks,
+            seed: settings.seed,
             layout,
+            rounding: Rounding::new(settings.precision, &settings.engine, layout.dense, None),
+            rows,
+            probe,
+            cells: StageCells::Streamed(None),
+            n_cells: [0; 2],
+        })
+    }
+
+    /// One cell of every `part`: this rank's share, and its number of cells.
+    fn sample(&self, part: usize) -> Result<(StageCells, usize), MapError> {
+        let (cells, n_cells) = (self.problem.cells(), self.problem.n_cells());
+        let chosen = one_of_every(part, self.seed, n_cells, self.ranks.shares.cells.range());
+        let n_chosen = chosen.len();
+        if cells.whole().is_none() && too_large_to_hold(part, n_cells, self.ranks) {
+            return Ok((StageCells::Streamed(Some(chosen)), n_chosen));
         }
-    }
-
-    /// Makes all sums over ranks exact.
-    ///
-    /// * `largest`: the largest entry of S for every gene of this rank, of all cells
-    /// * `largest_of_all`: of all genes
-    pub(crate) fn exact(
-        self,
-        largest: &[f64],
-        largest_of_all: f64,
-        ranks: Ranks<'_, impl Communicator>,
-    ) -> Self {
-        Self {
-            logits: self.logits.exact(largest_of_all, ranks),
-            predicted: self.predicted.exact(largest, ranks),
-            ..self
-        }
-    }
-
-    /// Begins a pass with these factors, (genes + 1, voxels): Z, and b as its last row.
-    pub(crate) fn begin(
-        &mut self,
-        factors: ArrayView2<'_, f64>,
-        ranks: Ranks<'_, impl Communicator>,
-    ) {
-        self.logits.take_weights(factors, &mut self.factors, ranks);
-        self.predicted.clear();
-    }
-
-    /// Adds what these cells predict; breaks where the pass is given up.
-    pub(crate) fn add(
-        &mut self,
-        products: &mut Products,
-        ranks: Ranks<'_, impl Communicator>,
-        polls: &mut Polls<'_>,
-    ) -> ControlFlow<()> {
-        let (layout, whole, predicted) = (self.layout, &mut self.whole, &mut self.predicted);
-        let weights = &self.factors;
-        self.logits
-            .for_each_block(products, weights, ranks, &mut |products, block, rows| {
-                let whole = &mut whole[..block.len()];
-                if ranks.shares.voxels.n_blocks() == 1 {
-                    softmax(rows, layout, whole);
-                } else {
-                    shared_softmax(rows, layout.stride::<T>(), whole, ranks);
-                }
-                let n_cells = block.len();
-                predicted.add(products, block, rows, whole.iter().map(|row| row.entropy));
-                polls.done(n_cells, ranks)
-            })
-    }
-
-    /// P of one super-block, of all genes and voxels: (cells of the block, voxels), rows a stride apart.
-    pub(crate) fn probabilities(&mut self, products: &mut Products, block: Range<usize>) -> &[T] {
-        let n_rows = block.len();
-        let rows = self.logits.block(products, block, &self.factors);
-        softmax(rows, self.layout, &mut self.whole[..n_rows]);
-        rows
-    }
-
-    /// Ends a block of this rank's cells.
-    pub(crate) fn end_block(&mut self) {
-        self.predicted.end_block();
-    }
-
-    /// Writes A of all cells with the expected cells of every voxel as its last row, (genes + 1, voxels); gives the entropy.
-    pub(crate) fn finish(
-        &mut self,
-        predicted: &mut Array2<f64>,
-        ranks: Ranks<'_, impl Communicator>,
-    ) -> f64 {
-        self.predicted.finish(predicted, ranks)
+        let sample = cells
+            .select(&chosen)
+            .map_err(|e| MapError::Cells(e.into()))?;
+        let sample = StageCells::some::<T>(&sample, &chosen, self.layout, self.ranks);
+        Ok((sample, n_chosen))
     }
 }
 
-/// P of logits whose voxels are all here, in place.
-fn softmax<T: Number>(rows: &mut [T], layout: Layout, whole: &mut [WholeRow]) {
-    let (n_voxels, arch) = (layout.tiles.n_voxels, Arch::new());
-    rows.par_chunks_mut(layout.stride::<T>())
-        .zip(whole)
-        .with_min_len(ROWS)
-        .for_each(|(row, whole)| {
-            let norm: RowNorm<T> = arch.dispatch(SoftmaxInPlace { row, n_voxels });
-            whole.entropy = norm.entropy.to_f64();
-        });
+impl<T: Number, C: CellParts, K: Communicator> Pass for CpuPass<'_, T, C, K> {
+    fn take_cells(&mut self, part: usize) -> Result<usize, MapError> {
+        // Room for these is that of those before them.
+        self.cells = StageCells::Streamed(None);
+        let (cells, own) = match (part, self.problem.cells().whole()) {
+            (1, whole) => {
+                let cells = match whole {
+                    Some(cells) => StageCells::all::<T>(cells, self.layout, self.ranks),
+                    None => StageCells::Streamed(None),
+                };
+                (cells, self.ranks.shares.cells.len())
+            }
+            _ => self.sample(part)?,
+        };
+        self.cells = cells;
+        self.n_cells = [own, self.ranks.count_cells(own)];
+        Ok(self.n_cells[1])
+    }
+
+    fn predict(
+        &mut self,
+        factors: &mut Array2<f64>,
+        keeper: &mut dyn Keeper,
+    ) -> Result<Option<f64>, MapError> {
+        let (ranks, all) = (self.ranks, self.problem.cells());
+        let mut polls = Polls::new(keeper, self.n_cells, ranks);
+        self.rounding.round(factors, ranks);
+        self.rows.begin(factors.view(), ranks);
+        let rows = &mut self.rows;
+        let flow = self
+            .cells
+            .add_to(rows, all, self.layout, ranks, &mut polls)?;
+        if flow.is_break() || polls.end(ranks).is_break() {
+            return Ok(None);
+        }
+        Ok(Some(self.rows.finish(factors, ranks)))
+    }
+
+    fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64> {
+        self.rounding.as_multiplied(factors, self.ranks)
+    }
+
+    fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach {
+        self.probe.reach(direction, self.ranks)
+    }
 }

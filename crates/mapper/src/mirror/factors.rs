@@ -2,7 +2,7 @@
 
 use crate::Precision;
 use crate::cpu::products::{Layout, Products};
-use crate::mirror::cpu_pass::FactoredPass;
+use crate::mirror::factored_rows::FactoredRows;
 use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::workers::one_rank;
@@ -32,11 +32,8 @@ impl Factors {
         Self { by_gene }
     }
 
-    /// Rounds to the numbers that a pass computes with, so that what is stored is what was used.
-    pub(crate) fn rounded(mut by_gene: Array2<f64>, precision: Precision) -> Self {
-        if precision != Precision::F64 {
-            by_gene.par_mapv_inplace(|x| f64::from(x as f32));
-        }
+    /// Takes both as (genes + 1, voxels), b as the last row.
+    pub(crate) fn of_genes(by_gene: Array2<f64>) -> Self {
         Self { by_gene }
     }
 
@@ -179,14 +176,14 @@ impl Factors {
 /// Computes P block by block.
 struct Reader<T> {
     layout: Layout,
-    pass: FactoredPass<T>,
+    pass: FactoredRows<T>,
 }
 
 impl<T: Number> Reader<T> {
     fn new(factors: &Factors, n_cells: usize, density: f64, precision: Precision) -> Self {
         let (n_voxels, n_genes) = (factors.n_voxels(), factors.n_genes());
         let layout = Layout::new::<T>(n_cells, n_voxels, n_genes, density, precision);
-        let mut pass = FactoredPass::new(layout, factors.n_genes() + 1);
+        let mut pass = FactoredRows::new(layout, factors.n_genes() + 1);
         let shares = Shares::whole(n_cells, factors.n_voxels(), factors.n_genes());
         let grid = one_rank();
         let ranks = Ranks {

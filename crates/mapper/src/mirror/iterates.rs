@@ -1,6 +1,9 @@
 //! The step rule of the factored solver: mirror descent without a schedule.
 
+use crate::MapError;
+use crate::snapshot::{Axes, Numbers, Resumable, Saved, Section};
 use ndarray::{Array2, ArrayView2, Zip};
+use tangram_comm::Shares;
 
 /// Share of the average in the point where the gradient is taken.
 const AVERAGE_SHARE: f64 = 0.98;
@@ -26,21 +29,6 @@ impl Iterates {
             steps: 0.0,
             total_weight: 0.0,
         }
-    }
-
-    /// Goes on from what [`parts`](Self::parts) gave.
-    pub(crate) fn of_parts(moving: Array2<f64>, average: Array2<f64>, counts: [f64; 2]) -> Self {
-        Self {
-            moving,
-            average,
-            steps: counts[0],
-            total_weight: counts[1],
-        }
-    }
-
-    /// The factors that move, their average, and how many steps of what weight are behind it.
-    pub(crate) fn parts(&self) -> (&Array2<f64>, &Array2<f64>, [f64; 2]) {
-        (&self.moving, &self.average, [self.steps, self.total_weight])
     }
 
     /// Writes the point where the gradient is to be taken.
@@ -85,6 +73,26 @@ impl Iterates {
     pub(crate) fn restart_at(&mut self, start: ArrayView2<'_, f64>) {
         self.average.assign(&start);
         self.restart();
+    }
+}
+
+impl Resumable for Iterates {
+    const NAME: &'static str = "iterates";
+
+    fn save(&self, to: &mut Section<'_>) {
+        to.common(&[self.steps, self.total_weight]);
+        for (name, values) in [("moving", &self.moving), ("average", &self.average)] {
+            let values = Numbers::Double(values.clone());
+            to.array(name, Axes::GENES_AND_ONE_BY_VOXELS, values);
+        }
+    }
+
+    fn restore(&mut self, from: &Saved<'_>, shares: &Shares) -> Result<(), MapError> {
+        let size = (Some(shares.genes.len() + 1), shares.voxels.len());
+        [self.steps, self.total_weight] = from.common()?;
+        self.moving = from.array("moving", size)?;
+        self.average = from.array("average", size)?;
+        Ok(())
     }
 }
 

@@ -1,28 +1,36 @@
-//! Asking within a pass whether all ranks are to stop: a pass of many cells takes longer than a time limit leaves.
+//! Polls within a pass: a pass over many cells may last longer than the time that is left before a job ends.
 
+use crate::cost::tally::Tally;
 use crate::ranks::Ranks;
 use crate::snapshot::{Keeper, Wish};
 use std::ops::ControlFlow;
 use tangram_comm::{Communicator, GridShape};
 
-/// Logits between two times that ranks ask each other, about a second of one core.
+/// Logits computed between two polls: about a second of one core.
 const LOGITS: usize = if cfg!(test) { 1 << 7 } else { 1 << 25 };
 
-/// Times that several ranks ask each other in a pass: a number that all know alike, since all must ask equally often.
+/// Number of polls in a pass of several ranks. It depends on the whole problem only: all ranks must poll equally often.
 ///
 /// * `n_cells`, `n_voxels`: of all ranks, in this pass
-pub(crate) fn polls_of_pass(shape: GridShape, n_cells: usize, n_voxels: usize) -> usize {
+fn polls_of_pass(shape: GridShape, n_cells: usize, n_voxels: usize) -> usize {
     match shape.n_ranks() {
         1 => 0,
         _ => (n_cells / shape.cells) * (n_voxels / shape.voxels) / LOGITS,
     }
 }
 
+/// Declares what ranks exchange within a pass over all cells.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    let shares = tally.shares();
+    let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
+    (0..polls_of_pass(tally.shape(), n_cells, n_voxels)).for_each(|_| tally.max_of_all(1));
+}
+
 /// What a pass asks its [`Keeper`] on the way.
 pub(crate) struct Polls<'a> {
     keeper: &'a mut dyn Keeper,
     alone: bool,
-    /// Times to ask in a whole pass, and times asked.
+    /// Polls of a whole pass, and polls done.
     n_polls: usize,
     asked: usize,
     /// Cells of this rank in the pass, and those done.
@@ -50,7 +58,7 @@ impl<'a> Polls<'a> {
         }
     }
 
-    /// Told that so many more cells are done; breaks, on all ranks at the same place of their work, if one wishes to stop.
+    /// Counts finished cells, and polls when enough are done. Breaks if a rank wishes to stop, at the same poll on all ranks.
     pub(crate) fn done(
         &mut self,
         n_cells: usize,
@@ -66,7 +74,7 @@ impl<'a> Polls<'a> {
         self.ask(self.n_polls * self.done / self.n_cells.max(1), ranks)
     }
 
-    /// Ends the pass: a rank with few cells asks as often as the others.
+    /// Ends the pass with the polls that are left: a rank with few cells polls as often as the others.
     pub(crate) fn end(mut self, ranks: Ranks<'_, impl Communicator>) -> ControlFlow<()> {
         self.ask(self.n_polls, ranks)
     }

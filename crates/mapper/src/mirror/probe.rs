@@ -1,7 +1,8 @@
-//! A few cells that tell what a direction in (Z, b) does to logits.
+//! A few cells on which the effect of a step in (Z, b) on the logits is measured.
 
+use crate::cost::tally::Tally;
 use crate::cpu::products::{Layout, Products};
-use crate::cpu::sharded_logits::AllGenes;
+use crate::cpu::sharded_logits::{self, AllGenes};
 use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::{MapError, Precision};
@@ -11,8 +12,14 @@ use std::ops::ControlFlow;
 use tangram_comm::Communicator;
 use tangram_core::{CellParts, Sums};
 
-/// Cells of a probe: enough that its means are good to some percent, few enough that a probe costs next to nothing.
-pub(crate) const N_CELLS: usize = 128;
+/// Cells of a probe: its means are good to a few percent, and it costs little beside a pass.
+const N_CELLS: usize = 128;
+
+/// The probe's cells among all `n_cells`.
+fn places(n_cells: usize) -> impl Iterator<Item = usize> + Clone {
+    let n_probes = N_CELLS.min(n_cells);
+    (0..n_probes).map(move |i| i * n_cells / n_probes)
+}
 
 /// What a direction does to the logits of a cell, mean over the probe's cells.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +37,25 @@ pub(crate) struct Probe<T> {
     direction: Vec<T>,
     rows: Vec<T>,
     logits: AllGenes<T>,
-    /// Place of this rank's cells among all of the probe.
+    /// Index of this rank's first cell among the probe's.
     first: usize,
     /// Cells of all ranks.
     n_probes: usize,
+}
+
+/// Declares what [`Probe::reach`] exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>) {
+    let (all, range) = (
+        tally.shares().cells.whole_len(),
+        tally.shares().cells.range(),
+    );
+    let n_probes = N_CELLS.min(all);
+    let own = places(all).filter(|cell| range.contains(cell)).count();
+    sharded_logits::declare(tally, own);
+    tally.over_voxels(own);
+    tally.over_voxels(own);
+    tally.max_rows(own);
+    tally.sum_over_cells(2 * n_probes);
 }
 
 impl<T: Number> Probe<T> {
@@ -44,7 +66,7 @@ impl<T: Number> Probe<T> {
     ) -> Result<Self, MapError> {
         let (n_cells, range) = (ranks.shares.cells.whole_len(), ranks.shares.cells.range());
         let n_probes = N_CELLS.min(n_cells);
-        let all = (0..n_probes).map(|i| i * n_cells / n_probes);
+        let all = places(n_cells);
         let first = all.clone().filter(|&cell| cell < range.start).count();
         let chosen: Vec<usize> = all
             .filter(|cell| range.contains(cell))
@@ -61,7 +83,7 @@ impl<T: Number> Probe<T> {
             .fold(0.0f32, f32::max)
             .into()];
         ranks.grid.max_of_all(&mut largest);
-        // A probe needs no 16-bit numbers: it is no work.
+        // 16-bit products would save nothing here.
         let precision = if size_of::<T>() == 8 {
             Precision::F64
         } else {

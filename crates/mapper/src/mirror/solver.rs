@@ -4,52 +4,38 @@
 //! and `u = ∂L/∂q`. Mirror descent on each row's simplex subtracts a step of that from the logits: `Z ← Z − η W`, `b ← b − η u / C`.
 //! Nothing that grows with cells × voxels exists outside the super-block in work, and there is no random start.
 
-use crate::cpu::products::Layout;
-use crate::evaluate::{evaluate, largest_of_genes, loss_function};
+use crate::cost::plan::PassPlan;
+use crate::cost::tally::Tally;
+use crate::evaluate::{self, evaluate, loss_function};
 use crate::history::Epoch;
-use crate::keep::{keep, keep_and_stop, keep_at_end};
-use crate::mirror::cpu_pass::FactoredPass;
+use crate::keep::{self, keep, keep_and_stop, keep_at_end};
+use crate::mirror::engine::{self, open};
 use crate::mirror::factors::Factors;
 use crate::mirror::iterates::Iterates;
-use crate::mirror::polls::Polls;
-use crate::mirror::probe::{Probe, Reach};
-use crate::mirror::stage_cells::{StageCells, one_of_every, too_large_to_hold};
-use crate::mirror::torch_pass::DevicePass;
-use crate::number::Number;
+use crate::mirror::pace::Pace;
+use crate::mirror::pass::Pass;
+use crate::mirror::probe;
+use crate::mirror::stage::{self, Stage};
 use crate::ranks::Ranks;
-use crate::snapshot::{Axes, Keeper, NoKeeper, Numbers, Snapshot};
+use crate::snapshot::{Keeper, NoKeeper, Parts, Snapshot};
 use crate::workers::{one_rank, workers};
-use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
+use crate::{MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView1, Zip, s};
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, Loss, LossFunction, Sums, Term};
+use tangram_core::{CellParts, LossFunction, Neighbours, Sums, Term};
 
-/// A step changes a cell's logits by at most this, mean over the probe's cells.
-const REACH: f64 = 1.5;
-/// The same for the first step of a training, or a stage of one, that begins near its end.
-const NEAR_REACH: f64 = 0.5;
-/// A voxel's share of the density may fall to this part of its prior before its pull grows no further.
+/// Lower bound on q/d in the density's gradient, so that empty voxels do not dominate the step.
 const LEAST_SHARE: f64 = 0.02;
-/// Passes over which progress is judged.
-const WINDOW: usize = 10;
-/// Fewer cells than this for every voxel tell too little of the whole.
+/// A sample of fewer cells than this for every voxel tells too little of the whole.
 const LEAST_CELLS: usize = 4;
-/// Least tolerance of the passes over a part of the cells.
-const PART_TOLERANCE: f64 = 5e-3;
-/// Mean relative change of the density that counts as none, in tolerances.
-const DENSITY_TOLERANCE: f64 = 20.0;
-/// A loss above the best by this share of it, or of the whole descent so far, is out of hand.
-const OUT_OF_HAND: f64 = 0.1;
-/// The reach of a step is multiplied by the first at a pass with the least loss so far, by the second at every other.
-const GROW: f64 = 1.05;
-const SHRINK: f64 = 0.95;
+/// Least tolerance of the passes over a sample.
+const SAMPLE_TOLERANCE: f64 = 5e-3;
+/// A loss above the best by this share of it, or of the whole descent so far, has run away.
+const RUN_AWAY: f64 = 0.1;
 /// A loss above the best by less than this share of it is the same.
 const ROUNDING: f64 = 1e-6;
-/// A step brings the factors by at most this share to where a temperature pulls them.
-const LARGEST_PULL: f64 = 0.1;
 /// After so many passes without a new best the solver goes back to the best.
 const PATIENCE: usize = 20;
 /// A prior weight of 0 counts as this share of the mean when logits begin at its logarithm.
@@ -83,7 +69,7 @@ impl Mirrored {
         &self.history[self.chosen]
     }
 
-    /// Whether loss and densities came to rest before the last pass.
+    /// Whether loss and densities converged before the last pass.
     #[must_use]
     pub fn stopped_early(&self) -> bool {
         self.stopped_early
@@ -139,97 +125,57 @@ pub fn train_mirror_part<C: CellParts>(
         grid,
         shares: problem.shares(),
     };
-    pool.install(|| match settings.precision {
-        Precision::F64 => {
-            Mirror::<f64, _, _>::new(problem, settings, begin, ranks)?.train(keeper, watch)
-        }
-        _ => Mirror::<f32, _, _>::new(problem, settings, begin, ranks)?.train(keeper, watch),
+    pool.install(|| {
+        let pass = match settings.precision {
+            Precision::F64 => open::<f64, _, _>(problem, settings, ranks)?,
+            _ => open::<f32, _, _>(problem, settings, ranks)?,
+        };
+        Mirror::new(problem, settings, begin, pass, ranks)?.train(keeper, watch)
     })
 }
 
-/// Who predicts.
-enum Pass<T> {
-    Native(Box<FactoredPass<T>>),
-    /// Holds its cells itself.
-    Device(Box<DevicePass<T>>),
+/// Declares what a pass over all cells exchanges, with all that the solver does between two passes.
+pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option<&Neighbours>) {
+    engine::declare(tally, plan.precision, plan.on_device);
+    // Genes that no cell expresses.
+    tally.over_voxels(tally.shares().genes.len());
+    evaluate::declare(tally, plan, neighbours);
+    probe::declare(tally);
+    if plan.temperature || plan.objective[Term::Entropy] != 0.0 {
+        probe::declare(tally);
+    }
+    if plan.asks_for_rest {
+        stage::declare(tally);
+    }
+    keep::declare(tally);
 }
 
-struct Mirror<'a, T, C, K> {
-    problem: &'a Problem<C>,
+pub(super) struct Mirror<'a, K> {
     settings: &'a MirrorSettings,
     ranks: Ranks<'a, K>,
     loss: LossFunction,
-    layout: Layout,
-    probe: Probe<T>,
-    pass: Pass<T>,
+    pass: Box<dyn Pass + 'a>,
     iterates: Iterates,
+    pace: Pace,
     /// log d, (voxels): with Z = 0 where logits begin, and where a temperature pulls to.
     rest: Vec<f64>,
     history: Vec<Epoch>,
-    /// How far a step may change a logit; halved whenever the solver has to go back.
-    reach: f64,
-    /// Where a stage is to go on.
-    resumed: Option<StageState>,
+    /// The stage of another training, to go on with.
+    resumed: Option<Stage>,
     /// A pass whose step is made far too long.
     #[cfg(test)]
-    sabotage: Option<usize>,
+    pub(super) sabotage: Option<usize>,
 }
 
-/// A stage of passes over the same cells.
-struct StageState {
-    /// One of so many cells takes part.
-    part: usize,
-    best: Best,
-    progress: Progress,
-    settled: bool,
-}
-
-/// What all ranks know alike of a training, in a [`Snapshot`].
-#[derive(Debug, Serialize, Deserialize)]
-struct Common {
-    part: usize,
-    reach: f64,
-    steps: [f64; 2],
-    /// `None`: nothing was finite yet.
-    best_loss: Option<f64>,
-    best_pass: usize,
-    last_good: usize,
-    losses: Vec<f64>,
-    /// Whether the stage is at rest: nothing is left to be done in it.
-    #[serde(default)]
-    settled: bool,
-    history: Vec<Epoch>,
-}
-
-impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
-    fn new(
-        problem: &'a Problem<C>,
+impl<'a, K: Communicator> Mirror<'a, K> {
+    pub(super) fn new<C: CellParts>(
+        problem: &Problem<C>,
         settings: &'a MirrorSettings,
         begin: Begin<'_>,
+        pass: Box<dyn Pass + 'a>,
         ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
         let (n_voxels, n_genes) = (ranks.shares.voxels.len(), ranks.shares.genes.len());
-        let n_cells = ranks.shares.cells.len();
-        let probe = Probe::<T>::new(problem.cells(), ranks)?;
-        // All ranks and parts must agree on the layout, so it follows the probe of all ranks.
-        let mut density = [probe.density(), 1.0];
-        ranks.grid.sum_of_all(&mut density);
-        let density = if ranks.is_exact() {
-            // A dense product's sums depend on how many cells and genes it gets.
-            0.0
-        } else {
-            density[0] / density[1]
-        };
-        let precision = settings.precision;
-        let most = ranks.most();
-        let layout = Layout::shared::<T>(n_cells, n_voxels, most, density, precision);
-        let pass = match &settings.engine {
-            Engine::Native => Pass::Native(Box::new(Self::native(problem, layout, ranks)?)),
-            Engine::Torch(engine) => {
-                ranks.refuse_exact()?;
-                Pass::Device(Box::new(DevicePass::new(engine, settings, ranks)?))
-            }
-        };
         let least = LEAST_PRIOR / problem.n_voxels() as f64;
         let rest: Vec<f64> = match problem.own_prior() {
             Some(prior) => prior.iter().map(|d| d.max(least).ln()).collect(),
@@ -256,43 +202,41 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             loss: loss_function(problem, &settings.objective, ranks),
             pass,
             iterates: Iterates::new(start),
-            problem,
             settings,
             ranks,
-            layout,
-            probe,
             rest,
             history: Vec::new(),
-            reach: match begin {
-                Begin::Near(_) => NEAR_REACH,
-                _ => REACH,
+            pace: match begin {
+                Begin::Near(_) => Pace::near(),
+                _ => Pace::far(),
             },
             resumed: None,
             #[cfg(test)]
             sabotage: None,
         };
         if let Begin::Resume(snapshot) = begin {
-            mirror.resume(snapshot)?;
+            let shares = ranks.shares;
+            let mut stage = Stage::new(1, 0, size);
+            snapshot.restore(&mut mirror.iterates, shares)?;
+            snapshot.restore(&mut mirror.pace, shares)?;
+            snapshot.restore(&mut mirror.history, shares)?;
+            snapshot.restore(&mut stage, shares)?;
+            mirror.resumed = Some(stage);
         }
         Ok(mirror)
     }
 
-    fn native(
-        problem: &Problem<C>,
-        layout: Layout,
-        ranks: Ranks<'a, K>,
-    ) -> Result<FactoredPass<T>, MapError> {
-        let n_genes = ranks.shares.genes.len();
-        let mut pass = FactoredPass::new(layout, n_genes + 1);
-        if ranks.is_exact() {
-            let mut by_gene = largest_of_genes(problem.cells())?;
-            let largest = ranks.largest(&mut by_gene);
-            pass = pass.exact(&by_gene, largest, ranks);
-        }
-        Ok(pass)
+    /// What [`Begin::Resume`] needs.
+    fn snapshot(&self, stage: &Stage) -> Snapshot {
+        Parts::default()
+            .with(&self.iterates)
+            .with(&self.pace)
+            .with(&self.history)
+            .with(stage)
+            .after(self.history.len())
     }
 
-    fn train(
+    pub(super) fn train(
         mut self,
         keeper: &mut dyn Keeper,
         watch: &mut (dyn FnMut(&Epoch) + Send),
@@ -303,197 +247,92 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             epoch.elapsed_s = before + begun.elapsed().as_secs_f64();
             watch(epoch);
         };
-        let mut part = self.settings.first_part;
-        let enough = LEAST_CELLS * self.problem.n_voxels();
-        while part > 1 && self.problem.n_cells() / part < enough {
-            part /= 2;
-        }
-        if let Some(stage) = &self.resumed {
-            part = stage.part;
-        }
-        let last = self
-            .settings
-            .part_passes
-            .unwrap_or(self.settings.passes / 2);
+        let settings = self.settings;
+        let mut part = match &self.resumed {
+            Some(stage) => stage.part,
+            None => self.first_part(),
+        };
+        let last = settings.part_passes.unwrap_or(settings.passes / 2);
         while part > 1 && (self.resumed.is_some() || self.history.len() < last) {
-            let (mut sample, n_cells) = self.sample(part)?;
-            self.stage(&mut sample, part, n_cells, last, keeper, &mut watch)?;
+            self.stage(part, last, keeper, &mut watch)?;
             self.iterates.restart();
-            // With a temperature it is near rest already, and a long first step leads away from it.
-            self.reach = match self.settings.temperature {
-                Some(_) => NEAR_REACH,
-                None => REACH,
+            // With a temperature it has nearly converged already, and a long first step leads away from there.
+            self.pace = match settings.temperature {
+                Some(_) => Pace::near(),
+                None => Pace::far(),
             };
             part /= 2;
         }
-        let mut cells = match (self.problem.cells().whole(), &mut self.pass) {
-            (_, Pass::Device(pass)) => {
-                pass.hold_all(self.problem.cells())?;
-                StageCells::Streamed(None)
-            }
-            (Some(cells), Pass::Native(_)) => StageCells::all::<T>(cells, self.layout, self.ranks),
-            (None, Pass::Native(_)) => StageCells::Streamed(None),
-        };
-        let (n_cells, last) = (self.ranks.shares.cells.len(), self.settings.passes);
-        let stage = self.stage(&mut cells, 1, n_cells, last, keeper, &mut watch)?;
+        let stage = self.stage(1, settings.passes, keeper, &mut watch)?;
         keep_at_end(keeper, self.ranks, self.history.len(), || {
             Ok(self.snapshot(&stage))
         })?;
         Ok(Mirrored {
-            factors: Factors::rounded(stage.best.factors, self.settings.precision),
+            factors: Factors::of_genes(self.pass.as_multiplied(stage.best.factors)),
             chosen: stage.best.pass,
-            stopped_early: stage.settled && self.history.len() < self.settings.passes,
+            stopped_early: stage.converged && self.history.len() < settings.passes,
             history: self.history,
         })
     }
 
-    /// This rank's share of a sample of one cell of every `part`, and how many cells it has.
-    fn sample(&mut self, part: usize) -> Result<(StageCells, usize), MapError> {
-        let (cells, n_cells) = (self.problem.cells(), self.problem.n_cells());
-        let range = self.ranks.shares.cells.range();
-        let chosen = one_of_every(part, self.settings.seed, n_cells, range);
-        let n_chosen = chosen.len();
-        let select = || cells.select(&chosen).map_err(|e| MapError::Cells(e.into()));
-        if let Pass::Device(pass) = &mut self.pass {
-            pass.hold(select()?)?;
-            return Ok((StageCells::Streamed(None), n_chosen));
-        }
-        if cells.whole().is_none() && too_large_to_hold(part, n_cells, self.ranks) {
-            return Ok((StageCells::Streamed(Some(chosen)), n_chosen));
-        }
-        let sample = StageCells::some::<T>(&select()?, &chosen, self.layout, self.ranks);
-        Ok((sample, n_chosen))
-    }
-
-    /// Goes on where another training was.
-    fn resume(&mut self, snapshot: &Snapshot) -> Result<(), MapError> {
+    /// One of so many cells takes part in the first stage.
+    fn first_part(&self) -> usize {
         let shares = self.ranks.shares;
-        let n_voxels = shares.voxels.len();
-        let size = (Some(shares.genes.len() + 1), n_voxels);
-        let common: Common = snapshot.common()?;
-        let moving = snapshot.array("moving", size)?;
-        let average = snapshot.array("average", size)?;
-        let factors = snapshot.array("best", size)?;
-        let densities = snapshot.array("densities", (None, n_voxels))?;
-        self.iterates = Iterates::of_parts(moving, average, common.steps);
-        self.history = common.history;
-        self.reach = common.reach;
-        self.resumed = Some(StageState {
-            part: common.part,
-            best: Best {
-                factors,
-                loss: common.best_loss.unwrap_or(f64::INFINITY),
-                pass: common.best_pass,
-                last_good: common.last_good,
-            },
-            progress: Progress {
-                losses: common.losses,
-                densities: densities.rows().into_iter().map(|r| r.to_vec()).collect(),
-            },
-            settled: common.settled,
-        });
-        Ok(())
+        let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
+        let mut part = self.settings.first_part;
+        while part > 1 && n_cells / part < LEAST_CELLS * n_voxels {
+            part /= 2;
+        }
+        part
     }
 
-    /// What [`resume`](Self::resume) needs.
-    fn snapshot(&self, stage: &StageState) -> Snapshot {
-        let (moving, average, steps) = self.iterates.parts();
-        let StageState {
-            part,
-            best,
-            progress,
-            ..
-        } = stage;
-        let common = Common {
-            part: *part,
-            reach: self.reach,
-            steps,
-            best_loss: best.loss.is_finite().then_some(best.loss),
-            best_pass: best.pass,
-            last_good: best.last_good,
-            losses: progress.losses.clone(),
-            settled: stage.settled,
-            history: self.history.clone(),
-        };
-        let n_voxels = moving.ncols();
-        let densities = progress.densities.concat();
-        let densities = Array2::from_shape_vec((progress.densities.len(), n_voxels), densities);
-        let double = |values: &Array2<f64>| Numbers::Double(values.clone());
-        Snapshot::new(self.history.len(), &common)
-            .with("moving", Axes::GenesVoxels, double(moving))
-            .with("average", Axes::GenesVoxels, double(average))
-            .with("best", Axes::GenesVoxels, double(&best.factors))
-            .with(
-                "densities",
-                Axes::AnyVoxels,
-                Numbers::Double(densities.expect("one density per voxel")),
-            )
-    }
-
-    /// Passes over the same cells until loss and density are at rest, or `last` passes are done.
-    ///
-    /// * `part`: one of so many cells takes part
-    /// * `n_cells`: cells of this rank in a pass
+    /// Passes over one of every `part` cells until loss and density have converged, or `last` passes are done.
     fn stage(
         &mut self,
-        cells: &mut StageCells,
         part: usize,
-        n_cells: usize,
         last: usize,
         keeper: &mut dyn Keeper,
         watch: &mut dyn FnMut(&mut Epoch),
-    ) -> Result<StageState, MapError> {
-        let settings = self.settings;
+    ) -> Result<Stage, MapError> {
+        let (settings, ranks) = (self.settings, self.ranks);
         let keeps_best = settings.temperature.is_none();
         let tolerance = match part {
             1 => settings.tolerance,
-            _ => settings.tolerance.max(PART_TOLERANCE),
+            _ => settings.tolerance.max(SAMPLE_TOLERANCE),
         };
-        let ranks = self.ranks;
-        let own_cells = n_cells;
-        let n_cells = ranks.count_cells(n_cells);
+        let n_cells = self.pass.take_cells(part)?;
         let mut point = Array2::zeros((ranks.shares.genes.len() + 1, ranks.shares.voxels.len()));
-        let mut stage = self.resumed.take().unwrap_or_else(|| StageState {
-            part,
-            best: Best {
-                factors: point.clone(),
-                loss: f64::INFINITY,
-                pass: self.history.len(),
-                last_good: self.history.len(),
-            },
-            progress: Progress::default(),
-            settled: false,
-        });
-        while self.history.len() < last && !stage.settled {
+        let fresh = || Stage::new(part, self.history.len(), point.dim());
+        let mut stage = self.resumed.take().unwrap_or_else(fresh);
+        while self.history.len() < last && !stage.converged {
             self.iterates.point(&mut point);
-            let polls = Polls::new(keeper, [own_cells, n_cells], ranks);
-            let Some(entropy) = self.predict(cells, &mut point, polls)? else {
+            let Some(entropy) = self.pass.predict(&mut point, keeper)? else {
                 let snapshot = self.snapshot(&stage);
                 return Err(keep_and_stop(keeper, self.history.len(), &snapshot));
             };
-            let StageState { best, progress, .. } = &mut stage;
+            let Stage { best, progress, .. } = &mut stage;
             let entropy = (settings.objective[Term::Entropy] != 0.0).then_some(entropy);
-            let n_genes = point.nrows() - 1;
-            let density = point.row(n_genes).to_vec();
+            let density = point.row(point.nrows() - 1).to_vec();
             let silent = silent_genes(&point, ranks);
             let loss = evaluate(&self.loss, &mut point, n_cells as f64, entropy, ranks);
             for k in silent {
                 point.row_mut(k).fill(0.0);
             }
-            let stuck = keeps_best && self.history.len() >= best.last_good + PATIENCE;
-            let hold = stuck
-                || !loss.total.is_finite()
-                || loss.total > best.loss + OUT_OF_HAND * best.loss.abs().max(progress.descent());
-            let epoch = self.record(&loss, n_cells);
-            if hold {
+            let epoch = self.history.len();
+            self.history
+                .push(Epoch::new(epoch + 1, &loss, n_cells, 0.0));
+            let stuck = keeps_best && epoch >= best.last_good + PATIENCE;
+            let ran_away = !loss.total.is_finite()
+                || loss.total > best.loss + RUN_AWAY * best.loss.abs().max(progress.descent());
+            if stuck || ran_away {
                 if best.loss.is_infinite() {
                     return Err(MapError::Diverged {
-                        epoch: self.history.len(),
+                        epoch: epoch + 1,
                         loss: loss.total,
                     });
                 }
-                self.reach *= 0.5;
-                best.last_good = self.history.len();
+                self.pace.halve();
+                best.last_good = epoch + 1;
                 self.iterates.restart_at(best.factors.view());
                 watch(&mut self.history[epoch]);
                 continue;
@@ -503,18 +342,16 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
                 (best.pass, best.last_good) = (epoch, epoch);
                 self.iterates.point(&mut best.factors);
             }
-            let worse = match keeps_best {
+            self.pace.follow(match keeps_best {
                 true => loss.total > best.loss + ROUNDING * best.loss.abs(),
-                // On its way to rest with a temperature the loss alone may rise, but not swing.
+                // With a temperature the loss alone may rise on the way to convergence, but not swing.
                 false => progress.turns(loss.total),
-            };
-            let turn = if worse { SHRINK } else { GROW };
-            self.reach = (self.reach * turn).min(REACH);
+            });
             self.step(&mut point, n_cells, epoch);
             watch(&mut self.history[epoch]);
             progress.push(loss.total, density);
-            stage.settled = progress.rests(tolerance, ranks);
-            if stage.settled {
+            stage.converged = progress.has_converged(tolerance, ranks);
+            if stage.converged {
                 break;
             }
             keep(keeper, ranks, self.history.len(), || {
@@ -524,48 +361,16 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
         Ok(stage)
     }
 
-    /// What the factors predict, in their place: A, and the expected cells of every voxel as the last row; gives the entropy, or
-    /// nothing if the pass was given up.
-    fn predict(
-        &mut self,
-        cells: &mut StageCells,
-        factors: &mut Array2<f64>,
-        mut polls: Polls<'_>,
-    ) -> Result<Option<f64>, MapError> {
-        let ranks = self.ranks;
-        let pass = match &mut self.pass {
-            Pass::Native(pass) => pass,
-            // A pass on a device is short: it is looked at after it.
-            Pass::Device(pass) => {
-                let entropy = pass.predict(self.problem.cells(), factors, ranks)?;
-                return Ok(polls.end(ranks).is_continue().then_some(entropy));
-            }
-        };
-        pass.begin(factors.view(), ranks);
-        let flow = cells.add_to(pass, self.problem.cells(), self.layout, ranks, &mut polls)?;
-        if flow.is_break() {
-            return Ok(None);
-        }
-        if polls.end(ranks).is_break() {
-            return Ok(None);
-        }
-        Ok(Some(pass.finish(factors, ranks)))
-    }
-
     /// Follows the gradient left in `slope` by [`evaluate`], with the terms that act on the factors themselves.
     fn step(&mut self, slope: &mut Array2<f64>, n_cells: usize, epoch: usize) {
         let objective = &self.settings.objective;
         let last = slope.nrows() - 1;
         let steepest = -objective[Term::Density] / (LEAST_SHARE * n_cells as f64);
         slope.row_mut(last).mapv_inplace(|u| u.max(steepest));
-        let Reach {
-            spread,
-            mut largest,
-        } = self.probe.reach(slope.view(), self.ranks);
-        let pull = self
-            .settings
-            .temperature
-            .map_or(0.0, |kappa| spread / kappa);
+        let reach = self.pass.reach(slope.view());
+        let (spread, mut largest) = (reach.spread, reach.largest);
+        let temperature = self.settings.temperature;
+        let pull = temperature.map_or(0.0, |kappa| spread / kappa);
         if pull != 0.0 || objective[Term::Entropy] != 0.0 {
             // ∂/∂P of τ KL(P ‖ rows ∝ d) is τ (logits − log d), of λ_r H it is −λ_r logits, up to constants of a row.
             self.iterates
@@ -574,36 +379,24 @@ impl<'a, T: Number, C: CellParts, K: Communicator> Mirror<'a, T, C, K> {
             Zip::from(weight)
                 .and(&ArrayView1::from(&self.rest))
                 .for_each(|slope, &rest| *slope -= pull * rest);
-            largest = self.probe.reach(slope.view(), self.ranks).largest;
+            largest = self.pass.reach(slope.view()).largest;
         }
-        // A gradient that moves nothing (one voxel, say) needs no step.
-        let mut step = if largest > 0.0 {
-            self.reach / largest
-        } else {
-            0.0
-        };
-        if pull > 0.0 {
-            step = step.min(LARGEST_PULL * self.reach / REACH / pull);
-        }
+        let step = self.pace.step(largest, pull);
         #[cfg(test)]
-        if self.sabotage == Some(epoch) {
-            step *= 1e4;
-        }
+        let step = match self.sabotage == Some(epoch) {
+            true => step * 1e4,
+            false => step,
+        };
         self.iterates.follow(slope, step);
         let epoch = &mut self.history[epoch];
         (epoch.step, epoch.spread) = (Some(step), Some(spread));
     }
-
-    /// Adds a line to the history; returns its place.
-    fn record(&mut self, loss: &Loss, n_cells: usize) -> usize {
-        let number = self.history.len() + 1;
-        self.history.push(Epoch::new(number, loss, n_cells, 0.0));
-        number - 1
-    }
 }
 
-/// Genes that no cell of the pass expresses. The slope by a prediction of 0 is that of a clamped norm, 10⁸ times the usual: it says
-/// nothing of the gene, and its Z would say less of a cell that does express it.
+/// Genes that no cell of the pass expresses, by their places on this rank.
+///
+/// A gene with zero prediction says nothing of where cells belong: the clamped norm inflates its gradient about 10⁸ times, and its Z
+/// would mislead a cell that does express it. So that gradient is set to zero.
 fn silent_genes(predicted: &Array2<f64>, sums: impl Sums) -> Vec<usize> {
     let n_genes = predicted.nrows() - 1;
     let speaks = |voxels: Range<usize>| {
@@ -614,301 +407,4 @@ fn silent_genes(predicted: &Array2<f64>, sums: impl Sums) -> Vec<usize> {
     let blocks = sums.voxel_blocks().into_iter().map(speaks).collect();
     let speaking = sums.over_voxels(blocks);
     (0..n_genes).filter(|&k| speaking[k] == 0.0).collect()
-}
-
-/// The factors of the least loss so far, (genes + 1, voxels).
-struct Best {
-    factors: Array2<f64>,
-    loss: f64,
-    pass: usize,
-    /// When it was last found, or gone back to.
-    last_good: usize,
-}
-
-/// Losses and densities of a stage.
-#[derive(Debug, Default)]
-struct Progress {
-    losses: Vec<f64>,
-    densities: Vec<Vec<f64>>,
-}
-
-impl Progress {
-    fn push(&mut self, loss: f64, density: Vec<f64>) {
-        self.losses.push(loss);
-        self.densities.push(density);
-        if self.densities.len() > WINDOW + 1 {
-            self.densities.remove(0);
-        }
-    }
-
-    /// Whether with one more loss the last two changes are of opposite sign.
-    fn turns(&self, next: f64) -> bool {
-        match self.losses[..] {
-            [.., before, last] => (last - before) * (next - last) < 0.0,
-            _ => false,
-        }
-    }
-
-    /// From the first loss to the last.
-    fn descent(&self) -> f64 {
-        match (self.losses.first(), self.losses.last()) {
-            (Some(first), Some(last)) => (first - last).abs(),
-            _ => 0.0,
-        }
-    }
-
-    /// Whether the last [`WINDOW`] passes changed loss and density less than `tolerance` allows.
-    fn rests(&self, tolerance: f64, sums: impl Sums) -> bool {
-        if tolerance == 0.0 || self.losses.len() <= WINDOW {
-            return false;
-        }
-        let last = &self.losses[self.losses.len() - 1 - WINDOW..];
-        let highest = last.iter().copied().fold(f64::MIN, f64::max);
-        let lowest = last.iter().copied().fold(f64::MAX, f64::min);
-        let (before, now) = (&self.densities[0], &self.densities[WINDOW]);
-        let of_block = |voxels: Range<usize>| {
-            let pairs = before[voxels.clone()].iter().zip(&now[voxels.clone()]);
-            let change: f64 = pairs.map(|(a, b)| (a - b).abs()).sum();
-            vec![change, now[voxels].iter().sum()]
-        };
-        let found = sums.over_voxels(sums.voxel_blocks().into_iter().map(of_block).collect());
-        let (change, cells) = (found[0], found[1]);
-        highest - lowest < tolerance * lowest.abs().max(self.descent())
-            && change < DENSITY_TOLERANCE * tolerance * cells
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mirror::stage_cells::LARGEST_SAMPLE;
-    use crate::snapshot::Wish;
-    use std::convert::Infallible;
-    use tangram_comm::{Reduce, Threads};
-    use tangram_core::{Objective, SparseRows, VisitPart};
-
-    const SETTINGS: MirrorSettings = MirrorSettings {
-        objective: Objective::NONE
-            .with(Term::Gene, 1.0)
-            .with(Term::Density, 1.0),
-        passes: 80,
-        temperature: None,
-        first_part: 1,
-        part_passes: None,
-        seed: 1,
-        threads: 1,
-        precision: Precision::F32,
-        tolerance: 0.0,
-        engine: Engine::Native,
-    };
-
-    fn problem() -> Problem {
-        problem_of(40)
-    }
-
-    fn problem_of(n_cells: u32) -> Problem {
-        let matrix = |rows: u32, salt: u32| {
-            let mut out = SparseRows::empty(12);
-            for i in 0..rows {
-                let value = |k: u32| ((i * 7 + k * 13 + salt * 5) % 11) as f32;
-                out.push_row((0..12).map(|k| (k, (value(k) - 5.0).max(0.0))));
-            }
-            out
-        };
-        let prior = tangram_core::DensityPrior::uniform(9).ok();
-        Problem::new(matrix(n_cells, 0), matrix(9, 3), prior).expect("fits")
-    }
-
-    /// Cells that come ten by ten, so that a pass has several places to stop at.
-    struct InTens(SparseRows);
-
-    impl CellParts for InTens {
-        type Error = Infallible;
-        fn n_cells(&self) -> usize {
-            self.0.n_rows()
-        }
-        fn n_genes(&self) -> usize {
-            self.0.n_cols()
-        }
-        fn for_each_part(
-            &self,
-            range: Range<usize>,
-            visit: &mut VisitPart<'_, Infallible>,
-        ) -> Result<(), Infallible> {
-            for first in range.clone().step_by(10) {
-                if visit(first, &self.0.rows(first..range.end.min(first + 10)))?.is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        }
-    }
-
-    fn in_tens(problem: &Problem) -> Problem<InTens> {
-        let (voxels, prior) = (problem.voxels().clone(), problem.prior().cloned());
-        let cells = InTens(problem.cells().clone());
-        Problem::part(cells, voxels, prior, problem.shares().clone()).unwrap()
-    }
-
-    /// Wishes to stop when it has been asked so often.
-    struct Stops {
-        after: usize,
-        kept: Option<Snapshot>,
-    }
-
-    impl Keeper for Stops {
-        fn wish(&mut self) -> Wish {
-            let stop = self.after == 0;
-            self.after = self.after.saturating_sub(1);
-            if stop { Wish::SaveAndStop } else { Wish::GoOn }
-        }
-        fn save(
-            &mut self,
-            snapshot: &Snapshot,
-        ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            self.kept = Some(snapshot.clone());
-            Ok(())
-        }
-        fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
-    }
-
-    /// Stopped as often as asked for, each time with one ask more, and gone on from; without an `every`, left alone.
-    fn stopped_and_resumed(
-        problem: &Problem<InTens>,
-        settings: &MirrorSettings,
-        grid: &Grid<impl Communicator>,
-        every: Option<usize>,
-    ) -> (Mirrored, usize) {
-        let (mut kept, mut stops) = (None::<Snapshot>, 0);
-        loop {
-            // One rank alone wishes it.
-            let last = grid.world().rank() + 1 == grid.shape().n_ranks();
-            let after = every.filter(|_| last && stops < 12);
-            let mut keeper = Stops {
-                after: after.map_or(usize::MAX, |every| every + stops),
-                kept: None,
-            };
-            let begin = kept.as_ref().map_or(Begin::At(None), Begin::Resume);
-            match train_mirror_part(problem, settings, begin, grid, &mut keeper, &mut |_| ()) {
-                Ok(mirrored) => return (mirrored, stops),
-                Err(MapError::Stopped { passes }) => {
-                    kept = keeper.kept;
-                    assert_eq!(kept.as_ref().unwrap().passes, passes);
-                    stops += 1;
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn check_stops(shape: &str, reduce: Reduce, first_part: usize) {
-        let problem = problem_of(160);
-        let settings = MirrorSettings {
-            passes: 16,
-            first_part,
-            ..SETTINGS
-        };
-        let compare = |grid: &Grid<Threads>, problem: &Problem| {
-            let problem = in_tens(problem);
-            let (whole, stops) = stopped_and_resumed(&problem, &settings, grid, None);
-            assert_eq!(stops, 0);
-            for every in [0, 1, 5] {
-                let (pieces, stops) = stopped_and_resumed(&problem, &settings, grid, Some(every));
-                assert!(stops >= 3, "{shape}: {stops}");
-                let totals = |m: &Mirrored| -> Vec<u64> {
-                    m.history.iter().map(|e| e.total.to_bits()).collect()
-                };
-                assert_eq!(totals(&whole), totals(&pieces), "{shape}, every {every}");
-                assert_eq!(whole.factors, pieces.factors, "{shape}, every {every}");
-            }
-        };
-        let shape: tangram_comm::GridShape = shape.parse().unwrap();
-        std::thread::scope(|scope| {
-            for world in Threads::ranks(shape.n_ranks()) {
-                let (problem, compare) = (&problem, &compare);
-                scope.spawn(move || {
-                    let grid = Grid::new(world, shape, reduce).unwrap();
-                    let shares = grid.shares(160, 9, 12).unwrap();
-                    compare(&grid, &problem.share(shares).unwrap());
-                });
-            }
-        });
-    }
-
-    #[test]
-    fn a_sample_read_at_every_pass_is_the_one_that_is_held() {
-        let problem = problem_of(160);
-        let settings = MirrorSettings {
-            passes: 16,
-            first_part: 4,
-            ..SETTINGS
-        };
-        let size = |part: usize| 160 / part * problem.n_genes();
-        assert!(size(4) > LARGEST_SAMPLE, "the sample is read");
-        let of = |problem: &Problem<InTens>| {
-            let (grid, begin) = (one_rank(), Begin::At(None));
-            train_mirror_part(problem, &settings, begin, &grid, &mut NoKeeper, &mut |_| ())
-        };
-        let read = of(&in_tens(&problem)).unwrap();
-        let held = train_mirror(&problem, &settings, None, &mut |_| ()).unwrap();
-        assert_eq!(read.history.len(), held.history.len());
-        for (read, held) in read.history.iter().zip(&held.history) {
-            assert_eq!(read.n_cells, held.n_cells);
-            let apart = (read.total - held.total).abs();
-            assert!(apart < 1e-5, "{} and {}", read.total, held.total);
-        }
-        let cells: Vec<usize> = held.history.iter().map(|e| e.n_cells).collect();
-        assert!(cells.contains(&40) && cells.contains(&160), "{cells:?}");
-    }
-
-    #[test]
-    fn a_pass_given_up_and_gone_on_from_changes_no_bit() {
-        for first_part in [1, 4] {
-            for shape in ["1x1x1", "2x1x1", "1x2x1", "1x1x2"] {
-                check_stops(shape, Reduce::Fast, first_part);
-            }
-        }
-        check_stops("3x1x1", Reduce::Exact, 1);
-    }
-
-    #[test]
-    fn a_wish_to_stop_ends_a_pass_on_the_way() {
-        let problem = in_tens(&problem_of(160));
-        let grid = one_rank();
-        let mut asks = Vec::new();
-        for after in [0, 3, 15] {
-            let mut keeper = Stops { after, kept: None };
-            let begin = Begin::At(None);
-            let ended =
-                train_mirror_part(&problem, &SETTINGS, begin, &grid, &mut keeper, &mut |_| ());
-            // Sixteen parts: the first pass is not complete.
-            assert!(matches!(ended, Err(MapError::Stopped { passes: 0 })));
-            asks.push(keeper.after);
-        }
-        assert_eq!(asks, [0, 0, 0], "asked no further");
-    }
-
-    #[test]
-    fn a_step_that_is_far_too_long_is_taken_back() {
-        let problem = problem();
-        let grid = one_rank();
-        let ranks = Ranks {
-            grid: &grid,
-            shares: problem.shares(),
-        };
-        let undisturbed =
-            Mirror::<f32, _, _>::new(&problem, &SETTINGS, Begin::At(None), ranks).unwrap();
-        let undisturbed = undisturbed.train(&mut NoKeeper, &mut |_| ()).unwrap();
-        let mut mirror =
-            Mirror::<f32, _, _>::new(&problem, &SETTINGS, Begin::At(None), ranks).unwrap();
-        mirror.sabotage = Some(30);
-        let mirrored = mirror.train(&mut NoKeeper, &mut |_| ()).unwrap();
-        let loss = |m: &Mirrored, pass: usize| m.history()[pass].total;
-        let before = mirrored.history()[..31].iter().map(|e| e.total);
-        let before = before.fold(f64::INFINITY, f64::min);
-        assert!(loss(&mirrored, 31) > before + 0.01, "the step did harm");
-        assert!(mirrored.chosen().total <= before, "the harm was undone");
-        let behind = mirrored.chosen().total - undisturbed.chosen().total;
-        assert!(behind < 5e-3, "{behind} behind the undisturbed run");
-    }
 }

@@ -1,8 +1,8 @@
-//! The cells that a stage of passes goes over: all, or one of so many; cut for products once, or read at every pass.
+//! The cells of a stage: all, or a sample. They are cut for the products once and held, or streamed at every pass.
 
 use crate::cpu::products::{Layout, Products};
 use crate::error::MapError;
-use crate::mirror::cpu_pass::FactoredPass;
+use crate::mirror::factored_rows::FactoredRows;
 use crate::mirror::polls::Polls;
 use crate::number::Number;
 use crate::ranks::Ranks;
@@ -12,15 +12,14 @@ use std::ops::{ControlFlow, Range};
 use tangram_comm::Communicator;
 use tangram_core::{CellParts, SparseRows};
 
-/// Entries (zeros counted) of the largest sample that a rank holds where the cells themselves are read at every pass: it takes about
-/// as much memory as the parts that are read.
+/// Entries, zeros included, of the largest sample that a rank holds when cells are streamed: about as much memory as the chunks take.
 pub(crate) const LARGEST_SAMPLE: usize = if cfg!(test) { 400 } else { 1 << 26 };
 
 /// The cells of the passes of a stage.
 pub(crate) enum StageCells {
     /// Held, block by block of the rank's cells.
     Cut(Vec<Products>),
-    /// Read and cut at every pass: all, or those of the given places in growing order. With a device, what its pass holds.
+    /// Streamed and cut at every pass: all, or those at these places, in growing order.
     Streamed(Option<Vec<usize>>),
 }
 
@@ -63,7 +62,7 @@ impl StageCells {
     /// * `parts`: all cells of the rank
     pub(crate) fn add_to<T: Number, C: CellParts>(
         &mut self,
-        pass: &mut FactoredPass<T>,
+        pass: &mut FactoredRows<T>,
         parts: &C,
         layout: Layout,
         ranks: Ranks<'_, impl Communicator>,
@@ -83,7 +82,7 @@ impl StageCells {
         };
         let genes = ranks.gene_parts();
         for block in ranks.shares.cells.blocks() {
-            // The next part is cut while one is worked on.
+            // The next chunk is cut while this one is worked on.
             let (mut waiting, mut flow) = (None::<Products>, ControlFlow::Continue(()));
             let read = parts.for_each_part(block, &mut |first, part: &SparseRows| {
                 let cut = || match chosen {
@@ -126,7 +125,7 @@ fn within(chosen: &[usize], range: Range<usize>) -> Range<usize> {
     place(range.start)..place(range.end)
 }
 
-/// One cell of every `part` consecutive ones, by the seed: cells that lie together in a file are alike.
+/// One cell of every `part` consecutive ones, chosen by the seed: neighbouring cells of a file are often similar.
 ///
 /// * `n_cells`: of all ranks
 /// * `range`: those of this rank; places are counted from its start
@@ -149,8 +148,8 @@ pub(crate) fn one_of_every(
     chosen
 }
 
-/// Whether a sample of one cell of every `part` is read at every pass rather than held, where all cells are: ranks with the same
-/// cells must do the same, hence by numbers that all know alike.
+/// Whether a sample of one cell in every `part` is too large to hold when cells are streamed. It depends on the whole problem only:
+/// ranks that share cells must decide alike.
 pub(crate) fn too_large_to_hold(
     part: usize,
     n_cells: usize,

@@ -6,17 +6,17 @@ use tangram_core::{CellParts, SparseRows, score_gene, transfer};
 
 /// Temperatures that are tried, from the smoothest to free logits: a smooth mapping is a good start for a sharper one.
 const CANDIDATES: [Option<f64>; 6] = [Some(0.5), Some(1.0), Some(2.0), Some(4.0), Some(8.0), None];
-/// Every so many-th gene is held out at a time, and so many times another one.
+/// Every fifth gene is held out, in three folds.
 const FOLD: usize = 5;
 const FOLDS: usize = 3;
-/// Cells that take part, at most.
+/// Most cells that take part.
 pub const CELLS_TO_CHOOSE_BY: usize = 2048;
-/// Passes with the first temperature, and with every further one, which begins where the last ended.
+/// Passes with the first temperature, and with each further one, which starts from the factors of the one before.
 const PASSES: [usize; 2] = [50, 20];
 /// A sharper mapping is preferred unless a smoother one is better by more than this.
 const WORTH: f64 = 1e-3;
 
-/// A temperature and what it was worth.
+/// A temperature and its score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TemperatureScore {
     /// κ; `None`: free logits.

@@ -1,13 +1,21 @@
 //! One pass of the factored solver on a device of libtorch.
 
+use crate::cost::tally::Tally;
 use crate::engine::TorchEngine;
+use crate::evaluate::largest_of_genes;
+use crate::mirror::pass::Pass;
+use crate::mirror::polls::{self, Polls};
+use crate::mirror::probe::{Probe, Reach};
+use crate::mirror::stage_cells::one_of_every;
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::rounding::{self, Rounding};
+use crate::torch::clock::timed;
 use crate::torch::memory::DeviceMemory;
-use crate::torch::products::DeviceProducts;
-use crate::torch::softmax::Softmax;
-use crate::{MapError, MirrorSettings, PassPlan};
-use ndarray::Array2;
+use crate::torch::products::{self, DeviceProducts};
+use crate::torch::softmax::{self, Softmax};
+use crate::{Keeper, MapError, MirrorSettings, PassPlan, Precision, Problem};
+use ndarray::{Array2, ArrayView2};
 use std::ops::ControlFlow;
 use std::ops::Range;
 use tangram_comm::Communicator;
@@ -40,25 +48,20 @@ impl<T: Number> DevicePass<T> {
     pub(crate) fn new(
         engine: &TorchEngine,
         settings: &MirrorSettings,
+        rounding: Rounding,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
         let plan = PassPlan::of_device(true, settings.objective, settings.precision);
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let size = (ranks.shares.genes.len(), ranks.shares.voxels.len());
-        let products = DeviceProducts::new(engine, settings.precision, settings.threads, size)?;
-        let softmax = Softmax::of(settings.objective[Term::Entropy], ranks);
-        // Rows that are exchanged, or whose logarithms are summed, are not of 16 bits.
-        let kind = match softmax {
-            Softmax::Plain if ranks.grid.shape().genes == 1 => products.product(),
-            _ => T::KIND,
-        };
-        let rows = memory.cells_per_block;
+        let (rows, threads) = (memory.cells_per_block, settings.threads);
+        let products = DeviceProducts::new(engine, rounding, threads, rows, size)?;
         Ok(Self {
             memory,
             cells: Cells::Read,
-            softmax,
-            logits: products.rows(rows, kind)?,
-            p: products.rows(rows, kind)?,
+            softmax: Softmax::of(settings.objective[Term::Entropy], ranks),
+            logits: products.rows(rows)?,
+            p: products.rows(rows)?,
             entropy: Tensor::f_zeros([1], (Kind::Double, engine.device.into()))?,
             products,
         })
@@ -94,13 +97,14 @@ impl<T: Number> DevicePass<T> {
     /// the entropy, which is 0 where nobody asks for it.
     ///
     /// * `all`: all cells
+    /// * `factors`, `common`: as [`Rounding::round`] gave them
     pub(crate) fn predict(
         &mut self,
         all: &impl CellParts,
-        factors: &mut Array2<f64>,
+        (factors, common): (&mut Array2<f64>, i32),
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<f64, MapError> {
-        self.products.take_weights(factors.view(), ranks)?;
+        self.products.take_weights(factors.view(), common, ranks)?;
         self.products.clear()?;
         let _ = self.entropy.f_zero_()?;
         match std::mem::replace(&mut self.cells, Cells::Read) {
@@ -152,6 +156,7 @@ impl<T: Number> DevicePass<T> {
         let logits = self.logits.f_narrow(0, 0, n_rows)?;
         let p = self.p.f_narrow(0, 0, n_rows)?;
         self.products.logits(expression, &logits, ranks)?;
+        self.products.hide_fillers(&logits)?;
         self.softmax.run(&logits, &p, &mut self.entropy, ranks)?;
         self.products.accumulate(expression, &p)
     }
@@ -162,4 +167,104 @@ fn blocks(cells: &SparseRows, at_most: usize) -> impl Iterator<Item = Range<usiz
     (0..n_cells)
         .step_by(at_most)
         .map(move |first| first..n_cells.min(first + at_most))
+}
+
+/// Declares what [`TorchPass::predict`](Pass::predict) exchanges.
+pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision) {
+    let n_cells = tally.shares().cells.len();
+    rounding::declare(tally, precision, true);
+    products::declare_logits(tally, n_cells);
+    softmax::declare(tally, n_cells);
+    products::declare_sums(tally);
+    tally.over_cells(1);
+    polls::declare(tally);
+}
+
+/// The passes of the factored solver on a device: the cells in work lie there, or are brought.
+pub(crate) struct TorchPass<'a, T, C, K> {
+    problem: &'a Problem<C>,
+    ranks: Ranks<'a, K>,
+    seed: u64,
+    rounding: Rounding,
+    device: DevicePass<T>,
+    probe: Probe<T>,
+    /// Cells in work: of this rank, and of all.
+    n_cells: [usize; 2],
+}
+
+impl<'a, T: Number, C: CellParts, K: Communicator> TorchPass<'a, T, C, K> {
+    pub(crate) fn new(
+        engine: &TorchEngine,
+        problem: &'a Problem<C>,
+        settings: &MirrorSettings,
+        ranks: Ranks<'a, K>,
+    ) -> Result<Self, MapError> {
+        ranks.refuse_exact()?;
+        let largest = match Rounding::asks_for_largest(settings.precision) {
+            true => {
+                let mut largest = largest_of_genes(problem.cells())?;
+                ranks.grid.max_over_cells(&mut largest);
+                Some(largest)
+            }
+            false => None,
+        };
+        let rounding = Rounding::new(
+            settings.precision,
+            &settings.engine,
+            false,
+            largest.as_deref(),
+        );
+        Ok(Self {
+            problem,
+            ranks,
+            seed: settings.seed,
+            probe: Probe::new(problem.cells(), ranks)?,
+            device: DevicePass::new(engine, settings, rounding.clone(), ranks)?,
+            rounding,
+            n_cells: [0; 2],
+        })
+    }
+}
+
+impl<T: Number, C: CellParts, K: Communicator> Pass for TorchPass<'_, T, C, K> {
+    fn take_cells(&mut self, part: usize) -> Result<usize, MapError> {
+        let (cells, range) = (self.problem.cells(), self.ranks.shares.cells.range());
+        let own = match part {
+            1 => {
+                self.device.hold_all(cells)?;
+                range.len()
+            }
+            _ => {
+                let chosen = one_of_every(part, self.seed, self.problem.n_cells(), range);
+                let sample = cells.select(&chosen);
+                self.device
+                    .hold(sample.map_err(|e| MapError::Cells(e.into()))?)?;
+                chosen.len()
+            }
+        };
+        self.n_cells = [own, self.ranks.count_cells(own)];
+        Ok(self.n_cells[1])
+    }
+
+    fn predict(
+        &mut self,
+        factors: &mut Array2<f64>,
+        keeper: &mut dyn Keeper,
+    ) -> Result<Option<f64>, MapError> {
+        let ranks = self.ranks;
+        // A pass on a device is short: ranks ask each other only when it is over.
+        let polls = Polls::new(keeper, self.n_cells, ranks);
+        let common = self.rounding.round(factors, ranks);
+        let cells = self.problem.cells();
+        let entropy = timed(|| self.device.predict(cells, (factors, common), ranks))?;
+        Ok(polls.end(ranks).is_continue().then_some(entropy))
+    }
+
+    fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64> {
+        self.rounding.as_multiplied(factors, self.ranks)
+    }
+
+    fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach {
+        self.probe.reach(direction, self.ranks)
+    }
 }

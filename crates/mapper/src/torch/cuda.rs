@@ -52,7 +52,8 @@ impl Cuda {
 }
 
 /// Bytes of a GPU's memory that nobody holds; `None` if it does not tell.
-pub(crate) fn free_memory(index: usize) -> Option<u64> {
+#[must_use]
+pub fn free_memory(index: usize) -> Option<u64> {
     type SetDevice = unsafe extern "C" fn(c_int) -> c_int;
     type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> c_int;
     // SAFETY: the signatures are those of the CUDA runtime, which libtorch has loaded.

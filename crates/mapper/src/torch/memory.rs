@@ -1,4 +1,4 @@
-//! What a training holds in the memory of a device, and how many cells that leaves room for at a time.
+//! What a training holds in a device's memory, and how many cells fit into a block of work.
 
 use crate::engine::TorchEngine;
 use crate::ranks::Ranks;
@@ -6,17 +6,17 @@ use crate::{MapError, PassPlan, Precision, TorchDevice};
 use tangram_comm::{Communicator, Shares};
 use tangram_core::Term;
 
-/// Bytes of a block of logits: large enough for the products to run at their rate, small enough to stay in part in the device's cache.
+/// Bytes of a block of logits: large enough for products at full rate, small enough that much of it stays in the device's cache.
 const BLOCK_BYTES: u64 = 64 << 20;
 /// Cells below which a product with few voxels, or the sums of A over many, would be slow.
 const FEWEST_CELLS: u64 = 2048;
-/// With less room than for so many cells at a time, a training is refused.
+/// A training is refused if a block of fewer cells than this is all that fits.
 const LEAST_CELLS: u64 = 64;
 /// Rows and columns on a device are multiples of this: products of odd sizes miss the fast kernels.
 pub(crate) const PADDED: usize = 8;
-/// Part of the free memory that is used: libtorch's own buffers and the gaps between blocks need the rest.
+/// Share of the free memory that is used: libtorch's own buffers and fragmentation need the rest.
 const USABLE: f64 = 0.9;
-/// What a device holds before anything is put on it by this crate (the context, the library's kernels).
+/// Bytes on a device before this crate allocates any: the context and the library's kernels.
 const CONTEXT: u64 = 512 << 20;
 
 /// What lies on a device, in bytes.
@@ -57,7 +57,7 @@ impl DeviceMemory {
         } else {
             4
         };
-        let narrow = plan.precision == Precision::Bf16;
+        let narrow = matches!(plan.precision, Precision::Bf16 | Precision::Fp16);
         let of_products = if narrow { 2 } else { number };
         // A, the weights of the products, and a copy in transit or a product before it is added.
         let factors = genes * voxels * (2 * number + of_products);
@@ -74,7 +74,8 @@ impl DeviceMemory {
             (false, false) => 3,
             (false, true) => 4,
         };
-        let copies = if narrow { 2 * of_products } else { 0 };
+        // P as products take it.
+        let copies = if narrow { of_products } else { 0 };
         let of_cell = voxels * (rows * number + copies) + genes * (of_products + number);
         let fewest = LEAST_CELLS.min(cells);
         let least = factors + state + fewest * of_cell;
@@ -109,7 +110,7 @@ impl DeviceMemory {
         CONTEXT + self.factors + self.state + self.expression + self.block
     }
 
-    /// The same for all ranks: those that have other voxels or genes of the same cells work on the same blocks.
+    /// The plan that all ranks can follow: ranks that share cells must work on the same blocks.
     pub(crate) fn agreed(
         engine: &TorchEngine,
         plan: &PassPlan,

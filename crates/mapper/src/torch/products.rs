@@ -1,11 +1,14 @@
 //! The two products of a pass on a device of libtorch, whose rows and columns are padded.
 
 use crate::MapError;
+use crate::cost::tally::Tally;
 use crate::engine::TorchEngine;
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::settings::Precision;
+use crate::rounding::{Format, Rounding};
 use crate::torch::memory::PADDED;
+use crate::torch::product_form::{ProductForm, factor_kind};
+use crate::torch::staging::Stage;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -20,7 +23,7 @@ const NO_VOXEL: f64 = -1e30;
 /// W or Z, and A, (genes, voxels), on a device.
 ///
 /// The last gene is the one that every cell expresses once, as in [`Products`](crate::cpu::products::Products); both axes are filled
-/// up to multiples of eight, genes with 0.
+/// up to multiples of eight, with zeros.
 pub(crate) struct DeviceProducts<T> {
     device: Device,
     /// Genes with that of ones.
@@ -28,110 +31,113 @@ pub(crate) struct DeviceProducts<T> {
     n_voxels: usize,
     genes: i64,
     voxels: i64,
-    product: Kind,
-    sum_of_16_bits: SumOf16Bits,
+    rounding: Rounding,
+    form: ProductForm,
+    /// Of S and P where they are multiplied.
+    factor: Kind,
     weights: Tensor,
+    /// Binary exponent of the weights' common scale.
+    common: i32,
     sums: Tensor,
-    stage: Stage<T>,
-}
-
-/// How products of 16-bit numbers come out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SumOf16Bits {
-    /// In single precision.
-    Wide,
-    /// Rounded to 16 bits: the device's library has nothing else.
-    Narrow,
+    /// Room for a product before it is added, where the form needs it.
+    product: Tensor,
+    /// Room for P as a factor, where it is of another kind.
+    p: Tensor,
+    /// One number that P is multiplied by there.
+    p_scale: Tensor,
+    stage: Stage,
+    numbers: PhantomData<T>,
 }
 
 impl<T: Number> DeviceProducts<T> {
     /// * `threads`: of libtorch, where the device is the cores
+    /// * `cells`: most cells of a block
     /// * the number of this rank's genes, and of its voxels
     pub(crate) fn new(
         engine: &TorchEngine,
-        precision: Precision,
+        rounding: Rounding,
         threads: usize,
+        cells: usize,
         (n_genes, n_voxels): (usize, usize),
     ) -> Result<Self, MapError> {
         let n_genes = n_genes + 1;
         let device = engine.device.into();
-        allow_tf32(precision);
+        // Numbers of 16 bits are TF32 numbers as they are.
+        allow_tf32(!matches!(
+            rounding.format(),
+            Format::Single | Format::Double
+        ));
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        let product = match precision {
-            Precision::Bf16 => Kind::BFloat16,
-            _ => T::KIND,
-        };
+        let format = rounding.format();
+        let form = ProductForm::probe(format, T::KIND, device);
+        let factor = factor_kind(format, T::KIND);
         let padded = |n: usize| n.next_multiple_of(PADDED) as i64;
         let (genes, voxels) = (padded(n_genes), padded(n_voxels));
-        let sum_of_16_bits = match product {
-            Kind::BFloat16 => {
-                let one = Tensor::f_zeros([8, 8], (product, device))?;
-                match one.f_mm_dtype(&one, T::KIND) {
-                    Ok(_) => SumOf16Bits::Wide,
-                    Err(_) => SumOf16Bits::Narrow,
-                }
-            }
-            _ => SumOf16Bits::Wide,
-        };
+        let of_weights = form.weights_kind(format, T::KIND);
+        let rows_of_p = if factor == T::KIND { 0 } else { cells as i64 };
         Ok(Self {
             device,
             n_genes,
             n_voxels,
             genes,
             voxels,
-            product,
-            sum_of_16_bits,
-            weights: Tensor::f_zeros([genes, voxels], (product, device))?,
+            form,
+            factor,
+            weights: Tensor::f_zeros([genes, voxels], (of_weights, device))?,
+            common: 0,
             sums: Tensor::f_zeros([genes, voxels], (T::KIND, device))?,
+            product: Tensor::f_zeros([0, 0], (T::KIND, device))?,
+            p: Tensor::f_zeros([rows_of_p, voxels], (factor, device))?,
+            p_scale: Tensor::f_full([0; 0], rounding.p_scale(), (T::KIND, Device::Cpu))?,
+            rounding,
             stage: Stage::new(device),
+            numbers: PhantomData,
         })
     }
 
-    /// The kind of number of the products.
-    pub(crate) fn product(&self) -> Kind {
-        self.product
-    }
-
     /// Room for `n_rows` rows of voxels.
-    pub(crate) fn rows(&self, n_rows: usize, kind: Kind) -> Result<Tensor, MapError> {
+    pub(crate) fn rows(&self, n_rows: usize) -> Result<Tensor, MapError> {
         let size = [n_rows as i64, self.voxels];
-        Ok(Tensor::f_zeros(size, (kind, self.device))?)
+        Ok(Tensor::f_zeros(size, (T::KIND, self.device))?)
     }
 
-    /// S of some cells, (cells, genes), brought to the device.
+    /// S of some cells, (cells, genes), brought to the device in the numbers of the file, and made factors of products there.
     pub(crate) fn expression(
         &mut self,
         cells: &SparseRows,
         range: Range<usize>,
     ) -> Result<Tensor, MapError> {
-        let (genes, ones) = (self.genes as usize, self.n_genes - 1);
-        let stage = self.stage.numbers(range.len() * genes)?;
+        let (genes, ones, rounding) = (self.genes as usize, self.n_genes - 1, &self.rounding);
+        let stage = self.stage.numbers::<f32>(range.len() * genes)?;
         stage
             .par_chunks_mut(genes)
             .zip(range.clone())
             .for_each(|(row, cell)| {
-                row.fill(T::default());
+                row.fill(0.0);
                 let (places, counts) = cells.row(cell);
                 for (&k, &x) in places.iter().zip(counts) {
-                    row[k as usize] = T::from_f64(x.into());
+                    row[k as usize] = rounding.expression(k as usize, x);
                 }
-                row[ones] = T::from_f64(1.0);
+                row[ones] = 1.0;
             });
         let size = [range.len() as i64, self.genes];
-        self.stage.upload(size, self.product)
+        self.stage.upload::<f32>(size, self.factor)
     }
 
-    /// Takes W or Z, (genes + 1, voxels).
+    /// Takes W or Z as they are multiplied, (genes + 1, voxels).
     ///
     /// Its last row, which all ranks along the genes have, counts on one of them.
+    ///
+    /// * `common`: the exponent of their common scale
     pub(crate) fn take_weights(
         &mut self,
         weights: ArrayView2<'_, f64>,
+        common: i32,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<(), MapError> {
-        let (n_genes, n_voxels, voxels) = (self.n_genes, self.n_voxels, self.voxels as usize);
+        let (n_genes, voxels, rounding) = (self.n_genes, self.voxels as usize, &self.rounding);
         let has_last = ranks.grid.is_last_of_genes();
-        let stage = self.stage.numbers(self.genes as usize * voxels)?;
+        let stage = self.stage.numbers::<T>(self.genes as usize * voxels)?;
         stage
             .par_chunks_mut(voxels)
             .enumerate()
@@ -139,16 +145,15 @@ impl<T: Number> DeviceProducts<T> {
                 row.fill(T::default());
                 let last = k + 1 == n_genes;
                 if k < n_genes && (!last || has_last) {
+                    let scale = rounding.weight_scale(k, common);
                     row.iter_mut()
                         .zip(weights.row(k))
-                        .for_each(|(to, &from)| *to = T::from_f64(from));
-                }
-                if last && has_last {
-                    row[n_voxels..].fill(T::from_f64(NO_VOXEL));
+                        .for_each(|(to, &from)| *to = T::from_f64(from * scale));
                 }
             });
-        let uploaded = self.stage.upload([self.genes, self.voxels], self.product)?;
-        self.weights = uploaded;
+        let size = [self.genes, self.voxels];
+        self.weights = self.stage.upload::<T>(size, self.weights.kind())?;
+        self.common = common;
         Ok(())
     }
 
@@ -166,36 +171,52 @@ impl<T: Number> DeviceProducts<T> {
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<(), MapError> {
         let mut rows = rows.shallow_clone();
-        if rows.kind() == self.product {
-            let _ = expression.f_mm_out(&rows, &self.weights)?;
-        } else if self.sum_of_16_bits == SumOf16Bits::Wide {
-            let _ = expression.f_mm_dtype_out(&rows, &self.weights, rows.kind())?;
-        } else {
-            rows.f_copy_(&expression.f_mm(&self.weights)?)?;
+        self.form.write(&rows, expression, &self.weights)?;
+        if self.common != 0 {
+            let _ = rows.f_mul_scalar_(2f64.powi(-self.common))?;
         }
         if ranks.grid.shape().genes > 1 {
-            let numbers = self.stage.download(&rows)?;
+            let numbers = self.stage.download::<T>(&rows)?;
             T::sum_logits(ranks.grid, numbers, &mut || ());
-            let summed = self.stage.upload([rows.size()[0], self.voxels], T::KIND)?;
+            let summed = self
+                .stage
+                .upload::<T>([rows.size()[0], self.voxels], T::KIND)?;
             rows.f_copy_(&summed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the probabilities of what only fills up rows of logits 0.
+    pub(crate) fn hide_fillers(&self, logits: &Tensor) -> Result<(), MapError> {
+        let n_voxels = self.n_voxels as i64;
+        if n_voxels < self.voxels {
+            let mut fillers = logits.f_narrow(1, n_voxels, self.voxels - n_voxels)?;
+            let _ = fillers.f_fill_(NO_VOXEL)?;
         }
         Ok(())
     }
 
     /// `A += S_blkᵀ P`.
     pub(crate) fn accumulate(&mut self, expression: &Tensor, p: &Tensor) -> Result<(), MapError> {
+        let p = self.as_factor(p)?;
         let cells = expression.tr();
-        if self.product == T::KIND {
-            let _ = self.sums.f_addmm_(&cells, p)?;
-            return Ok(());
+        self.form.add(&mut self.sums, &mut self.product, &cells, &p)
+    }
+
+    /// P as products take it.
+    fn as_factor(&self, p: &Tensor) -> Result<Tensor, MapError> {
+        match self.rounding.format() {
+            Format::Single | Format::Double => Ok(p.shallow_clone()),
+            // A GPU's multipliers round by themselves.
+            Format::Tf32 if self.device != Device::Cpu => Ok(p.shallow_clone()),
+            Format::Tf32 => rounded_to_tf32(p),
+            Format::Bf16 | Format::Fp16 => {
+                let factor = self.p.f_narrow(0, 0, p.size()[0])?;
+                // One pass over P: libtorch rounds what it has multiplied.
+                let _ = p.f_mul_out(&factor, &self.p_scale)?;
+                Ok(factor)
+            }
         }
-        let p = p.f_to_kind(self.product)?;
-        let part = match self.sum_of_16_bits {
-            SumOf16Bits::Wide => cells.f_mm_dtype(&p, T::KIND)?,
-            SumOf16Bits::Narrow => cells.f_mm(&p)?.f_to_kind(T::KIND)?,
-        };
-        let _ = self.sums.f_add_(&part)?;
-        Ok(())
     }
 
     /// Writes A of all cells of all ranks, (genes + 1, voxels).
@@ -206,12 +227,19 @@ impl<T: Number> DeviceProducts<T> {
     ) -> Result<(), MapError> {
         let own = self.sums.f_narrow(0, 0, self.n_genes as i64)?;
         let own = own.f_narrow(1, 0, self.n_voxels as i64)?;
-        let numbers = self.stage.download(&own)?;
+        let numbers = self.stage.download::<T>(&own)?;
         T::sum_predicted(ranks.grid, numbers);
+        let (n_voxels, rounding) = (self.n_voxels, &self.rounding);
         let to = predicted.as_slice_mut().expect("standard layout");
-        to.par_iter_mut()
-            .zip(numbers)
-            .for_each(|(to, from)| *to = from.to_f64());
+        to.par_chunks_mut(n_voxels)
+            .zip(numbers.par_chunks(n_voxels))
+            .enumerate()
+            .for_each(|(k, (to, from))| {
+                let scale = rounding.sum_scale(k);
+                to.iter_mut()
+                    .zip(from)
+                    .for_each(|(to, from)| *to = from.to_f64() * scale);
+            });
         Ok(())
     }
 
@@ -219,7 +247,7 @@ impl<T: Number> DeviceProducts<T> {
     pub(crate) fn bring(&mut self, rows: &[T], filler: f64) -> Result<Tensor, MapError> {
         let (n_voxels, voxels) = (self.n_voxels, self.voxels as usize);
         let n_rows = rows.len() / n_voxels;
-        let stage = self.stage.numbers(n_rows * voxels)?;
+        let stage = self.stage.numbers::<T>(n_rows * voxels)?;
         stage
             .par_chunks_mut(voxels)
             .zip(rows.par_chunks(n_voxels))
@@ -227,7 +255,8 @@ impl<T: Number> DeviceProducts<T> {
                 to[..n_voxels].copy_from_slice(from);
                 to[n_voxels..].fill(T::from_f64(filler));
             });
-        self.stage.upload([n_rows as i64, self.voxels], T::KIND)
+        self.stage
+            .upload::<T>([n_rows as i64, self.voxels], T::KIND)
     }
 
     /// The same of logits.
@@ -238,65 +267,32 @@ impl<T: Number> DeviceProducts<T> {
     /// Fetches rows of this rank's voxels.
     pub(crate) fn fetch(&mut self, rows: &Tensor, to: &mut [T]) -> Result<(), MapError> {
         let own = rows.f_narrow(1, 0, self.n_voxels as i64)?;
-        to.copy_from_slice(self.stage.download(&own)?);
+        to.copy_from_slice(self.stage.download::<T>(&own)?);
         Ok(())
     }
 }
 
-/// Memory of the machine from which a device reads, and into which it writes: pinned for a GPU.
-struct Stage<T> {
-    device: Device,
-    memory: Tensor,
-    numbers: PhantomData<T>,
+/// Declares what [`DeviceProducts::logits`] exchanges over so many cells.
+pub(crate) fn declare_logits(tally: &mut Tally<'_>, n_cells: usize) {
+    tally.sum_logits(n_cells * tally.shares().voxels.len().next_multiple_of(PADDED));
 }
 
-impl<T: Number> Stage<T> {
-    fn new(device: Device) -> Self {
-        Self {
-            device,
-            memory: Tensor::zeros([0], (T::KIND, Device::Cpu)),
-            numbers: PhantomData,
-        }
-    }
+/// Declares what [`DeviceProducts::finish`] exchanges.
+pub(crate) fn declare_sums(tally: &mut Tally<'_>) {
+    let shares = tally.shares();
+    tally.sum_predicted((shares.genes.len() + 1) * shares.voxels.len());
+}
 
-    /// So many numbers, to write or read.
-    fn numbers(&mut self, len: usize) -> Result<&mut [T], MapError> {
-        if self.memory.numel() < len {
-            let memory = Tensor::f_zeros([len as i64], (T::KIND, Device::Cpu))?;
-            self.memory = match self.device {
-                Device::Cuda(_) => memory.f_pin_memory(self.device)?,
-                _ => memory,
-            };
-        }
-        // SAFETY: the tensor holds at least `len` numbers of this kind, contiguous, and is borrowed mutably; views that `upload`
-        // and `download` make of it are gone, and copies to and from a device wait for their end.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.memory.data_ptr().cast(), len) })
-    }
-
-    fn view(&self, size: &[i64]) -> Result<Tensor, MapError> {
-        let flat = self.memory.f_narrow(0, 0, size.iter().product())?;
-        Ok(flat.f_view(size)?)
-    }
-
-    /// What was written to [`numbers`](Self::numbers), on the device.
-    fn upload(&self, size: [i64; 2], kind: Kind) -> Result<Tensor, MapError> {
-        let mut there = Tensor::f_empty(size, (kind, self.device))?;
-        there.f_copy_(&self.view(&size)?)?;
-        Ok(there)
-    }
-
-    /// The numbers of a tensor, row after row.
-    fn download(&mut self, from: &Tensor) -> Result<&mut [T], MapError> {
-        let size = from.size();
-        let len = from.numel();
-        self.numbers(len)?;
-        self.view(&size)?.f_copy_(from)?;
-        self.numbers(len)
-    }
+/// The nearest numbers of 10 bits after the leading one, where the device has no multiplier that makes them so.
+///
+/// `c − (c − x)` with `c = (2¹³ + 1) x` in single precision (Veltkamp's splitting).
+fn rounded_to_tf32(x: &Tensor) -> Result<Tensor, MapError> {
+    let c = x.f_mul_scalar(8193.0)?;
+    Ok(c.f_sub(&c.f_sub(x)?)?)
 }
 
 /// Lets products of single precision round their factors to 10 bits (TF32) where a GPU is faster so, or forbids it.
-fn allow_tf32(precision: Precision) {
+fn allow_tf32(allowed: bool) {
     unsafe extern "C" {
         /// `at::globalContext()`
         #[link_name = "_ZN2at13globalContextEv"]
@@ -307,5 +303,5 @@ fn allow_tf32(precision: Precision) {
     }
     // SAFETY: tch has no binding for this setting of libtorch; the names are those that libtorch 2.11 exports, the signatures those of
     // its header `ATen/Context.h`.
-    unsafe { set_allow_tf32(global_context(), precision == Precision::Tf32) };
+    unsafe { set_allow_tf32(global_context(), allowed) };
 }

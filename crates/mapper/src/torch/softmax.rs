@@ -1,16 +1,17 @@
 //! The row softmax on a device.
 
 use crate::MapError;
+use crate::cost::tally::Tally;
 use crate::ranks::Ranks;
 use tangram_comm::Communicator;
 use tch::{Kind, Tensor};
 
-/// How a block's softmax is to be had.
+/// How the softmax of a block is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Softmax {
-    /// Rows are whole, and nothing else is asked.
+    /// Rows are whole; only P is needed.
     Plain,
-    /// Rows are whole; their entropies are asked for as well.
+    /// Rows are whole; their entropies are needed as well.
     WithEntropy,
     /// The voxels of a row are on several ranks.
     Shared,
@@ -75,6 +76,12 @@ fn shared(
     let norms = largest.f_add(&to_kind_of(&sums.f_log()?, logits)?)?;
     let _ = p.f_div_out(p, &to_kind_of(&sums, logits)?)?;
     Ok(norms)
+}
+
+/// Declares what [`Softmax::run`] exchanges over so many cells.
+pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
+    tally.max_rows(n_cells);
+    tally.sum_rows(2 * n_cells);
 }
 
 /// One number for every row, in double precision.

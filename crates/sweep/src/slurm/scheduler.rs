@@ -2,32 +2,10 @@
 
 use super::queue::{ACCOUNTING_FORMAT, QUEUE_FORMAT, read_accounting, read_queue};
 use super::tool::{self, Answer};
-use super::{JobName, Sighting, SlurmError};
-use serde::{Deserialize, Serialize};
-use std::fmt::{self, Display};
+use super::{JobId, JobName, Sighting, SlurmError};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The number of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(pub u64);
-
-impl Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for JobId {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
-}
 
 /// Accepts jobs and reports their states.
 pub trait Scheduler {

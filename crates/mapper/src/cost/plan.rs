@@ -1,0 +1,50 @@
+//! What decides over the cost of a pass.
+
+use crate::Precision;
+use tangram_comm::Reduce;
+use tangram_core::Objective;
+
+/// What decides over the bytes of a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct PassPlan {
+    /// Whether it is the factored solver.
+    pub mirror: bool,
+    /// The loss.
+    pub objective: Objective,
+    /// Whether there is a density prior.
+    pub prior: bool,
+    /// Whether there is a temperature.
+    pub temperature: bool,
+    /// Whether convergence is looked for (mirror, from its 11th pass on).
+    pub asks_for_rest: bool,
+    /// Numbers of the products.
+    pub precision: Precision,
+    /// How sums are made.
+    pub reduce: Reduce,
+    /// Whether libtorch does the work on a device.
+    pub on_device: bool,
+}
+
+impl PassPlan {
+    /// What decides over the memory of a device.
+    pub(crate) fn of_device(mirror: bool, objective: Objective, precision: Precision) -> Self {
+        Self {
+            mirror,
+            objective,
+            prior: true,
+            temperature: false,
+            asks_for_rest: false,
+            precision,
+            reduce: Reduce::Fast,
+            on_device: true,
+        }
+    }
+
+    /// Bytes of a number of the products.
+    pub(crate) fn number(&self) -> usize {
+        match self.precision {
+            Precision::F64 => 8,
+            _ => 4,
+        }
+    }
+}

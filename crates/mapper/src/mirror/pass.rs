@@ -1,0 +1,32 @@
+//! What the factored solver needs of whoever does its work: the seam between the solver and its engines.
+
+use crate::mirror::probe::Reach;
+use crate::{Keeper, MapError};
+use ndarray::{Array2, ArrayView2};
+
+/// One engine's passes over the cells of a problem.
+///
+/// Whether cells are held or streamed, whether sums over ranks are exact, and what ranks share are matters of the pass: the
+/// solver knows of none.
+///
+/// A filter changes a pass at one place: the weight `f_i w_i` of a row multiplies P between the softmax and the sums. What the
+/// filter learns from, `t_i = Σ_j P_ij (S_i·W_j)`, is a second product with W over the same super-blocks while P is there.
+pub(crate) trait Pass {
+    /// Takes the cells of the passes to come: all, or one of every `part`. Gives their number, of all ranks.
+    fn take_cells(&mut self, part: usize) -> Result<usize, MapError>;
+
+    /// Writes what the factors predict in their place, (genes + 1, voxels): A, and the expected cells of every voxel as the last
+    /// row. Gives the entropy, which is 0 where the objective does not ask for it; or nothing if a rank wishes to stop.
+    fn predict(
+        &mut self,
+        factors: &mut Array2<f64>,
+        keeper: &mut dyn Keeper,
+    ) -> Result<Option<f64>, MapError>;
+
+    /// These factors, (genes + 1, voxels), as [`predict`](Self::predict) multiplies them, to the last bit: what is stored is what the
+    /// history has the loss of.
+    fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64>;
+
+    /// What a direction, (genes + 1, voxels), does to the logits of the cells.
+    fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach;
+}
