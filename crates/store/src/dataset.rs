@@ -3,6 +3,7 @@
 use crate::compressed::Compressed;
 use crate::elements::{self, Encoding, listed};
 use crate::folder::files_of;
+use crate::kind::Kind;
 use crate::tables;
 use crate::tenx::{Stored, TenX};
 use crate::tree::hdf5::Hdf5Tree;
@@ -11,41 +12,10 @@ use crate::tree::{Node, Tree};
 use crate::{Matrix, MatrixName, StoreError, Uns};
 use ndarray::Array2;
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tangram_core::{Column, Table};
-
-/// What an input is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub enum Kind {
-    /// AnnData in HDF5.
-    H5ad,
-    /// AnnData in Zarr, format 2.
-    ZarrV2,
-    /// AnnData in Zarr, format 3.
-    ZarrV3,
-    /// A 10x Genomics HDF5 matrix.
-    TenXH5,
-    /// A folder with `matrix.mtx`, barcodes and features.
-    TenXMtx,
-    /// A Space Ranger output folder.
-    SpaceRanger,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::H5ad => "AnnData in HDF5",
-            Self::ZarrV2 => "AnnData in Zarr 2",
-            Self::ZarrV3 => "AnnData in Zarr 3",
-            Self::TenXH5 => "10x matrix in HDF5",
-            Self::TenXMtx => "10x matrix folder",
-            Self::SpaceRanger => "Space Ranger folder",
-        })
-    }
-}
 
 /// Rows or columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

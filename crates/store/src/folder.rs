@@ -100,9 +100,6 @@ mod tests {
         }
         symlink("/dev/zero", place("store/a/zero")).unwrap();
         let error = files_of(&place("store")).unwrap_err();
-        assert!(
-            error.to_string().contains("store/a/zero: is a device"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/zero: is a device"), "{error}");
     }
 }
