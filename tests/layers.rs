@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The crates from the top down; a crate depends on crates below it only.
-const LAYERS: [&str; 7] = [
+const LAYERS: [&str; 8] = [
     "tangram",
     "tangram-pipeline",
     "tangram-sweep",

@@ -1,15 +1,12 @@
 //! Trying a file before it is opened.
 //!
 //! The HDF5 library crashes on some damaged files and never ends on others; nothing in the process that calls it can prevent that. A
-//! program may set a probe, which has another process [`exercise`] each HDF5 file before this one opens it. Without a probe files are
-//! opened at once.
+//! program may set a probe, which has another process [`exercise`](fn@crate::exercise) each HDF5 file before this one opens it. Without a
+//! probe files are opened at once.
 
 use crate::StoreError;
-use crate::tree::hdf5::Hdf5Tree;
-use crate::tree::{Array, Dtype, Node, Tree};
 use std::collections::HashSet;
 use std::fs;
-use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -33,20 +30,12 @@ pub fn try_file(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Has another process [`exercise`] a file; an error if that one crashed or did not come to an end.
+/// Has another process [`exercise`](fn@crate::exercise) a file; an error if that one crashed or did not come to an end.
 pub type Probe = Box<dyn Fn(&Path) -> Result<(), StoreError> + Send + Sync>;
 
 static PROBE: OnceLock<Probe> = OnceLock::new();
 /// Files that were tried: device, number, length, time of the last change.
 static TRIED: Mutex<Option<HashSet<[i64; 5]>>> = Mutex::new(None);
-/// Groups in groups.
-const DEPTH: usize = 32;
-/// Objects looked at.
-const MOST: usize = 100_000;
-/// Arrays of at most this many numbers are read whole.
-const SMALL: usize = 1 << 20;
-/// Numbers read of larger ones.
-const PLACES: usize = 64;
 
 /// Sets the probe of this process; only the first counts.
 pub fn set_probe(probe: Probe) {
@@ -73,85 +62,4 @@ pub(crate) fn try_first(path: &Path) -> Result<(), StoreError> {
         tried.insert(file);
     }
     Ok(())
-}
-
-/// Reads what damage of an HDF5 file may make the library crash on: every group, attribute, text, index of chunks and small
-/// array, and some numbers of every large one. What is merely wrong is passed over: whoever opens the file is told.
-///
-/// * `begin`: called before each object, with its place in the file
-pub fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) {
-    begin("the file");
-    let Ok(tree) = Hdf5Tree::open_untried(path) else {
-        return;
-    };
-    let mut left = MOST;
-    visit(&tree, "", DEPTH, &mut left, begin);
-}
-
-fn visit(tree: &Hdf5Tree, at: &str, depth: usize, left: &mut usize, begin: &mut dyn FnMut(&str)) {
-    *left = left.saturating_sub(1);
-    if *left == 0 {
-        return;
-    }
-    begin(if at.is_empty() { "the root" } else { at });
-    tree.exercise_attributes(at);
-    match tree.node(at) {
-        Ok(Some(Node::Array)) => {
-            if let Ok(array) = tree.array(at) {
-                exercise_array(&*array);
-            }
-        }
-        Ok(Some(Node::Group)) if depth > 0 => {
-            for name in tree.children(at).unwrap_or_default() {
-                let place = match at {
-                    "" => name,
-                    _ => format!("{at}/{name}"),
-                };
-                visit(tree, &place, depth - 1, left, begin);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn exercise_array(array: &dyn Array) {
-    array.exercise_index();
-    match array.dtype() {
-        Dtype::Text => _ = array.texts(),
-        dtype if dtype.is_number() => exercise_numbers(array),
-        _ => {}
-    }
-}
-
-/// Reads an array whole if it is small, otherwise numbers at even distances along its first axis, each of which has its chunk unpacked.
-fn exercise_numbers(array: &dyn Array) {
-    let Some((&rows, others)) = array.shape().split_first() else {
-        return;
-    };
-    let size = array
-        .shape()
-        .iter()
-        .try_fold(1usize, |n, &len| n.checked_mul(len));
-    if size.is_some_and(|n| n <= SMALL) {
-        let all: Vec<Range<usize>> = array.shape().iter().map(|&len| 0..len).collect();
-        let _ = array.f64s(&all);
-        return;
-    }
-    if others.contains(&0) {
-        return;
-    }
-    let places = PLACES.min(rows);
-    for place in 0..places {
-        let row = match places {
-            1 => 0,
-            _ => (place as u128 * (rows - 1) as u128 / (places - 1) as u128) as usize,
-        };
-        let mut at = vec![row..row + 1];
-        // The last place is the end of every axis, the others are beginnings.
-        at.extend(others.iter().map(|&len| match place + 1 == places {
-            true => len - 1..len,
-            false => 0..1,
-        }));
-        let _ = array.f64s(&at);
-    }
 }

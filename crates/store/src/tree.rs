@@ -2,6 +2,7 @@
 //! AnnData encodings are read and written once, above it.
 
 pub(crate) mod hdf5;
+mod hdf5_error;
 mod hdf5_links;
 mod hdf5_records;
 pub(crate) mod hdf5_write;

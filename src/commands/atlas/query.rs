@@ -232,7 +232,8 @@ fn write_regions(
             share.n_pixels, share.share, share.mm2
         ));
     }
-    write_aside(path, existing, |partial| write(partial, &text))
+    write_aside(path, existing, |partial| write(partial, &text))?;
+    Ok(())
 }
 
 fn write_voxels(

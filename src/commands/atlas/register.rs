@@ -181,7 +181,8 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
         })?;
         write_registration(folder, &args.out, &atlas, &mask, &registration)?;
         let text = toml::to_string(&record).context(MARKER)?;
-        write(&folder.join(MARKER), &text)
+        write(&folder.join(MARKER), &text)?;
+        Ok(())
     })?;
     tell(&args.out, &registration, report)?;
     report.summary(&record)

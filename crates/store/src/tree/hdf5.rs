@@ -1,5 +1,6 @@
 //! HDF5 as a tree, for reading.
 
+use super::hdf5_error::brief;
 use super::hdf5_links::refuse_elsewhere;
 use super::hdf5_records::Hdf5Field;
 use super::{Array, Attr, Dtype, Node, Tree};
@@ -111,16 +112,6 @@ impl Hdf5Tree {
         let field = self.fields(table)?.into_iter().find(|f| f.name == name)?;
         Some((self.file.dataset(table).ok()?, field))
     }
-}
-
-/// The last words of HDF5's error chain say what went wrong; all before are its call stack.
-pub(super) fn brief(message: &str) -> String {
-    message
-        .rsplit(": ")
-        .next()
-        .unwrap_or(message)
-        .trim()
-        .to_owned()
 }
 
 impl Tree for Hdf5Tree {

@@ -1,6 +1,6 @@
 //! Links of HDF5 files. Those to other files are not followed: a result could not be traced to its inputs.
 
-use super::hdf5::brief;
+use super::hdf5_error::brief;
 use crate::StoreError;
 use hdf5::File;
 use hdf5_sys::h5l::{H5L_info1_t, H5Lget_info1, H5Lget_val};

@@ -1,6 +1,7 @@
 //! Datasets of records, which anndata 0.6 wrote for tables: each field is an array of its own.
 
-use super::hdf5::{brief, dtype, fixed, stored};
+use super::hdf5::{dtype, fixed, stored};
+use super::hdf5_error::brief;
 use super::{Array, Dtype};
 use crate::StoreError;
 use crate::plausible::n_elements;

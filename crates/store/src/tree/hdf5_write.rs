@@ -1,6 +1,7 @@
 //! HDF5 as a tree, for writing. Objects carry no times, so that the same content gives the same bytes.
 
-use super::hdf5::{CHUNK_CACHE, brief};
+use super::hdf5::CHUNK_CACHE;
+use super::hdf5_error::brief;
 use super::{Attr, Attrs, Banded, Growing, Number, TreeWriter, Values};
 use crate::StoreError;
 use hdf5::types::VarLenUnicode;

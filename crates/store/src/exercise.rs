@@ -1,0 +1,96 @@
+//! What the process that tries a file first does with it.
+
+use crate::tree::hdf5::Hdf5Tree;
+use crate::tree::{Array, Dtype, Node, Tree};
+use std::ops::Range;
+use std::path::Path;
+
+/// Groups in groups.
+const DEPTH: usize = 32;
+/// Objects looked at.
+const MOST: usize = 100_000;
+/// Arrays of at most this many numbers are read whole.
+const SMALL: usize = 1 << 20;
+/// Numbers read of larger ones.
+const PLACES: usize = 64;
+
+/// Reads what damage of an HDF5 file may make the library crash on: every group, attribute, text, index of chunks and small
+/// array, and some numbers of every large one. What is merely wrong is passed over: whoever opens the file is told.
+///
+/// * `begin`: called before each object, with its place in the file
+pub fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) {
+    begin("the file");
+    let Ok(tree) = Hdf5Tree::open_untried(path) else {
+        return;
+    };
+    let mut left = MOST;
+    visit(&tree, "", DEPTH, &mut left, begin);
+}
+
+fn visit(tree: &Hdf5Tree, at: &str, depth: usize, left: &mut usize, begin: &mut dyn FnMut(&str)) {
+    *left = left.saturating_sub(1);
+    if *left == 0 {
+        return;
+    }
+    begin(if at.is_empty() { "the root" } else { at });
+    tree.exercise_attributes(at);
+    match tree.node(at) {
+        Ok(Some(Node::Array)) => {
+            if let Ok(array) = tree.array(at) {
+                exercise_array(&*array);
+            }
+        }
+        Ok(Some(Node::Group)) if depth > 0 => {
+            for name in tree.children(at).unwrap_or_default() {
+                let place = match at {
+                    "" => name,
+                    _ => format!("{at}/{name}"),
+                };
+                visit(tree, &place, depth - 1, left, begin);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn exercise_array(array: &dyn Array) {
+    array.exercise_index();
+    match array.dtype() {
+        Dtype::Text => _ = array.texts(),
+        dtype if dtype.is_number() => exercise_numbers(array),
+        _ => {}
+    }
+}
+
+/// Reads an array whole if it is small, otherwise numbers at even distances along its first axis, each of which has its chunk unpacked.
+fn exercise_numbers(array: &dyn Array) {
+    let Some((&rows, others)) = array.shape().split_first() else {
+        return;
+    };
+    let size = array
+        .shape()
+        .iter()
+        .try_fold(1usize, |n, &len| n.checked_mul(len));
+    if size.is_some_and(|n| n <= SMALL) {
+        let all: Vec<Range<usize>> = array.shape().iter().map(|&len| 0..len).collect();
+        let _ = array.f64s(&all);
+        return;
+    }
+    if others.contains(&0) {
+        return;
+    }
+    let places = PLACES.min(rows);
+    for place in 0..places {
+        let row = match places {
+            1 => 0,
+            _ => (place as u128 * (rows - 1) as u128 / (places - 1) as u128) as usize,
+        };
+        let mut at = vec![row..row + 1];
+        // The last place is the end of every axis, the others are beginnings.
+        at.extend(others.iter().map(|&len| match place + 1 == places {
+            true => len - 1..len,
+            false => 0..1,
+        }));
+        let _ = array.f64s(&at);
+    }
+}
