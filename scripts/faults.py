@@ -126,7 +126,10 @@ def processes(pid, name):
 def kill_all(child, name):
     """Kills a process and those of the program below it, and waits until they are gone; a launcher puts its own into other groups."""
     below = processes(child.pid, name)
-    os.killpg(child.pid, signal.SIGKILL)
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has come to its end meanwhile
     for pid in below:
         try:
             os.kill(pid, signal.SIGKILL)

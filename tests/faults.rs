@@ -297,7 +297,8 @@ fn what_is_asked_to_stop_before_it_trains_comes_back() {
     let path = folder.path();
     for name in ["USR2", "TERM"] {
         for wait in [0, 30, 120, 400] {
-            let child = start(path, ENDLESS);
+            // One that had begun to train kept its state.
+            let child = start(path, &format!("{ENDLESS} --resume"));
             let pid = child.id();
             // The handler stands when the process has a second thread.
             until("the handler stands", || {
@@ -310,7 +311,7 @@ fn what_is_asked_to_stop_before_it_trains_comes_back() {
             assert!(!path.join("run").exists());
         }
     }
-    let child = start(path, ENDLESS);
+    let child = start(path, &format!("{ENDLESS} --resume"));
     until("the run begins", || path.join(".run.lock").is_file());
     signal(&child, "INT");
     assert_eq!(errors_of(child).0, Some(130));
