@@ -1,6 +1,6 @@
 //! What can be wrong with an atlas, a section or a registration.
 
-use crate::quality::Refusal;
+use crate::refusal::Refusal;
 use std::path::{Path, PathBuf};
 use tangram_store::StoreError;
 

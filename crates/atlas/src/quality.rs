@@ -1,9 +1,9 @@
 //! How good a registration is, and when it is too poor to be a result.
 
+use crate::refusal::Refusal;
 use crate::transform::InverseConsistency;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// What can be told of a registration without knowing the truth. A high Dice does not prove a small error inside a class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,56 +60,6 @@ impl Default for Limits {
             min_dice: 0.6,
             max_depth_spread_um: 600.0,
             min_jacobian: 0.05,
-        }
-    }
-}
-
-/// Why a registration was refused.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// No plane of the atlas has tissue of such a form.
-    NoStart,
-    /// The classes do not fit.
-    Dice {
-        /// Mean Dice.
-        found: f64,
-        /// The limit.
-        least: f64,
-    },
-    /// Several depths fit almost equally well.
-    Depths {
-        /// Their largest difference, micrometres.
-        found: f64,
-        /// The limit.
-        most: f64,
-    },
-    /// The warp squeezes tissue to almost nothing.
-    Jacobian {
-        /// Smallest Jacobian.
-        found: f64,
-        /// The limit.
-        least: f64,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoStart => f.write_str("no plane of the atlas shows tissue like this"),
-            Self::Dice { found, least } => write!(
-                f,
-                "the mask and the atlas overlap poorly (mean Dice {found:.2}, the limit is {least}); does the mask use the \
-                 atlas's classes, and is --pixel-size right?"
-            ),
-            Self::Depths { found, most } => write!(
-                f,
-                "places {found:.0} µm apart fit almost equally well (the limit is {most} µm); the mask shows too little"
-            ),
-            Self::Jacobian { found, least } => write!(
-                f,
-                "the warp squeezes tissue to {found:.2} of its area (the limit is {least})"
-            ),
         }
     }
 }

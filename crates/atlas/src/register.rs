@@ -3,7 +3,8 @@
 use crate::fit::{Fitted, Stage, descend, objective};
 use crate::objective::{Freedom, Penalties, Pose};
 use crate::probability::ProbabilityPyramid;
-use crate::quality::{ALMOST, OtherStart, Quality, Refusal};
+use crate::quality::{ALMOST, OtherStart, Quality};
+use crate::refusal::Refusal;
 use crate::section::{SectionGrid, SectionMask};
 use crate::start::{PixelSize, Side, Start, starts};
 use crate::transform::{Affine, Parameters, Transform};
