@@ -99,9 +99,8 @@ impl Probability {
     /// The classes of a voxel; `None` outside the grid.
     fn voxel(&self, at: [i64; 3]) -> Option<&[u8]> {
         let mut index = 0;
-        for axis in 0..3 {
-            let n = self.grid.shape[axis];
-            let i = usize::try_from(at[axis]).ok().filter(|i| *i < n)?;
+        for (i, n) in at.into_iter().zip(self.grid.shape) {
+            let i = usize::try_from(i).ok().filter(|i| *i < n)?;
             index = index * n + i;
         }
         Some(&self.values[index * self.n_classes..(index + 1) * self.n_classes])

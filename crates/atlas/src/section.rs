@@ -279,7 +279,7 @@ mod tests {
             .map(|i| {
                 let (x, y) = ((i % 100) as f64 - 50.0, (i / 100) as f64 - 40.0);
                 match x.hypot(y) {
-                    r if r < 10.0 || r > 30.0 => BACKGROUND,
+                    r if !(10.0..=30.0).contains(&r) => BACKGROUND,
                     _ if x > 15.0 => 2,
                     _ => 1,
                 }

@@ -183,7 +183,10 @@ impl Transform {
     #[must_use]
     pub fn to_atlas(&self, pixel: [f64; 2]) -> [f64; 3] {
         let Parameters { plane, affine, .. } = &self.parameters;
-        plane.point(self.flow.apply(affine.apply(self.from_middle(pixel))))
+        plane.point(
+            self.flow
+                .apply(affine.apply(self.relative_to_middle(pixel))),
+        )
     }
 
     /// The point of the image whose atlas position is nearest, and how far off the section the position is, in micrometres, positive
@@ -238,7 +241,7 @@ impl Transform {
         self.flow.smallest_jacobian()
     }
 
-    fn from_middle(&self, pixel: [f64; 2]) -> Pair {
+    fn relative_to_middle(&self, pixel: [f64; 2]) -> Pair {
         let [width, height] = self.parameters.image.map(|n| n as f64);
         let edge = self.parameters.pixel_um;
         [

@@ -85,12 +85,13 @@ fn exercise_numbers(array: &dyn Array) {
             1 => 0,
             _ => (place as u128 * (rows - 1) as u128 / (places - 1) as u128) as usize,
         };
-        let mut at = vec![row..row + 1];
         // The last place is the end of every axis, the others are beginnings.
-        at.extend(others.iter().map(|&len| match place + 1 == places {
+        let end = place + 1 == places;
+        let others = others.iter().map(|&len| match end {
             true => len - 1..len,
             false => 0..1,
-        }));
+        });
+        let at: Vec<Range<usize>> = std::iter::once(row..row + 1).chain(others).collect();
         let _ = array.f64s(&at);
     }
 }
