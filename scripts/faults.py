@@ -356,7 +356,7 @@ def checkpoints(work, times, seed):
         wrong = None
         if child.returncode != 0:
             wrong = f"exit code {child.returncode}: {said[-300:]}"
-        elif "goes on from the checkpoint" not in said:
+        elif "resuming from the checkpoint" not in said:
             wrong = f"begun anew: {said[-300:]}"
         elif changed and "is damaged" not in said and path.exists() and how != "removed":
             wrong = "the damage was not noticed"

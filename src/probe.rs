@@ -155,9 +155,10 @@ fn try_file(path: &Path, field: &Field) -> ! {
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
+    // At the upper limit of CPU time the kernel sends SIGKILL, which tells nothing: the lower one, with its SIGXCPU, comes before.
     let limit = libc::rlimit {
         rlim_cur: most,
-        rlim_max: most,
+        rlim_max: most.saturating_add(1),
     };
     // SAFETY: `limit` lives until the call returns.
     unsafe { libc::setrlimit(resource, &raw const limit) };
