@@ -50,7 +50,7 @@ struct Measured {
     cell_type: String,
 }
 
-/// Reads a table (CSV, which may be gzipped) of one of two forms, told apart by their columns:
+/// Reads a table (CSV, which may be gzipped) of one of two forms, recognised by their columns:
 ///
 /// - `structures`, `cells`: numbers of cells in groups of structures (acronyms with `;` between them, all that they contain
 ///   included; of overlapping groups the first has a structure). The number divided by the annotated volume is the density.

@@ -56,7 +56,7 @@ pub fn read_expression(path: &Path) -> Result<Volume<f32>, AtlasError> {
     axes.arrange(path, &header.sizes, header.steps_um, &values)
 }
 
-/// Whether a grid covers the atlas: its lengths may differ by one voxel, of which the last are outside the brain.
+/// Whether a grid covers the atlas. Its lengths may differ by one voxel, because the last voxels lie outside the brain.
 #[must_use]
 pub(crate) fn covers(grid: Grid, atlas: Grid) -> bool {
     let lengths = grid.extent_um().into_iter().zip(atlas.extent_um());

@@ -5,7 +5,7 @@ use crate::transform::InverseConsistency;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What can be told of a registration without knowing the truth. A high Dice does not prove a small error inside a class.
+/// Measures of a registration that need no known truth. A high Dice does not prove a small error inside a class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Quality {

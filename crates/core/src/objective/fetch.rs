@@ -1,4 +1,4 @@
-//! Values of neighbouring voxels, of which other ranks hold some.
+//! Values of neighbouring voxels. Other ranks hold some of them.
 
 use super::sums::VoxelShards;
 use crate::Neighbours;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Sums over all voxels and all genes of a mapping, of which this process may hold a shard.
+/// Sums over all voxels and all genes of a mapping. This process may hold only a shard of them.
 ///
 /// A shard is cut into blocks; a sum is made of one list of numbers for every block.
 pub trait Sums: Sync {
@@ -109,11 +109,11 @@ impl Sums for Whole {
 /// One exchange between ranks, by how many numbers it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
-    /// So many sums over all voxels.
+    /// Number of sums over all voxels.
     SumOverVoxels(usize),
-    /// So many sums over all genes.
+    /// Number of sums over all genes.
     SumOverGenes(usize),
-    /// So many numbers that this rank gives to others that hold neighbouring voxels.
+    /// Number of values that this rank sends to ranks that hold neighbouring voxels.
     ToNeighbours(usize),
 }
 
