@@ -21,6 +21,7 @@ mod sweep_jobs;
 mod test_pause;
 mod threads;
 mod values;
+mod weight_flags;
 
 use anyhow::Result;
 use args::{Cli, Command};

@@ -2,6 +2,7 @@
 
 use crate::choices::{DEVICES, FORMATS, GOALS, PRECISIONS, SOLVERS, STREAMS, one_of};
 use crate::values::{at_least_one, not_negative, positive, seed};
+use crate::weight_flags::WeightFlags;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -12,12 +13,14 @@ use tangram_pipeline::choices::{
     Solver, Stream, Temperature, as_text, maybe_text,
 };
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::neighbours::NeighbourChoice;
 use tangram_pipeline::settings::{MapSettings, threads};
+use tangram_pipeline::weights;
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
 const GENES: &str = "Genes and values";
-const OBJECTIVE: &str = "What a good mapping is";
+pub(crate) const OBJECTIVE: &str = "What a good mapping is";
 const TRAINING: &str = "Training";
 const OUTPUT: &str = "Output";
 
@@ -70,20 +73,14 @@ pub struct MapFlags {
     #[arg(long, value_name = "WHICH", default_value_t = PriorChoice::Rna, help_heading = OBJECTIVE)]
     #[serde(with = "as_text")]
     pub prior: PriorChoice,
-    /// Weight of every gene having the right pattern over the voxels
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = not_negative, help_heading = OBJECTIVE)]
-    pub lambda_g1: f64,
-    /// Weight of every voxel having the right mix of genes [default: by --goal]
-    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lambda_g2: Option<f64>,
-    /// Weight of the cells lying as densely as the prior expects [default: 1, or 0 with --prior none]
-    #[arg(long, value_name = "WEIGHT", value_parser = not_negative, help_heading = OBJECTIVE)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lambda_d: Option<f64>,
-    /// Weight of every cell sitting in few voxels (entropy)
-    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, value_parser = not_negative, help_heading = OBJECTIVE)]
-    pub lambda_r: f64,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub weights: WeightFlags,
+    /// Which voxels are neighbours, by their coordinates (obsm/spatial): lattice (spots in rows), nearest:K, or radius:R in units
+    /// of the coordinates
+    #[arg(long, value_name = "WHICH", help_heading = OBJECTIVE)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<NeighbourChoice>,
     /// Limit on the spread of a cell's logits over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
     /// held-out genes; smaller is smoother [default: by --goal]
     #[arg(long, value_name = "KAPPA", help_heading = OBJECTIVE)]
@@ -169,42 +166,14 @@ impl MapFlags {
     /// # Errors
     /// [`PipelineError::Usage`] if they contradict each other.
     pub fn resolved(self) -> Result<MapSettings, PipelineError> {
-        let lambda_d = match (&self.prior, self.lambda_d) {
-            (PriorChoice::None, Some(weight)) if weight > 0.0 => {
-                return usage(
-                    "--lambda-d weighs the density prior, but --prior none gives none: leave one of them out",
-                );
-            }
-            (PriorChoice::None, _) => 0.0,
-            (_, weight) => weight.unwrap_or(1.0),
-        };
         let goal = self.goal.unwrap_or(self.solver.default_goal());
         let of_goal = goal.settings();
-        let lambda_g2 = self.lambda_g2.unwrap_or(of_goal.lambda_g2);
-        if self.lambda_g1 == 0.0 && lambda_g2 == 0.0 {
-            return usage(
-                "--lambda-g1 and --lambda-g2 are both 0: nothing would be learned from the genes",
-            );
-        }
-        let epochs = self.epochs.unwrap_or(self.solver.default_epochs());
+        let objective = weights::resolved(&self.weights.0, goal, &self.prior, self.neighbours)?;
         let temperature = match self.solver {
-            Solver::Mirror => {
-                self.check_mirror(epochs)?;
-                Some(self.temperature.unwrap_or(of_goal.temperature))
-            }
-            Solver::Adam => {
-                self.check_adam()?;
-                self.temperature
-            }
+            Solver::Mirror => Some(self.temperature.unwrap_or(of_goal.temperature)),
+            Solver::Adam => self.temperature,
         };
-        if self.reduce == Reduce::Exact
-            && matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu)
-        {
-            return usage(
-                "--reduce exact: sums on a device are not exact; take --device cpu, or leave it out",
-            );
-        }
-        Ok(MapSettings {
+        let settings = MapSettings {
             cells: absolute(self.cells),
             voxels: absolute(self.voxels),
             cells_matrix: self.cells_matrix,
@@ -216,13 +185,11 @@ impl MapFlags {
             transform: self.transform.unwrap_or(of_goal.transform),
             goal,
             prior: self.prior,
-            lambda_g1: self.lambda_g1,
-            lambda_g2,
-            lambda_d,
-            lambda_r: self.lambda_r,
+            objective,
+            neighbours: self.neighbours,
             temperature,
             solver: self.solver,
-            epochs,
+            epochs: self.epochs.unwrap_or(self.solver.default_epochs()),
             lr: self.lr.or(self.solver.default_lr()),
             seed: self.seed,
             tolerance: self.tolerance.unwrap_or(self.solver.default_tolerance()),
@@ -239,62 +206,10 @@ impl MapFlags {
             init_logits: self.init_logits.map(absolute),
             keep: self.keep,
             format: self.format,
-        })
-    }
-
-    fn check_mirror(&self, epochs: usize) -> Result<(), PipelineError> {
-        let refuse = |flag: &str, why: &str| {
-            usage(&format!(
-                "{flag}: {why}; leave it out, or add --solver adam"
-            ))
         };
-        if self.init_logits.is_some() {
-            return refuse(
-                "--init-logits",
-                "the mirror solver has no logit for every cell and voxel to begin from",
-            );
-        }
-        if self.lr.is_some() {
-            return refuse("--lr", "the mirror solver finds its own steps");
-        }
-        if self.batch_epochs.is_some_and(|passes| passes >= epochs) {
-            return usage(
-                "--batch-epochs must be less than --epochs: the last passes see all cells",
-            );
-        }
-        Ok(())
+        settings.check()?;
+        Ok(settings)
     }
-
-    fn check_adam(&self) -> Result<(), PipelineError> {
-        let refuse = |flag: &str, why: &str| {
-            usage(&format!(
-                "{flag}: {why}; leave it out, or take --solver mirror"
-            ))
-        };
-        if self.temperature.is_some_and(|t| t != Temperature::Off) {
-            return refuse("--temperature", "the adam solver has none");
-        }
-        if self.batches > 1 || self.batch_epochs.is_some() {
-            return refuse(
-                "--batches",
-                "the adam solver needs every cell at every epoch",
-            );
-        }
-        if self.stream == Stream::On {
-            return refuse("--stream", "the adam solver holds the cells in memory");
-        }
-        if self.keep == Some(KeepChoice::None) {
-            return refuse(
-                "--keep none",
-                "adam's probabilities are stored nowhere else",
-            );
-        }
-        Ok(())
-    }
-}
-
-fn usage<T>(text: &str) -> Result<T, PipelineError> {
-    Err(PipelineError::Usage(text.to_owned()))
 }
 
 /// The current folder is unknown only if it was deleted; the path as typed then serves as well.

@@ -1,6 +1,6 @@
 //! From a simulated tissue to scores, through the program alone.
 
-use crate::program::{require, succeed, summary};
+use crate::program::{fail, require, succeed, summary};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -431,6 +431,40 @@ fn the_summary_for_programs_has_what_the_run_recorded() {
     assert_eq!(run["record"]["cells"], told["record"]["cells"]);
     assert_eq!(run["map"], told["map"]);
     assert_eq!(run["record"]["cells"]["sha256"].as_str().unwrap().len(), 64);
+}
+
+/// Every term of the loss has a flag, and its weight is in the record, in a settings file and, where it was computed, in the history.
+#[test]
+fn neighbouring_voxels_are_compared_where_a_weight_asks_for_it() {
+    let folder = tissue();
+    let map = "map --cells tissue/cells.h5ad --voxels tissue/spots.h5ad --epochs 5";
+    let weight = "--lambda-neighbourhood 0.5";
+    let run = summary(
+        folder,
+        &format!("{map} {weight} --neighbours nearest:4 --out near"),
+    );
+    assert_eq!(run["map"]["lambda-neighbourhood"], 0.5);
+    assert_eq!(run["map"]["neighbours"], "nearest:4");
+    let near = history(&folder.join("near"));
+    assert!(near[0].contains("neighbourhood"), "{}", near[0]);
+    succeed(folder, "map --config near/run.toml --out again");
+    assert_eq!(near, history(&folder.join("again")));
+    // It is no other loss than one that a program asks for: without the term the history differs.
+    let plain = summary(folder, &format!("{map} --out plain"));
+    assert!(plain["map"].get("lambda-neighbourhood").is_none());
+    assert!(!history(&folder.join("plain"))[0].contains("neighbourhood"));
+
+    let told = fail(folder, &format!("{map} {weight} --out no"), 2);
+    assert!(told.contains("--neighbours"), "{told}");
+    let told = fail(
+        folder,
+        &format!("{map} {weight} --neighbours nearest:60 --out no"),
+        3,
+    );
+    assert!(
+        told.contains("spots.h5ad") && told.contains("60 voxels"),
+        "{told}"
+    );
 }
 
 #[test]

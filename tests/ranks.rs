@@ -117,6 +117,17 @@ fn adam_on_every_grid_is_what_one_process_learns() {
 }
 
 #[test]
+fn neighbouring_voxels_of_other_ranks_are_compared_too() {
+    let flags = "--epochs 10 --lambda-neighbourhood 0.5 --neighbours nearest:4 --reduce exact";
+    let folder = tissue();
+    succeed(folder, &format!("{MAP} {flags} --out near"));
+    on_ranks(&format!("{MAP} {flags} --out near-2x2x1"), "2x2x1");
+    let [one, four] = ["near", "near-2x2x1"].map(|run| folder.join(run));
+    assert_eq!(history(&one), history(&four));
+    assert!(matrix(&one, "factors.zarr") == matrix(&four, "factors.zarr"));
+}
+
+#[test]
 fn streamed_cells_and_parts_of_them_are_shared_too() {
     let folder = tissue();
     let flags = "--epochs 30 --tolerance 0 --batches 2 --stream on --transform sqrt --reduce exact";

@@ -38,13 +38,13 @@ pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_z
 pub use keep::{Keep, KeepError, KeepScratch, keep_block, keep_row};
 pub use mapping::{MappingBlock, MappingRows, PBlock};
 pub use matrix::{SparseError, SparseRows};
-pub use neighbours::{Neighbours, NeighboursError};
+pub use neighbours::{Neighbours, NeighboursError, PlacesError};
 pub use normalize::{
     Normalize, Transform, factors_to, library_factors, median_positive, scale_rows,
 };
 pub use objective::{
-    Comparison, Exchange, Loss, LossFunction, Objective, Shard, Shown, Sums, Term, TermValues,
-    VoxelShards, Whole,
+    Comparison, DefaultWeight, Exchange, GivenWeights, Loss, LossFunction, Needs, Objective, Shard,
+    Shown, Sums, Term, TermValues, VoxelShards, Whole,
 };
 pub use parts::{CellParts, VisitPart};
 pub use prior::{DensityPrior, PriorError};

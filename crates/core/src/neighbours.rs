@@ -1,5 +1,9 @@
 //! Which voxels are neighbours.
 
+mod places;
+
+pub use places::PlacesError;
+
 /// A weighted graph of the voxels, sparse: `W_jl` is the weight of neighbour l at voxel j.
 ///
 /// Rows are voxels; a row holds its neighbours in growing order, without the voxel itself unless it is its own neighbour.

@@ -4,11 +4,12 @@
 //! Matrices are held by gene, (genes, voxels): each gene's voxels side by side.
 //!
 //! # To add a term
-//! Write a file with the term's `ABOUT` and its [`LossTerm`], and add it to the list of [`Term`] below: settings, history,
-//! plans and checkpoints read that list.
+//! Write a file with the term's `ABOUT` and its [`LossTerm`], and add it to the list of [`Term`] below: flags, settings files,
+//! history, plans and checkpoints read that list.
 
 mod cosine;
 mod fetch;
+mod given;
 mod loss_function;
 mod sums;
 mod term;
@@ -18,9 +19,12 @@ mod weights;
 
 pub use cosine::Coefficients;
 pub use fetch::Stencil;
+pub use given::GivenWeights;
 pub use loss_function::{Loss, LossFunction};
 pub use sums::{Exchange, Exchanges, Sums, VoxelShards, Whole};
-pub use term::{About, Comparison, Data, LossTerm, Sense, Shard, Shown, Slopes};
+pub use term::{
+    About, Comparison, Data, DefaultWeight, LossTerm, Needs, Sense, Shard, Shown, Slopes,
+};
 pub use weights::{Objective, TermValues};
 
 /// Declares the terms: their modules, [`Term`], and what is known of each.

@@ -91,6 +91,25 @@ impl<C: CellParts> Problem<C> {
         Ok(self)
     }
 
+    /// A whole problem of the same voxels, with their prior and graph: other cells or genes.
+    ///
+    /// * `cells`: S, (cells, genes), normalised and transformed
+    /// * `voxels`: G, (all voxels, genes), the same genes in the same order
+    ///
+    /// # Errors
+    /// [`MapError::Shapes`], [`MapError::Prior`] or [`MapError::Neighbours`] where they do not fit each other.
+    pub fn of_same_voxels<D: CellParts>(
+        &self,
+        cells: D,
+        voxels: SparseRows,
+    ) -> Result<Problem<D>, MapError> {
+        let problem = Problem::new(cells, voxels, self.prior.clone())?;
+        match self.neighbours.clone() {
+            Some(neighbours) => problem.with_neighbours(neighbours),
+            None => Ok(problem),
+        }
+    }
+
     /// The graph of all voxels.
     #[must_use]
     pub fn neighbours(&self) -> Option<&Neighbours> {

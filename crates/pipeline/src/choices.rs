@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use tangram_comm::GridShape;
-use tangram_core::{Keep, KeepError, Transform};
+use tangram_core::{Keep, KeepError, Objective, Term, Transform};
 use tangram_mapper::{Engine, Precision, TorchDevice, TorchEngine};
 
 /// Where the density prior comes from: written `rna`, `uniform`, `obs:COLUMN` or `none`.
@@ -363,8 +363,8 @@ impl PrecisionChoice {
 pub struct GoalSettings {
     /// Transform of both sides.
     pub transform: Transform,
-    /// Weight of every voxel's mix of genes.
-    pub lambda_g2: f64,
+    /// Weights of the terms whose default it decides.
+    pub weights: Objective,
     /// Limit of the logits' spread, for mirror.
     pub temperature: Temperature,
 }
@@ -376,17 +376,17 @@ impl Goal {
         match self {
             Self::Impute => GoalSettings {
                 transform: Transform::None,
-                lambda_g2: 1.0,
+                weights: Objective::NONE.with(Term::Voxel, 1.0),
                 temperature: Temperature::Kappa(4.0),
             },
             Self::Place => GoalSettings {
                 transform: Transform::Sqrt,
-                lambda_g2: 20.0,
+                weights: Objective::NONE.with(Term::Voxel, 20.0),
                 temperature: Temperature::Off,
             },
             Self::Package => GoalSettings {
                 transform: Transform::None,
-                lambda_g2: 0.0,
+                weights: Objective::NONE,
                 temperature: Temperature::Off,
             },
         }

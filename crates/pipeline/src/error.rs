@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use tangram_comm::GridError;
-use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
+use tangram_core::{AnnotationError, GeneError, PlacesError, PriorError, TissueError};
 use tangram_mapper::MapError;
 use tangram_store::StoreError;
 use tangram_sweep::{Cause, SweepError};
@@ -130,6 +130,24 @@ pub enum PipelineError {
         what: &'static str,
         /// The first difference.
         reason: String,
+    },
+    /// Voxels without coordinates, where neighbouring voxels are compared.
+    #[error(
+        "{path}: the voxels have no coordinates (obsm/spatial), which --neighbours needs; add them, or leave out --{setting}"
+    )]
+    NoPlaces {
+        /// The voxels' file.
+        path: PathBuf,
+        /// The weight of the term that compares them.
+        setting: &'static str,
+    },
+    /// Coordinates of voxels that give no neighbours.
+    #[error("{path}: obsm/spatial: {reason}")]
+    Places {
+        /// The voxels' file.
+        path: PathBuf,
+        /// Why not, and the remedy.
+        reason: PlacesError,
     },
     /// A file of names that cannot be used.
     #[error("{path}: {reason}")]
@@ -328,6 +346,8 @@ impl PipelineError {
             | Self::GeneList { .. }
             | Self::Prior { .. }
             | Self::ZeroVoxels { .. }
+            | Self::NoPlaces { .. }
+            | Self::Places { .. }
             | Self::InitialLogits { .. }
             | Self::OtherCheckpoint { .. }
             | Self::DamagedCheckpoint { .. }

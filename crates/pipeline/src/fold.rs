@@ -11,8 +11,8 @@ use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
-    AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, Problem,
-    train_adam_part, train_mirror_part,
+    AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, train_adam_part,
+    train_mirror_part,
 };
 use tangram_store::CellExpression;
 use tangram_store::StoreError;
@@ -110,10 +110,9 @@ impl<'a> FoldTraining<'a> {
         let kept: Vec<usize> = (0..problem.n_genes())
             .filter(|k| held_out.binary_search(k).is_err())
             .collect();
-        let part = Problem::new(
+        let part = problem.of_same_voxels(
             problem.cells().genes(&kept),
             problem.voxels().select_columns(&kept),
-            problem.prior().cloned(),
         )?;
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);

@@ -7,6 +7,7 @@ use crate::grid_plan::Task;
 use crate::inputs::{Inputs, Side};
 use crate::listener::Listener;
 use crate::memory_check::{Counts, check_memory, streams};
+use crate::neighbours::neighbours;
 use crate::prior::{prior, refuse_zero_voxels};
 use crate::ranks::{Ranks, agreed, on_first};
 use crate::rates::ASSUMED;
@@ -297,6 +298,12 @@ impl Files {
         };
         let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
         transform(&mut voxel_values, how);
+        let graph = neighbours(settings.neighbours, &settings.objective, &voxels)?;
+        let problem = Problem::part(cell_values, voxel_values, prior, shares)?;
+        let problem = match graph {
+            Some(graph) => problem.with_neighbours(graph)?,
+            None => problem,
+        };
         // Only the first rank writes the record.
         let hash = |path: &Path| match ranks.is_first() {
             true => fingerprint(path),
@@ -313,7 +320,7 @@ impl Files {
             },
             genes,
             dropped,
-            problem: Problem::part(cell_values, voxel_values, prior, shares)?,
+            problem,
             untransformed,
             all_cells,
             grid: None,

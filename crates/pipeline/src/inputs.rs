@@ -4,6 +4,7 @@ use crate::error::{PipelineError, Result};
 use crate::input_files::Files;
 use crate::listener::Listener;
 use crate::memory_check::Counts;
+use crate::neighbours;
 use crate::ranks::{Ranks, agreed, alike, on_first};
 use crate::settings::MapSettings;
 use crate::wording::count;
@@ -82,7 +83,7 @@ impl Inputs {
         let size = [n_cells, n_voxels, n_genes];
         let needed = {
             let (objective, precision) =
-                (settings.objective(), settings.precision.on(Engine::Native));
+                (settings.objective, settings.precision.on(Engine::Native));
             mirror_memory_needed(size, counts as usize, None, &objective, precision)
         };
         if let Some(available) = memory::available().filter(|&available| needed > available) {
@@ -98,7 +99,7 @@ impl Inputs {
         let mut voxels = self.measured(ranks, settings)?.into_owned();
         transform(&mut voxels, how);
         let cells = CellExpression::Streamed(self.all_cells.transformed(how));
-        Ok(Problem::new(cells, voxels, problem.prior().cloned())?)
+        Ok(problem.of_same_voxels(cells, voxels)?)
     }
 
     /// The measured training genes in all voxels, untransformed.
@@ -141,6 +142,7 @@ pub fn read(
     let inputs = opened.inputs(sums, streamed, settings, ranks);
     let inputs = agreed(ranks, inputs.map(|inputs| Inputs { grid, ..inputs }))?;
     tell_inputs(&inputs, listener)?;
+    neighbours::tell(settings.neighbours, inputs.problem.neighbours(), listener)?;
     Ok(inputs)
 }
 

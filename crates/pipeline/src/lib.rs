@@ -75,6 +75,7 @@ pub mod lock;
 pub mod map;
 pub mod mapping_file;
 pub mod memory_check;
+pub mod neighbours;
 pub mod place;
 mod prior;
 pub mod project;
@@ -92,6 +93,7 @@ pub mod stored_mapping;
 pub mod sweep_work;
 mod temperature;
 pub mod versions;
+pub mod weights;
 pub mod wording;
 
 pub use error::PipelineError;

@@ -67,7 +67,7 @@ pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: C
     match settings.solver {
         Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam(engine)),
         Solver::Mirror => {
-            let (objective, precision) = (settings.objective(), settings.precision.on(engine));
+            let (objective, precision) = (settings.objective, settings.precision.on(engine));
             mirror_memory_needed(size, nnz, reading, &objective, precision)
         }
     }

@@ -4,10 +4,13 @@ use crate::choices::{
     DeviceChoice, Goal, GridChoice, KeepChoice, MappingFormat, PrecisionChoice, PriorChoice,
     Solver, Stream, Temperature, as_text, maybe_text,
 };
+use crate::error::{PipelineError, Result};
+use crate::neighbours::NeighbourChoice;
+use crate::weights;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tangram_comm::{GridShape, Reduce};
-use tangram_core::{Keep, Normalize, Objective, Term, Transform};
+use tangram_core::{GivenWeights, Keep, Normalize, Objective, Transform};
 use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Reading};
 use tangram_store::{MatrixName, cells_per_part};
 
@@ -16,13 +19,14 @@ use tangram_store::{MatrixName, cells_per_part};
 /// Keys and values are those of the flags of `tangram map`, whose help describes them.
 ///
 /// ```
+/// use tangram_core::Term;
 /// use tangram_pipeline::settings::MapSettings;
 ///
 /// let settings = MapSettings {
 ///     epochs: 50,
 ///     ..MapSettings::new("cells.h5ad", "voxels.h5ad")
 /// };
-/// assert_eq!(settings.lambda_d, 1.0);
+/// assert_eq!(settings.objective[Term::Density], 1.0);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -56,14 +60,12 @@ pub struct MapSettings {
     /// Where cells are expected.
     #[serde(with = "as_text")]
     pub prior: PriorChoice,
-    /// Weight of every gene having the right pattern over the voxels.
-    pub lambda_g1: f64,
-    /// Weight of every voxel having the right mix of genes.
-    pub lambda_g2: f64,
-    /// Weight of the cells lying as densely as the prior expects; 0 without a prior.
-    pub lambda_d: f64,
-    /// Weight of every cell sitting in few voxels.
-    pub lambda_r: f64,
+    /// λ of every term of the loss; those of terms whose data are missing are 0.
+    #[serde(flatten)]
+    pub objective: Objective,
+    /// Which voxels are neighbours, for terms that compare them.
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<NeighbourChoice>,
     /// How far a cell's logits may spread over the voxels; adam has no such limit.
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
@@ -146,10 +148,9 @@ impl MapSettings {
             transform: of_goal.transform,
             goal,
             prior: PriorChoice::Rna,
-            lambda_g1: 1.0,
-            lambda_g2: of_goal.lambda_g2,
-            lambda_d: 1.0,
-            lambda_r: 0.0,
+            objective: weights::resolved(&GivenWeights::default(), goal, &PriorChoice::Rna, None)
+                .expect("default weights need no data but the prior"),
+            neighbours: None,
             temperature: Some(of_goal.temperature),
             solver,
             epochs: solver.default_epochs(),
@@ -175,6 +176,77 @@ impl MapSettings {
     /// The seed unless one is given.
     pub const SEED: u64 = 42;
 
+    /// Refuses settings that contradict each other.
+    ///
+    /// # Errors
+    /// [`PipelineError::Usage`] with the flags and a remedy.
+    pub fn check(&self) -> Result<()> {
+        match self.solver {
+            Solver::Mirror => self.check_mirror()?,
+            Solver::Adam => self.check_adam()?,
+        }
+        let on_device = matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu);
+        match self.reduce == Reduce::Exact && on_device {
+            true => usage(
+                "--reduce exact: sums on a device are not exact; take --device cpu, or leave it out",
+            ),
+            false => Ok(()),
+        }
+    }
+
+    fn check_mirror(&self) -> Result<()> {
+        let refuse = |flag: &str, why: &str| {
+            usage(&format!(
+                "{flag}: {why}; leave it out, or add --solver adam"
+            ))
+        };
+        if self.init_logits.is_some() {
+            return refuse(
+                "--init-logits",
+                "the mirror solver has no logit for every cell and voxel to begin from",
+            );
+        }
+        if self.lr.is_some() {
+            return refuse("--lr", "the mirror solver finds its own steps");
+        }
+        if self
+            .batch_epochs
+            .is_some_and(|passes| passes >= self.epochs)
+        {
+            return usage(
+                "--batch-epochs must be less than --epochs: the last passes see all cells",
+            );
+        }
+        Ok(())
+    }
+
+    fn check_adam(&self) -> Result<()> {
+        let refuse = |flag: &str, why: &str| {
+            usage(&format!(
+                "{flag}: {why}; leave it out, or take --solver mirror"
+            ))
+        };
+        if self.temperature.is_some_and(|t| t != Temperature::Off) {
+            return refuse("--temperature", "the adam solver has none");
+        }
+        if self.batches > 1 || self.batch_epochs.is_some() {
+            return refuse(
+                "--batches",
+                "the adam solver needs every cell at every epoch",
+            );
+        }
+        if self.stream == Stream::On {
+            return refuse("--stream", "the adam solver holds the cells in memory");
+        }
+        if self.keep == Some(KeepChoice::None) {
+            return refuse(
+                "--keep none",
+                "adam's probabilities are stored nowhere else",
+            );
+        }
+        Ok(())
+    }
+
     /// The same settings with what was chosen in the place of what was open: what `run.toml` records.
     #[must_use]
     pub fn with(&self, chosen: &Chosen) -> Self {
@@ -196,22 +268,12 @@ impl MapSettings {
         }
     }
 
-    /// The weights of the loss.
-    #[must_use]
-    pub fn objective(&self) -> Objective {
-        Objective::NONE
-            .with(Term::Gene, self.lambda_g1)
-            .with(Term::Voxel, self.lambda_g2)
-            .with(Term::Density, self.lambda_d)
-            .with(Term::Entropy, self.lambda_r)
-    }
-
     /// The sizes that the bytes of a pass depend on.
     #[must_use]
     pub fn pass_plan(&self, engine: Engine) -> PassPlan {
         PassPlan {
             mirror: self.solver == Solver::Mirror,
-            objective: self.objective(),
+            objective: self.objective,
             prior: self.prior != PriorChoice::None,
             temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
             asks_for_rest: self.tolerance > 0.0,
@@ -234,7 +296,7 @@ impl MapSettings {
     #[must_use]
     pub fn adam(&self, engine: Engine) -> AdamSettings {
         AdamSettings {
-            objective: self.objective(),
+            objective: self.objective,
             epochs: self.epochs,
             learning_rate: self.lr.unwrap_or(0.1),
             seed: self.seed,
@@ -251,7 +313,7 @@ impl MapSettings {
     #[must_use]
     pub fn mirror(&self, engine: Engine, temperature: Option<Temperature>) -> MirrorSettings {
         MirrorSettings {
-            objective: self.objective(),
+            objective: self.objective,
             passes: self.epochs,
             temperature: match temperature {
                 Some(Temperature::Kappa(kappa)) => Some(kappa),
@@ -266,6 +328,10 @@ impl MapSettings {
             engine,
         }
     }
+}
+
+fn usage<T>(text: &str) -> Result<T> {
+    Err(PipelineError::Usage(text.to_owned()))
 }
 
 /// The number of threads to use: what was asked for, or one for every core this process may use.

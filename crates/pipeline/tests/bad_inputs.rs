@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
+use ndarray::Array2;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tangram_core::{Column, SparseRows, Table};
+use tangram_core::{Column, SparseRows, Table, Term};
 use tangram_pipeline::choices::{PriorChoice, Solver, Temperature};
 use tangram_pipeline::error::full_text;
 use tangram_pipeline::map::{Earlier, Output, map};
@@ -58,11 +59,19 @@ impl Expression {
     }
 
     fn write(&self, path: &Path) {
+        self.write_at(path, None);
+    }
+
+    /// Writes it, with coordinates of the rows.
+    fn write_at(&self, path: &Path, places: Option<Array2<f64>>) {
         let var = Table::of_names(self.genes.clone());
         let mut file = AnnDataWriter::create(path, Existing::Replace, &self.obs, &var).unwrap();
         let mut matrix = file.sparse(&MatrixName::X).unwrap();
         matrix.append(&self.values).unwrap();
         matrix.finish().unwrap();
+        if let Some(places) = places {
+            file.obsm("spatial", places.view()).unwrap();
+        }
         file.finish().unwrap();
     }
 }
@@ -261,9 +270,40 @@ fn faults_of_lists() -> Vec<Fault> {
     ]
 }
 
+fn faults_of_coordinates() -> Vec<Fault> {
+    fn with(places: impl Fn(usize) -> f64 + 'static) -> Spoil {
+        Box::new(move |folder| {
+            let voxels = Expression::new("voxel");
+            let places = Array2::from_shape_fn((6, 2), |(j, _)| places(j));
+            voxels.write_at(&folder.join("voxels.h5ad"), Some(places));
+        })
+    }
+    let near = |choice: &'static str| -> Change {
+        Box::new(move |_, settings| {
+            settings.objective = settings.objective.with(Term::Neighbourhood, 1.0);
+            settings.neighbours = Some(choice.parse().unwrap());
+        })
+    };
+    vec![
+        ("no coordinates", nothing(), near("lattice")),
+        ("no lattice", with(|j| (j * j) as f64), near("lattice")),
+        (
+            "a coordinate is missing",
+            with(|j| if j == 2 { f64::NAN } else { j as f64 }),
+            near("nearest:2"),
+        ),
+        ("too few", with(|j| j as f64), near("nearest:6")),
+    ]
+}
+
 #[test]
 fn every_fault_of_an_input_has_its_message() {
-    let faults = [faults_of_files(), faults_of_priors(), faults_of_lists()];
+    let faults = [
+        faults_of_files(),
+        faults_of_priors(),
+        faults_of_coordinates(),
+        faults_of_lists(),
+    ];
     let messages: Vec<String> = faults
         .into_iter()
         .flatten()

@@ -1,7 +1,9 @@
 //! The density term, `+ λ_d · Σ_j d_j (log d_j − log q_j)`: cells lie as densely as the prior expects.
 
 use super::sums::{Exchange, Exchanges, Sums};
-use super::term::{About, Comparison, LossTerm, Sense, Shown, Slopes};
+use super::term::{
+    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
+};
 
 /// A predicted density is clamped from below at this: a voxel without cells must cost much, not everything.
 /// Differs: the package lets log 0 turn the whole run to NaN.
@@ -10,6 +12,9 @@ const SMALLEST_DENSITY: f64 = 1e-30;
 pub(super) const ABOUT: About = About {
     name: "density",
     setting: "lambda-d",
+    help: "Weight of the cells lying as densely as the prior expects",
+    default: DefaultWeight::Is(1.0),
+    needs: Needs::Prior,
     sense: Sense::Minimised,
     exchanges: |shard| match shard.has_prior {
         true => vec![Exchange::SumOverVoxels(1)],

@@ -1,11 +1,16 @@
 //! The entropy term, `+ λ_r · H`, `H = − Σ_ij P_ij log P_ij`: every cell sits in few voxels.
 
 use super::sums::{Exchanges, Sums};
-use super::term::{About, Comparison, LossTerm, Sense, Shown, Slopes};
+use super::term::{
+    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
+};
 
 pub(super) const ABOUT: About = About {
     name: "entropy",
     setting: "lambda-r",
+    help: "Weight of every cell sitting in few voxels (entropy)",
+    default: DefaultWeight::Is(0.0),
+    needs: Needs::Nothing,
     sense: Sense::Minimised,
     exchanges: |_| Vec::new(),
     shown: Shown::Always,

@@ -2,11 +2,16 @@
 
 use super::cosine::{gene_cosines, gene_norms, total};
 use super::sums::{Exchange, Exchanges, Sums};
-use super::term::{About, Comparison, LossTerm, Sense, Shown, Slopes};
+use super::term::{
+    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
+};
 
 pub(super) const ABOUT: About = About {
     name: "gene",
     setting: "lambda-g1",
+    help: "Weight of every gene having the right pattern over the voxels",
+    default: DefaultWeight::Is(1.0),
+    needs: Needs::Expression,
     sense: Sense::Maximised,
     exchanges: |shard| {
         vec![

@@ -4,12 +4,17 @@
 use super::cosine::{gene_cosines, gene_norms, total};
 use super::fetch::Stencil;
 use super::sums::{Exchange, Exchanges, Sums};
-use super::term::{About, Comparison, LossTerm, Sense, Shown, Slopes};
+use super::term::{
+    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
+};
 use ndarray::{Array2, Zip};
 
 pub(super) const ABOUT: About = About {
     name: "neighbourhood",
     setting: "lambda-neighbourhood",
+    help: "Weight of every gene having the right pattern once each voxel is added to its neighbours (--neighbours)",
+    default: DefaultWeight::Is(0.0),
+    needs: Needs::Neighbours,
     sense: Sense::Maximised,
     exchanges: |shard| {
         let Some((graph, shards)) = shard.neighbours else {
@@ -41,9 +46,6 @@ pub(super) const ABOUT: About = About {
 };
 
 /// The package's main branch, `lambda_neighborhood_g1`, where W is a dense matrix.
-///
-/// The command line has no flag for it yet: a program sets the weight in [`Objective`](super::Objective) and gives the problem its
-/// graph (`Problem::with_neighbours` of the mapper).
 ///
 /// Slope by A: `(W + I)ᵀ` times the slope of the gene term by `(W + I) A`.
 #[derive(Debug)]

@@ -27,6 +27,12 @@ pub struct About {
     pub name: &'static str,
     /// λ as a setting, without dashes in front.
     pub setting: &'static str,
+    /// What the weight is a weight of, for people: the text of the flag, without its default.
+    pub help: &'static str,
+    /// λ unless it is given.
+    pub default: DefaultWeight,
+    /// What the term compares predictions with.
+    pub needs: Needs,
     /// Whether the value is to be large or small.
     pub sense: Sense,
     /// What the term exchanges in one evaluation, in this order, on a rank with this shard.
@@ -37,6 +43,36 @@ pub struct About {
     pub matrices: usize,
     /// Prepares the term; `None` if the data do not have what it is about. Ranks call it together.
     pub prepare: fn(&Data<'_>, &dyn Sums) -> Option<Box<dyn LossTerm>>,
+}
+
+/// λ of a term that was given none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DefaultWeight {
+    /// This, where the term has what it [needs](About::needs); otherwise 0.
+    Is(f64),
+    /// What the goal of the mapping decides.
+    OfGoal,
+}
+
+/// What a term compares predictions with. Without it the term cannot be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Measured expression.
+    Expression,
+    /// Measured expression and a graph of neighbouring voxels.
+    Neighbours,
+    /// A density prior.
+    Prior,
+    /// Nothing: the term is about the mapping alone.
+    Nothing,
+}
+
+impl Needs {
+    /// Whether the term compares genes.
+    #[must_use]
+    pub fn expression(self) -> bool {
+        matches!(self, Self::Expression | Self::Neighbours)
+    }
 }
 
 /// Whether a term's value is to be large or small.

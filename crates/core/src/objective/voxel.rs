@@ -2,11 +2,16 @@
 
 use super::cosine::{total, voxel_cosines, voxel_norms};
 use super::sums::{Exchange, Exchanges, Sums};
-use super::term::{About, Comparison, LossTerm, Sense, Shown, Slopes};
+use super::term::{
+    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
+};
 
 pub(super) const ABOUT: About = About {
     name: "voxel",
     setting: "lambda-g2",
+    help: "Weight of every voxel having the right mix of genes",
+    default: DefaultWeight::OfGoal,
+    needs: Needs::Expression,
     sense: Sense::Maximised,
     exchanges: |shard| {
         vec![

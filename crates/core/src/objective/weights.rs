@@ -98,23 +98,6 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for ByName<V> {
     }
 }
 
-impl Serialize for Objective {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            self.terms()
-                .map(|(term, weight)| (term.about().name, weight)),
-        )
-    }
-}
-
-impl<'de> Deserialize<'de> for Objective {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let found = deserializer.deserialize_map(ByName::<f64>(PhantomData))?;
-        let with = |objective: Self, (term, weight)| objective.with(term, weight);
-        Ok(found.into_iter().fold(Self::NONE, with))
-    }
-}
-
 impl Serialize for TermValues {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let all = Term::ALL.into_iter().zip(self.values);

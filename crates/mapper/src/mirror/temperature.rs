@@ -53,15 +53,10 @@ pub fn score_temperatures<C: CellParts>(
                 .collect()
         };
         let (kept, held_out) = (genes(false), genes(true));
-        let fold = Problem::new(
+        let fold = problem.of_same_voxels(
             cells.select_columns(&kept),
             problem.voxels().select_columns(&kept),
-            problem.prior().cloned(),
         )?;
-        let fold = match problem.neighbours() {
-            Some(neighbours) => fold.with_neighbours(neighbours.clone())?,
-            None => fold,
-        };
         let carried = cells.select_columns(&held_out);
         let measured = problem.voxels().select_columns(&held_out);
         let mut start: Option<Factors> = None;

@@ -141,6 +141,7 @@ fn lines(settings: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::choices::{DeviceChoice, MappingFormat, Stream};
+    use tangram_core::Term;
 
     fn identity(settings: &MapSettings) -> Identity {
         let read = [("the list of genes", "g".to_owned())];
@@ -191,7 +192,7 @@ mod tests {
     fn what_differs_is_told_in_the_words_of_the_flags() {
         let begun = MapSettings::new("/a", "/b");
         let now = MapSettings {
-            lambda_g1: 2.0,
+            objective: begun.objective.with(Term::Gene, 2.0),
             ..begun.clone()
         };
         let [begun, now] = [begun, now].map(|s| identity(&s));

@@ -1,0 +1,90 @@
+//! The weights of the loss: what follows for the terms that were given none.
+
+use crate::choices::{Goal, PriorChoice};
+use crate::error::{PipelineError, Result};
+use crate::neighbours::{NeighbourChoice, refuse_without_neighbours};
+use tangram_core::{DefaultWeight, GivenWeights, Needs, Objective, Term};
+
+/// λ of every term: as given, or its default. A term whose data the settings leave out gets 0.
+///
+/// # Errors
+/// [`PipelineError::Usage`] if a weight is given to such a term, or no term compares genes.
+pub fn resolved(
+    given: &GivenWeights,
+    goal: Goal,
+    prior: &PriorChoice,
+    neighbours: Option<NeighbourChoice>,
+) -> Result<Objective> {
+    let mut objective = Objective::NONE;
+    for term in Term::ALL {
+        let about = term.about();
+        let by_default = match about.default {
+            DefaultWeight::Is(weight) => weight,
+            DefaultWeight::OfGoal => goal.settings().weights[term],
+        };
+        let weight = match about.needs {
+            Needs::Prior if *prior == PriorChoice::None => match given[term] {
+                Some(weight) if weight > 0.0 => return refuse_without_prior(about.setting),
+                _ => 0.0,
+            },
+            Needs::Neighbours if neighbours.is_none() => match given[term] {
+                Some(weight) if weight > 0.0 => return refuse_without_neighbours(about.setting),
+                _ => 0.0,
+            },
+            _ => given[term].unwrap_or(by_default),
+        };
+        objective = objective.with(term, weight);
+    }
+    if !objective
+        .terms()
+        .any(|(term, _)| term.about().needs.expression())
+    {
+        return usage(
+            "--lambda-g1 and --lambda-g2 are both 0: nothing would be learned from the genes"
+                .to_owned(),
+        );
+    }
+    Ok(objective)
+}
+
+fn refuse_without_prior<T>(setting: &str) -> Result<T> {
+    usage(format!(
+        "--{setting} weighs the density prior, but --prior none gives none: leave one of them out"
+    ))
+}
+
+fn usage<T>(text: String) -> Result<T> {
+    Err(PipelineError::Usage(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_settings_leave_out_has_no_weight() {
+        let none = GivenWeights::default();
+        let weights = |given: &GivenWeights, prior, neighbours| {
+            resolved(given, Goal::Impute, &prior, neighbours)
+        };
+        let by_default = weights(&none, PriorChoice::Rna, None).unwrap();
+        assert_eq!(by_default[Term::Voxel], 1.0);
+        assert_eq!(by_default[Term::Density], 1.0);
+        let without = weights(&none, PriorChoice::None, None).unwrap();
+        assert_eq!(without, by_default.with(Term::Density, 0.0));
+
+        let given = none.with(Term::Neighbourhood, Some(0.5));
+        let told = weights(&given, PriorChoice::Rna, None).unwrap_err();
+        assert!(told.to_string().contains("--neighbours"), "{told}");
+        let with = weights(&given, PriorChoice::Rna, Some(NeighbourChoice::Lattice)).unwrap();
+        assert_eq!(with, by_default.with(Term::Neighbourhood, 0.5));
+
+        // A term that compares genes is enough, whichever it is.
+        let only = given
+            .with(Term::Gene, Some(0.0))
+            .with(Term::Voxel, Some(0.0));
+        assert!(weights(&only, PriorChoice::Rna, Some(NeighbourChoice::Lattice)).is_ok());
+        let nothing = only.with(Term::Neighbourhood, None);
+        assert!(weights(&nothing, PriorChoice::Rna, None).is_err());
+    }
+}
