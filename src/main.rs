@@ -14,7 +14,6 @@ mod job_flags;
 mod map_flags;
 mod map_process;
 mod plain;
-mod probe;
 mod progress;
 mod report;
 mod sweep_jobs;
@@ -32,7 +31,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // While the process has one thread.
-    probe::begin();
+    tangram_store::begin_probe();
     let typed: Vec<OsString> = std::env::args_os().collect();
     interrupt::stand(&typed);
     tangram_store::pass_caught_panics();

@@ -18,7 +18,7 @@ const PLACES: usize = 64;
 /// array, and some numbers of every large one. What is merely wrong is passed over: whoever opens the file is told.
 ///
 /// * `begin`: called before each object, with its place in the file
-pub fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) {
+pub(crate) fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) {
     begin("the file");
     let Ok(tree) = Hdf5Tree::open_untried(path) else {
         return;

@@ -1,8 +1,8 @@
 //! Trying a file before it is opened.
 //!
 //! The HDF5 library crashes on some damaged files and never ends on others; nothing in the process that calls it can prevent that. A
-//! program may set a probe, which has another process [`exercise`](fn@crate::exercise) each HDF5 file before this one opens it. Without a
-//! probe files are opened at once.
+//! program may [begin a probe](crate::begin_probe): another process, which reads each HDF5 file before this one opens it. Without a probe
+//! files are opened at once.
 
 use crate::StoreError;
 use std::collections::HashSet;
@@ -30,15 +30,15 @@ pub fn try_file(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Has another process [`exercise`](fn@crate::exercise) a file; an error if that one crashed or did not come to an end.
-pub type Probe = Box<dyn Fn(&Path) -> Result<(), StoreError> + Send + Sync>;
+/// Has another process [`exercise`](crate::exercise::exercise) a file; an error if that one crashed or did not come to an end.
+pub(crate) type Probe = Box<dyn Fn(&Path) -> Result<(), StoreError> + Send + Sync>;
 
 static PROBE: OnceLock<Probe> = OnceLock::new();
 /// Files that were tried: device, number, length, time of the last change.
 static TRIED: Mutex<Option<HashSet<[i64; 5]>>> = Mutex::new(None);
 
 /// Sets the probe of this process; only the first counts.
-pub fn set_probe(probe: Probe) {
+pub(crate) fn set_probe(probe: Probe) {
     let _ = PROBE.set(probe);
 }
 

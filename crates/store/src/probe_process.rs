@@ -4,6 +4,9 @@
 //! millisecond, where starting the program again would take as long as loading libtorch does. For each file it forks once more, and
 //! the child reads the file under limits of memory and time.
 
+use crate::StoreError;
+use crate::exercise::exercise;
+use crate::probe::set_probe;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -11,7 +14,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use tangram_store::{StoreError, exercise, set_probe};
 
 /// Bytes of the memory in which a child tells what it reads.
 const FIELD: usize = 4096;
@@ -29,8 +31,9 @@ const RANKS: [&str; 4] = [
     "SLURM_PROCID",
 ];
 
-/// Forks the process that tries files, and has the store ask it. Called first in `main`; where it cannot be, files are opened untried.
-pub fn begin() {
+/// Forks the process that tries every HDF5 file before this one opens it. A program calls it first in `main`; where it cannot be done, files
+/// are opened untried.
+pub fn begin_probe() {
     // Under a launcher one rank tries the files for all.
     let rank = RANKS.iter().find_map(|name| std::env::var(name).ok());
     if rank.is_some_and(|rank| rank != "0") {
