@@ -58,6 +58,7 @@ mod assigned;
 pub mod checkpoint;
 pub mod choices;
 pub mod device;
+pub mod doctor;
 pub mod error;
 pub mod exit_record;
 pub mod factors_file;
