@@ -1,6 +1,7 @@
 //! This crate's own kernels: products, softmax and the step of Adam, a super-block of cells at a time.
 
 pub(crate) mod adam_row;
+pub(crate) mod aligned;
 pub(crate) mod blocked;
 pub(crate) mod denormals;
 pub(crate) mod dense_product;

@@ -5,6 +5,7 @@ use crate::adam::pass::Pass;
 use crate::adam::state::AdamState;
 use crate::cost::tally::Tally;
 use crate::cpu::adam_row::AdamStep;
+use crate::cpu::aligned::{Aligned, zeros};
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sharded_logits::{self, AllGenes};
 use crate::cpu::sharded_softmax;
@@ -32,11 +33,11 @@ pub(crate) struct CpuPass<'a, T, K> {
     predicted: Array2<f64>,
     rounding: Rounding,
     /// W, (genes + 1, voxels) in tiles.
-    weights: Vec<T>,
+    weights: Aligned<T>,
     gradients: AllGenes<T>,
     sums: Predicted<T>,
     /// A super-block of P, where there is no gradient before it.
-    rows: Vec<T>,
+    rows: Aligned<T>,
 }
 
 /// Declares what [`CpuPass::step`](Pass::step) exchanges.
@@ -90,10 +91,10 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
                 layout.dense,
                 None,
             ),
-            weights: vec![T::default(); layout.tiles.len(n_genes)],
+            weights: zeros(layout.tiles.len(n_genes)),
             gradients,
             sums,
-            rows: vec![T::default(); layout.cells_per_block * layout.stride::<T>()],
+            rows: zeros(layout.cells_per_block * layout.stride::<T>()),
             layout,
         })
     }

@@ -1,6 +1,7 @@
 //! The state of Adam, and P read from it.
 
 use crate::cpu::adam_row::{AdamStep, RowDot, RowStep, RowUpdate};
+use crate::cpu::aligned::zeros;
 use crate::cpu::products::Layout;
 use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
 use crate::cpu::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
@@ -73,7 +74,7 @@ impl<T: Number> AdamState<T> {
         let precision = Precision::F32;
         let layout = Layout::shared::<T>(n_cells, n_voxels, most, 0.0, precision);
         let stride = layout.stride::<T>();
-        let mut rows = vec![T::default(); layout.cells_per_block * stride];
+        let mut rows = zeros(layout.cells_per_block * stride);
         for first in (0..n_cells).step_by(layout.cells_per_block) {
             let cells = first..n_cells.min(first + layout.cells_per_block);
             let rows = &mut rows[..cells.len() * stride];
@@ -140,7 +141,7 @@ impl<T: Number> AdamState<T> {
             .zip(first.zip(second))
             .zip(norms);
         rows.with_min_len(ROWS).for_each_init(
-            || vec![T::default(); stride],
+            || zeros(stride),
             |room, (((gradient, logits), (first_moment, second_moment)), norm)| {
                 let row = RowStep {
                     logits,
@@ -222,7 +223,7 @@ impl<T: Number> AdamState<T> {
     ) {
         let (arch, n_voxels) = (Arch::new(), self.n_voxels);
         let entries = cells.start * n_voxels..cells.end * n_voxels;
-        let room = || [0, 1].map(|_| vec![T::default(); stride]);
+        let room = || [0, 1].map(|_| zeros::<T>(stride));
         let blocks = ranks.voxel_blocks();
         let of_block = |voxels: Range<usize>| -> Vec<f64> {
             let logits = self.logits[entries.clone()].par_chunks(n_voxels);
@@ -297,7 +298,7 @@ impl<T: Number> AdamState<T> {
         out.par_chunks_mut(n_voxels)
             .zip(logits.zip(norms))
             .for_each_init(
-                || vec![T::default(); n_voxels.next_multiple_of(MOST_LANES)],
+                || zeros(n_voxels.next_multiple_of(MOST_LANES)),
                 |probabilities, (out, (logits, &norm))| {
                     arch.dispatch(SoftmaxOf {
                         logits,

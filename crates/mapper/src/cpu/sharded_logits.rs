@@ -1,6 +1,7 @@
 //! The product `S_blk W` over the genes of all ranks (logits, or gradients by them), one super-block of cells at a time.
 
 use crate::cost::tally::Tally;
+use crate::cpu::aligned::{Aligned, zeros};
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sparse_product::WIDEST;
 use crate::cpu::tiles::Tiles;
@@ -14,7 +15,7 @@ use tangram_comm::{Communicator, on_grid, step_for};
 pub(crate) struct AllGenes<T> {
     layout: Layout,
     /// The super-block in work, and the next one, computed while the first is summed over ranks.
-    rows: [Vec<T>; 2],
+    rows: [Aligned<T>; 2],
     exact: Option<Wide>,
 }
 
@@ -48,10 +49,10 @@ pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
 
 impl<T: Number> AllGenes<T> {
     pub(crate) fn new(layout: Layout) -> Self {
-        let rows = vec![T::default(); layout.cells_per_block * layout.stride::<T>()];
+        let rows = zeros(layout.cells_per_block * layout.stride::<T>());
         Self {
             layout,
-            rows: [rows, Vec::new()],
+            rows: [rows, zeros(0)],
             exact: None,
         }
     }

@@ -1,6 +1,7 @@
 //! The predicted expression A = Pᵀ S, summed over super-blocks, blocks of cells, and ranks.
 
 use crate::cost::tally::Tally;
+use crate::cpu::aligned::{Aligned, zeros};
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sparse_product::WIDEST;
 use crate::cpu::tiles::Tiles;
@@ -14,7 +15,7 @@ use tangram_comm::{Communicator, on_grid, step_for};
 pub(crate) struct Predicted<T> {
     layout: Layout,
     /// (genes + 1, voxels) in tiles: of all cells so far, or with exact sums of the block of cells in work.
-    sums: Vec<T>,
+    sums: Aligned<T>,
     exact: Option<Exact>,
     /// Sum of the rows' entropies, in nats, of every block of cells.
     entropy: Vec<f64>,
@@ -42,7 +43,7 @@ impl<T: Number> Predicted<T> {
     /// `n_genes` with the gene of ones.
     pub(crate) fn new(layout: Layout, n_genes: usize) -> Self {
         Self {
-            sums: vec![T::default(); layout.tiles.len(n_genes)],
+            sums: zeros(layout.tiles.len(n_genes)),
             layout,
             exact: None,
             entropy: Vec::new(),

@@ -1,5 +1,6 @@
 //! One pass of the factored solver: what P = softmax(S Zᵀ + 1 bᵀ) predicts, P existing only one super-block at a time.
 
+use crate::cpu::aligned::{Aligned, zeros};
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sharded_logits::AllGenes;
 use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
@@ -18,7 +19,7 @@ use tangram_comm::Communicator;
 pub(crate) struct FactoredRows<T> {
     layout: Layout,
     /// Z by gene, b as the row of the gene of ones, in tiles.
-    factors: Vec<T>,
+    factors: Aligned<T>,
     logits: AllGenes<T>,
     predicted: Predicted<T>,
     /// Every row of a super-block.
@@ -29,7 +30,7 @@ impl<T: Number> FactoredRows<T> {
     /// Buffers for any products of this layout; `n_genes` with the gene of ones.
     pub(crate) fn new(layout: Layout, n_genes: usize) -> Self {
         Self {
-            factors: vec![T::default(); layout.tiles.len(n_genes)],
+            factors: zeros(layout.tiles.len(n_genes)),
             logits: AllGenes::new(layout),
             predicted: Predicted::new(layout, n_genes),
             whole: vec![WholeRow::default(); layout.cells_per_block],

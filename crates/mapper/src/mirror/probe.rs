@@ -1,6 +1,7 @@
 //! A few cells on which the effect of a step in (Z, b) on the logits is measured.
 
 use crate::cost::tally::Tally;
+use crate::cpu::aligned::{Aligned, zeros};
 use crate::cpu::products::{Layout, Products};
 use crate::cpu::sharded_logits::{self, AllGenes};
 use crate::number::Number;
@@ -34,8 +35,8 @@ pub(crate) struct Reach {
 pub(crate) struct Probe<T> {
     products: Products,
     density: f64,
-    direction: Vec<T>,
-    rows: Vec<T>,
+    direction: Aligned<T>,
+    rows: Aligned<T>,
     logits: AllGenes<T>,
     /// Index of this rank's first cell among the probe's.
     first: usize,
@@ -98,8 +99,8 @@ impl<T: Number> Probe<T> {
             logits = logits.exact(largest[0], ranks);
         }
         Ok(Self {
-            direction: vec![T::default(); tiles.len(products.n_genes())],
-            rows: vec![T::default(); products.n_cells() * tiles.row_stride::<T>()],
+            direction: zeros(tiles.len(products.n_genes())),
+            rows: zeros(products.n_cells() * tiles.row_stride::<T>()),
             density: chosen.density(),
             products,
             logits,
