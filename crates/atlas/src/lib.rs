@@ -3,11 +3,13 @@
 //! [`import`] makes an atlas store of an annotation and a structure tree, and [`Atlas`] reads it. A [`Transform`] carries points and images
 //! between a section and the atlas.
 
+mod carry;
 mod classes;
 mod density;
 mod error;
 mod expression;
 mod fit;
+mod found;
 mod grid;
 mod import;
 pub mod ladder;
@@ -21,11 +23,14 @@ mod points;
 mod probability;
 mod quality;
 mod query;
+mod query_files;
 mod quicknii;
 mod refusal;
 mod register;
+mod registered;
 mod roi;
 mod section;
+mod series_files;
 mod start;
 mod store;
 mod structures;
@@ -33,10 +38,12 @@ pub mod synthetic;
 mod transform;
 mod warp;
 
+pub use carry::{CarriedPoints, atlas_points, section_points, to_atlas, to_section};
 pub use classes::{BACKGROUND, Class, ClassRule, MOST_CLASSES, NO_CLASS};
 pub use density::{Density, TableUse, read_densities};
 pub use error::AtlasError;
 pub use expression::read_expression;
+pub use found::{Found, register_within};
 pub use grid::{Grid, Volume};
 pub use import::{ImportReport, ImportSources, import};
 pub use nrrd::{Nrrd, NrrdValues, encode_nrrd, read_nrrd};
@@ -46,11 +53,14 @@ pub use points::PointTable;
 pub use probability::{Probability, ProbabilityPyramid};
 pub use quality::{Limits, OtherStart, Quality};
 pub use query::{QueriedVoxel, QueriedVoxels, RegionShare, query_voxels, region_shares};
+pub use query_files::{Region, provenance, region_table};
 pub use quicknii::{FlatMap, Series, Slice};
 pub use refusal::Refusal;
 pub use register::{PlaneChoice, RegisterSettings, Registration, WarpChoice, register};
+pub use registered::RegisteredSection;
 pub use roi::Roi;
 pub use section::{MOST_PIXELS, SectionMask};
+pub use series_files::SeriesSections;
 pub use start::Side;
 pub use store::Atlas;
 pub use structures::{Structure, StructureTree};

@@ -67,7 +67,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "LETTERS", help_heading = "Atlas")]
     orientation: Option<Orientation>,
     /// Edge of a voxel, if the file does not tell it
-    #[arg(long, value_name = "MICROMETRES", value_parser = super::register::micrometres, help_heading = "Atlas")]
+    #[arg(long, value_name = "MICROMETRES", value_parser = super::flags::micrometres, help_heading = "Atlas")]
     voxel_size: Option<f64>,
     /// The store to write
     #[arg(long, value_name = "ATLAS.zarr", help_heading = "Output")]

@@ -1,11 +1,11 @@
 //! `tangram atlas`: brain sections and the atlas they belong to.
 
+mod flags;
 mod import;
 mod points;
 mod query;
 mod quicknii;
 mod register;
-mod section;
 
 use crate::report::Report;
 use anyhow::Result;

@@ -1,18 +1,16 @@
 //! `tangram atlas quicknii`: anchorings of QuickNII and VisuAlign, in and out.
 
-use super::section::RegisteredSection;
 use crate::choices::replace;
 use crate::report::Report;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_atlas::outputs::TRANSFORM_FILE;
-use tangram_atlas::{Atlas, AtlasError, Series};
+use tangram_atlas::{Atlas, RegisteredSection, Series, SeriesSections};
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::run_directory::{replaceable, write};
 use tangram_pipeline::wording::count;
-use tangram_store::{Existing, StoreError, write_aside};
+use tangram_store::write_aside;
 
 const LONG_HELP: &str = "\
 QuickNII knows planes and affine maps, no warp. `export` therefore loses the warp of a registration, and `import` does not apply
@@ -91,102 +89,53 @@ pub fn run(args: &QuickniiArgs, report: Report) -> Result<()> {
 }
 
 fn import(args: &ImportArgs, report: Report) -> Result<()> {
-    let series = Series::read(&args.series)?;
     let extent = Atlas::open(&args.atlas)?.levels()[0].extent_um();
-    let mut summary = Summary {
-        out: &args.out,
-        sections: Vec::new(),
-        not_anchored: Vec::new(),
-        without_warp: Vec::new(),
-    };
-    let mut transforms = Vec::new();
-    for slice in &series.slices {
-        let name = stem(&slice.filename);
-        if slice.anchoring.is_none() {
-            summary.not_anchored.push(name);
-            continue;
-        }
-        let wrong = |reason: String| AtlasError::File {
-            path: args.series.clone(),
-            reason: format!("{}: {reason}", slice.filename),
-        };
-        let transform = series.transform(slice, extent).map_err(wrong)?;
-        if summary.sections.contains(&name) {
-            return Err(wrong("another section has the same name".to_owned()).into());
-        }
-        if slice.n_markers() > 0 {
-            summary.without_warp.push(name.clone());
-        }
-        transforms.push((name.clone(), transform.to_json()));
-        summary.sections.push(name);
-    }
-    write_aside(&args.out, Existing::Refuse, |folder| -> Result<()> {
-        let make = |path: &Path| {
-            std::fs::create_dir(path).map_err(|e| StoreError::Write {
-                path: args.out.clone(),
-                reason: e.to_string(),
-            })
-        };
-        make(folder)?;
-        for (name, transform) in &transforms {
-            make(&folder.join(name))?;
-            write(&folder.join(name).join(TRANSFORM_FILE), transform)?;
-        }
-        Ok(())
-    })?;
-    let n = count(summary.sections.len(), "section");
+    let found = SeriesSections::read(&args.series, extent)?;
+    found.write(&args.out)?;
+    let n = count(found.sections.len(), "section");
     report.say(format_args!("wrote {}: {n}", args.out.display()))?;
-    if !summary.not_anchored.is_empty() {
-        let n = count(summary.not_anchored.len(), "section");
+    if !found.not_anchored.is_empty() {
+        let n = count(found.not_anchored.len(), "section");
         report.say(format_args!("{n} without anchoring"))?;
     }
-    if !summary.without_warp.is_empty() {
-        let n = count(summary.without_warp.len(), "section");
+    if !found.without_warp.is_empty() {
+        let n = count(found.without_warp.len(), "section");
         report.warn(format_args!(
             "{n} with markers of VisuAlign, which are not applied"
         ));
     }
-    report.summary(&summary)
+    report.summary(&Summary {
+        out: &args.out,
+        sections: found.sections.into_iter().map(|(name, _)| name).collect(),
+        not_anchored: found.not_anchored,
+        without_warp: found.without_warp,
+    })
 }
 
 fn export(args: &ExportArgs, report: Report) -> Result<()> {
     let atlas = Atlas::open(&args.atlas)?;
-    let mut sections = Vec::new();
-    for path in &args.section {
-        let section = RegisteredSection::open(path)?;
-        // The name of the folder, or of the folder that the file is in.
-        let folder = if path.is_dir() {
-            Some(path.as_path())
-        } else {
-            path.parent()
-        };
-        let name = folder.and_then(Path::file_name).unwrap_or_default();
-        sections.push((format!("{}.png", name.to_string_lossy()), section));
-    }
-    let inputs: Vec<&Path> = sections.iter().map(|(_, s)| s.path.as_path()).collect();
+    let open = |path: &PathBuf| RegisteredSection::open(path);
+    let opened: Vec<_> = args.section.iter().map(open).collect::<Result<_, _>>()?;
+    let inputs: Vec<&Path> = opened.iter().map(|s| s.path.as_path()).collect();
     let existing = replaceable(&args.out, replace(args.force), &inputs)?;
-    if let Some((name, _)) = sections.iter().enumerate().find_map(|(i, (name, s))| {
-        sections[..i]
-            .iter()
-            .any(|(other, _)| other == name)
-            .then_some((name, s))
-    }) {
-        let text = format!("two sections are called {name}; rename a folder");
+    let images: Vec<String> = opened.iter().map(|s| format!("{}.png", s.name())).collect();
+    if let Some(twice) = images
+        .iter()
+        .enumerate()
+        .position(|(i, name)| images[..i].contains(name))
+    {
+        let text = format!("two sections are called {}; rename a folder", images[twice]);
         return Err(PipelineError::Usage(text).into());
     }
-    let transforms: Vec<_> = sections
-        .iter()
-        .map(|(name, section)| (name.clone(), &section.transform))
-        .collect();
+    let named = images.iter().cloned().zip(&opened);
+    let transforms: Vec<_> = named.map(|(name, s)| (name, &s.transform)).collect();
     let series = Series::of_transforms("tangram", atlas.levels()[0].extent_um(), &transforms);
     write_aside(&args.out, existing, |partial| {
         write(partial, &format!("{}\n", series.to_json()))
     })?;
-    let warped = |(name, section): &(String, RegisteredSection)| {
-        (!section.transform.is_affine()).then(|| name.clone())
-    };
-    let without_warp: Vec<String> = sections.iter().filter_map(warped).collect();
-    let n = count(sections.len(), "section");
+    let warped = transforms.iter().filter(|(_, t)| !t.is_affine());
+    let without_warp: Vec<String> = warped.map(|(name, _)| name.clone()).collect();
+    let n = count(images.len(), "section");
     report.say(format_args!("wrote {}: {n}", args.out.display()))?;
     if !without_warp.is_empty() {
         let n = count(without_warp.len(), "section");
@@ -194,19 +143,8 @@ fn export(args: &ExportArgs, report: Report) -> Result<()> {
     }
     report.summary(&Summary {
         out: &args.out,
-        sections: sections.into_iter().map(|(name, _)| name).collect(),
+        sections: images,
         not_anchored: Vec::new(),
         without_warp,
     })
-}
-
-/// The name of an image without its folder and ending.
-fn stem(filename: &str) -> String {
-    let name = filename.rsplit(['/', '\\']).next().unwrap_or_default();
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    if stem.is_empty() {
-        "section".to_owned()
-    } else {
-        stem.to_owned()
-    }
 }

@@ -1,5 +1,6 @@
 //! `tangram atlas register`: the place of one section.
 
+use super::flags::{AtlasFlag, micrometres};
 use crate::choices::replace;
 use crate::report::Report;
 use crate::threads::use_threads;
@@ -10,13 +11,13 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_atlas::outputs::write_registration;
 use tangram_atlas::{
-    Atlas, AtlasError, Limits, PlaneChoice, ProbabilityPyramid, Quality, RegisterSettings,
-    Registration, SectionMask, Side, WarpChoice, register,
+    Atlas, Found, Limits, PlaneChoice, ProbabilityPyramid, RegisterSettings, Registration,
+    SectionMask, Side, WarpChoice, register_within,
 };
 use tangram_pipeline::run_directory::{existing, write};
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::versions::Versions;
-use tangram_store::{StoreError, fingerprint, write_aside};
+use tangram_store::{StoreError, write_aside};
 
 /// The file that shows that this command wrote a folder.
 const MARKER: &str = "registration.toml";
@@ -61,9 +62,9 @@ pub struct RegisterArgs {
 #[derive(Debug, Clone, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Settings {
-    /// The store that `tangram atlas import` wrote
-    #[arg(long, value_name = "ATLAS.zarr", help_heading = "Input")]
-    atlas: PathBuf,
+    #[command(flatten)]
+    #[serde(flatten)]
+    atlas: AtlasFlag,
     /// The mask of the section's regions
     #[arg(long, value_name = "MASK.png", help_heading = "Input")]
     regions: PathBuf,
@@ -102,44 +103,31 @@ enum PlaneFlag {
 #[derive(Debug, Serialize)]
 struct Record<'a> {
     register: &'a Settings,
-    result: Place,
-    quality: &'a Quality,
-    inputs: Inputs,
+    #[serde(flatten)]
+    found: Found<'a>,
     versions: Versions,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Place {
-    depth_um: f64,
-    pitch_deg: f64,
-    yaw_deg: f64,
-    pixel_um: f64,
-    pixel_size_given: bool,
-    side: Side,
-    /// How the class masks came about: registrations of predicted masks will name the weights here.
-    regions: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Inputs {
-    atlas_sha256: String,
-    regions_sha256: String,
-}
-
-/// A length in micrometres, larger than 0.
-pub fn micrometres(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(length) if length > 0.0 && length < 1e6 => Ok(length),
-        _ => Err("give micrometres, more than 0".to_owned()),
-    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("give a number from 0 to 1".to_owned()),
+    }
+}
+
+impl Settings {
+    fn how(&self) -> RegisterSettings {
+        RegisterSettings {
+            pixel_um: self.pixel_size,
+            plane: match self.plane {
+                PlaneFlag::Fitted => PlaneChoice::Fitted,
+                PlaneFlag::Fixed => PlaneChoice::Fixed,
+            },
+            warp: match self.affine_only {
+                true => WarpChoice::AffineOnly,
+                false => WarpChoice::Warped,
+            },
+        }
     }
 }
 
@@ -151,27 +139,18 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
     use_threads(threads(args.threads));
     let settings = &args.settings;
     let may_replace = existing(&args.out, replace(args.force), MARKER)?;
-    let atlas = Atlas::open(&settings.atlas)?;
+    let atlas = Atlas::open(&settings.atlas.atlas)?;
     let mask = SectionMask::read(&settings.regions, atlas.rule().names().len())?;
     let pyramid = ProbabilityPyramid::of_atlas(&atlas, FINEST_UM)?;
-    let registration = fit(settings, &pyramid, &mask)?;
-    let plane = registration.transform.parameters().plane;
+    let limits = Limits {
+        min_dice: settings.min_dice,
+        ..Limits::default()
+    };
+    let path = &settings.regions;
+    let registration = register_within(&pyramid, &mask, path, &settings.how(), &limits)?;
     let record = Record {
         register: settings,
-        result: Place {
-            depth_um: plane.depth_um,
-            pitch_deg: plane.pitch_deg,
-            yaw_deg: plane.yaw_deg,
-            pixel_um: registration.transform.parameters().pixel_um,
-            pixel_size_given: settings.pixel_size.is_some(),
-            side: registration.side,
-            regions: "the user's mask",
-        },
-        quality: &registration.quality,
-        inputs: Inputs {
-            atlas_sha256: fingerprint(&settings.atlas)?,
-            regions_sha256: fingerprint(&settings.regions)?,
-        },
+        found: Found::new(&registration, atlas.path(), path)?,
         versions: Versions::current(),
     };
     write_aside(&args.out, may_replace, |folder| -> Result<()> {
@@ -186,35 +165,6 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
     })?;
     tell(&args.out, &registration, report)?;
     report.summary(&record)
-}
-
-fn fit(
-    settings: &Settings,
-    pyramid: &ProbabilityPyramid,
-    mask: &SectionMask,
-) -> Result<Registration, AtlasError> {
-    let refused = |refusal| AtlasError::Refused {
-        path: settings.regions.clone(),
-        refusal,
-    };
-    let how = RegisterSettings {
-        pixel_um: settings.pixel_size,
-        plane: match settings.plane {
-            PlaneFlag::Fitted => PlaneChoice::Fitted,
-            PlaneFlag::Fixed => PlaneChoice::Fixed,
-        },
-        warp: match settings.affine_only {
-            true => WarpChoice::AffineOnly,
-            false => WarpChoice::Warped,
-        },
-    };
-    let registration = register(pyramid, mask, &how).map_err(refused)?;
-    let limits = Limits {
-        min_dice: settings.min_dice,
-        ..Limits::default()
-    };
-    limits.check(&registration.quality).map_err(refused)?;
-    Ok(registration)
 }
 
 fn tell(out: &Path, registration: &Registration, report: Report) -> Result<()> {
