@@ -1,14 +1,8 @@
 //! Parsers of choices by name, with a help text for each name.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use tangram_pipeline::choices::{
-    DeviceChoice, Goal, MappingFormat, PrecisionChoice, Solver, Stream,
-};
-use tangram_pipeline::project::Assign;
+use tangram_pipeline::named::Choice;
 use tangram_pipeline::run_directory::Replace;
-
-/// A value, its name on the command line, and its help text.
-pub type Choice<T> = (T, &'static str, &'static str);
 
 /// A parser that accepts the names of the choices.
 pub fn one_of<T: Copy + Send + Sync>(
@@ -31,105 +25,3 @@ pub fn replace(force: bool) -> Replace {
         false => Replace::Never,
     }
 }
-
-/// Solvers.
-pub const SOLVERS: &[Choice<Solver>] = &[
-    (
-        Solver::Mirror,
-        "mirror",
-        "Mirror descent on weights of voxels and genes: no cells × voxels state, the same optimum in fewer passes",
-    ),
-    (
-        Solver::Adam,
-        "adam",
-        "Gradient steps on a logit per cell and voxel, as the original package does",
-    ),
-];
-
-/// Goals.
-pub const GOALS: &[Choice<Goal>] = &[
-    (
-        Goal::Impute,
-        "impute",
-        "Genes that the voxels lack: smoother, each voxel's mix counts",
-    ),
-    (
-        Goal::Place,
-        "place",
-        "Where each cell sits: sharper, each voxel's mix counts most",
-    ),
-    (Goal::Package, "package", "The loss of the original package"),
-];
-
-/// Devices.
-pub const DEVICES: &[Choice<DeviceChoice>] = &[
-    (
-        DeviceChoice::Cpu,
-        "cpu",
-        "The program's own kernels on the cores",
-    ),
-    (
-        DeviceChoice::Cuda,
-        "cuda",
-        "libtorch on a GPU for every rank",
-    ),
-    (
-        DeviceChoice::Auto,
-        "auto",
-        "A GPU if every rank has one, otherwise the cores",
-    ),
-    (DeviceChoice::TorchCpu, "torch-cpu", "libtorch on the cores"),
-];
-
-/// Whether cells are read at every pass.
-pub const STREAMS: &[Choice<Stream>] = &[
-    (Stream::Auto, "auto", "If memory is short"),
-    (Stream::On, "on", "Always"),
-    (Stream::Off, "off", "Never"),
-];
-
-/// Precisions.
-pub const PRECISIONS: &[Choice<PrecisionChoice>] = &[
-    (
-        PrecisionChoice::Auto,
-        "auto",
-        "f32 on CPU cores, tf32 on a GPU",
-    ),
-    (PrecisionChoice::F32, "f32", "Single precision"),
-    (
-        PrecisionChoice::Tf32,
-        "tf32",
-        "On a GPU, products of numbers rounded to 10 bits; on CPU cores single precision",
-    ),
-    (
-        PrecisionChoice::Bf16,
-        "bf16",
-        "Products of bf16 numbers (7 bits), summed in single precision",
-    ),
-    (
-        PrecisionChoice::Fp16,
-        "fp16",
-        "On a GPU only: products of scaled fp16 numbers (10 bits), summed in single precision",
-    ),
-    (PrecisionChoice::F64, "f64", "Double precision"),
-];
-
-/// File formats of AnnData.
-pub const FORMATS: &[Choice<MappingFormat>] = &[
-    (MappingFormat::Zarr, "zarr", "A folder of compressed chunks"),
-    (MappingFormat::H5ad, "h5ad", "One HDF5 file"),
-];
-
-/// Deterministic assignments.
-pub const ASSIGNMENTS: &[Choice<Assign>] = &[
-    (
-        Assign::Cells,
-        "cells",
-        "Every cell its most probable voxel, as the original package does",
-    ),
-    (
-        Assign::Voxels,
-        "voxels",
-        "Every voxel its most probable cell, as the paper does",
-    ),
-];

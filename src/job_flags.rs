@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use tangram_pipeline::error::PipelineError;
+pub use tangram_pipeline::submission::path_text;
 use tangram_sweep::slurm::{LogFile, Memory, Profile, TimeLimit};
 
 const JOB: &str = "The job";
@@ -105,20 +105,5 @@ impl JobFlags {
 /// [`PipelineError::Usage`] if its path is not UTF-8.
 pub fn this_program() -> Result<String> {
     let path = std::env::current_exe().context("where this program is")?;
-    path_text(&path)
-}
-
-/// A path as text.
-///
-/// # Errors
-/// [`PipelineError::Usage`] if it is not UTF-8.
-pub fn path_text(path: &Path) -> Result<String> {
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| {
-        let text = format!(
-            "{}: the path is not UTF-8, which scripts of jobs must be; rename it",
-            path.display()
-        );
-        PipelineError::Usage(text).into()
-    })
+    Ok(path_text(&path)?)
 }

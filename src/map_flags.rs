@@ -1,6 +1,6 @@
 //! The flags of a mapping: those of `tangram map`, `submit map` and `sweep new`.
 
-use crate::choices::{DEVICES, FORMATS, GOALS, PRECISIONS, SOLVERS, STREAMS, one_of};
+use crate::choices::one_of;
 use crate::values::{at_least_one, not_negative, positive, seed};
 use crate::weight_flags::WeightFlags;
 use clap::Args;
@@ -13,6 +13,7 @@ use tangram_pipeline::choices::{
     Solver, Stream, Temperature, as_text, maybe_text,
 };
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::named::{DEVICES, FORMATS, GOALS, PRECISIONS, SOLVERS, STREAMS};
 use tangram_pipeline::neighbours::NeighbourChoice;
 use tangram_pipeline::settings::{MapSettings, threads};
 use tangram_pipeline::weights;

@@ -1,20 +1,20 @@
 //! `tangram plan`: estimates memory, traffic and time of a mapping for every grid of ranks.
 
-use crate::choices::{PRECISIONS, SOLVERS, STREAMS, one_of};
+use crate::choices::one_of;
 use crate::report::Report;
 use crate::values::at_least_one;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 use tangram_comm::{Communicator, Kind, Reduce, World};
-use tangram_core::{Objective, Term};
-use tangram_mapper::{Engine, PassPlan, Precision, Reading, TorchDevice, TorchEngine};
+use tangram_mapper::Engine;
 use tangram_pipeline::choices::{PrecisionChoice, Solver, Stream};
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::grid_plan::{Candidate, Gpu, Task};
+use tangram_pipeline::grid_plan::Candidate;
+use tangram_pipeline::named::{PRECISIONS, SOLVERS, STREAMS};
+use tangram_pipeline::planned::{Planned, script};
 use tangram_pipeline::rates::{self, ASSUMED, Measuring};
 use tangram_pipeline::wording::thousands;
-use tangram_store::cells_per_part;
 use tangram_store::memory::for_people;
 
 const EXAMPLES: &str = "\
@@ -89,28 +89,6 @@ fn positive(text: &str) -> Result<f64, String> {
     crate::values::positive(text).map_err(|e| e.to_string())
 }
 
-/// Assumed operations of a GPU per second, zeros included: about half of the specification of an H100 (2022).
-fn assumed_of_gpu(precision: Precision) -> f64 {
-    match precision {
-        Precision::F64 => 20e12,
-        Precision::F32 => 30e12,
-        Precision::Tf32 => 150e12,
-        Precision::Bf16 | Precision::Fp16 => 300e12,
-    }
-}
-
-/// The precision on the engine that is planned for.
-fn precision(args: &PlanArgs) -> Precision {
-    args.precision.on(match args.gpu_memory {
-        None => Engine::Native,
-        Some(_) => Engine::Torch(TorchEngine {
-            device: TorchDevice::Cuda(0),
-            memory: None,
-            block: None,
-        }),
-    })
-}
-
 /// Plans, or measures.
 ///
 /// # Errors
@@ -124,16 +102,9 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
             ASSUMED,
             "assumed rates; `tangram plan --measure` takes real ones".to_owned(),
         ),
-        Some(path) => {
-            let text =
-                tangram_store::read_text(path).with_context(|| path.display().to_string())?;
-            let rates = toml::from_str(&text).map_err(|e| {
-                PipelineError::Usage(format!("{}: {}", path.display(), e.message()))
-            })?;
-            (rates, format!("rates of {}", path.display()))
-        }
+        Some(path) => (rates::read(path)?, format!("rates of {}", path.display())),
     };
-    let task = task(args);
+    let task = planned(args).task();
     let candidates = task.candidates(rates);
     if !candidates.first().is_some_and(|best| best.fits) {
         return Err(PipelineError::Usage(task.nothing_fits(&candidates)).into());
@@ -142,36 +113,19 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
     report.summary(&candidates)
 }
 
-fn task(args: &PlanArgs) -> Task {
-    let mirror = args.solver == Solver::Mirror;
-    Task {
+fn planned(args: &PlanArgs) -> Planned {
+    Planned {
         lens: [args.cells, args.voxels, args.genes].map(|n| n.unwrap_or(1)),
         density: args.density,
-        pass: PassPlan {
-            mirror,
-            objective: Objective::NONE
-                .with(Term::Gene, 1.0)
-                .with(Term::Voxel, if mirror { 1.0 } else { 0.0 })
-                .with(Term::Density, 1.0),
-            prior: true,
-            temperature: mirror,
-            asks_for_rest: mirror,
-            precision: precision(args),
-            reduce: args.reduce,
-            on_device: args.gpu_memory.is_some(),
-        },
-        cells: args.stream.cells_of(args.solver),
-        reading: Reading {
-            cells_per_part: cells_per_part(args.genes.unwrap_or(1)),
-            first_part: args.batches,
-        },
+        solver: args.solver,
+        stream: args.stream,
+        batches: args.batches,
+        precision: args.precision,
+        reduce: args.reduce,
         n_ranks: args.ranks,
         threads: args.threads,
-        memory: args.memory.map(|gb| (gb * 1e9) as u64),
-        gpu: args.gpu_memory.map(|gb| Gpu {
-            memory: (gb * 1e9) as u64,
-            operations: assumed_of_gpu(precision(args)),
-        }),
+        memory_gb: args.memory,
+        gpu_memory_gb: args.gpu_memory,
     }
 }
 
@@ -220,29 +174,8 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
             duration(c.seconds_in_all)
         ))?;
     }
-    let best = &candidates[0];
-    let nodes = args.ranks.div_ceil(args.ranks_per_node);
-    let memory = (best.memory_bytes as f64 * 1.25 / 1e9).ceil().max(1.0);
-    let (gpus, device) = match args.gpu_memory {
-        Some(_) => (
-            format!(
-                "\n#SBATCH --gpus-per-node={}",
-                args.ranks_per_node.min(args.ranks)
-            ),
-            " --device cuda",
-        ),
-        None => (String::new(), ""),
-    };
-    report.say(format_args!(
-        "\n#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node={}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}G{gpus}\n#SBATCH --time={}\n#SBATCH --signal=USR2@120\n\
-         srun --mpi=pmix tangram map --grid {}{device} --threads {} --resume …",
-        args.ranks_per_node.min(args.ranks),
-        args.threads,
-        memory * args.ranks_per_node.min(args.ranks) as f64,
-        slurm_time(3.0 * best.seconds_in_all + 600.0),
-        best.grid,
-        args.threads
-    ))?;
+    let script = script(&planned(args), &candidates[0], args.ranks_per_node);
+    report.say(format_args!("\n{script}"))?;
     Ok(())
 }
 
@@ -252,11 +185,6 @@ fn duration(seconds: f64) -> String {
         s if s < 6000.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
     }
-}
-
-fn slurm_time(seconds: f64) -> String {
-    let minutes = (seconds / 60.0).ceil() as u64;
-    format!("{:02}:{:02}:00", minutes / 60, minutes % 60)
 }
 
 fn measure(args: &PlanArgs, path: &std::path::Path, report: Report) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `tangram project`: carries what is known of the cells into space.
 
-use crate::choices::{ASSIGNMENTS, one_of, replace};
+use crate::choices::{one_of, replace};
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::at_least_one;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_pipeline::choices::ObsColumn;
+use tangram_pipeline::named::ASSIGNMENTS;
 use tangram_pipeline::project::{Assign, ProjectSettings, Projected, project};
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::{count, thousands};

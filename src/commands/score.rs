@@ -8,9 +8,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_core::{GeneScore, Summary, auc};
-use tangram_pipeline::run_directory::GeneRecord;
-use tangram_pipeline::score::{ScoreSettings, ScoredGene, score};
+use tangram_core::Summary;
+use tangram_pipeline::score::{ScoreSettings, ScoreSummary, ScoredGene, score};
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::count;
 
@@ -55,16 +54,10 @@ pub struct ScoreArgs {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct ScoreSummary<'a> {
+struct Printed<'a> {
     run: &'a Path,
-    /// Genes that trained.
-    train: Option<Summary>,
-    /// Genes that did not, and are not zero everywhere.
-    test: Option<Summary>,
-    /// Area under the curve of score against sparsity of the test genes.
-    test_auc: Option<f64>,
-    /// Genes that both files have but that are zero everywhere in one: they have no pattern to score.
-    n_without_pattern: usize,
+    #[serde(flatten)]
+    summary: ScoreSummary,
 }
 
 /// Scores every gene that both files have.
@@ -85,25 +78,8 @@ pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
 }
 
 fn tell(args: &ScoreArgs, genes: &[ScoredGene], report: Report) -> Result<()> {
-    let has_pattern =
-        |l: &&ScoredGene| l.score.sparsity_measured < 1.0 && l.score.sparsity_predicted < 1.0;
-    let of = |trained: bool| -> Vec<GeneScore> {
-        let wanted = |l: &&ScoredGene| (l.training == GeneRecord::TRAINED) == trained;
-        genes
-            .iter()
-            .filter(has_pattern)
-            .filter(wanted)
-            .map(|l| l.score)
-            .collect()
-    };
-    let (train, test) = (of(true), of(false));
-    let summary = ScoreSummary {
-        run: &args.mapping,
-        train: Summary::of(&train),
-        test: Summary::of(&test),
-        test_auc: auc(&test),
-        n_without_pattern: genes.len() - genes.iter().filter(has_pattern).count(),
-    };
+    let run = &args.mapping;
+    let summary = ScoreSummary::of(genes);
     report.say("                 genes   mean cosine   5 %    25 %   50 %   75 %   95 %   above 0.4   mean Pearson")?;
     for (name, part) in [("trained", summary.train), ("not trained", summary.test)] {
         match part {
@@ -125,7 +101,7 @@ fn tell(args: &ScoreArgs, genes: &[ScoredGene], report: Report) -> Result<()> {
     if let Some(out) = &args.out {
         report.say(format_args!("wrote {}", out.display()))?;
     }
-    report.summary(&summary)
+    report.summary(&Printed { run, summary })
 }
 
 fn line(name: &str, part: &Summary) -> String {

@@ -1,24 +1,21 @@
 //! `tangram simulate`: a small cortex with known truth, as three AnnData files.
 
-use crate::choices::{FORMATS, one_of, replace};
+use crate::choices::{one_of, replace};
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::{at_least_one, seed};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tangram_core::{Tissue, TissueSettings};
 use tangram_pipeline::choices::MappingFormat;
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::run_directory::{existing, write};
+use tangram_pipeline::named::FORMATS;
+use tangram_pipeline::run_directory::existing;
 use tangram_pipeline::settings::threads;
-use tangram_pipeline::simulate;
-use tangram_pipeline::versions::Versions;
+use tangram_pipeline::simulate::{FOLDER_FILE, write_folder};
 use tangram_pipeline::wording::count;
-use tangram_store::{StoreError, write_aside};
 
-const MARKER: &str = "simulate.toml";
 const EXAMPLES: &str = "\
 Writes into DIR:
   cells.h5ad     dissociated cells: counts, type, layer, true position
@@ -70,32 +67,6 @@ fn default() -> TissueSettings {
     TissueSettings::default()
 }
 
-/// What `simulate.toml` holds, and `--json` prints.
-#[derive(Debug, Serialize)]
-struct Simulated<'a> {
-    simulate: Flags<'a>,
-    record: Record,
-}
-
-#[derive(Debug, Serialize)]
-struct Flags<'a> {
-    out: &'a Path,
-    cells: usize,
-    voxels: usize,
-    spots: usize,
-    genes: usize,
-    panel: usize,
-    density: f64,
-    seed: u64,
-    format: MappingFormat,
-}
-
-#[derive(Debug, Serialize)]
-struct Record {
-    versions: Versions,
-    cell_types: Vec<String>,
-}
-
 /// Writes the simulated tissue.
 ///
 /// # Errors
@@ -112,65 +83,25 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
         seed: args.seed,
     })
     .map_err(PipelineError::from)?;
-    let SimulateArgs {
-        ref out,
-        cells,
-        voxels,
-        spots,
-        genes,
-        panel,
-        density,
-        seed,
-        format,
-        ..
-    } = *args;
-    let simulated = Simulated {
-        simulate: Flags {
-            out,
-            cells,
-            voxels,
-            spots,
-            genes,
-            panel,
-            density,
-            seed,
-            format,
-        },
-        record: Record {
-            versions: Versions::current(),
-            cell_types: tissue.cell_types().to_vec(),
-        },
-    };
-    write_aside(
-        out,
-        existing(out, replace(args.force), MARKER)?,
-        |directory| -> Result<()> {
-            std::fs::create_dir(directory).map_err(|e| StoreError::Write {
-                path: out.clone(),
-                reason: e.to_string(),
-            })?;
-            simulate::write(&tissue, directory, format)?;
-            let text = toml::to_string(&simulated).context(MARKER)?;
-            Ok(write(&directory.join(MARKER), &text)?)
-        },
-    )?;
-    report.say(format_args!("wrote {}:", out.display()))?;
-    let ending = format.ending();
+    let existing = existing(&args.out, replace(args.force), FOLDER_FILE)?;
+    let simulated = write_folder(&tissue, &args.out, existing, args.format)?;
+    report.say(format_args!("wrote {}:", args.out.display()))?;
+    let ending = args.format.ending();
     let n_types = count(tissue.cell_types().len(), "type");
     report.say(format_args!(
         "  cells.{ending}   {} of {n_types}, {}",
-        count(cells, "cell"),
-        count(genes, "gene")
+        count(args.cells, "cell"),
+        count(args.genes, "gene")
     ))?;
     report.say(format_args!(
         "  voxels.{ending}  {}, {}",
-        count(voxels, "voxel"),
-        count(panel, "gene")
+        count(args.voxels, "voxel"),
+        count(args.panel, "gene")
     ))?;
     report.say(format_args!(
         "  spots.{ending}   {}, {}",
-        count(spots, "spot"),
-        count(genes, "gene")
+        count(args.spots, "spot"),
+        count(args.genes, "gene")
     ))?;
     report.summary(&simulated)
 }

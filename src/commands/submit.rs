@@ -1,19 +1,18 @@
 //! `tangram submit`: submits a command as a cluster job.
 
-use crate::job_flags::{Intent, JobFlags, path_text, this_program};
+use crate::job_flags::{Intent, JobFlags, this_program};
 use crate::map_flags::MapFlags;
 use crate::report::Report;
 use crate::values::not_negative;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tangram_pipeline::choices::GridChoice;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::settings::MapSettings;
-use tangram_store::{Dataset, StoreError};
+use tangram_pipeline::submission::{self, path_text};
 use tangram_sweep::slurm::{Job, JobKind, JobName, Profile, Scheduler, Slurm, script};
-use toml::{Table, Value};
 
 const EXAMPLES: &str = "\
 The job runs `tangram map … --resume`: when its time is nearly up, or it is preempted, it keeps its state and goes on in the queue.
@@ -78,13 +77,12 @@ fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
     let profile = args.job.profile()?;
     let settings = settings(args, &profile)?;
     let out = std::path::absolute(&args.out).with_context(|| args.out.display().to_string())?;
-    check_output(&out)?;
-    check_inputs(&settings)?;
+    submission::check(&settings, &out)?;
 
     let kind = JobKind::Map;
     let mut command = profile.launch(&this_program()?);
     command.push("map".to_owned());
-    command.extend(flags(&settings)?);
+    command.extend(submission::flags(&settings)?);
     command.push(format!("--out={}", path_text(&out)?));
     command.push(format!("--checkpoint-minutes={}", args.checkpoint_minutes));
     command.push("--resume".to_owned());
@@ -148,50 +146,4 @@ fn settings(args: &SubmitMapArgs, profile: &Profile) -> Result<MapSettings> {
         return Err(PipelineError::Usage(text).into());
     }
     Ok(settings)
-}
-
-/// Checks the inputs now; the job would report errors only when it starts.
-fn check_inputs(settings: &MapSettings) -> Result<()> {
-    for path in [&settings.cells, &settings.voxels] {
-        Dataset::open(path)?;
-    }
-    let files = [&settings.genes, &settings.hold_out, &settings.init_logits];
-    match files.into_iter().flatten().find(|path| !path.is_file()) {
-        Some(path) => Err(StoreError::Missing { path: path.clone() }.into()),
-        None => Ok(()),
-    }
-}
-
-fn check_output(out: &Path) -> Result<()> {
-    let path = out.to_owned();
-    if out.symlink_metadata().is_ok() {
-        return Err(StoreError::Exists { path }.into());
-    }
-    match out.parent() {
-        Some(folder) if folder.is_dir() => Ok(()),
-        folder => {
-            let folder = folder.unwrap_or(out).display();
-            let reason = format!("the folder {folder} does not exist");
-            Err(StoreError::Write { path, reason }.into())
-        }
-    }
-}
-
-/// Settings as the flags of `tangram map`; keys are named like the flags.
-fn flags(settings: &MapSettings) -> Result<Vec<String>> {
-    for path in [
-        Some(&settings.cells),
-        Some(&settings.voxels),
-        settings.genes.as_ref(),
-        settings.hold_out.as_ref(),
-        settings.init_logits.as_ref(),
-    ] {
-        path.map(|p| path_text(p)).transpose()?;
-    }
-    let table = Table::try_from(settings).context("the settings as flags")?;
-    let flag = |(key, value): (&String, &Value)| match value {
-        Value::String(text) => format!("--{key}={text}"),
-        other => format!("--{key}={other}"),
-    };
-    Ok(table.iter().map(flag).collect())
 }

@@ -1,8 +1,9 @@
 //! Speeds of a machine, assumed or measured, and the passes that a training takes.
 
 use crate::choices::Solver;
-use crate::error::Result;
+use crate::error::{PipelineError, Result, Within};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::Instant;
 use tangram_comm::Communicator;
 use tangram_core::{DensityPrior, Objective, SparseRows, Term};
@@ -47,6 +48,16 @@ impl Rates {
     pub fn seconds(&self, operations: f64, threads: usize) -> f64 {
         operations / (self.operations_per_core * 1e9 * threads as f64)
     }
+}
+
+/// Reads rates that were measured.
+///
+/// # Errors
+/// [`PipelineError::Usage`] if the file holds something else; if it cannot be read.
+pub fn read(path: &Path) -> Result<Rates> {
+    let text = tangram_store::read_text(path).within(|| path.display().to_string())?;
+    toml::from_str(&text)
+        .map_err(|e| PipelineError::Usage(format!("{}: {}", path.display(), e.message())))
 }
 
 /// How to measure this machine.

@@ -3,12 +3,12 @@
 use crate::error::{Result, Within};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::Listener;
-use crate::run_directory::{Replace, RunDirectory, replaceable, write};
+use crate::run_directory::{GeneRecord, Replace, RunDirectory, replaceable, write};
 use crate::stored_mapping::StoredMapping;
 use crate::versions::Versions;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_core::{GeneChoice, GeneScore, align, score_gene};
+use tangram_core::{GeneChoice, GeneScore, Summary, align, auc, score_gene};
 use tangram_store::{Existing, ExpressionFile, RowNames, fingerprint, write_aside};
 
 /// Which mapping, and where its inputs are.
@@ -33,6 +33,40 @@ pub struct ScoredGene {
     pub score: GeneScore,
     /// Its part in training: `trained`, `held_out` or `other`.
     pub training: &'static str,
+}
+
+/// The scores of many genes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ScoreSummary {
+    /// Genes that trained.
+    pub train: Option<Summary>,
+    /// Genes that did not, and are not zero everywhere.
+    pub test: Option<Summary>,
+    /// Area under the curve of score against sparsity of the test genes.
+    pub test_auc: Option<f64>,
+    /// Genes that both files have but that are zero everywhere in one: they have no pattern to score.
+    pub n_without_pattern: usize,
+}
+
+impl ScoreSummary {
+    /// Sums up.
+    #[must_use]
+    pub fn of(genes: &[ScoredGene]) -> Self {
+        let has_pattern =
+            |l: &&ScoredGene| l.score.sparsity_measured < 1.0 && l.score.sparsity_predicted < 1.0;
+        let of = |trained: bool| -> Vec<GeneScore> {
+            let wanted = |l: &&ScoredGene| (l.training == GeneRecord::TRAINED) == trained;
+            let genes = genes.iter().filter(has_pattern).filter(wanted);
+            genes.map(|l| l.score).collect()
+        };
+        let (train, test) = (of(true), of(false));
+        Self {
+            train: Summary::of(&train),
+            test: Summary::of(&test),
+            test_auc: auc(&test),
+            n_without_pattern: genes.len() - genes.iter().filter(has_pattern).count(),
+        }
+    }
 }
 
 /// What the table was made from.

@@ -2,14 +2,86 @@
 
 use crate::choices::MappingFormat;
 use crate::error::Result;
+use crate::run_directory::write as write_text;
+use crate::versions::Versions;
 use ndarray::Array2;
+use serde::Serialize;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tangram_core::{SparseRows, Table, Tissue};
-use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns};
+use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
 
 /// Rows generated and written at a time; a block of them is small, whatever the number of genes.
 const BLOCK_ROWS: usize = 4096;
+
+/// The file with the settings, which shows that a folder is a simulated tissue.
+pub const FOLDER_FILE: &str = "simulate.toml";
+
+/// What [`FOLDER_FILE`] holds.
+#[derive(Debug, Serialize)]
+pub struct Simulated {
+    simulate: Flags,
+    record: Record,
+}
+
+/// The flags of `tangram simulate`.
+#[derive(Debug, Serialize)]
+struct Flags {
+    out: PathBuf,
+    cells: usize,
+    voxels: usize,
+    spots: usize,
+    genes: usize,
+    panel: usize,
+    density: f64,
+    seed: u64,
+    format: MappingFormat,
+}
+
+#[derive(Debug, Serialize)]
+struct Record {
+    versions: Versions,
+    cell_types: Vec<String>,
+}
+
+/// Writes a folder with [the files](write) of a tissue and its settings.
+///
+/// # Errors
+/// If it exists or cannot be written.
+pub fn write_folder(
+    tissue: &Tissue,
+    out: &Path,
+    existing: Existing,
+    format: MappingFormat,
+) -> Result<Simulated> {
+    let settings = tissue.settings();
+    let simulated = Simulated {
+        simulate: Flags {
+            out: out.to_owned(),
+            cells: settings.n_cells,
+            voxels: settings.n_voxels,
+            spots: settings.n_spots,
+            genes: settings.n_genes,
+            panel: settings.n_panel_genes,
+            density: settings.density,
+            seed: settings.seed,
+            format,
+        },
+        record: Record {
+            versions: Versions::current(),
+            cell_types: tissue.cell_types().to_vec(),
+        },
+    };
+    write_aside(out, existing, |directory| -> Result<()> {
+        std::fs::create_dir(directory).map_err(|e| StoreError::Write {
+            path: out.to_owned(),
+            reason: e.to_string(),
+        })?;
+        write(tissue, directory, format)?;
+        write_text(&directory.join(FOLDER_FILE), &toml::to_string(&simulated)?)
+    })?;
+    Ok(simulated)
+}
 
 /// Writes `cells`, `voxels` and `spots` into a directory.
 ///
