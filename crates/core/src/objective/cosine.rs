@@ -27,8 +27,8 @@ impl Coefficients {
 
 /// A cosine similarity `⟨a, g⟩ / (‖a‖‖g‖)` with what its derivative needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cosine {
-    pub(super) value: f64,
+struct Cosine {
+    value: f64,
     /// ‖a‖, not clamped.
     predicted_norm: f64,
     /// ‖a‖‖g‖, each clamped.
@@ -46,7 +46,7 @@ impl Cosine {
     }
 
     /// `weight · ∂cos/∂a = weight · (g / (‖a‖‖g‖) − cos · a / ‖a‖²)`.
-    pub(super) fn slope(&self, weight: f64) -> Coefficients {
+    fn slope(&self, weight: f64) -> Coefficients {
         // A clamped norm is a constant.
         let clamped = self.predicted_norm <= SMALLEST_NORM;
         let shrink = if clamped {
@@ -102,7 +102,7 @@ fn roots(squares: Vec<f64>) -> Vec<f64> {
 /// cos(A_·k, G_·k) of every gene, from one [sum over voxels](super::Exchange::SumOverVoxels) of two numbers a gene.
 ///
 /// * `predicted`, `measured`: (genes, voxels)
-pub(super) fn gene_cosines<N>(
+fn gene_cosines<N>(
     predicted: ArrayView2<'_, f64>,
     measured: ArrayView2<'_, N>,
     norms: &[f64],
@@ -134,7 +134,7 @@ where
 /// cos(A_j·, G_j·) of every voxel, from one [sum over genes](super::Exchange::SumOverGenes) of two numbers a voxel.
 ///
 /// * `predicted`, `measured`: (genes, voxels)
-pub(super) fn voxel_cosines(
+fn voxel_cosines(
     predicted: ArrayView2<'_, f64>,
     measured: ArrayView2<'_, f32>,
     norms: &[f64],
@@ -169,7 +169,48 @@ fn cosines(pairs: &[f64], measured_norms: &[f64]) -> Vec<Cosine> {
         .collect()
 }
 
+/// Mean over all genes of cos(A_·k, G_·k), and for every gene of this rank the slope of `weight` times that by A_·k. It exchanges
+/// [two sums a gene](super::Exchange::SumOverVoxels), then [one](super::Exchange::SumOverGenes).
+///
+/// * `predicted`, `measured`: (genes, voxels)
+pub(super) fn mean_of_genes<N>(
+    weight: f64,
+    predicted: ArrayView2<'_, f64>,
+    measured: ArrayView2<'_, N>,
+    norms: &[f64],
+    exchanges: &Exchanges<'_, dyn Sums + '_>,
+) -> (f64, Vec<Coefficients>)
+where
+    N: Into<f64> + Copy + Sync,
+{
+    let n_genes = exchanges.size().1 as f64;
+    let cosines = gene_cosines(predicted, measured, norms, exchanges);
+    let sum = exchanges.over_genes(|genes| vec![total(&cosines[genes])])[0];
+    (sum / n_genes, slopes(&cosines, weight / n_genes))
+}
+
+/// Mean over all voxels of cos(A_j·, G_j·), and for every voxel of this rank the slope of `weight` times that by A_j·. It exchanges
+/// [two sums a voxel](super::Exchange::SumOverGenes), then [one](super::Exchange::SumOverVoxels).
+///
+/// * `predicted`, `measured`: (genes, voxels)
+pub(super) fn mean_of_voxels(
+    weight: f64,
+    predicted: ArrayView2<'_, f64>,
+    measured: ArrayView2<'_, f32>,
+    norms: &[f64],
+    exchanges: &Exchanges<'_, dyn Sums + '_>,
+) -> (f64, Vec<Coefficients>) {
+    let n_voxels = exchanges.size().0 as f64;
+    let cosines = voxel_cosines(predicted, measured, norms, exchanges);
+    let sum = exchanges.over_voxels(|voxels| vec![total(&cosines[voxels])])[0];
+    (sum / n_voxels, slopes(&cosines, weight / n_voxels))
+}
+
+fn slopes(cosines: &[Cosine], weight: f64) -> Vec<Coefficients> {
+    cosines.iter().map(|c| c.slope(weight)).collect()
+}
+
 /// Sum of the values.
-pub(super) fn total(cosines: &[Cosine]) -> f64 {
+fn total(cosines: &[Cosine]) -> f64 {
     cosines.iter().map(|c| c.value).sum()
 }

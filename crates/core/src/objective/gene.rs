@@ -1,6 +1,6 @@
 //! The gene term, `− λ_g1 · mean_k cos(A_·k, G_·k)`: every gene has the right pattern over the voxels.
 
-use super::cosine::{gene_cosines, gene_norms, total};
+use super::cosine::{gene_norms, mean_of_genes};
 use super::sums::{Exchange, Exchanges, Sums};
 use super::term::{
     About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
@@ -45,9 +45,9 @@ impl LossTerm for GeneTerm {
         exchanges: &Exchanges<'_, dyn Sums + '_>,
         slopes: &mut Slopes,
     ) -> f64 {
-        let n_genes = exchanges.size().1 as f64;
-        let cosines = gene_cosines(given.predicted, given.measured, &self.norms, exchanges);
-        slopes.add_by_gene(cosines.iter().map(|c| c.slope(weight / n_genes)));
-        exchanges.over_genes(|genes| vec![total(&cosines[genes])])[0] / n_genes
+        let (predicted, measured) = (given.predicted, given.measured);
+        let (mean, by_gene) = mean_of_genes(weight, predicted, measured, &self.norms, exchanges);
+        slopes.add_by_gene(by_gene.into_iter());
+        mean
     }
 }

@@ -1,7 +1,7 @@
 //! The neighbourhood term, `− λ_nb · mean_k cos((W + I) A_·k, (W + I) G_·k)`: every gene has the right pattern once each voxel is
 //! added to its neighbours. W is a sparse graph of the voxels.
 
-use super::cosine::{gene_cosines, gene_norms, total};
+use super::cosine::{gene_norms, mean_of_genes};
 use super::fetch::Stencil;
 use super::sums::{Exchange, Exchanges, Sums};
 use super::term::{
@@ -67,21 +67,20 @@ impl LossTerm for NeighbourhoodTerm {
         exchanges: &Exchanges<'_, dyn Sums + '_>,
         slopes: &mut Slopes,
     ) -> f64 {
-        let n_genes = exchanges.size().1 as f64;
         let swap = |to| exchanges.swap_voxels(to);
         let mut around = self.around.apply(given.predicted, swap);
         let measured = self.measured.view();
-        let cosines = gene_cosines(around.view(), measured, &self.norms, exchanges);
-        let value = exchanges.over_genes(|genes| vec![total(&cosines[genes])])[0] / n_genes;
+        let (mean, by_gene) =
+            mean_of_genes(weight, around.view(), measured, &self.norms, exchanges);
         // From (W + I) A to the slope by it, in place.
         Zip::indexed(around.rows_mut())
             .and(measured.rows())
             .par_for_each(|k, mut a, g| {
-                let slope = cosines[k].slope(weight / n_genes);
+                let slope = by_gene[k];
                 let pairs = a.iter_mut().zip(g);
                 pairs.for_each(|(a, g)| *a = slope.measured * g + slope.predicted * *a);
             });
         slopes.add_by_expression(self.back.apply(around.view(), swap));
-        value
+        mean
     }
 }

@@ -1,6 +1,6 @@
 //! The voxel term, `− λ_g2 · mean_j cos(A_j·, G_j·)`: every voxel has the right mix of genes.
 
-use super::cosine::{total, voxel_cosines, voxel_norms};
+use super::cosine::{mean_of_voxels, voxel_norms};
 use super::sums::{Exchange, Exchanges, Sums};
 use super::term::{
     About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
@@ -45,9 +45,9 @@ impl LossTerm for VoxelTerm {
         exchanges: &Exchanges<'_, dyn Sums + '_>,
         slopes: &mut Slopes,
     ) -> f64 {
-        let n_voxels = exchanges.size().0 as f64;
-        let cosines = voxel_cosines(given.predicted, given.measured, &self.norms, exchanges);
-        slopes.add_by_voxel(cosines.iter().map(|c| c.slope(weight / n_voxels)));
-        exchanges.over_voxels(|voxels| vec![total(&cosines[voxels])])[0] / n_voxels
+        let (predicted, measured) = (given.predicted, given.measured);
+        let (mean, by_voxel) = mean_of_voxels(weight, predicted, measured, &self.norms, exchanges);
+        slopes.add_by_voxel(by_voxel.into_iter());
+        mean
     }
 }
