@@ -46,7 +46,7 @@ pub use objective::{
     Comparison, DefaultWeight, Exchange, GivenWeights, Loss, LossFunction, Needs, Objective, Shard,
     Shown, Sums, Term, TermValues, VoxelShards, Whole,
 };
-pub use parts::{CellParts, VisitPart};
+pub use parts::{CellParts, InChunks, VisitPart};
 pub use prior::{DensityPrior, PriorError};
 pub use score::{GeneScore, Summary, auc, score_gene};
 pub use table::{Column, Table};

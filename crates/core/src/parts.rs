@@ -104,34 +104,44 @@ impl CellParts for SparseRows {
     }
 }
 
+/// A matrix in memory that is read chunk by chunk: for tests of what reads cells from files.
+#[derive(Debug, Clone)]
+pub struct InChunks {
+    /// S, (cells, genes).
+    pub cells: SparseRows,
+    /// Cells of a chunk, at least 1.
+    pub cells_per_chunk: usize,
+}
+
+impl CellParts for InChunks {
+    type Error = Infallible;
+
+    fn n_cells(&self) -> usize {
+        self.cells.n_rows()
+    }
+
+    fn n_genes(&self) -> usize {
+        self.cells.n_cols()
+    }
+
+    fn for_each_part(
+        &self,
+        range: Range<usize>,
+        visit: &mut VisitPart<'_, Infallible>,
+    ) -> Result<(), Infallible> {
+        for first in range.clone().step_by(self.cells_per_chunk) {
+            let last = range.end.min(first + self.cells_per_chunk);
+            if visit(first, &self.cells.rows(first..last))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A matrix in chunks of three rows.
-    struct InThrees(SparseRows);
-
-    impl CellParts for InThrees {
-        type Error = Infallible;
-        fn n_cells(&self) -> usize {
-            self.0.n_rows()
-        }
-        fn n_genes(&self) -> usize {
-            self.0.n_cols()
-        }
-        fn for_each_part(
-            &self,
-            range: Range<usize>,
-            visit: &mut VisitPart<'_, Infallible>,
-        ) -> Result<(), Infallible> {
-            for first in range.clone().step_by(3) {
-                if visit(first, &self.0.rows(first..range.end.min(first + 3)))?.is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        }
-    }
 
     #[test]
     fn selected_cells_are_the_rows_asked_for() {
@@ -139,7 +149,10 @@ mod tests {
         for i in 0..3000u32 {
             rows.push_row([(i % 4, i as f32 + 1.0)]);
         }
-        let parts = InThrees(rows.clone());
+        let parts = InChunks {
+            cells: rows.clone(),
+            cells_per_chunk: 3,
+        };
         for cells in [
             vec![],
             vec![0],

@@ -6,10 +6,8 @@
 use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::convert::Infallible;
-use std::ops::Range;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Solo, Threads};
-use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, Term, VisitPart};
+use tangram_core::{DensityPrior, InChunks, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice, TorchEngine,
@@ -69,32 +67,6 @@ fn problem() -> Problem {
 }
 
 const SIZE: (usize, usize, usize) = (331, 37, 26);
-
-/// Cells 100 to 100 from some file.
-struct Streamed(SparseRows);
-
-impl CellParts for Streamed {
-    type Error = Infallible;
-    fn n_cells(&self) -> usize {
-        self.0.n_rows()
-    }
-    fn n_genes(&self) -> usize {
-        self.0.n_cols()
-    }
-    fn for_each_part(
-        &self,
-        range: Range<usize>,
-        visit: &mut VisitPart<'_, Infallible>,
-    ) -> Result<(), Infallible> {
-        for first in range.clone().step_by(100) {
-            let part = self.0.rows(first..range.end.min(first + 100));
-            if visit(first, &part)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
 
 fn mirror_settings(precision: Precision, engine: Engine) -> MirrorSettings {
     MirrorSettings {
@@ -258,7 +230,10 @@ fn cells_that_are_read_in_parts_are_brought_to_the_device() {
         settings.first_part = first_part;
         let native = train_mirror(&whole, &settings, None, &mut |_| ()).unwrap();
         settings.engine = in_blocks(64);
-        let cells = Streamed(whole.cells().clone());
+        let cells = InChunks {
+            cells: whole.cells().clone(),
+            cells_per_chunk: 100,
+        };
         let (voxels, prior) = (whole.voxels().clone(), whole.prior().cloned());
         let streamed = Problem::new(cells, voxels, prior).unwrap();
         let found = train_mirror(&streamed, &settings, None, &mut |_| ()).unwrap();

@@ -6,10 +6,8 @@
 use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::convert::Infallible;
-use std::ops::Range;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, Term, VisitPart};
+use tangram_core::{DensityPrior, InChunks, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass,
@@ -24,31 +22,6 @@ const OBJECTIVE: Objective = Objective::NONE
     .with(Term::Gene, 1.0)
     .with(Term::Voxel, 0.6)
     .with(Term::Density, 1.0);
-
-/// Cells 100 to 100 from some file.
-struct Streamed(SparseRows);
-
-impl CellParts for Streamed {
-    type Error = Infallible;
-    fn n_cells(&self) -> usize {
-        self.0.n_rows()
-    }
-    fn n_genes(&self) -> usize {
-        self.0.n_cols()
-    }
-    fn for_each_part(
-        &self,
-        range: Range<usize>,
-        visit: &mut VisitPart<'_, Infallible>,
-    ) -> Result<(), Infallible> {
-        for first in range.clone().step_by(100) {
-            if visit(first, &self.0.rows(first..range.end.min(first + 100)))?.is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Random counts; the second gene is silent in all cells, the last cell has no count.
 fn problem(n_cells: usize, n_voxels: usize, n_genes: usize) -> Problem {
@@ -109,7 +82,10 @@ fn mirror(
         let shares = grid.shares(size.0, size.1, size.2).unwrap();
         let part = problem.share(shares.clone()).unwrap();
         let mirrored = if streamed {
-            let cells = Streamed(part.cells().clone());
+            let cells = InChunks {
+                cells: part.cells().clone(),
+                cells_per_chunk: 100,
+            };
             let (voxels, prior) = (part.voxels().clone(), part.prior().cloned());
             let part = Problem::part(cells, voxels, prior, shares.clone()).unwrap();
             train_mirror_part(

@@ -8,10 +8,8 @@ use crate::workers::one_rank;
 use crate::{
     Engine, Keeper, MapError, MirrorSettings, NoKeeper, Precision, Problem, Snapshot, Wish,
 };
-use std::convert::Infallible;
-use std::ops::Range;
 use tangram_comm::{Communicator, Grid, Reduce, Threads};
-use tangram_core::{CellParts, Objective, SparseRows, Term, VisitPart};
+use tangram_core::{InChunks, Objective, SparseRows, Term};
 
 const SETTINGS: MirrorSettings = MirrorSettings {
     objective: Objective::NONE
@@ -46,33 +44,12 @@ fn problem_of(n_cells: u32) -> Problem {
 }
 
 /// Cells that come ten by ten, so that a pass has several places to stop at.
-struct InTens(SparseRows);
-
-impl CellParts for InTens {
-    type Error = Infallible;
-    fn n_cells(&self) -> usize {
-        self.0.n_rows()
-    }
-    fn n_genes(&self) -> usize {
-        self.0.n_cols()
-    }
-    fn for_each_part(
-        &self,
-        range: Range<usize>,
-        visit: &mut VisitPart<'_, Infallible>,
-    ) -> Result<(), Infallible> {
-        for first in range.clone().step_by(10) {
-            if visit(first, &self.0.rows(first..range.end.min(first + 10)))?.is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn in_tens(problem: &Problem) -> Problem<InTens> {
+fn in_tens(problem: &Problem) -> Problem<InChunks> {
     let (voxels, prior) = (problem.voxels().clone(), problem.prior().cloned());
-    let cells = InTens(problem.cells().clone());
+    let cells = InChunks {
+        cells: problem.cells().clone(),
+        cells_per_chunk: 10,
+    };
     Problem::part(cells, voxels, prior, problem.shares().clone()).unwrap()
 }
 
@@ -100,7 +77,7 @@ impl Keeper for Stops {
 
 /// Stopped as often as asked for, each time with one ask more, and gone on from; without an `every`, left alone.
 fn stopped_and_resumed(
-    problem: &Problem<InTens>,
+    problem: &Problem<InChunks>,
     settings: &MirrorSettings,
     grid: &Grid<impl Communicator>,
     every: Option<usize>,
@@ -171,7 +148,7 @@ fn a_sample_read_at_every_pass_is_the_one_that_is_held() {
     };
     let size = |part: usize| 160 / part * problem.n_genes();
     assert!(size(4) > LARGEST_SAMPLE, "the sample is read");
-    let of = |problem: &Problem<InTens>| {
+    let of = |problem: &Problem<InChunks>| {
         let (grid, begin) = (one_rank(), Begin::At(None));
         train_mirror_part(problem, &settings, begin, &grid, &mut NoKeeper, &mut |_| ())
     };
