@@ -1,6 +1,6 @@
 //! `--device`: GPUs where there are any, and what is said where there are none.
 
-use crate::program::{fail, run, succeed, summary};
+use crate::program::{fail, run, shared_folder, succeed, summary};
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ fn tissue() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER
         .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = shared_folder();
             let sizes = "--cells 400 --voxels 60 --spots 20 --genes 90 --panel 50";
             succeed(folder.path(), &format!("simulate --out tissue {sizes} -q"));
             folder

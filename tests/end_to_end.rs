@@ -1,6 +1,6 @@
 //! From a simulated tissue to scores, through the program alone.
 
-use crate::program::{fail, require, succeed, summary};
+use crate::program::{fail, require, shared_folder, succeed, summary};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn tissue() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER
         .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = shared_folder();
             let sizes = "--cells 400 --voxels 150 --spots 60 --genes 200 --panel 100";
             succeed(folder.path(), &format!("simulate --out tissue {sizes}"));
             let held_out: Vec<String> = panel(folder.path())

@@ -1,6 +1,6 @@
 //! The factored mapping as a person uses it: its files, the commands that read them, cells that were not trained on.
 
-use crate::program::{Expression, fail, listing, require, succeed, summary};
+use crate::program::{Expression, fail, listing, require, shared_folder, succeed, summary};
 use ndarray::Array2;
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn tissue() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER
         .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = shared_folder();
             let sizes = "--cells 900 --voxels 110 --spots 40 --genes 150 --panel 90";
             succeed(folder.path(), &format!("simulate --out tissue {sizes}"));
             succeed(

@@ -1,6 +1,6 @@
 //! Several processes of one mapping under mpirun, and runs that are stopped, killed and damaged on the way.
 
-use crate::program::{self, fail, history, listing, run, succeed, tangram};
+use crate::program::{self, fail, history, listing, run, shared_folder, succeed, tangram};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -25,7 +25,7 @@ fn tissue() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER
         .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = shared_folder();
             let sizes = "--cells 700 --voxels 90 --spots 10 --genes 80 --panel 60";
             succeed(folder.path(), &format!("simulate --out tissue {sizes}"));
             folder

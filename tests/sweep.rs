@@ -3,7 +3,7 @@
 mod runs;
 
 use crate::program::require::{Need, skip};
-use crate::program::{fail, succeed, summary, tangram};
+use crate::program::{fail, shared_folder, succeed, summary, tangram};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ const INPUTS: &str = "--cells ../tissue/cells.h5ad --voxels ../tissue/voxels.h5a
 fn folder() -> (PathBuf, TempDir) {
     static TISSUE: OnceLock<TempDir> = OnceLock::new();
     let tissue = TISSUE.get_or_init(|| {
-        let folder = tempdir().unwrap();
+        let folder = shared_folder();
         let sizes = "--cells 400 --voxels 150 --spots 20 --genes 80 --panel 40 --density 0.4";
         succeed(folder.path(), &format!("simulate --out tissue {sizes}"));
         folder

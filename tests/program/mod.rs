@@ -1,6 +1,9 @@
 //! The program as a person runs it, and small inputs for it.
 
 pub mod require;
+mod shared_folder;
+
+pub use shared_folder::shared_folder;
 
 use std::fs;
 use std::path::{Path, PathBuf};

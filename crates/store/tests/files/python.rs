@@ -1,5 +1,6 @@
 //! The Python that makes and judges files.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -43,12 +44,16 @@ pub fn run(script: &str, arguments: &[&Path]) -> Option<()> {
     Some(())
 }
 
-/// The folder of `make_files.py`'s files, made once; `None` without Python.
+/// The folder of `make_files.py`'s files, made once for all tests of this process; `None` without Python.
+///
+/// It stays in the build folder until the next process makes it anew: a static is not dropped.
 pub fn files() -> Option<&'static Path> {
-    static MADE: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        run("make_files.py", &[folder.path()]).map(|()| folder)
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python_files");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        run("make_files.py", &[&folder]).map(|()| folder)
     });
-    made.as_ref().map(tempfile::TempDir::path)
+    made.as_deref()
 }
