@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Class of voxels outside the brain, and of pixels beside the tissue.
 pub const BACKGROUND: u8 = 0;
-/// Class of what says nothing: tissue that no class claims, pixels that are to be left out.
+/// Class of what is not compared: tissue that no class claims, and pixels to be left out.
 pub const NO_CLASS: u8 = 255;
 /// The most classes a rule may have beside the background.
 pub const MOST_CLASSES: usize = 31;
@@ -39,7 +39,7 @@ pub struct Class {
 }
 
 impl ClassRule {
-    /// The default: 16 regions of the mouse brain that differ enough to tell a plane's depth.
+    /// The default: 16 regions of the mouse brain whose outlines change enough with depth to locate a plane.
     #[must_use]
     pub fn regions() -> Self {
         toml::from_str(REGIONS).expect("the built-in rule is valid")

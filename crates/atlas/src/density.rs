@@ -18,9 +18,9 @@ const PER_MM3: &str = "number of cells per mm^3";
 pub struct Density {
     /// The kind of cell, such as `all` or `PV+`.
     pub cells: String,
-    /// Cells per mm³ for every row of the structure tree; `None` where the table says nothing about the structure or one that contains it.
+    /// Cells per mm³ for every row of the structure tree; `None` where the table covers neither the structure nor one that contains it.
     pub per_mm3: Vec<Option<f64>>,
-    /// What of the table was used.
+    /// How much of the table was used.
     pub use_of_table: TableUse,
 }
 
@@ -31,7 +31,7 @@ pub struct TableUse {
     pub used: usize,
     /// Rows about structures that the tree does not have.
     pub unknown: usize,
-    /// Rows that tell something else, such as counts or proportions.
+    /// Rows about other quantities, such as counts or proportions.
     pub other: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The descent: from a beginning to the pose of the smallest loss.
+//! Gradient descent from a start to the pose of smallest loss.
 
 use crate::objective::{Freedom, GLOBAL, Objective, Penalties, Pose};
 use crate::probability::{Probability, ProbabilityPyramid};
@@ -10,9 +10,9 @@ use crate::warp::Pair;
 const SCALES: [f64; GLOBAL] = [60.0, 0.8, 0.8, 0.015, 0.015, 0.015, 0.015, 40.0, 40.0];
 /// The same for knots, µm.
 const KNOT_UM: f64 = 25.0;
-/// Averages of the slope and of its square (Adam).
+/// Decay rates of the averages of the gradient and of its square (Adam).
 const MOMENTS: [f64; 2] = [0.9, 0.97];
-/// Background of a missing half counts again this far beyond the middle, micrometres.
+/// Where a half is missing, background counts only in the other half, at least this far from the middle, micrometres.
 const MARGIN_UM: f64 = 300.0;
 
 /// One stage of the descent.
@@ -36,7 +36,7 @@ pub(crate) struct Fitted {
     pub loss: f64,
 }
 
-/// What a stage works on: a level of the atlas and the section on a grid to match.
+/// The data of a stage: a level of the atlas, and the section on a grid of about the same resolution.
 pub(crate) fn objective<'a>(
     probability: &'a Probability,
     section: &'a SectionGrid,
@@ -52,7 +52,7 @@ pub(crate) fn objective<'a>(
             Side::Low => s > -MARGIN_UM,
             Side::High => s < MARGIN_UM,
         };
-        // Tissue that reaches beyond the middle counts; the background there says nothing.
+        // Tissue that reaches beyond the middle counts; background there does not, since that half is missing.
         if missing && section.is_background(pixel) {
             0.0
         } else {
@@ -63,7 +63,7 @@ pub(crate) fn objective<'a>(
     Objective::new(probability, section, weights, penalties, pose)
 }
 
-/// Goes through a stage.
+/// Runs a stage.
 pub(crate) fn descend(
     pyramid: &ProbabilityPyramid,
     section: &SectionGrid,
@@ -119,7 +119,7 @@ pub(crate) fn descend(
     best
 }
 
-/// Adam: steps of about equal size in all directions, by averages of the slope and its square.
+/// Adam: running averages of the gradient and of its square make steps of about equal size in all directions.
 #[derive(Debug)]
 struct Adam {
     averages: Vec<Pair>,

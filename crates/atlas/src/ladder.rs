@@ -8,7 +8,7 @@ use crate::{BACKGROUND, NO_CLASS, Volume};
 use serde::Serialize;
 use std::time::Instant;
 
-/// Errors beyond this, of a registration that was not refused, are undetected failures.
+/// A registration that was accepted with a larger error than this is an undetected failure.
 pub const FAILURE_UM: f64 = 500.0;
 
 /// The methods that are compared, with their names.
@@ -31,7 +31,7 @@ pub struct Errors {
     pub tre_um: f64,
     /// The same distance, the 90th percentile over the tissue's pixels.
     pub tre_p90_um: f64,
-    /// What the registration tells of itself; `None` where no start was found.
+    /// Quality that the registration reports; `None` where no start was found.
     pub quality: Option<Quality>,
     /// Why it is refused, if it is.
     pub refused: Option<String>,
@@ -40,7 +40,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// Whether it is far off and nothing says so.
+    /// Whether it is far off and was accepted.
     #[must_use]
     pub fn is_undetected_failure(&self) -> bool {
         self.refused.is_none() && self.tre_um > FAILURE_UM
@@ -99,7 +99,7 @@ pub fn measure(
 
 /// Distances between true and found positions of the tissue's pixels, sorted.
 fn distances(truth: &SyntheticSection, found: impl Fn([f64; 2]) -> [f64; 3]) -> Vec<f64> {
-    /// Pixels between those that are looked at.
+    /// One pixel in so many is compared.
     const EVERY: usize = 7;
     let [width, _] = truth.mask.size();
     let pixels = (0..truth.points.len()).step_by(EVERY);

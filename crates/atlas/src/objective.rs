@@ -1,4 +1,4 @@
-//! How well a section fits a place of the atlas, and in which direction it would fit better.
+//! The loss of a section at a pose in the atlas, and its gradient.
 
 use crate::lattice::Corner;
 use crate::plane::{Plane, dot};
@@ -15,7 +15,7 @@ pub(crate) const GLOBAL: usize = 9;
 /// The background counts as much as this share of all classes together.
 const BACKGROUND_SHARE: f64 = 0.35;
 
-/// What is adjusted.
+/// The parameters that are fitted.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pose {
     pub plane: Plane,
@@ -23,23 +23,23 @@ pub(crate) struct Pose {
     pub velocity: VelocityField,
 }
 
-/// Which numbers of a pose move.
+/// Which parameters of a pose are fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Freedom {
     pub plane: bool,
     pub warp: bool,
 }
 
-/// How much is paid for what tissue rarely does.
+/// Penalties on deformations that are rare in tissue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Penalties {
-    /// For a roughness of (100 µm)².
+    /// At a roughness of the warp of (100 µm)².
     pub roughness: f64,
-    /// For pitch or yaw of 10°.
+    /// At a pitch or yaw of 10°.
     pub angle: f64,
-    /// For a scale that is off by a tenth; `None` where the size of a pixel is not known.
+    /// At a scale that is off by a tenth; `None` where the size of a pixel is not known.
     pub scale: Option<f64>,
-    /// For an affine map that is off a similarity by a tenth.
+    /// At an affine map that differs from a similarity by a tenth.
     pub shear: f64,
 }
 
@@ -290,7 +290,7 @@ impl<'a> Objective<'a> {
         by_place
     }
 
-    /// What the pose costs by itself; adds its derivative.
+    /// Penalties of the pose; adds their derivative.
     fn penalty(&self, pose: &Pose, slope: &mut Option<&mut Slope>) -> f64 {
         let Penalties {
             roughness,
@@ -336,7 +336,7 @@ impl<'a> Objective<'a> {
     }
 }
 
-/// A class that neither shows is fitted perfectly.
+/// Added to numerator and denominator of Dice: a class that is in neither mask nor atlas gets 1.
 const SMALL: f64 = 1e-3;
 
 fn dice([mq, mm, qq]: &[f64; 3]) -> f64 {

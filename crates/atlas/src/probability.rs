@@ -1,4 +1,4 @@
-//! Class probabilities of the atlas: how much of each class is around a point, and how that changes with the point.
+//! Class probabilities of the atlas around a point, and their derivatives by the point.
 
 use crate::{Atlas, AtlasError, BACKGROUND, Grid, NO_CLASS, Volume};
 use rayon::prelude::*;
@@ -86,7 +86,7 @@ impl Probability {
     pub(crate) fn cell(&self, point_um: [f64; 3]) -> Cell {
         let (mut first, mut along) = ([0; 3], [0.0; 3]);
         for axis in 0..3 {
-            // Far outside is as good as just outside.
+            // A point far outside is moved to just outside: the values are the same.
             let most = self.grid.shape[axis] as f64 + 1.0;
             let at = (point_um[axis] / self.grid.voxel_um - 0.5).clamp(-2.0, most);
             let floor = at.floor();

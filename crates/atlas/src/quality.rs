@@ -19,14 +19,14 @@ pub struct Quality {
     pub smallest_jacobian: f64,
     /// Whether the transform's two directions undo each other.
     pub inverse_consistency: InverseConsistency,
-    /// Other starts that came as far as the last stage: how far their depth is from the result's, and by how much their loss
+    /// Other starts that reached the last stage: how far their depth is from the result's, and by how much their loss
     /// is larger.
     pub other_starts: Vec<OtherStart>,
     /// The largest difference of depth among starts whose loss is almost as small, micrometres; 0 if there is none.
     pub depth_spread_um: f64,
 }
 
-/// A start that lost.
+/// A start whose loss was larger than that of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OtherStart {
@@ -54,7 +54,7 @@ pub struct Limits {
 pub(crate) const ALMOST: f64 = 0.01;
 
 impl Default for Limits {
-    /// By hand, not calibrated.
+    /// Chosen by hand, not calibrated.
     fn default() -> Self {
         Self {
             min_dice: 0.6,

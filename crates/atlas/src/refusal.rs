@@ -1,4 +1,4 @@
-//! Why a registration is no result.
+//! Reasons why a registration is refused.
 
 use std::fmt;
 

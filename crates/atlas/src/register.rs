@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// The first guess of the length of the longer side of the image where pixels have no known size.
 const GUESSED_LENGTH_UM: f64 = 10_000.0;
-/// Beginnings that are tried, and that go on after the first and the second stage.
+/// Number of starts that are tried, and of those kept after the first and the second stage.
 const STARTS: [usize; 3] = [10, 4, 2];
 
 /// Which plane the result may have.
@@ -23,7 +23,7 @@ const STARTS: [usize; 3] = [10, 4, 2];
 pub enum PlaneChoice {
     /// Depth, pitch and yaw are fitted together with the rest.
     Fitted,
-    /// The coronal plane that the comparison of masks calls, as in the paper.
+    /// The coronal plane with the best comparison of masks, as in the paper.
     Fixed,
 }
 
@@ -55,7 +55,7 @@ pub struct Registration {
     pub transform: Transform,
     /// Which part of a coronal section the mask shows.
     pub side: Side,
-    /// What is known of its quality.
+    /// Measures of its quality.
     pub quality: Quality,
 }
 
@@ -79,7 +79,7 @@ pub fn register(
         PixelSize::Free
     };
     let pixel_um = known.unwrap_or(GUESSED_LENGTH_UM / width.max(height) as f64);
-    // The paper's way takes the one plane that is called.
+    // The method of the paper takes only the plane with the best comparison.
     let n_starts = if settings.plane == PlaneChoice::Fixed {
         1
     } else {
@@ -128,7 +128,7 @@ pub fn register(
     })
 }
 
-/// How many micrometres of the section, by its guessed pixels, make one of the atlas's: 1 where the size is known.
+/// Micrometres of the section, by its guessed pixel size, per micrometre of the atlas; 1 where the size is known.
 fn scale_of(begin: &[Start]) -> f64 {
     1.0 / begin[0].affine.determinant().abs().sqrt()
 }
@@ -163,7 +163,7 @@ fn stages(settings: &RegisterSettings) -> Vec<Stage> {
     ]
 }
 
-/// Leaves out fits that have come to the same place as a better one.
+/// Removes fits that converged to the same place as a better one.
 fn apart(fits: Vec<Fitted>) -> Vec<Fitted> {
     let mut kept: Vec<Fitted> = Vec::new();
     for fit in fits {
@@ -186,7 +186,7 @@ fn turn_deg(affine: &Affine) -> f64 {
     (c - b).atan2(a + d).to_degrees()
 }
 
-/// The transform of a fit; where the size of a pixel is not known, it takes the scale.
+/// The transform of a fit. Where the size of a pixel is not known, the fitted scale gives it.
 fn transform(fit: &Fitted, image: [usize; 2], pixel_um: f64, given: bool) -> Option<Transform> {
     let mut affine = fit.pose.affine;
     let scale = match given {
@@ -246,7 +246,7 @@ fn quality(
 
 /// Pixels of each class in the mask and, at the same places, in the atlas.
 fn areas(pyramid: &ProbabilityPyramid, mask: &SectionMask, transform: &Transform) -> Vec<usize> {
-    /// Pixels between those that are looked at, along each axis.
+    /// Along each axis, one of so many pixels is compared.
     const EVERY: usize = 3;
     let [width, height] = mask.size();
     let mut areas = vec![0; 256];

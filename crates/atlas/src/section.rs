@@ -101,7 +101,7 @@ impl SectionMask {
             .flat_map(|x| [x, (height - 1) * width + x])
             .chain((0..height).flat_map(|y| [y * width, y * width + width - 1]));
         waiting.extend(border);
-        // Pixels that are left out connect: what is behind them may be outside.
+        // Background connects through pixels that are left out: the outside may continue behind them.
         let passable = |at: usize| matches!(self.classes[at], BACKGROUND | NO_CLASS);
         while let Some(at) = waiting.pop() {
             if open[at] || !passable(at) {
@@ -231,7 +231,7 @@ impl SectionGrid {
         }
     }
 
-    /// Background pixels, mostly: those of which at least this share is background.
+    /// Whether more than half of a pixel is background.
     pub(crate) fn is_background(&self, pixel: usize) -> bool {
         self.shares[pixel * self.n_classes] > 0.5
     }

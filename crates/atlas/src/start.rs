@@ -1,4 +1,4 @@
-//! Where a fit begins: the mask is compared with all coronal planes, turned, and as either half.
+//! Starts of a fit: the mask is compared with all coronal planes, at many rotations, as a whole section and as either half.
 
 use crate::plane::Plane;
 use crate::section::SectionMask;
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// Cells along each side of the maps that are compared.
 const CELLS: usize = 40;
-/// Distance of the planes that are compared.
+/// Distance between planes that are compared, micrometres.
 const PLANE_STEP_UM: f64 = 100.0;
-/// Turns that are tried.
+/// Number of rotations that are tried.
 const TURNS: usize = 24;
 /// Planes with less tissue than this are no sections.
 const LEAST_TISSUE_MM2: f64 = 1.5;
@@ -44,7 +44,7 @@ impl Side {
     }
 }
 
-/// A beginning for the fit.
+/// A start of the fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Start {
     pub side: Side,
@@ -70,7 +70,7 @@ struct BoxMap {
     size: Pair,
 }
 
-/// The best beginnings, no two of them alike, the best first.
+/// The best starts, the best first; no two are alike.
 ///
 /// * `pixel_um`: edge of the mask's pixels, or a guess
 pub(crate) fn starts(
@@ -178,7 +178,7 @@ fn references(classes: &Volume<u8>) -> Vec<(Side, f64, BoxMap)> {
 
 /// The mask turned by an angle.
 fn turned(mask: &SectionMask, pixel_um: f64, turn_deg: f64) -> Option<BoxMap> {
-    /// Tissue pixels that are enough to find the bounding box.
+    /// Number of tissue pixels that is enough to find the bounding box.
     const ENOUGH: usize = 20_000;
     let [width, height] = mask.size();
     let middle = [width as f64 / 2.0, height as f64 / 2.0];
@@ -187,7 +187,7 @@ fn turned(mask: &SectionMask, pixel_um: f64, turn_deg: f64) -> Option<BoxMap> {
     let is_tissue = |class: u8| class != BACKGROUND && class != NO_CLASS;
     let every = (mask.classes().len() / ENOUGH).max(1);
     let tissue: Vec<Pair> = (0..mask.classes().len())
-        // An odd step does not keep to every second column of an image of even width.
+        // An odd step, since an even one would visit only every second column of an image of even width.
         .step_by(every | 1)
         .filter(|&at| is_tissue(mask.classes()[at]))
         .map(|at| {

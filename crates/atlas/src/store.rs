@@ -13,7 +13,7 @@ use tangram_store::{Existing, StoreError, VolumeValues, VolumeWriter, Volumes};
 /// The format's name and version, an attribute of the root.
 const FORMAT: &str = "tangram-atlas 1";
 
-/// What is written.
+/// The contents of a new store.
 #[derive(Debug)]
 pub(crate) struct Contents<'a> {
     pub tree: &'a StructureTree,

@@ -200,7 +200,7 @@ pub struct SyntheticSection {
 #[must_use]
 pub fn section(classes: &Volume<u8>, rung: &Rung, seed: u64) -> SyntheticSection {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // A plane at the brain's end may show too little: the next draw of the same generator is as good.
+    // A plane at the end of the brain may have too little tissue: draw again.
     (0..100)
         .find_map(|_| draw(classes, rung, &mut rng))
         .expect("the volume has sections")
@@ -278,7 +278,7 @@ fn draw(classes: &Volume<u8>, rung: &Rung, rng: &mut ChaCha8Rng) -> Option<Synth
         if let Some(damage) = &damage {
             class = damage.of(class, at, [x * PIXEL_UM, y * PIXEL_UM]);
         }
-        // Tissue that no class claims is no class for a user either.
+        // A user cannot mark tissue that no class claims.
         mask.push(if class == NO_CLASS { BACKGROUND } else { class });
     }
     Some(SyntheticSection {
@@ -301,7 +301,7 @@ fn footprint(extent: [f64; 3]) -> impl Iterator<Item = Pair> {
     along(dv).flat_map(move |t| along(ml).map(move |s| [s, t]))
 }
 
-/// What histology does to a mask.
+/// Damage that histology does to a mask.
 struct Damage {
     /// Standard deviation of the places whose class a pixel takes, pixels.
     jagged: f64,

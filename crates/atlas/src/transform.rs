@@ -1,4 +1,4 @@
-//! The one object that carries points and images between a section and the atlas, in both directions.
+//! The transform: carries points and images between a section and the atlas, in both directions.
 
 use crate::AtlasError;
 use crate::error::read;
@@ -70,7 +70,7 @@ impl Affine {
     }
 }
 
-/// What decides a transform; this is what its file holds.
+/// Parameters of a transform, as its file holds them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
@@ -166,7 +166,7 @@ impl Transform {
         serde_json::to_string_pretty(&self.parameters).expect("numbers are finite")
     }
 
-    /// What decides it.
+    /// Its parameters.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -235,7 +235,7 @@ impl Transform {
         }
     }
 
-    /// The smallest factor by which the warp stretches an area; it folds nowhere if this is positive.
+    /// The smallest factor by which the warp scales an area; if it is positive, the warp folds nowhere.
     #[must_use]
     pub fn smallest_jacobian(&self) -> f64 {
         self.flow.smallest_jacobian()

@@ -22,7 +22,7 @@ pub(crate) type Pair = [f64; 2];
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VelocityField {
-    /// Where displacements are known between knots.
+    /// The lattice at whose nodes displacements are computed.
     pub(crate) lattice: Lattice,
     /// Knots along t and along s.
     pub(crate) n_knots: [usize; 2],
@@ -45,7 +45,7 @@ impl VelocityField {
     pub fn zero(extent_um: [f64; 3]) -> Self {
         let [_, dv, ml] = extent_um;
         let step = dv.max(ml) / NODES;
-        // Whole knot intervals, so that the last knots lie as the first.
+        // A whole number of knot intervals, so that first and last knots lie symmetrically.
         let nodes = |length: f64| {
             let needed = (length / step).ceil() as usize + 2 * MARGIN;
             needed.div_ceil(NODES_PER_KNOT) * NODES_PER_KNOT + 1
@@ -109,7 +109,7 @@ impl VelocityField {
         Tape::forward(&self.lattice, &self.at_nodes()).into_flow()
     }
 
-    /// The flow backwards: the inverse of [`flow`](Self::flow), but for errors of interpolation.
+    /// The flow backwards: the inverse of [`flow`](Self::flow), up to errors of interpolation.
     #[must_use]
     pub fn backward_flow(&self) -> Displacement {
         let reversed: Vec<Pair> = self.at_nodes().iter().map(|v| v.map(|x| -x)).collect();
@@ -119,7 +119,7 @@ impl VelocityField {
     /// Roughness: mean squared second difference of the knots plus a small part of their mean square, µm², and its derivative by
     /// the knots.
     pub(crate) fn roughness(&self) -> (f64, Vec<Pair>) {
-        /// Share of the mean square: what no datum asks for stays at rest.
+        /// Share of the mean square: knots that no data constrain stay at 0.
         const MAGNITUDE: f64 = 0.01;
         let [rows, columns] = self.n_knots;
         let n = self.knots.len() as f64;
@@ -262,7 +262,7 @@ impl Displacement {
         self.lattice.corner_of(place, [0.0; 2])
     }
 
-    /// The smallest factor by which the map stretches an area, over all cells of the lattice; below 0 it folds.
+    /// The smallest factor by which the map scales an area, over all cells of the lattice; below 0 it folds.
     #[must_use]
     pub fn smallest_jacobian(&self) -> f64 {
         let [rows, columns] = self.lattice.nodes;
