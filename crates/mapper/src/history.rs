@@ -15,7 +15,7 @@ pub struct Epoch {
     pub total: f64,
     /// Values of the terms, without their weights; that of the gene term is 0 where it is not computed.
     pub terms: TermValues,
-    /// Cells that took part: fewer than all in an early pass of the factored solver over a part of them.
+    /// Cells that took part: fewer than all in early passes of the factored solver over a sample.
     pub n_cells: usize,
     /// Step of the factored solver: how far the gradient by Z and b was followed.
     pub step: Option<f64>,

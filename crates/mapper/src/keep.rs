@@ -19,7 +19,7 @@ pub(crate) fn keep(
     fulfil(wish, keeper, ranks, passes, snapshot)
 }
 
-/// As [`keep`], when the training has come to its end.
+/// As [`keep`], at the end of the training.
 pub(crate) fn keep_at_end(
     keeper: &mut dyn Keeper,
     ranks: Ranks<'_, impl Communicator>,
@@ -30,7 +30,7 @@ pub(crate) fn keep_at_end(
     fulfil(wish, keeper, ranks, passes, snapshot)
 }
 
-/// Does what the rank wishes that wishes most.
+/// Carries out the strongest wish of any rank, on all ranks.
 fn fulfil(
     wish: Wish,
     keeper: &mut dyn Keeper,
@@ -57,7 +57,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>) {
     tally.max_of_all(1);
 }
 
-/// Keeps a snapshot on all ranks and tells that the training stops: [`MapError::Stopped`], or [`MapError::Keep`] if it cannot be kept.
+/// Keeps a snapshot on all ranks and ends the training: [`MapError::Stopped`], or [`MapError::Keep`] if it cannot be kept.
 pub(crate) fn keep_and_stop(
     keeper: &mut dyn Keeper,
     passes: usize,

@@ -150,14 +150,14 @@ impl Rounding {
         }
     }
 
-    /// What weights of a gene are multiplied by.
+    /// Factor on the weights of a gene.
     ///
     /// * `common`: as [`round`](Self::round) gave it
     pub(crate) fn weight_scale(&self, gene: usize, common: i32) -> f64 {
         power(self.exponent(gene) + common)
     }
 
-    /// What P is multiplied by.
+    /// Factor on P.
     pub(crate) fn p_scale(&self) -> f64 {
         match self.format {
             Format::Fp16 => power(FP16_P),
@@ -165,7 +165,7 @@ impl Rounding {
         }
     }
 
-    /// What sums of products of S and P are multiplied by to give A.
+    /// Factor on sums of products of S and P that gives A.
     pub(crate) fn sum_scale(&self, gene: usize) -> f64 {
         power(self.exponent(gene)) / self.p_scale()
     }
@@ -174,7 +174,7 @@ impl Rounding {
         self.exponents.get(gene).copied().unwrap_or(0)
     }
 
-    /// Makes weights, (genes + 1, voxels), those that are multiplied; gives the binary exponent of their common scale.
+    /// Rounds and scales weights, (genes + 1, voxels), for the products; returns the binary exponent of their common scale.
     ///
     /// Numbers that are not rounded to less than single precision stay as they are.
     pub(crate) fn round(&self, weights: &mut Array2<f64>, sums: impl Sums) -> i32 {
@@ -196,7 +196,7 @@ impl Rounding {
         common
     }
 
-    /// The same to the last bit, single precision included: what is stored is what was used.
+    /// Rounds weights as they are stored: exactly the numbers that were multiplied, single precision included.
     pub(crate) fn as_multiplied(&self, mut weights: Array2<f64>, sums: impl Sums) -> Array2<f64> {
         self.round(&mut weights, sums);
         if self.format == Format::Single {

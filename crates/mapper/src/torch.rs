@@ -1,4 +1,4 @@
-//! The same on a device of libtorch.
+//! The products and the softmax on a device of libtorch.
 
 pub(crate) mod clock;
 pub(crate) mod cuda;

@@ -1,7 +1,7 @@
 //! Atomic outputs: written beside their place, then renamed into it.
 //!
-//! All outputs that this process is writing are on one list. Whoever holds its lock decides what becomes of them: [`Aside::finish`]
-//! renames under the lock, and so does [`give_up`], which a handler of signals calls. So what has its final name is whole.
+//! All outputs that this process is writing are on one list with a lock. [`Aside::finish`] renames an output while it holds the lock, and
+//! [`give_up`], which a signal handler calls, discards outputs while it holds it. So whatever has its final name is complete.
 
 use crate::rename::{exchange, rename_new};
 use crate::{Process, StoreError};
@@ -48,7 +48,7 @@ struct Writing {
     given_up: bool,
 }
 
-/// Those of this process.
+/// The outputs of this process.
 static OUTPUTS: Outputs = Outputs::none();
 
 impl Outputs {
@@ -68,7 +68,7 @@ impl Outputs {
         held.given_up = true;
         for partial in &held.partials {
             let discarded = with_ending(partial, "discarded");
-            // The writing threads go on until the process ends: a folder may come to be again under its old name.
+            // Other threads keep writing until the process ends: one may create the folder again under its old name.
             for _ in 0..100 {
                 let _ = fs::rename(partial, &discarded);
                 let _ = remove(&discarded);
@@ -81,7 +81,7 @@ impl Outputs {
     }
 }
 
-/// Holds that nothing more gets its final name; see [`give_up`].
+/// While this value lives, no output gets its final name; see [`give_up`].
 #[derive(Debug)]
 pub struct GivenUp {
     _held: MutexGuard<'static, Writing>,
@@ -116,7 +116,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         let mut held = OUTPUTS.lock();
-        // Nobody is left to tell about a failure.
+        // A failure cannot be reported from here.
         let _ = fs::remove_file(&self.0);
         held.partials.retain(|p| *p != self.0);
     }
@@ -154,7 +154,7 @@ fn remove_leftovers_if(path: &Path, ended: impl Fn(&Process) -> bool) {
             continue;
         }
         match ending {
-            // A process was killed between two renames: the output it was to replace is this.
+            // A process was killed between two renames: this is the output that it was replacing.
             "replaced" if !is_there(path) => _ = fs::rename(entry.path(), path),
             "partial" | "discarded" | "replaced" => _ = remove(&entry.path()),
             _ => {}
@@ -258,7 +258,7 @@ impl Aside {
         if exchange(&self.partial, &self.path)? {
             return Ok(());
         }
-        // This file system exchanges no names: the old output steps aside first.
+        // This file system cannot exchange names: the old output is renamed first.
         let old = with_ending(&self.partial, "replaced");
         remove(&old)?;
         fs::rename(&self.path, &old)?;
@@ -272,7 +272,7 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // Gone already after a rename; nobody is left to tell about any other failure.
+        // After a rename it no longer exists; other failures cannot be reported from here.
         let _ = remove(&self.partial);
         let mut held = self.outputs.lock();
         held.partials.retain(|p| *p != self.partial);

@@ -3,15 +3,15 @@
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Calls that are being made, on whatever thread the library does its work.
+/// Number of calls in progress; the library may do its work on any thread.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
-/// Parts of paths of the sources whose panics are caught.
+/// Panics from source files whose paths contain one of these are caught.
 const SOURCES: [&str; 4] = ["/zarrs", "/blosc", "/zstd", "/flate2"];
 
-/// Calls the library; a panic of it becomes an error in words.
+/// Calls the library; a panic becomes an error with its text.
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     CALLS.fetch_add(1, Ordering::SeqCst);
-    // Nothing of what the call worked on is used after a panic: the array being read is given up.
+    // After a panic nothing that the call changed is used: the array being read is discarded.
     let result = catch_unwind(AssertUnwindSafe(call));
     CALLS.fetch_sub(1, Ordering::SeqCst);
     result.map_err(|panic| {

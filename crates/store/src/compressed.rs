@@ -44,7 +44,7 @@ impl Compressed {
                 "indptr ({n} numbers) does not fit a matrix of {n_major} by {n_minor} with {stored} entries"
             ))
         };
-        // Before it is read: a damaged file may claim any length.
+        // Checked before reading: a damaged file may claim any length.
         if pointers.shape().len() != 1 || n_major.checked_add(1) != Some(pointers.shape()[0]) {
             return Err(misfit(pointers.shape().first().copied().unwrap_or(0)));
         }
@@ -93,7 +93,7 @@ impl Compressed {
         self.indptr[self.indptr.len() - 1]
     }
 
-    /// Where a block of about [`READ_AHEAD`] entries ends that begins at `start`; at least one further.
+    /// End of the block of about [`READ_AHEAD`] entries that begins at `start`; at least `start + 1`.
     pub(crate) fn block_end(&self, start: usize) -> usize {
         let limit = self.indptr[start] + READ_AHEAD;
         (self.indptr.partition_point(|&p| p <= limit) - 1).max(start + 1)

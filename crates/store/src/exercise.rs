@@ -1,21 +1,21 @@
-//! What the process that tries a file first does with it.
+//! Reads everything in an HDF5 file that could crash the library: the work of the process that tries a file.
 
 use crate::tree::hdf5::Hdf5Tree;
 use crate::tree::{Array, Dtype, Node, Tree};
 use std::ops::Range;
 use std::path::Path;
 
-/// Groups in groups.
+/// Most levels of nested groups.
 const DEPTH: usize = 32;
-/// Objects looked at.
+/// Most objects that are read.
 const MOST: usize = 100_000;
 /// Arrays of at most this many numbers are read whole.
 const SMALL: usize = 1 << 20;
-/// Numbers read of larger ones.
+/// Numbers that are read of larger arrays.
 const PLACES: usize = 64;
 
 /// Reads what damage of an HDF5 file may make the library crash on: every group, attribute, text, index of chunks and small
-/// array, and some numbers of every large one. What is merely wrong is passed over: whoever opens the file is told.
+/// array, and some numbers of every large one. Other faults are ignored: whoever opens the file reports them.
 ///
 /// * `begin`: called before each object, with its place in the file
 pub(crate) fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) {
@@ -85,7 +85,7 @@ fn exercise_numbers(array: &dyn Array) {
             1 => 0,
             _ => (place as u128 * (rows - 1) as u128 / (places - 1) as u128) as usize,
         };
-        // The last place is the end of every axis, the others are beginnings.
+        // At the last place the end of every axis is read, at the others the beginning.
         let end = place + 1 == places;
         let others = others.iter().map(|&len| match end {
             true => len - 1..len,

@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Folders in folders; no store is as deep.
+/// Most levels of nested folders; no store is as deep.
 const DEPTH: usize = 100;
-/// Files and folders of a store: links may multiply what is there.
+/// Most files and folders of a store: links may multiply them.
 const MOST: usize = 50_000_000;
 
 /// All files below a folder, links followed, sorted by path.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Bytes that this process may still take: the least of what the machine has free, what the control group (a
-/// container, a batch job) allows and what the shell's limit on address space leaves. `None` if nothing tells.
+/// container, a batch job) allows and what the shell's limit on address space leaves. `None` if none of these is known.
 #[must_use]
 pub fn available() -> Option<u64> {
     [machine(), control_group(), address_space()]
@@ -13,8 +13,8 @@ pub fn available() -> Option<u64> {
         .min()
 }
 
-/// Bytes that processes of this machine may take together, whatever is taken now: what the machine has, or the control group allows
-/// if that is less. `None` if nothing tells.
+/// Bytes that all processes of this machine may take together, in use or not: the memory of the machine, or the limit of the control
+/// group if that is less. `None` if neither is known.
 #[must_use]
 pub fn of_node() -> Option<u64> {
     let machine = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:");

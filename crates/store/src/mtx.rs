@@ -7,13 +7,13 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use tangram_core::SparseRows;
 
-/// Bytes that any file may unpack to;
+/// A file may unpack to this many bytes,
 const UNPACKED: u64 = 64 << 20;
-/// one that is larger, no more than so many times its size. Lists of barcodes and entries come to a tenth of that.
+/// and a larger file to this many times its size. Lists of barcodes and entries reach a tenth of that.
 const UNPACKED_RATIO: u64 = 100;
-/// Bytes of a line.
+/// Most bytes of a line.
 const LINE: u64 = 1 << 20;
-/// Entries for which room is made before any is read.
+/// Most entries for which memory is reserved before any is read.
 const ROOM: usize = 1 << 20;
 
 /// A text file being read line by line, through gzip if its name says so.
@@ -22,7 +22,7 @@ pub(crate) struct Text {
     reader: Box<dyn BufRead>,
     /// Lines read.
     number: usize,
-    /// Bytes that it may still have.
+    /// Bytes that may still be unpacked.
     left: u64,
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn read_transposed(
             entries.len()
         )));
     }
-    // Already in this order as a rule, and then this is one pass.
+    // Usually sorted already; then this is one pass.
     entries.sort_by_key(|&(row, column, _)| (row, column));
     let mut out = SparseRows::empty(n_columns);
     let mut at = 0;

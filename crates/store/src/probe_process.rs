@@ -15,15 +15,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes of the memory in which a child tells what it reads.
+/// Bytes of the shared memory in which a child writes what it is reading.
 const FIELD: usize = 4096;
 /// Memory a child may take: this, and a multiple of the file's length, for its texts.
 const MEMORY: u64 = 2 << 30;
 const MEMORY_BY_LENGTH: u64 = 16;
-/// Seconds of work that a child may do: these, and one for so many bytes.
+/// CPU seconds of a child: these, and one more for every so many bytes of the file.
 const SECONDS: u64 = 4;
 const BYTES_A_SECOND: u64 = 10 << 20;
-/// Ranks that launchers number.
+/// Variables in which launchers give a process its rank.
 const RANKS: [&str; 4] = [
     "OMPI_COMM_WORLD_RANK",
     "PMIX_RANK",
@@ -58,7 +58,7 @@ pub fn begin_probe() {
             let socket = Mutex::new(ours);
             set_probe(Box::new(move |path| {
                 let mut socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
-                // Without an answer, as of a process that was killed, there is no verdict: the file is opened untried.
+                // No answer, for instance because the process was killed: the file is opened untried.
                 match ask(&mut socket, path) {
                     Ok(status) => verdict(path, status, &field),
                     Err(_) => Ok(()),
@@ -100,7 +100,7 @@ fn verdict(path: &Path, status: i32, field: &Field) -> Result<(), StoreError> {
     })
 }
 
-/// The process that tries files: one child for each path that it is asked for, until nobody is left to ask.
+/// The process that tries files: one child for each path that it is asked for, until the program ends.
 fn serve(mut socket: UnixStream, field: &Field) -> ! {
     quieten();
     let mut length = [0; 4];
@@ -124,7 +124,7 @@ fn serve(mut socket: UnixStream, field: &Field) -> ! {
     end(0)
 }
 
-/// Lets go of what the first process shares with its caller, and leaves signals to it.
+/// Closes the standard streams of the program, and leaves signals to it.
 fn quieten() {
     // SAFETY: plain calls on this process alone; the descriptors are those of its standard streams.
     unsafe {
@@ -158,7 +158,7 @@ fn try_file(path: &Path, field: &Field) -> ! {
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
-    // At the upper limit of CPU time the kernel sends SIGKILL, which tells nothing: the lower one, with its SIGXCPU, comes before.
+    // At the hard limit of CPU time the kernel sends SIGKILL, which has many possible causes. The soft limit is reached first and sends SIGXCPU.
     let limit = libc::rlimit {
         rlim_cur: most,
         rlim_max: most.saturating_add(1),
@@ -167,7 +167,7 @@ fn limit(resource: libc::__rlimit_resource_t, most: u64) {
     unsafe { libc::setrlimit(resource, &raw const limit) };
 }
 
-/// Bytes of addresses that this process has in use: those of libtorch alone are gigabytes.
+/// Bytes of address space that this process has mapped: libtorch alone takes gigabytes.
 fn mapped() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').next().and_then(|n| n.parse::<u64>().ok());

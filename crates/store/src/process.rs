@@ -1,4 +1,4 @@
-//! Processes, told apart from others of the same number.
+//! Identifiers of processes that stay unique when a process number is used again.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,7 +13,7 @@ pub struct Process {
     pub host: String,
     /// Number of the process there.
     pub pid: u32,
-    /// When it began, in clock ticks since the machine was started: process numbers are used again. Only Linux tells.
+    /// When it began, in clock ticks since the machine was started: process numbers are used again. Known on Linux only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticks: Option<u64>,
 }
@@ -81,7 +81,7 @@ fn ticks(pid: u32) -> Option<u64> {
     // The second field is the name of its program, in brackets, with any character in it.
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
-    // A zombie has ended; its number stays taken until its parent asks for its end.
+    // A zombie has ended; its number stays in use until its parent has waited for it.
     if matches!(fields.next(), Some("Z" | "X")) {
         return None;
     }
@@ -114,7 +114,7 @@ mod tests {
         let earlier = began.map(|t| t - 1);
         let seen = [began, earlier, None].map(|ticks| process(ticks).is_alive_here());
         other.kill().unwrap();
-        // Before its parent has waited for it, too.
+        // Also before its parent has waited for it.
         std::thread::sleep(std::time::Duration::from_millis(100));
         let zombie = process(began).is_alive_here();
         other.wait().unwrap();

@@ -12,7 +12,7 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     if step(from, to, libc::RENAME_NOREPLACE)? {
         return Ok(());
     }
-    // Another process may take the name between the question and the rename; such file systems have nothing better.
+    // Another process may take the name between the check and the rename; these file systems offer nothing better.
     match to.symlink_metadata() {
         Ok(_) => Err(ErrorKind::AlreadyExists.into()),
         Err(_) => fs::rename(from, to),

@@ -1,4 +1,4 @@
-//! An array of which every shard has a writer of its own: no two processes ever write the same file.
+//! A sharded array in which each shard is written by one process: no two processes write the same file.
 
 use crate::StoreError;
 use crate::caught::caught;
@@ -26,7 +26,7 @@ pub struct ShardedArray {
 }
 
 impl ShardedArray {
-    /// Describes an array `name` of the store at `store`; touches nothing.
+    /// Describes an array `name` of the store at `store`, without reading or writing.
     ///
     /// * `shape`: (items, genes, voxels)
     /// * `per_shard`: items of a shard
@@ -56,7 +56,7 @@ impl ShardedArray {
         store.join(&self.name).join(format!("c/{shard}/0/0"))
     }
 
-    /// Writes the description of the store and of the array, in which no shard is yet.
+    /// Writes the metadata of the store and of the array, still without shards.
     ///
     /// # Errors
     /// [`StoreError::Write`].
@@ -71,7 +71,7 @@ impl ShardedArray {
         array.store_metadata().map_err(|e| self.failed(e))
     }
 
-    /// Writes a shard into a folder of its own; gives the file, which belongs at [`place`](Self::place).
+    /// Writes a shard into a separate folder; returns the file, whose final place is [`place`](Self::place).
     ///
     /// * `values`: (items of the shard, genes, voxels)
     ///

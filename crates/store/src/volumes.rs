@@ -26,8 +26,8 @@ pub enum VolumeValues<'a> {
 /// Text attributes of a group or an array.
 pub type TextAttributes<'a> = &'a [(&'a str, &'a str)];
 
-/// A Zarr store (format 3) being written. It grows beside its place and is renamed into it by [`finish`](Self::finish);
-/// dropped before that, it leaves nothing behind.
+/// A Zarr store (format 3) being written beside its final place. [`finish`](Self::finish) renames it; if it is dropped before that, it is
+/// removed.
 #[derive(Debug)]
 pub struct VolumeWriter {
     // Fields are dropped in this order: the store is closed before it is removed.

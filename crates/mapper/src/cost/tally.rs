@@ -2,9 +2,9 @@
 
 use tangram_comm::{Cut, GridShape, Kind, Reduce, Shares};
 
-/// Takes the place of a [`Grid`](tangram_comm::Grid) in a plan: it has the same collectives by the same names, and only counts.
+/// Stands in for a [`Grid`](tangram_comm::Grid) in a plan: it has collectives of the same names, which only count bytes.
 ///
-/// Every part of a pass that exchanges something declares it in a function beside the code that does it; a plan is the sum of these.
+/// Code of a pass that communicates has a function beside it that declares how much; a plan is the sum of these declarations.
 pub(crate) struct Tally<'a> {
     shape: GridShape,
     reduce: Reduce,
@@ -56,13 +56,13 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Sums of blocks, whose largest are exchanged first if sums are exact.
+    /// Sums of blocks; if sums are exact, the largest magnitudes are exchanged first.
     fn over(&mut self, kind: Kind, ranks: usize, cut: &Cut, values: usize) {
         let twice = self.is_exact() && cut.n_blocks() > 1;
         self.add(kind, ranks, values * if twice { 16 } else { 8 });
     }
 
-    /// Numbers of the products that are summed: exact sums are of double precision.
+    /// Bytes of this many numbers of the products that are summed; exact sums use double precision.
     fn summed(&self, values: usize) -> usize {
         values * if self.is_exact() { 8 } else { self.number }
     }

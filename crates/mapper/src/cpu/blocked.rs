@@ -11,7 +11,7 @@ pub(crate) struct Blocked {
     n_rows: usize,
     n_cols: usize,
     n_chunks: usize,
-    /// Where (chunk, row) starts; one more at the end.
+    /// Start of each (chunk, row) in the other two arrays, and the end of the last.
     starts: Vec<usize>,
     /// Column within the chunk.
     columns: Vec<u8>,
@@ -34,7 +34,7 @@ impl Blocked {
         Self::cut(size, matrix, |row, column| (column, row))
     }
 
-    /// A counting sort of the entries by (chunk, row); `turn` gives the place here of a (row, column) there.
+    /// A counting sort of the entries by (chunk, row); `turn` maps a (row, column) of the source to this matrix.
     fn cut(
         (n_rows, n_cols): (usize, usize),
         matrix: &SparseRows,

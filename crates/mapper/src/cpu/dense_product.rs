@@ -160,7 +160,7 @@ fn parts(len: usize, at_most: usize) -> impl IndexedParallelIterator<Item = Rang
         .map(move |i| i * at_most..len.min((i + 1) * at_most))
 }
 
-/// The workers are the parallelism: libtorch must not start threads of its own below them.
+/// Work is already spread over the workers: libtorch must not start threads of its own.
 fn alone() {
     thread_local!(static SET: () = tch::set_num_threads(1));
     SET.with(|()| {});

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 /// A mutable slice whose disjoint parts are handed to parallel tasks.
 ///
-/// Tasks write rectangles of a matrix (rows × a range of columns): no splitting of slices describes that.
+/// Tasks write rectangles of a matrix (rows × a range of columns), which splitting slices cannot express.
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,
     len: usize,

@@ -6,12 +6,12 @@ use pulp::Simd;
 
 /// `f32` or `f64`, with the vector operations that the kernels need.
 pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
-    /// As many numbers as a register of the processor holds.
+    /// A vector register of numbers.
     type V<S: Simd>: Copy;
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
     fn lanes<S: Simd>() -> usize;
-    /// Whole vectors, and what is left.
+    /// Whole vectors, and the remaining numbers.
     fn vectors<S: Simd>(x: &[Self]) -> (&[Self::V<S>], &[Self]);
     fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::V<S>], &mut [Self]);
     fn splat<S: Simd>(simd: S, x: Self) -> Self::V<S>;

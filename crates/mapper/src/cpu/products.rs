@@ -14,9 +14,9 @@ use std::ops::Range;
 use tangram_comm::Communicator;
 use tangram_core::SparseRows;
 
-/// Bytes of a super-block's (cells, voxels) scratch that stay in a third-level cache.
+/// Largest scratch of a super-block, (cells, voxels), that stays in a third-level cache, in bytes.
 const CACHED_BYTES: usize = 8 << 20;
-/// Bytes of a scratch that does not.
+/// Largest scratch of a super-block that does not stay there, in bytes.
 const LARGEST_BYTES: usize = 128 << 20;
 /// The two (genes, voxels) matrices are read from memory once per super-block. With more than this many genes per cell of a cached
 /// scratch, that reading limits a pass, and a larger scratch of [`CELLS_PER_GENE`] is faster (docs/adr/0001).
@@ -224,7 +224,7 @@ impl Products {
             .map(move |first| first..n_cells.min(first + step))
     }
 
-    /// Blocks of genes whose logits can be had by themselves.
+    /// Number of blocks of genes whose logits can be computed alone.
     pub(crate) fn n_parts(&self) -> usize {
         match &self.way {
             Way::Sparse { by_cell, .. } => by_cell.len(),
@@ -246,7 +246,7 @@ impl Products {
         self.gradient_of(0, block, weights, gradient);
     }
 
-    /// The same over the genes of one part.
+    /// The same over the genes of one block.
     pub(crate) fn gradient_of<T: Number>(
         &mut self,
         part: usize,

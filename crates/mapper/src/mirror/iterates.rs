@@ -63,13 +63,13 @@ impl Iterates {
             });
     }
 
-    /// Goes on from the average, with nothing before it remembered.
+    /// Starts anew from the average.
     pub(crate) fn restart(&mut self) {
         self.moving.assign(&self.average);
         (self.steps, self.total_weight) = (0.0, 0.0);
     }
 
-    /// Goes on from `start`, with nothing before it remembered.
+    /// Starts anew from `start`.
     pub(crate) fn restart_at(&mut self, start: ArrayView2<'_, f64>) {
         self.average.assign(&start);
         self.restart();

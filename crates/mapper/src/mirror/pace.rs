@@ -8,10 +8,10 @@ use tangram_comm::Shares;
 const FARTHEST: f64 = 1.5;
 /// The same for the first step of a training, or of a stage, that begins near its end.
 const NEAR: f64 = 0.5;
-/// The reach of a step is multiplied by the first at a pass with the least loss so far, by the second at every other.
+/// Factors on the reach of a step: the first after a pass with the least loss so far, the second after any other.
 const GROW: f64 = 1.05;
 const SHRINK: f64 = 0.95;
-/// A step moves the factors by at most this share of the way to where a temperature pulls them.
+/// A step covers at most this share of the distance to the point that the temperature pulls towards.
 const LARGEST_PULL: f64 = 0.1;
 
 /// How far a step may change a logit.
@@ -47,7 +47,7 @@ impl Pace {
     /// * `largest`: how far a step of length 1 changes a logit
     /// * `pull`: weight of a temperature's pull
     pub(crate) fn step(self, largest: f64, pull: f64) -> f64 {
-        // A direction that moves nothing (one voxel, say) needs no step.
+        // A direction that changes no logit, such as with one voxel, needs no step.
         let step = if largest > 0.0 {
             self.reach / largest
         } else {

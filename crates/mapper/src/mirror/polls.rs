@@ -26,7 +26,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>) {
     (0..polls_of_pass(tally.shape(), n_cells, n_voxels)).for_each(|_| tally.max_of_all(1));
 }
 
-/// What a pass asks its [`Keeper`] on the way.
+/// Asks the [`Keeper`] within a pass.
 pub(crate) struct Polls<'a> {
     keeper: &'a mut dyn Keeper,
     alone: bool,

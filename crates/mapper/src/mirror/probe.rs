@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use tangram_comm::Communicator;
 use tangram_core::{CellParts, Sums};
 
-/// Cells of a probe: its means are good to a few percent, and it costs little beside a pass.
+/// Cells of a probe: enough for means to within a few percent, at little cost beside a pass.
 const N_CELLS: usize = 128;
 
 /// The probe's cells among all `n_cells`.
@@ -22,7 +22,7 @@ fn places(n_cells: usize) -> impl Iterator<Item = usize> + Clone {
     (0..n_probes).map(move |i| i * n_cells / n_probes)
 }
 
-/// What a direction does to the logits of a cell, mean over the probe's cells.
+/// Effect of a direction on the logits of a cell, mean over the probe's cells.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reach {
     /// Standard deviation over the voxels.
@@ -114,7 +114,7 @@ impl<T: Number> Probe<T> {
         self.density
     }
 
-    /// What a direction, (genes + 1, voxels), does.
+    /// Effect of a direction, (genes + 1, voxels).
     pub(crate) fn reach(
         &mut self,
         direction: ArrayView2<'_, f64>,
@@ -143,7 +143,7 @@ impl<T: Number> Probe<T> {
             })
             .collect();
         ranks.grid.max_rows(&mut largest);
-        // Every cell in its place, so that sums run over all of them in order whatever the ranks.
+        // Each cell has its place, so that sums run over all cells in the same order for any number of ranks.
         let mut cells = vec![0.0; 2 * self.n_probes];
         for (i, (squares, largest)) in squares.into_iter().zip(largest).enumerate() {
             let cell = self.first + i;

@@ -11,10 +11,10 @@ use tangram_core::Sums;
 
 /// Passes over which progress is judged.
 const WINDOW: usize = 10;
-/// Mean relative change of the density that counts as none, in tolerances.
+/// The density has converged if its mean relative change is below this many tolerances.
 const DENSITY_TOLERANCE: f64 = 20.0;
 
-/// What a stage knows of its passes.
+/// State of a stage.
 pub(crate) struct Stage {
     /// One of so many cells takes part.
     pub(crate) part: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Best {
     pub(crate) factors: Array2<f64>,
     pub(crate) loss: f64,
     pub(crate) pass: usize,
-    /// When it was last found, or gone back to.
+    /// Pass at which it was last found, or restored.
     pub(crate) last_good: usize,
 }
 
@@ -49,16 +49,16 @@ impl Stage {
     }
 }
 
-/// What all ranks know alike of a stage.
+/// The state of a stage that is the same on all ranks.
 #[derive(Debug, Serialize, Deserialize)]
 struct Common {
     part: usize,
-    /// `None`: nothing was finite yet.
+    /// `None`: no loss was finite yet.
     best_loss: Option<f64>,
     best_pass: usize,
     last_good: usize,
     losses: Vec<f64>,
-    /// Whether nothing is left to be done in this stage.
+    /// Whether this stage is complete.
     converged: bool,
 }
 
@@ -134,7 +134,7 @@ impl Progress {
         }
     }
 
-    /// From the first loss to the last.
+    /// Decrease from the first loss to the last.
     pub(crate) fn descent(&self) -> f64 {
         match (self.losses.first(), self.losses.last()) {
             (Some(first), Some(last)) => (first - last).abs(),

@@ -1,4 +1,4 @@
-//! How long this process has worked on devices, which benchmarks tell apart from what the cores do between passes.
+//! Time that this process has spent on devices: benchmarks report it apart from the work of the cores between passes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

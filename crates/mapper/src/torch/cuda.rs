@@ -1,9 +1,9 @@
-//! The GPUs that libtorch sees, and what the driver tells of them.
+//! The GPUs that libtorch sees, with their properties from the driver.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
-/// What libtorch sees of CUDA.
+/// CUDA as libtorch sees it.
 #[derive(Debug, Clone)]
 pub struct Cuda {
     /// Why libtorch's CUDA part is not loaded, in the words of the system; `None`: it is.
@@ -17,14 +17,14 @@ pub struct Cuda {
 pub struct Gpu {
     /// Its name, such as `NVIDIA H100 80GB HBM3`.
     pub name: Option<String>,
-    /// What tells it from every other one, whatever number a process sees it by.
+    /// Identifier of this GPU that is unique across processes and nodes.
     pub uuid: Option<String>,
     /// Bytes of its memory.
     pub memory: Option<u64>,
 }
 
 impl Cuda {
-    /// Looks.
+    /// Queries libtorch and the driver.
     ///
     /// Loads libtorch's CUDA part if it lies beside libtorch, or in `LD_LIBRARY_PATH`, and was not linked. libtorch asks only once
     /// whether it is there, so this comes before anything else is asked of libtorch.
@@ -51,7 +51,7 @@ impl Cuda {
     }
 }
 
-/// Bytes of a GPU's memory that nobody holds; `None` if it does not tell.
+/// Free bytes of a GPU's memory; `None` if the driver does not report them.
 #[must_use]
 pub fn free_memory(index: usize) -> Option<u64> {
     type SetDevice = unsafe extern "C" fn(c_int) -> c_int;
@@ -107,7 +107,7 @@ unsafe fn symbol<F: Copy>(library: *mut c_void, name: &CStr) -> Option<F> {
     }
 }
 
-/// The part of the driver that tells of GPUs.
+/// Functions of the driver that describe GPUs.
 struct Driver {
     name: unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int,
     uuid: unsafe extern "C" fn(*mut [u8; 16], c_int) -> c_int,
@@ -130,7 +130,7 @@ impl Driver {
         }
     }
 
-    /// What it tells of the GPU of this number; a device's handle is its number.
+    /// Properties of the GPU of this number; the handle of a device is its number.
     fn gpu(&self, index: usize) -> Gpu {
         let index = index as c_int;
         let (mut name, mut uuid, mut total) = (vec![0u8; 256], [0u8; 16], 0usize);

@@ -6,7 +6,7 @@ use crate::MapError;
 use std::ffi::{CStr, c_char, c_void};
 use tch::Tensor;
 
-/// The numbers of all steps.
+/// Settings that all steps share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FusedAdam {
     pub(crate) learning_rate: f64,
@@ -16,7 +16,7 @@ pub(crate) struct FusedAdam {
     pub(crate) epsilon: f64,
 }
 
-/// What is stepped, all of one shape.
+/// Tensors of a step, all of one shape.
 pub(crate) struct Stepped<'a> {
     pub(crate) values: &'a Tensor,
     pub(crate) gradient: &'a Tensor,
@@ -26,7 +26,7 @@ pub(crate) struct Stepped<'a> {
     pub(crate) step: &'a Tensor,
 }
 
-/// libtorch refused; it says why on standard error.
+/// libtorch refused; it prints the reason on standard error.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("libtorch's fused step of Adam failed; it says why above")]
 pub(crate) struct FusedAdamError;

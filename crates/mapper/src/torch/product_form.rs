@@ -1,11 +1,11 @@
-//! How libtorch multiplies numbers of 16 bits and sums in single precision, which not every device or version of it can.
+//! How to multiply 16-bit numbers with sums in single precision: not every device or version of libtorch supports each form.
 
 use crate::rounding::{Format, Rounding};
 use crate::{Engine, MapError, Precision, TorchDevice, TorchEngine};
 use std::fmt;
 use tch::{Device, Kind, Tensor};
 
-/// How a product gets into its sum.
+/// How a product is added to its sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProductForm {
     /// Factors and sums are of one kind: `addmm_`, in place.
@@ -41,7 +41,7 @@ impl ProductForm {
         forms.into_iter().find(works).unwrap_or(Self::Widened)
     }
 
-    /// Whether Σ 3·3 over 8 terms and 5 + Σ 3·3 come out.
+    /// Whether Σ 3·3 over 8 terms and 5 + Σ 3·3 are computed correctly.
     fn works(self, factor: Kind, wide: Kind, device: Device) -> Result<bool, tch::TchError> {
         let full = |x: f64, kind| Tensor::f_full([8, 8], x, (kind, device));
         let (mut sums, mut product) = (full(5.0, wide)?, full(0.0, wide)?);

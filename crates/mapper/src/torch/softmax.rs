@@ -52,7 +52,7 @@ impl Softmax {
     }
 }
 
-/// Softmax over the voxels of all ranks: what rows are is exchanged through the machine's memory.
+/// Softmax over the voxels of all ranks; sums of rows are exchanged through host memory.
 fn shared(
     logits: &Tensor,
     p: &Tensor,

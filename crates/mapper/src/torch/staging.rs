@@ -1,4 +1,4 @@
-//! Memory of the machine that a device reads from and writes to.
+//! Host memory for transfers to and from a device.
 
 use crate::MapError;
 use crate::number::Number;
