@@ -15,7 +15,7 @@ use tangram_core::SparseRows;
 use tangram_pipeline::folds::FoldSettings;
 use tangram_store::{Dataset, MatrixName};
 use tangram_sweep::{Attempts, Manifest, State};
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 
 const INPUTS: &str = "--cells ../tissue/cells.h5ad --voxels ../tissue/voxels.h5ad";
 
