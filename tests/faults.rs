@@ -375,6 +375,12 @@ fn ranks_that_were_started_differently_end_and_say_so() {
     fs::create_dir(&b).unwrap();
     others.write(&b.join("cells.h5ad"));
     fs::copy(path.join("voxels.h5ad"), b.join("voxels.h5ad")).unwrap();
+    // The same sizes, names and number of counts; one number differs.
+    let c = path.join("c");
+    fs::create_dir(&c).unwrap();
+    let one_more = Expression::new("cell").value(0, 9.0);
+    one_more.write(&c.join("cells.h5ad"));
+    fs::copy(path.join("voxels.h5ad"), c.join("voxels.h5ad")).unwrap();
     let program = env!("CARGO_BIN_EXE_tangram");
     let map = format!("{program} {MAP}");
     const INPUTS: &str = "--cells cells.h5ad --voxels voxels.h5ad";
@@ -388,6 +394,10 @@ fn ranks_that_were_started_differently_end_and_say_so() {
         // The same command in another folder, with another file under the same name.
         (
             format!("-wdir {}/b {map}", path.display()).replace(INPUTS, OWN),
+            "inputs",
+        ),
+        (
+            format!("-wdir {}/c {map}", path.display()).replace(INPUTS, OWN),
             "inputs",
         ),
     ] {

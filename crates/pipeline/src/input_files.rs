@@ -13,7 +13,6 @@ use crate::ranks::{Ranks, agreed, on_first};
 use crate::rates::ASSUMED;
 use crate::settings::MapSettings;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce};
 use tangram_core::normalize::transform;
@@ -23,7 +22,7 @@ use tangram_core::{
 };
 use tangram_mapper::{Engine, Problem};
 use tangram_store::{
-    CellExpression, ExpressionFile, RowNames, StreamedCells, fingerprint, fingerprint_names, memory,
+    CellExpression, ExpressionFile, RowNames, StreamedCells, fingerprint_names, memory,
 };
 
 /// Share of a node's memory that a grid may take.
@@ -81,7 +80,7 @@ impl Sums {
 }
 
 impl Files {
-    /// What tells apart whether ranks see the same files: not every number, which each rank would have to read.
+    /// What tells apart early whether ranks see the same files; that their numbers are the same is known by their hashes.
     pub(crate) fn content(&self) -> String {
         let of = |file: &ExpressionFile| {
             let genes = fingerprint_names(file.genes());
@@ -222,6 +221,7 @@ impl Files {
         [voxel_sums, cell_sums]: [Sums; 2],
         streamed: bool,
         settings: &MapSettings,
+        [cells_sha256, voxels_sha256]: [String; 2],
         ranks: &Ranks,
     ) -> Result<Inputs> {
         let Self {
@@ -304,19 +304,14 @@ impl Files {
             Some(graph) => problem.with_neighbours(graph)?,
             None => problem,
         };
-        // Only the first rank writes the record.
-        let hash = |path: &Path| match ranks.is_first() {
-            true => fingerprint(path),
-            false => Ok(String::new()),
-        };
         Ok(Inputs {
             cells: Side {
                 file: cells,
-                sha256: hash(&settings.cells)?,
+                sha256: cells_sha256,
             },
             voxels: Side {
                 file: voxels,
-                sha256: hash(&settings.voxels)?,
+                sha256: voxels_sha256,
             },
             genes,
             dropped,

@@ -6,6 +6,7 @@ use crate::listener::Listener;
 use crate::memory_check::Counts;
 use crate::neighbours;
 use crate::ranks::{Ranks, agreed, alike, on_first};
+use crate::same_files::hashes;
 use crate::settings::MapSettings;
 use crate::wording::count;
 use std::borrow::Cow;
@@ -136,10 +137,16 @@ pub fn read(
     })?;
     let opened = agreed(ranks, Files::open(settings, ranks))?;
     alike(ranks.world(), "inputs", &opened.content())?;
+    let mut files = vec![&*settings.cells, &*settings.voxels];
+    if ranks.shape().n_ranks() > 1 {
+        files.extend(settings.init_logits.as_deref());
+    }
+    let hashes = hashes(&files, ranks)?;
     let grid = opened.arrange(settings, engine, ranks, listener)?;
     let ranks = &*ranks;
     let (sums, streamed) = opened.sums(settings, engine, ranks)?;
-    let inputs = opened.inputs(sums, streamed, settings, ranks);
+    let hashes = [hashes[0].clone(), hashes[1].clone()];
+    let inputs = opened.inputs(sums, streamed, settings, hashes, ranks);
     let inputs = agreed(ranks, inputs.map(|inputs| Inputs { grid, ..inputs }))?;
     tell_inputs(&inputs, listener)?;
     neighbours::tell(settings.neighbours, inputs.problem.neighbours(), listener)?;

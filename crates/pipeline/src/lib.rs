@@ -89,6 +89,7 @@ pub mod run_directory;
 mod run_files;
 mod run_writer;
 pub mod runs;
+mod same_files;
 pub mod score;
 pub mod settings;
 pub mod simulate;

@@ -12,6 +12,8 @@ use tangram_sweep::Cause;
 /// The ranks of this mapping.
 pub type Ranks = Grid<World>;
 
+/// Bytes of a SHA-256.
+const DIGEST: usize = 32;
 /// A warning appears when a collective takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -44,12 +46,25 @@ pub fn join(grid: Option<GridChoice>, how: Reduce, command: &str) -> Result<Rank
 /// # Errors
 /// [`PipelineError::RanksDiffer`], told by the first rank.
 pub(crate) fn alike(world: &World, what: &'static str, text: &str) -> Result<()> {
-    let digest = Sha256::digest(text.as_bytes());
-    // The largest of all and, negated, the smallest.
-    let mut bounds: Vec<f64> = digest.iter().map(|&b| f64::from(b)).collect();
-    bounds.extend(digest.iter().map(|&b| -f64::from(b)));
+    alike_where(world, what, Some(text))
+}
+
+/// Checks that all ranks that have a text have the same; at least one has.
+///
+/// * `what`: what it is of, for the message
+///
+/// # Errors
+/// As [`alike`].
+pub(crate) fn alike_where(world: &World, what: &'static str, text: Option<&str>) -> Result<()> {
+    let digest = text.map(|text| Sha256::digest(text.as_bytes()));
+    // The largest of all and, negated, the smallest; a rank without a text has no say.
+    let mut bounds = vec![f64::NEG_INFINITY; 2 * DIGEST];
+    for (i, &b) in digest.iter().flatten().enumerate() {
+        bounds[i] = f64::from(b);
+        bounds[DIGEST + i] = -f64::from(b);
+    }
     world.max(&mut bounds);
-    let (largest, smallest) = bounds.split_at(digest.len());
+    let (largest, smallest) = bounds.split_at(DIGEST);
     match largest.iter().zip(smallest).all(|(l, s)| *l == -s) {
         true => Ok(()),
         false if world.rank() == 0 => Err(PipelineError::RanksDiffer { what }),

@@ -80,6 +80,34 @@ fn each_bad_input_has_its_message() {
 }
 
 #[test]
+fn what_lies_in_another_file_is_not_followed() {
+    let Some(files) = files() else { return };
+    for (name, field, target) in [
+        ("linked.h5ad", "X", "csr_f32.h5ad"),
+        ("linked_twice.h5ad", "var", "csr_f32.h5ad"),
+        ("beside.h5ad", "X", "beside.raw"),
+    ] {
+        let read = || {
+            let dataset = Dataset::open(&files.join(name))?;
+            dataset.unique_names(Names::Var)?;
+            dataset
+                .matrix(&MatrixName::X)?
+                .read_rows(0..dataset.n_obs())
+        };
+        let error = read().expect_err("it must be refused");
+        assert!(
+            matches!(error, StoreError::Elsewhere { .. }),
+            "{name}: {error}"
+        );
+        let told = error.to_string();
+        assert!(
+            told.contains(name) && told.contains(field) && told.contains(target),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn a_missing_column_is_answered_with_those_there_are() {
     let Some(files) = files() else { return };
     let dataset = Dataset::open(&files.join("csr_f32.h5ad")).unwrap();

@@ -267,6 +267,23 @@ def write_bad(out):
     data(sp.csr_matrix(values().astype("float32"))).write_h5ad(out / "unknown_encoding.h5ad", **PLAIN)
     with h5py.File(out / "unknown_encoding.h5ad", "r+") as f:
         f["X"].attrs["encoding-type"] = "quantum_matrix"
+    # Parts that lie in another file: by a link, by a link to a link, and numbers beside the file.
+    whole = data(np.asarray(values().astype("float32")))
+    for name in ("linked", "linked_twice", "beside"):
+        whole.write_h5ad(out / f"{name}.h5ad", **PLAIN)
+    with h5py.File(out / "linked.h5ad", "r+") as f:
+        del f["X"]
+        f["X"] = h5py.ExternalLink("csr_f32.h5ad", "/X")
+    with h5py.File(out / "linked_twice.h5ad", "r+") as f:
+        del f["var"]
+        f["elsewhere"] = h5py.ExternalLink("csr_f32.h5ad", "/")
+        f["var"] = h5py.SoftLink("/elsewhere/var")
+    with h5py.File(out / "beside.h5ad", "r+") as f:
+        x, attributes = f["X"][:], dict(f["X"].attrs)
+        del f["X"]
+        f.create_dataset("X", shape=x.shape, dtype="f4", external=[(str(out / "beside.raw"), 0, x.nbytes)])
+        f["X"][:] = x
+        f["X"].attrs.update(attributes)
 
 
 def main():
