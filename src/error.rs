@@ -11,20 +11,6 @@ pub enum CommandError {
         /// How many.
         n: usize,
     },
-    /// Too many tasks of a sweep failed.
-    #[error(
-        "{sweep}: {n_failed} of {n_tasks} tasks failed for good, more than the failure budget of {budget} allows; nothing was submitted. Mend the cause, then add --retry-failed"
-    )]
-    Hopeless {
-        /// The sweep.
-        sweep: PathBuf,
-        /// Tasks that would fail again if submitted.
-        n_failed: usize,
-        /// All tasks.
-        n_tasks: usize,
-        /// Fraction of tasks that may fail.
-        budget: f64,
-    },
 }
 
 /// What is wrong with a settings file.

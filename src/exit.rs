@@ -84,6 +84,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
     if let Some(PipelineError::Run { code, .. }) = pipeline(error) {
         return u8::try_from(*code).unwrap_or(UNEXPECTED);
     }
+    if let Some(PipelineError::Slurm(error)) = pipeline(error) {
+        return of_slurm(error);
+    }
     error.chain().find_map(code_of).unwrap_or(UNEXPECTED)
 }
 

@@ -5,6 +5,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tangram_pipeline::listener::LastWords;
 
 /// What SIGTERM and SIGUSR2 do; one of the constants below.
 static MODE: AtomicU8 = AtomicU8::new(ENDS);
@@ -18,6 +20,8 @@ const KEEPS: u8 = 2;
 static STOP: AtomicI32 = AtomicI32::new(0);
 /// Whether the process is giving up what it writes, and about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
+/// What is done before a signal ends the process.
+static LAST_WORDS: Mutex<Option<LastWords>> = Mutex::new(None);
 
 /// Handles signals from now on: called in `main` before anything that takes time, so that no moment is without.
 ///
@@ -61,6 +65,11 @@ pub fn keeps_state(yes: bool) {
     MODE.store(if yes { KEEPS } else { GOES_ON }, Ordering::SeqCst);
 }
 
+/// Sets what is done before a signal ends the process.
+pub fn last_words(words: Option<LastWords>) {
+    *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner) = words;
+}
+
 /// Ends the process if it was asked to stop too late for the work that keeps its state.
 pub fn end_if_asked() {
     if stop_asked() {
@@ -94,6 +103,14 @@ fn name(signal: i32) -> &'static str {
 fn end(signal: i32, code: u8) -> ! {
     ENDING.store(true, Ordering::SeqCst);
     exit_record::ended(Some(code), &format!("ended by {}", name(signal)));
+    // Not held meanwhile: the words may take their time, and whoever sets others must not wait for the end.
+    let words = LAST_WORDS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(words) = words {
+        words();
+    }
     // Kept until the process ends, so that nothing of it gets its final name.
     let _given_up = tangram_store::give_up();
     // SAFETY: `_exit` ends the process at once and touches no memory of it. `exit` would take libraries down whose

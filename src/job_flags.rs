@@ -5,7 +5,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-pub use tangram_pipeline::submission::path_text;
+use tangram_pipeline::submission::path_text;
+use tangram_pipeline::sweep_jobs::Intent;
 use tangram_sweep::slurm::{LogFile, Memory, Profile, TimeLimit};
 
 const JOB: &str = "The job";
@@ -38,17 +39,6 @@ pub struct JobFlags {
     /// Ask Slurm when the jobs would start, and submit nothing
     #[arg(long, conflicts_with = "dry_run", help_heading = JOB)]
     test_only: bool,
-}
-
-/// What to do with the scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Intent {
-    /// Submit them.
-    Submit,
-    /// Print them.
-    DryRun,
-    /// Ask Slurm when the jobs would start.
-    TestOnly,
 }
 
 impl JobFlags {
@@ -102,7 +92,7 @@ impl JobFlags {
 /// The path of this program, which jobs run.
 ///
 /// # Errors
-/// [`PipelineError::Usage`] if its path is not UTF-8.
+/// If its path is not UTF-8.
 pub fn this_program() -> Result<String> {
     let path = std::env::current_exe().context("where this program is")?;
     Ok(path_text(&path)?)

@@ -16,7 +16,6 @@ mod map_process;
 mod plain;
 mod progress;
 mod report;
-mod sweep_jobs;
 mod test_pause;
 mod threads;
 mod values;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
-use tangram_pipeline::listener::{Listener, Silent, Steps};
+use tangram_pipeline::listener::{LastWords, Listener, Silent, Steps};
 
 /// Where messages go: to standard output; with `--json` to standard error, with a summary for programs on standard output.
 #[derive(Debug, Clone, Copy)]
@@ -119,5 +119,9 @@ impl Listener for Report {
 
     fn asks_whether_to_stop(&self, yes: bool) {
         interrupt::keeps_state(yes);
+    }
+
+    fn last_words(&self, words: Option<LastWords>) {
+        interrupt::last_words(words);
     }
 }

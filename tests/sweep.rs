@@ -76,11 +76,20 @@ fn check_undisturbed(folder: &Path) {
 
 /// Begins a command that pauses after every pass, so that it can be met on its way.
 fn start(folder: &Path, arguments: &str) -> Child {
+    start_with_pauses(folder, arguments, "10")
+}
+
+/// The same, with longer pauses.
+fn start_slowly(folder: &Path, arguments: &str) -> Child {
+    start_with_pauses(folder, arguments, "40")
+}
+
+fn start_with_pauses(folder: &Path, arguments: &str, milliseconds: &str) -> Child {
     let mut command = tangram();
     command
         .current_dir(folder)
         .args(arguments.split_whitespace())
-        .env("TANGRAM_TEST_PAUSE_MS", "10");
+        .env("TANGRAM_TEST_PAUSE_MS", milliseconds);
     command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -220,6 +229,146 @@ fn a_damaged_shard_is_noticed_and_done_again() {
     assert_eq!(mended["tasks_done_now"], 1);
     fs::remove_file(&shard).unwrap();
     assert_eq!(summary(&folder, "sweep run loo --all")["tasks_done_now"], 1);
+    check_undisturbed(&folder);
+}
+
+#[test]
+fn records_and_the_manifest_are_not_believed_when_they_were_edited() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    succeed(&folder, "sweep run loo --all");
+    let sweep = folder.join("loo");
+    let commands = [
+        "sweep collect loo --out c",
+        "sweep run loo --all",
+        "sweep status loo",
+    ];
+    let edited = |path: PathBuf, from: &str, to: &str, told: &str| {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        for command in commands {
+            let error = fail(&folder, command, 3);
+            assert!(error.contains(told), "{command}: {error}");
+        }
+        fs::write(&path, text).unwrap();
+    };
+    let cosine = "\"cosine\": 0.";
+    edited(
+        sweep.join("attempts/00002.1.json"),
+        cosine,
+        "\"cosine\": 0.9",
+        "00002.1.json: cannot be read as a record of an attempt (it was changed after it was written); remove it",
+    );
+    edited(
+        sweep.join("sweep.toml"),
+        "seed = 42",
+        "seed = 43",
+        "sweep.toml: changed since `tangram sweep new` wrote it",
+    );
+    // A record with a valid hash and another cosine: what the shards hold is scored.
+    let manifest = Manifest::read(&sweep).unwrap();
+    let attempts = Attempts::of(&sweep);
+    let mut first = attempts.at(0).unwrap().remove(0);
+    fs::remove_file(sweep.join("attempts/00000.1.json")).unwrap();
+    for item in &mut first.items {
+        item.result["genes"][0]["cosine"] = 0.999.into();
+    }
+    let mut claim = attempts.claim(0, &manifest).unwrap();
+    claim.tell(|attempt| *attempt = first).unwrap();
+    drop(claim);
+    check_undisturbed(&folder);
+}
+
+#[test]
+fn a_fold_that_takes_longer_than_its_process_goes_on_where_it_was() {
+    for (settings, start) in [
+        ("--epochs 60 --tolerance 0", "cold"),
+        ("--epochs 60 --tolerance 0", "warm"),
+        ("--solver adam --epochs 60", "cold"),
+    ] {
+        let (folder, _keep) = folder();
+        for name in ["alone", "stopped"] {
+            succeed(
+                &folder,
+                &format!(
+                    "sweep new kfold --folds 2 --folds-per-task 2 {INPUTS} {settings} --start {start} --out {name}"
+                ),
+            );
+        }
+        succeed(&folder, "sweep run alone --all --threads 1");
+        let sweep = folder.join("stopped");
+        let passes = || -> Vec<usize> {
+            let all = Attempts::of(&sweep).all().unwrap();
+            all.iter().map(|a| a.passes).collect()
+        };
+        // Every process is stopped or killed after a few passes, long before a fold is done.
+        let mut most = 0;
+        for number in 1..=4 {
+            let mut child = start_slowly(
+                &folder,
+                "sweep run stopped --all --threads 1 --checkpoint-minutes 0.0005",
+            );
+            let begun = Instant::now();
+            while passes().get(number - 1).is_none_or(|p| *p <= most) {
+                assert!(begun.elapsed() < PATIENCE, "{settings}: {:?}", passes());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            match number % 2 {
+                0 => child.kill().unwrap(),
+                _ => signal(&child, libc::SIGUSR2),
+            }
+            let code = child.wait().unwrap().code();
+            assert_eq!(code, (number % 2 == 1).then_some(75));
+            most = *passes().last().unwrap();
+        }
+        let kept = passes();
+        assert!(kept.windows(2).all(|p| p[0] < p[1]), "{kept:?}");
+        succeed(&folder, "sweep run stopped --all --threads 1");
+        assert_eq!(collected(&folder, "stopped"), collected(&folder, "alone"));
+        let left: Vec<_> = crate::program::listing(&sweep.join("attempts"));
+        assert_eq!(left.len(), 5, "only records: {left:?}");
+    }
+}
+
+#[test]
+fn a_signal_while_inputs_are_read_is_on_record() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    let sweep = folder.join("loo");
+    let records = || Attempts::of(&sweep).all().unwrap();
+    for number in 1..=6 {
+        let mut child = start(&folder, "sweep run loo --task 1 --threads 1");
+        let begun = Instant::now();
+        while records().len() < number {
+            assert!(begun.elapsed() < PATIENCE, "no record");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        signal(&child, libc::SIGUSR2);
+        assert_eq!(child.wait().unwrap().code(), Some(75));
+        let last = records().pop().unwrap();
+        assert_eq!((last.number, last.state), (number as u32, State::Stopped));
+    }
+    succeed(&folder, "sweep run loo --all");
+    check_undisturbed(&folder);
+}
+
+#[test]
+fn what_another_process_has_done_meanwhile_is_not_done_again() {
+    let (folder, _keep) = folder();
+    new_loo(&folder);
+    let mut first = start(&folder, "sweep run loo --all --jobs 1 --threads 1");
+    wait_for_folds(&folder.join("loo"), 1);
+    // It knows of tasks that are not done and meets them done, or at work.
+    let mut second = start(&folder, "sweep run loo --all --jobs 1 --threads 1");
+    for child in [&mut first, &mut second] {
+        let code = child.wait().unwrap().code();
+        assert!(code == Some(0) || code == Some(4), "{code:?}");
+    }
+    succeed(&folder, "sweep run loo --all");
+    let all = Attempts::of(&folder.join("loo")).all().unwrap();
+    let tasks: Vec<usize> = all.iter().map(|a| a.task).collect();
+    assert_eq!(tasks, [0, 1, 2, 3]);
     check_undisturbed(&folder);
 }
 

@@ -1,6 +1,6 @@
 //! `tangram submit`: submits a command as a cluster job.
 
-use crate::job_flags::{Intent, JobFlags, this_program};
+use crate::job_flags::{JobFlags, this_program};
 use crate::map_flags::MapFlags;
 use crate::report::Report;
 use crate::values::not_negative;
@@ -12,6 +12,7 @@ use tangram_pipeline::choices::GridChoice;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::submission::{self, path_text};
+use tangram_pipeline::sweep_jobs::Intent;
 use tangram_sweep::slurm::{Job, JobKind, JobName, Profile, Scheduler, Slurm, script};
 
 const EXAMPLES: &str = "\
@@ -96,12 +97,14 @@ fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
         directory: std::env::current_dir().context("the current folder")?,
     };
     let text = script(&job, &profile)?;
+    let job_log = job.log.clone();
     let slurm = Slurm::default();
+    let log_of = |job: &str| format!("{}.{job}.log", job_log.as_str());
     let mut summary = SubmitSummary {
         name: &job.name,
         job: None,
         answer: None,
-        log: format!("{}.%j.log", job.log.as_str()),
+        log: log_of("%j"),
         script: &text,
     };
     match args.job.intent() {
@@ -114,7 +117,7 @@ fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
         Intent::Submit => {
             let id = slurm.submit(&job.name, &text)?;
             summary.job = Some(id.0);
-            summary.log = summary.log.replace("%j", &id.to_string());
+            summary.log = log_of(&id.to_string());
             report.say(format_args!(
                 "submitted job {id} ({}), its log: {}",
                 job.name, summary.log

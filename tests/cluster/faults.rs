@@ -1,12 +1,16 @@
 //! What can happen to the jobs of a sweep: signals, preemption, kills, crashes of nodes, the time limit.
 
+use super::DATA;
 use super::records::{
     attempts, done_once_as_alone, jobs_ended, missing, new_sweep, some_fold_is_done, status,
     submissions, submit,
 };
 use super::sandbox::Sandbox;
+use crate::program::succeed;
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 /// Of two that submit at once, one submits; the controller is restarted while tasks run; part of an array is cancelled.
 pub fn submitted(slurm: &Sandbox) {
@@ -40,8 +44,61 @@ pub fn submitted(slurm: &Sandbox) {
     // Tasks 16 to 21, whose turn has not come.
     let second = submissions[0]["arrays"][1]["job"].as_u64().unwrap();
     slurm.tool("scancel", &format!("{second}_[5-10]"));
+    // Slurm keeps no word of elements that were cancelled before their turn.
+    let cancelled = || status(slurm, "faults")["again"]["gone from the queue, no record"].clone();
+    slurm.wait_for("what was cancelled is known to be", || {
+        cancelled() == serde_json::json!([16, 17, 18, 19, 20, 21])
+    });
+    // One of them is held, and told how to go on.
+    let third = submissions[0]["arrays"][2]["job"].as_u64().unwrap();
+    let element = format!("{third}_1");
+    slurm.tool("scontrol", &format!("hold {element}"));
+    let held = || status(slurm, "faults")["held"]["23"].clone();
+    slurm.wait_for("what is held is known to be", || held()["job"] == *element);
+    let told = slurm.tangram("sweep status faults");
+    assert!(
+        told.contains(&format!("`scontrol release {element}`")) && told.contains("Held"),
+        "{told}"
+    );
+    slurm.tool("scontrol", &format!("release {element}"));
     running(slurm, "faults", &[]);
-    slurm.restart_controller();
+    slurm.restart_controller(|| {
+        let output = slurm.program("sweep status faults").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            told.contains("Slurm does not answer") && told.contains("state unknown"),
+            "{told}"
+        );
+        assert!(
+            !told.contains("not submitted") && !told.contains("resume"),
+            "{told}"
+        );
+    });
+}
+
+/// Elements at work or in the queue, and those of new arrays, are never more than the throttle.
+fn throttled(slurm: &Sandbox) {
+    let before = submissions(slurm, "faults");
+    let shown = slurm.tangram("sweep resume faults --profile plain.toml --dry-run");
+    let status = status(slurm, "faults");
+    if status["running"].as_array().unwrap().is_empty() {
+        return;
+    }
+    let field = |begin: &str| -> Vec<String> {
+        let lines = shown.lines().filter_map(|l| l.strip_prefix(begin));
+        lines.map(str::to_owned).collect()
+    };
+    let new: usize = field("#SBATCH --array=")
+        .iter()
+        .map(|array| array.split_once('%').unwrap().1.parse::<usize>().unwrap())
+        .sum();
+    let old = before[0]["arrays"].as_array().unwrap();
+    let old: u64 = old.iter().map(|a| a["throttle"].as_u64().unwrap()).sum();
+    assert_eq!(old, 6);
+    // Either there was a part left, or the new ones wait for the old.
+    let waits = field("#SBATCH --dependency=afterany:").len() > 1;
+    assert!(new < 6 || waits, "{shown}");
 }
 
 /// A process is killed and a node crashes; then what is missing, and nothing else, is submitted again.
@@ -59,6 +116,7 @@ pub fn crashed(slurm: &Sandbox) {
     };
     let known = || missing(&status(slurm, "faults")).contains(&(killed as u64));
     slurm.wait_for("the killed task is known to be", known);
+    throttled(slurm);
     let crashed = loop {
         let (task, node) = running(slurm, "faults", &[killed]);
         let number = node.trim_start_matches("vn").to_owned();
@@ -116,18 +174,68 @@ pub fn preempted(slurm: &Sandbox) {
     jobs_ended(slurm, "spot");
 }
 
-/// All folds in one task, which takes longer than the minute that its job is given.
+/// Each fold takes longer than the minute that its job is given: its training goes on, from job to job, where it was.
 pub fn limited(slurm: &Sandbox) {
-    new_sweep(slurm, "limit", 24);
+    let folder = slurm.folder();
+    let inputs = DATA.replace(" --threads 1", "");
+    let new = format!(
+        "sweep new kfold --folds 2 --folds-per-task 1 {inputs} --epochs 30 --tolerance 0 --quiet"
+    );
+    for name in ["limit", "no-limit"] {
+        succeed(folder, &format!("{new} --out {name}"));
+    }
+    succeed(folder, "sweep run no-limit --all --quiet");
+    succeed(folder, "sweep collect no-limit --quiet");
     slurm.tangram("sweep submit limit --profile long.toml --time 0:01:00");
     jobs_ended(slurm, "limit");
     let first = &attempts(slurm, "limit")[0];
-    assert!(first.iter().any(|a| a["state"] == "stopped"), "{first:?}");
-    if !slurm.folder().join("limit/scores.tsv").is_file() {
-        // The signal may come a minute early, before there is anything to keep.
-        slurm.tangram("sweep resume limit");
+    let passes: Vec<u64> = first
+        .iter()
+        .map(|a| a["passes"].as_u64().unwrap())
+        .collect();
+    assert!(
+        first.len() > 1 && passes.iter().any(|p| *p > 0),
+        "{first:?}"
+    );
+    for attempt in first {
+        assert_eq!(attempt["who"]["job"]["time"], "0:01:00");
     }
-    done_once_as_alone(slurm, "limit");
+    // Its job comes back by itself, until all is done.
+    for file in ["scores.tsv", "predictions.h5ad"] {
+        let read = |sweep: &str| fs::read(folder.join(sweep).join(file)).unwrap();
+        assert!(read("limit") == read("no-limit"), "{file}");
+    }
+}
+
+/// A signal in the first moments of a job, before the program or its handler is there: the job comes back by itself.
+pub fn signalled_at_once(slurm: &Sandbox) {
+    new_sweep(slurm, "early", 4);
+    slurm.tangram("sweep submit early --profile plain.toml");
+    let jobs = submissions(slurm, "early");
+    let array = jobs[0]["arrays"][0]["job"].as_u64().unwrap();
+    // Every element in turn, as soon as it is seen to run, and once more when it has come back.
+    let seen = Mutex::new(BTreeMap::<String, u32>::new());
+    slurm.wait_for("jobs were signalled as they began", || {
+        let line = format!("--noheader --jobs={array} --states=RUNNING --array --format=%K");
+        let mut seen = seen.lock().unwrap();
+        for index in slurm.tool("squeue", &line).split_whitespace() {
+            let times = seen.entry(index.to_owned()).or_default();
+            *times += 1;
+            if *times <= 2 {
+                let signal = ["USR2", "TERM"][*times as usize % 2];
+                slurm.tool(
+                    "scancel",
+                    &format!("--batch --signal={signal} {array}_{index}"),
+                );
+            }
+        }
+        let queue = slurm.tool("squeue", &format!("--noheader --jobs={array}"));
+        queue.trim().is_empty()
+    });
+    let signalled = seen.into_inner().unwrap().len();
+    assert!(signalled > 0, "no job was met at work");
+    done_once_as_alone(slurm, "early");
+    jobs_ended(slurm, "early");
 }
 
 /// Processes that do a task of a sweep, as this machine numbers them.

@@ -4,6 +4,7 @@ use super::sandbox::Sandbox;
 use super::{DATA, SHORT};
 use crate::program::{fail, history, succeed};
 use std::fs;
+use std::path::Path;
 
 /// What would fail is refused before anything is submitted.
 pub fn refusals(slurm: &Sandbox) {
@@ -57,8 +58,17 @@ pub fn completed(slurm: &Sandbox) {
     let one = submit("plain.toml", "", "one");
     let srun = submit("plain.toml", "--ranks 2 --nodes 2", "srun");
     let mpirun = submit("mpirun.toml", "--ranks 2 --nodes 2", "mpirun");
+    // A name that Slurm would read otherwise, with a line break.
+    let odd = "50%j \"odd\"\nname";
+    let line = format!("submit map --profile plain.toml {DATA} {SHORT}");
+    let odd_job = slurm.submit_to(&line, Some(Path::new(odd)));
     succeed(folder, &format!("map --quiet {DATA} {SHORT} --out alone"));
-    for (job, out) in [(one, "one"), (srun, "srun"), (mpirun, "mpirun")] {
+    for (job, out) in [
+        (one, "one"),
+        (srun, "srun"),
+        (mpirun, "mpirun"),
+        (odd_job, odd),
+    ] {
         slurm.finished(job, out);
         assert_eq!(
             history(&folder.join("alone")),
@@ -66,6 +76,9 @@ pub fn completed(slurm: &Sandbox) {
             "{out}"
         );
     }
+    let log = folder.join(format!("{odd}.{odd_job}.log"));
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("epochs"), "{log}");
     for job in [srun, mpirun] {
         let shown = slurm.tool("scontrol", &format!("show job {job}"));
         assert!(

@@ -52,6 +52,7 @@ fn on_a_real_slurm() {
     std::thread::scope(|scope| {
         scope.spawn(|| part("the time limit", faults::limited));
         scope.spawn(|| part("a sweep that is preempted", faults::preempted));
+        scope.spawn(|| part("signals at the very start", faults::signalled_at_once));
         scope.spawn(|| part("processes killed and nodes crashed", faults::crashed));
         scope.spawn(|| part("mappings on one node and on two", mappings::completed));
         scope.spawn(|| part("mappings stopped, requeued, resumed", mappings::stopped));
@@ -77,7 +78,7 @@ fn profiles(slurm: &Sandbox) {
     slurm.profile("mpirun", &[mpirun], &common);
     for (name, pause, nodes, replaced) in [
         ("slow", 50, &["vn1", "vn2"][..], &[][..]),
-        ("long", 60, &["vn1", "vn2"], &[]),
+        ("long", 2500, &["vn1", "vn2"], &[]),
         ("spot", 100, &["vn3"], &[spot]),
         ("faults", 200, &["vn4", "vn5"], &[]),
         ("stop", 150, &["vn1", "vn2"], &[]),

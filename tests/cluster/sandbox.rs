@@ -121,13 +121,14 @@ impl Sandbox {
         self.disk.as_ref()
     }
 
-    /// Stops the controller and starts it again, while no command of the test is talking to it.
-    pub fn restart_controller(&self) {
+    /// Stops the controller and starts it again, while no command of the test is talking to it but those of `meanwhile`.
+    pub fn restart_controller(&self, meanwhile: impl FnOnce()) {
         let _alone = self
             .controller
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         self.control("stop-controller");
+        meanwhile();
         self.control("start-controller");
     }
 
@@ -192,7 +193,16 @@ impl Sandbox {
 
     /// Submits a job; gives its number.
     pub fn submit(&self, arguments: &str) -> u64 {
-        let said = self.tangram(&format!("{arguments} --json"));
+        self.submit_to(arguments, None)
+    }
+
+    /// Submits a job that writes to a place with an odd name; gives its number.
+    pub fn submit_to(&self, arguments: &str, out: Option<&Path>) -> u64 {
+        let mut program = self.program(&format!("{arguments} --json"));
+        if let Some(out) = out {
+            program.arg("--out").arg(out);
+        }
+        let said = said(self.output(program), arguments);
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();
         said["job"].as_u64().unwrap()
     }

@@ -60,6 +60,9 @@ pub fn chunked(slurm: &Sandbox) {
     let hosts: BTreeSet<String> = hosts.collect();
     assert!(hosts.len() > 1, "{hosts:?}");
     jobs_ended(slurm, "plain");
+    // One record a task, and the logs of those that are done in one file, beside that of the job that collected.
+    let count = |folder: &str| listing(&slurm.folder().join("plain").join(folder)).len();
+    assert_eq!((count("attempts"), count("logs")), (24, 2));
     damaged(slurm);
 }
 

@@ -7,8 +7,9 @@
 mod folder;
 mod identity;
 
-use folder::{FILE, seal, steps, unsealed};
+use folder::{FILE, steps};
 pub use folder::{latest, refuse_foreign, remove};
+pub(crate) use folder::{seal, unsealed};
 pub use identity::Identity;
 
 use crate::error::{PipelineError, Result, full_text};

@@ -7,6 +7,7 @@ use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PlacesError, PriorError, TissueError};
 use tangram_mapper::MapError;
 use tangram_store::StoreError;
+use tangram_sweep::slurm::SlurmError;
 use tangram_sweep::{Cause, SweepError};
 
 /// A result whose error is [`PipelineError`].
@@ -297,6 +298,23 @@ pub enum PipelineError {
     /// A sweep cannot be made, read or gone on with.
     #[error(transparent)]
     Sweep(#[from] SweepError),
+    /// Slurm is not there, does not answer or does not take a job.
+    #[error(transparent)]
+    Slurm(#[from] SlurmError),
+    /// Too many tasks of a sweep failed.
+    #[error(
+        "{sweep}: {n_failed} of {n_tasks} tasks failed for good, more than the failure budget of {budget} allows; nothing was submitted. Mend the cause, then add --retry-failed"
+    )]
+    Hopeless {
+        /// The sweep.
+        sweep: PathBuf,
+        /// Tasks that would fail again if submitted.
+        n_failed: usize,
+        /// All tasks.
+        n_tasks: usize,
+        /// Fraction of tasks that may fail.
+        budget: f64,
+    },
     /// Genes of the two sides do not fit.
     #[error(transparent)]
     Genes(#[from] GeneError),
@@ -337,8 +355,9 @@ impl PipelineError {
             | Self::ForeignCheckpoint { .. }
             | Self::AtWork { .. } => Cause::Output,
             Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
-            Self::NoEpoch | Self::Toml(_) | Self::System(_) => Cause::Unexpected,
+            Self::NoEpoch | Self::Toml(_) | Self::System(_) | Self::Slurm(_) => Cause::Unexpected,
             Self::NotARun { .. }
+            | Self::Hopeless { .. }
             | Self::Torn { .. }
             | Self::Changed { .. }
             | Self::ChangedInput { .. }

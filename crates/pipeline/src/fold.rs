@@ -11,8 +11,8 @@ use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
 use tangram_core::{CellParts, score_gene, transfer};
 use tangram_mapper::{
-    AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, train_adam_part,
-    train_mirror_part,
+    AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, Snapshot,
+    train_adam_part, train_mirror_part,
 };
 use tangram_store::CellExpression;
 use tangram_store::StoreError;
@@ -77,15 +77,21 @@ impl<'a> FoldTraining<'a> {
 
     /// Learns the mapping of all genes; later folds start from it.
     ///
+    /// * `resumed`: the state to go on from
+    ///
     /// # Errors
     /// As the training.
-    pub fn begin_warm(&mut self, keeper: &mut dyn Keeper) -> Result<()> {
+    pub fn begin_warm(
+        &mut self,
+        resumed: Option<&Snapshot>,
+        keeper: &mut dyn Keeper,
+    ) -> Result<()> {
         let (problem, settings) = (
             &self.inputs.problem,
             self.settings.mirror(self.engine, self.settings.temperature),
         );
         let grid = alone();
-        let begin = Begin::At(None);
+        let begin = resumed.map_or(Begin::At(None), Begin::Resume);
         let mirrored = train_mirror_part(problem, &settings, begin, &grid, keeper, &mut |_| ())?;
         self.all_genes = Some(mirrored.factors().clone());
         Ok(())
@@ -94,7 +100,8 @@ impl<'a> FoldTraining<'a> {
     /// Trains without the genes held out, then predicts and scores them.
     ///
     /// * `held_out`: places among the training genes, sorted
-    /// * `after_pass`: called after every pass
+    /// * `resumed`: the state to go on from
+    /// * `after_pass`: called after every pass with their number
     ///
     /// # Errors
     /// As the training; if the cells cannot be read.
@@ -102,8 +109,9 @@ impl<'a> FoldTraining<'a> {
         &self,
         held_out: &[usize],
         threads: usize,
+        resumed: Option<&Snapshot>,
         keeper: &mut dyn Keeper,
-        after_pass: &(dyn Fn() + Sync),
+        after_pass: &(dyn Fn(usize) + Sync),
     ) -> Result<TrainedFold> {
         let begun = Instant::now();
         let Inputs { problem, genes, .. } = self.inputs;
@@ -117,7 +125,7 @@ impl<'a> FoldTraining<'a> {
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);
         let grid = alone();
-        let mut after_pass = |_: &Epoch| after_pass();
+        let mut after_pass = |epoch: &Epoch| after_pass(epoch.epoch);
         let (predicted, history, chosen) = match self.settings.solver {
             Solver::Mirror => {
                 let mut settings = self.settings.mirror(self.engine, self.settings.temperature);
@@ -127,7 +135,10 @@ impl<'a> FoldTraining<'a> {
                     settings.tolerance *= WARM_TOLERANCE;
                 }
                 let start = self.all_genes.as_ref().map(|f| f.without_genes(held_out));
-                let begin = start.as_ref().map_or(Begin::At(None), Begin::Near);
+                let begin = match resumed {
+                    Some(snapshot) => Begin::Resume(snapshot),
+                    None => start.as_ref().map_or(Begin::At(None), Begin::Near),
+                };
                 let trained =
                     train_mirror_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let predicted = in_space(trained.factors(), part.cells(), &carried)?;
@@ -136,7 +147,7 @@ impl<'a> FoldTraining<'a> {
             Solver::Adam => {
                 let mut settings = self.settings.adam(self.engine);
                 settings.threads = threads;
-                let begin = AdamBegin::At(InitialLogits::Random);
+                let begin = resumed.map_or(AdamBegin::At(InitialLogits::Random), AdamBegin::Resume);
                 let trained =
                     train_adam_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let values = carried.whole().ok_or(MapError::NotInMemory)?;

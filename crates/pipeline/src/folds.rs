@@ -1,12 +1,14 @@
 //! Folds: trainings that do without some genes, as the items of a sweep.
 
 use crate::error::PipelineError;
+use crate::settings::MapSettings;
 use crate::sweep_work::SweepKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 use tangram_core::GeneScore;
 use tangram_store::fingerprint_names;
-use tangram_sweep::{Item, Output, Rows, SweepError, table_of};
+use tangram_sweep::{Item, MANIFEST, Output, Rows, SweepError, table_of};
 use toml::Table;
 
 /// What all folds of a sweep share.
@@ -19,6 +21,22 @@ pub struct FoldSettings {
     pub genes: Vec<String>,
     /// The settings of the mapping, as `tangram map` has them.
     pub map: Table,
+}
+
+impl FoldSettings {
+    /// The settings of the mapping.
+    ///
+    /// # Errors
+    /// [`SweepError::Work`] if this program does not understand them.
+    pub fn map_settings(&self, sweep: &Path) -> Result<MapSettings, SweepError> {
+        self.map
+            .clone()
+            .try_into()
+            .map_err(|e: toml::de::Error| SweepError::Work {
+                what: format!("{}: [settings.map]", sweep.join(MANIFEST).display()),
+                reason: e.message().to_owned(),
+            })
+    }
 }
 
 /// Where the trainings of folds begin.

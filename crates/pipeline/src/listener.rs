@@ -44,7 +44,13 @@ pub trait Listener: Sync {
 
     /// From now on [`stop_asked`](Self::stop_asked) is asked regularly (`true`), or no longer (`false`).
     fn asks_whether_to_stop(&self, _yes: bool) {}
+
+    /// What to do if a request to stop ends the process from now on; `None`: nothing.
+    fn last_words(&self, _words: Option<LastWords>) {}
 }
+
+/// What a process does when it is ended.
+pub type LastWords = Box<dyn FnOnce() + Send>;
 
 /// Hears how far some work is.
 pub trait Steps: Sync {

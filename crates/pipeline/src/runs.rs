@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tangram_mapper::MapError;
-use tangram_store::memory;
+use tangram_store::{fingerprint, memory};
 use tangram_sweep::{
     Cause, Done, Ended, Finished, Input, Item, Manifest, Outcome, Output, Queue, QueueSettings,
     SweepError,
@@ -36,6 +36,8 @@ pub struct RunResult {
     pub passes: usize,
     /// Loss of its mapping.
     pub loss: f64,
+    /// SHA-256 of its `run.toml`.
+    pub run_sha256: String,
 }
 
 impl Run {
@@ -128,6 +130,7 @@ pub enum Mapped {
 
 /// Does tasks one after the other.
 ///
+/// * `todo`: their numbers
 /// * `map`: has one mapping done, given its folder; a run that is complete is left as it is
 ///
 /// # Errors
@@ -154,8 +157,17 @@ pub fn run(
         ends_all: |error| matches!(error, PipelineError::Sweep(SweepError::Write { .. })),
     };
     let queue = Queue::new(sweep, manifest, todo, settings);
+    // Before the inputs are read, which takes its time.
+    queue.begin_first();
+    let at_work = queue.at_work();
+    listener.last_words(Some(Box::new(|| at_work.stopped())));
+    if let Err(error) = unchanged(&manifest.inputs, sweep) {
+        queue.fail(&error);
+        return Err(error);
+    }
     let mut stopped = None;
     listener.asks_whether_to_stop(true);
+    listener.last_words(None);
     while let Some(item) = queue.next() {
         let (run, place) = (&runs[item], runs[item].place(sweep));
         listener.say(format_args!("run {}", run.name))?;
@@ -214,6 +226,7 @@ fn done(item: usize, out: &Path) -> Result<Done> {
     let result = RunResult {
         passes: record.epochs_run,
         loss: record.final_loss.total,
+        run_sha256: fingerprint(&out.join(RUN_FILE))?,
     };
     Ok(Done {
         outcome: Outcome::new(item, record.seconds_training, &result)?,

@@ -3,13 +3,20 @@
 //! An attempt takes the next number of its task by creating its record, which fails if another process has taken that number. No other
 //! process writes the record. Before an attempt puts its result in place it looks whether a newer one has begun, and ends if so.
 
-use crate::{Manifest, Outcome, SweepError, Who, record};
+use crate::record::{self, Unread};
+use crate::{Manifest, Outcome, SweepError, Who};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const FOLDER: &str = "attempts";
+/// How often the record of an attempt at work is touched,
+const TOUCHED: Duration = Duration::from_secs(10);
+/// and for how long one of another machine is watched before the task is taken over.
+const WATCHED: Duration = Duration::from_secs(45);
 
 /// An attempt at a task, as its record says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +26,8 @@ pub struct Attempt {
     pub task: usize,
     /// Identity of the task ([`Manifest::task_id`]).
     pub task_id: String,
+    /// SHA-256 of the manifest it follows ([`Manifest::digest`]).
+    pub manifest_sha256: String,
     /// Number of the attempt, from 1.
     pub number: u32,
     /// The process that makes it.
@@ -39,6 +48,8 @@ pub struct Attempt {
     pub peak_memory_bytes: u64,
     /// Items that are done, those taken over from an earlier attempt included.
     pub items: Vec<Outcome>,
+    /// Passes of the trainings of other items, after which their state was kept.
+    pub passes: usize,
     /// SHA-256 of the shard it put in place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard_sha256: Option<String>,
@@ -144,18 +155,28 @@ impl Attempts {
     /// Begins an attempt at a task, which supersedes all before it.
     ///
     /// # Errors
-    /// [`SweepError::AtWork`] if a process of this machine is at it; [`SweepError::Write`].
+    /// [`SweepError::AtWork`] if another process is at it, as far as can be known; [`SweepError::Write`].
     pub fn claim(&self, task: usize, manifest: &Manifest) -> Result<Claim, SweepError> {
+        self.claim_watching(task, manifest, WATCHED)
+    }
+
+    fn claim_watching(
+        &self,
+        task: usize,
+        manifest: &Manifest,
+        watched: Duration,
+    ) -> Result<Claim, SweepError> {
         fs::create_dir_all(&self.folder).map_err(|e| SweepError::write(&self.folder, &e))?;
         let who = Who::here();
         loop {
             let before = self.at(task)?;
             if let Some(last) = before.last()
                 && last.state == State::Running
-                && last.who.process.is_alive_here()
+                && self.is_alive(last, &who, watched)
             {
                 return Err(SweepError::AtWork {
                     task,
+                    host: last.who.process.host.clone(),
                     pid: last.who.process.pid,
                     seconds: now() - last.began,
                 });
@@ -164,6 +185,7 @@ impl Attempts {
             let attempt = Attempt {
                 task,
                 task_id: manifest.task_id(task),
+                manifest_sha256: manifest.digest(),
                 number,
                 who: who.clone(),
                 state: State::Running,
@@ -173,17 +195,52 @@ impl Attempts {
                 told: now(),
                 peak_memory_bytes: 0,
                 items: Vec::new(),
+                passes: 0,
                 shard_sha256: None,
                 kept_sha256: None,
             };
             if !record::create(&self.path(task, number), &attempt, &who)? {
                 continue;
             }
+            let alive = Alive::begin(self.path(task, number));
             return Ok(Claim {
                 attempts: self.clone(),
                 attempt,
+                _alive: alive,
             });
         }
+    }
+
+    /// Whether the process of an attempt is at work still. Of this machine that is known; on another it is while it touches its record.
+    fn is_alive(&self, attempt: &Attempt, own: &Who, watched: Duration) -> bool {
+        let process = &attempt.who.process;
+        if process.is_of_this_machine() {
+            return process.is_alive_here();
+        }
+        if attempt.who.is_before(own) {
+            return false;
+        }
+        let path = self.path(attempt.task, attempt.number);
+        let touched = || modified(&path);
+        let Some(before) = touched() else {
+            return false;
+        };
+        // The clock of the file system, which all machines share.
+        let aside = self.folder.join(format!(".clock.{}", own.process));
+        let clock = fs::write(&aside, "").ok().and_then(|()| modified(&aside));
+        let _ = fs::remove_file(&aside);
+        let silent = clock.and_then(|now| now.duration_since(before).ok());
+        if silent.is_some_and(|silent| silent > watched) {
+            return false;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < watched {
+            std::thread::sleep(Duration::from_secs(1).min(watched));
+            if touched() != Some(before) {
+                return true;
+            }
+        }
+        false
     }
 
     /// A folder for what an attempt keeps or has not finished.
@@ -192,7 +249,7 @@ impl Attempts {
         self.folder.join(format!("{task:05}.{number}.kept"))
     }
 
-    fn path(&self, task: usize, number: u32) -> PathBuf {
+    pub(crate) fn path(&self, task: usize, number: u32) -> PathBuf {
         self.folder.join(format!("{task:05}.{number}.json"))
     }
 
@@ -211,12 +268,77 @@ impl Attempts {
 
     fn read(&self, task: usize, number: u32) -> Result<Attempt, SweepError> {
         let path = self.path(task, number);
-        let wrong = |reason: String| SweepError::Record {
-            path: path.clone(),
-            reason,
+        record::read(&path).map_err(|unread| SweepError::Record {
+            path,
+            reason: match unread {
+                Unread::System(error) => error.to_string(),
+                Unread::Broken(reason) => reason,
+            },
+        })
+    }
+}
+
+/// When a file was written or touched last; opened each time, since a network file system asks its server then.
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::File::open(path).ok()?.metadata().ok()?.modified().ok()
+}
+
+/// Touches the record of an attempt until it is dropped, as a sign of life for other machines.
+#[derive(Debug)]
+struct Alive {
+    /// Dropped first, it ends the thread.
+    end: Option<Sender<()>>,
+    touching: Option<JoinHandle<()>>,
+}
+
+impl Alive {
+    fn begin(record: PathBuf) -> Self {
+        let (end, ended) = mpsc::channel();
+        let touching = std::thread::spawn(move || {
+            while ended.recv_timeout(TOUCHED) == Err(RecvTimeoutError::Timeout) {
+                // If it cannot be given, others may take the task over, which this process then notices.
+                let file = fs::File::options().append(true).open(&record);
+                let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+            }
+        });
+        Self {
+            end: Some(end),
+            touching: Some(touching),
+        }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.touching.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An attempt of this process, for whoever records how it ended when the process is ended by a signal.
+#[derive(Debug)]
+pub struct Witness {
+    attempts: Attempts,
+    task: usize,
+    number: u32,
+}
+
+impl Witness {
+    /// Records that the attempt stopped on request, if it is at work still.
+    pub(crate) fn stopped(self) {
+        let Ok(mut attempt) = self.attempts.read(self.task, self.number) else {
+            return;
         };
-        let text = tangram_store::read_text(&path).map_err(|e| wrong(e.to_string()))?;
-        serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))
+        if attempt.state == State::Running {
+            attempt.state = State::Stopped;
+            attempt.cause = Some(Cause::Signal);
+            attempt.told = now();
+            let path = self.attempts.path(self.task, self.number);
+            // Nothing better can be done by a process that ends.
+            let _ = record::replace(&path, &attempt, &attempt.who);
+        }
     }
 }
 
@@ -225,6 +347,7 @@ impl Attempts {
 pub struct Claim {
     attempts: Attempts,
     attempt: Attempt,
+    _alive: Alive,
 }
 
 impl Claim {
@@ -232,6 +355,16 @@ impl Claim {
     #[must_use]
     pub fn attempt(&self) -> &Attempt {
         &self.attempt
+    }
+
+    /// For whoever records how it ended when the process is ended by a signal.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        Witness {
+            attempts: self.attempts.clone(),
+            task: self.attempt.task,
+            number: self.attempt.number,
+        }
     }
 
     /// Whether no newer attempt has begun.
@@ -298,6 +431,52 @@ mod tests {
         let seen: Vec<_> = all.iter().map(|a| (a.task, a.number, a.state)).collect();
         use State::{Failed, Running};
         assert_eq!(seen, [(0, 1, Running), (1, 1, Failed), (1, 2, Running)]);
+    }
+
+    #[test]
+    fn a_task_is_taken_over_from_another_machine_only_when_that_is_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (attempts, manifest) = (Attempts::of(folder.path()), manifest(4, 2));
+        let mut elsewhere = attempts.claim(1, &manifest).unwrap();
+        elsewhere
+            .tell(|a| a.who.process.host = "another-machine".into())
+            .unwrap();
+        let path = attempts.path(1, 1);
+        let watched = Duration::from_secs(1);
+        let touch = |when: SystemTime| {
+            let file = fs::File::options().append(true).open(&path).unwrap();
+            file.set_modified(when).unwrap();
+        };
+        let claim = || attempts.claim_watching(1, &manifest, watched);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(300));
+                touch(SystemTime::now() + Duration::from_secs(5));
+            });
+            let error = claim().unwrap_err().to_string();
+            assert!(error.contains("another-machine"), "{error}");
+        });
+        // Silent for long: taken over at once; and then while it is watched.
+        touch(SystemTime::now() - Duration::from_secs(60));
+        assert_eq!(claim().unwrap().attempt().number, 2);
+        let names = fs::read_dir(folder.path().join(FOLDER)).unwrap().count();
+        assert_eq!(names, 2, "nothing is left over");
+    }
+
+    #[test]
+    fn what_a_signal_ends_is_recorded_as_stopped_unless_it_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (attempts, manifest) = (Attempts::of(folder.path()), manifest(4, 2));
+        let first = attempts.claim(0, &manifest).unwrap();
+        let mut second = attempts.claim(1, &manifest).unwrap();
+        second.tell(|a| a.state = State::Done).unwrap();
+        for claim in [&first, &second] {
+            claim.witness().stopped();
+        }
+        let all = attempts.all().unwrap();
+        let states: Vec<_> = all.iter().map(|a| (a.state, a.cause)).collect();
+        let stopped = (State::Stopped, Some(Cause::Signal));
+        assert_eq!(states, [stopped, (State::Done, None)]);
     }
 
     #[test]

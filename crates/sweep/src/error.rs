@@ -29,6 +29,14 @@ pub enum SweepError {
         /// The format that this program reads and writes.
         known: u32,
     },
+    /// A manifest that is not what was written.
+    #[error(
+        "{path}: changed since `tangram sweep new` wrote it (sweep.sha256 has its SHA-256); put the original back, or make another sweep with `tangram sweep new`"
+    )]
+    Edited {
+        /// The manifest.
+        path: PathBuf,
+    },
     /// A part of the manifest, or of a record, that its maker does not understand.
     #[error(
         "{what}: cannot be understood ({reason}); another version of the program made the sweep"
@@ -69,13 +77,15 @@ pub enum SweepError {
         /// The attempt that ends.
         number: u32,
     },
-    /// A process of this machine is at work on the task.
+    /// Another process is at work on the task.
     #[error(
-        "task {task}: process {pid} of this machine is at work on it since {seconds:.0} s; wait for it, or end it first"
+        "task {task}: process {pid} on {host} is at work on it since {seconds:.0} s; wait for it, or end it first"
     )]
     AtWork {
         /// The task.
         task: usize,
+        /// Its machine.
+        host: String,
         /// The process.
         pid: u32,
         /// How long.
@@ -83,7 +93,7 @@ pub enum SweepError {
     },
     /// A record of a submission that cannot be read.
     #[error(
-        "{path}: cannot be read as a record of a submission ({reason}); `squeue` tells whether its jobs are there"
+        "{path}: cannot be read as a record of a submission ({reason}); put the original back, or remove it once `squeue` shows none of its jobs"
     )]
     Submission {
         /// The file.

@@ -5,7 +5,7 @@
 //! that processes share; it is the only record of what is done:
 //!
 //! ```text
-//! sweep.toml                     the manifest, never changed
+//! sweep.toml, sweep.sha256       the manifest, never changed, and its SHA-256
 //! attempts/00007.2.json          the second attempt at task 7: by which process, since when, how far, how it ended
 //! results.zarr/predictions/c/7/… the shard of task 7, put there by one link when it is whole
 //! submissions/002.json           the second submission to a cluster: names and numbers of its jobs
@@ -15,6 +15,7 @@
 
 mod attempt;
 mod error;
+mod logs;
 mod manifest;
 mod outcome;
 mod outlook;
@@ -28,11 +29,12 @@ mod who;
 
 pub use attempt::{Attempt, Attempts, Cause, Claim, State};
 pub use error::SweepError;
+pub use logs::gather_logs;
 pub use manifest::{Input, Item, MANIFEST, Manifest, Output, Rows, table_of};
 pub use outcome::Outcome;
 pub use outlook::{Again, Outlook, Why};
 pub use progress::{Standing, TaskProgress, progress_of, verified_progress_of};
-pub use queue::{Done, Ended, Finished, Queue, QueueSettings};
+pub use queue::{AtWork, Done, Ended, Finished, Queue, QueueSettings};
 pub use results::Results;
 pub use submission::{OpenSubmission, Submission, Submissions, SubmittedArray, SubmittedJob};
 pub use who::{OwnJob, Who};

@@ -15,8 +15,10 @@ use toml::Table;
 
 /// Name of the manifest in the folder of a sweep.
 pub const MANIFEST: &str = "sweep.toml";
+/// Its SHA-256, as sha256sum writes it.
+const SEAL: &str = "sweep.sha256";
 /// The form of the folder; a program that does not know it must not touch it.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a sweep does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,7 +212,14 @@ impl Manifest {
         fingerprint_names(&parts)[..16].to_owned()
     }
 
-    /// Writes the manifest into a folder.
+    /// SHA-256 of its content, by which attempts name the manifest that they follow.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        // One that cannot be written, for a path that is not UTF-8, is never followed.
+        fingerprint_names(&[toml::to_string(self).unwrap_or_default()])
+    }
+
+    /// Writes the manifest and its seal into a folder.
     ///
     /// # Errors
     /// [`SweepError::Write`], or that one is there.
@@ -220,22 +229,27 @@ impl Manifest {
             path: path.clone(),
             reason: e.to_string(),
         })?;
-        write_aside(&path, Existing::Refuse, |aside| {
-            std::fs::write(aside, text).map_err(|e| SweepError::write(&path, &e))
-        })
+        let write = |path: &Path, text: &str| {
+            write_aside(path, Existing::Refuse, |aside| {
+                std::fs::write(aside, text).map_err(|e| SweepError::write(path, &e))
+            })
+        };
+        write(&path, &text)?;
+        write(&folder.join(SEAL), &seal(&path)?)
     }
 
     /// Reads the manifest of a folder.
     ///
     /// # Errors
-    /// [`SweepError::NotASweep`] if there is none, [`SweepError::OtherFormat`] if another version of the program made it.
+    /// [`SweepError::NotASweep`] if there is none, [`SweepError::OtherFormat`] if another version of the program made it,
+    /// [`SweepError::Edited`] if it was changed.
     pub fn read(folder: &Path) -> Result<Self, SweepError> {
         let not = |reason: String| SweepError::NotASweep {
             path: folder.to_owned(),
             reason: format!("{MANIFEST}: {reason}"),
         };
-        let text =
-            tangram_store::read_text(&folder.join(MANIFEST)).map_err(|e| not(e.to_string()))?;
+        let path = folder.join(MANIFEST);
+        let text = tangram_store::read_text(&path).map_err(|e| not(e.to_string()))?;
         let table: Table = text
             .parse()
             .map_err(|e: toml::de::Error| not(e.message().to_owned()))?;
@@ -252,16 +266,18 @@ impl Manifest {
                 known: FORMAT,
             });
         }
+        let known = tangram_store::read_text(&folder.join(SEAL))
+            .map_err(|e| not(format!("its SHA-256, {SEAL}, cannot be read: {e}")))?;
+        if known != seal(&path)? {
+            return Err(SweepError::Edited { path });
+        }
         toml::from_str(&text).map_err(|e| not(e.message().to_owned()))
     }
+}
 
-    /// SHA-256 of the manifest of a folder.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn fingerprint(folder: &Path) -> Result<String, SweepError> {
-        Ok(fingerprint(&folder.join(MANIFEST))?)
-    }
+/// The seal of a manifest.
+fn seal(path: &Path) -> Result<String, SweepError> {
+    Ok(format!("{}  {MANIFEST}\n", fingerprint(path)?))
 }
 
 #[cfg(test)]
@@ -309,6 +325,23 @@ pub(crate) mod tests {
         written.write(folder.path()).unwrap();
         assert_eq!(Manifest::read(folder.path()).unwrap(), written);
         assert!(manifest(5, 1).write(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_manifest_that_was_edited_is_refused_until_the_original_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = manifest(7, 3);
+        written.write(folder.path()).unwrap();
+        let path = folder.path().join(MANIFEST);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("seed = 1", "seed = 2")).unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert!(matches!(error, SweepError::Edited { .. }), "{error}");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap(), written);
+        std::fs::remove_file(folder.path().join(SEAL)).unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(SEAL), "{error}");
     }
 
     #[test]
@@ -377,13 +410,13 @@ pub(crate) mod tests {
         // As version 0.1.0 wrote it.
         write(FORMAT_1);
         let told = read();
-        for word in ["format 1", "tangram 0.1.0", "sweep new", "format 2"] {
+        for word in ["format 1", "tangram 0.1.0", "sweep new", "format 3"] {
             assert!(told.contains(word), "{told}");
         }
-        write("format = 3\nversion = \"9.0.0\"\n");
+        write("format = 9\nversion = \"9.0.0\"\n");
         let told = read();
         assert!(
-            told.contains("format 3") && told.contains("tangram 9.0.0"),
+            told.contains("format 9") && told.contains("tangram 9.0.0"),
             "{told}"
         );
     }

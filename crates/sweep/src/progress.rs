@@ -1,6 +1,6 @@
 //! How the tasks of a sweep stand, by their records alone.
 
-use crate::{Attempt, Attempts, Cause, Manifest, Results, State, SweepError};
+use crate::{Attempt, Attempts, Cause, MANIFEST, Manifest, Results, State, SweepError};
 use std::path::Path;
 
 /// How a task stands.
@@ -69,7 +69,15 @@ pub fn progress_of(folder: &Path, manifest: &Manifest) -> Result<Vec<TaskProgres
             attempts: Vec::new(),
         })
         .collect();
-    for attempt in Attempts::of(folder).all()? {
+    let attempts = Attempts::of(folder);
+    let digest = manifest.digest();
+    for attempt in attempts.all()? {
+        if attempt.manifest_sha256 != digest {
+            return Err(SweepError::Record {
+                path: attempts.path(attempt.task, attempt.number),
+                reason: format!("it is of another {MANIFEST} than the one of this folder"),
+            });
+        }
         // A task that the manifest does not have is of no sweep.
         if let Some(task) = tasks.get_mut(attempt.task) {
             task.attempts.push(attempt);
@@ -151,6 +159,10 @@ mod tests {
         );
         std::fs::remove_file(results.place(2)).unwrap();
         assert_eq!(standing()[2], Standing::Waiting);
+        let mut other = manifest.clone();
+        other.seconds_per_item += 1.0;
+        let error = progress_of(folder.path(), &other).unwrap_err().to_string();
+        assert!(error.contains("another sweep.toml"), "{error}");
         let mut failed = Attempts::of(folder.path()).claim(0, &manifest).unwrap();
         let told = failed.tell(|a| {
             a.state = State::Failed;

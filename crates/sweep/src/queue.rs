@@ -4,7 +4,12 @@
 //! place holds the *files* of that task instead: meanwhile other threads get items, and finish those of other tasks; an item of the same
 //! task leaves its result to the thread that holds the files, which looks for more before it lets go of them.
 
-use crate::{Attempts, Cause, Claim, Manifest, Outcome, Results, State, SweepError};
+mod begun;
+
+pub use begun::AtWork;
+
+use crate::{Attempt, Attempts, Cause, Manifest, Outcome, Results, State, SweepError};
+use begun::{Begun, Files};
 use ndarray::{Array2, Array3, s};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -79,27 +84,9 @@ struct Book<E> {
     /// Whether a thread is beginning a task.
     beginning: bool,
     begun: BTreeMap<usize, Begun<E>>,
+    /// Numbers of the attempts of this process, by task.
+    numbers: BTreeMap<usize, u32>,
     ended: Ended<E>,
-}
-
-/// A task at work.
-#[derive(Debug)]
-struct Begun<E> {
-    /// `None` while a thread holds them.
-    files: Option<Files>,
-    /// For the thread that holds the files.
-    left: Vec<Done>,
-    failure: Option<E>,
-}
-
-/// What of a task is on the disk, or is to go there.
-#[derive(Debug)]
-struct Files {
-    claim: Claim,
-    /// (items, rows, columns), NaN where nothing is known yet.
-    rows: Option<Array3<f32>>,
-    done: BTreeMap<usize, Outcome>,
-    kept: Instant,
 }
 
 impl<'a, E: From<SweepError>> Queue<'a, E> {
@@ -122,6 +109,7 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
                 items: VecDeque::new(),
                 beginning: false,
                 begun: BTreeMap::new(),
+                numbers: BTreeMap::new(),
                 ended: Ended {
                     tasks: 0,
                     items: 0,
@@ -152,28 +140,117 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
                 continue;
             }
             let task = book.tasks.pop_front()?;
-            book.beginning = true;
-            drop(book);
-            let begun = self.begin(task);
-            book = self.book();
-            book.beginning = false;
-            self.begun.notify_all();
-            match begun {
-                Ok(files) => {
-                    let all = self.manifest.items_of(task);
-                    book.items
-                        .extend(all.filter(|i| !files.done.contains_key(i)));
-                    let begun = Begun {
-                        files: Some(files),
-                        left: Vec::new(),
-                        failure: None,
-                    };
-                    book.begun.insert(task, begun);
-                    // Earlier attempts may have done all of it.
-                    book = self.work_on(book, task);
-                }
-                Err(error) => self.give_up(&mut book, task, error.into()),
+            book = self.begin_task(book, task);
+        }
+    }
+
+    /// Begins the first task, whose record then tells that this process is at it, before anything that takes long.
+    pub fn begin_first(&self) {
+        let mut book = self.book();
+        if let Some(task) = book.tasks.pop_front() {
+            drop(self.begin_task(book, task));
+        }
+    }
+
+    fn begin_task<'b>(
+        &'b self,
+        mut book: MutexGuard<'b, Book<E>>,
+        task: usize,
+    ) -> MutexGuard<'b, Book<E>> {
+        book.beginning = true;
+        drop(book);
+        let begun = self.begin(task);
+        book = self.book();
+        book.beginning = false;
+        self.begun.notify_all();
+        match begun {
+            Ok(None) => book,
+            Ok(Some(files)) => {
+                let all = self.manifest.items_of(task);
+                book.items
+                    .extend(all.filter(|i| !files.done.contains_key(i)));
+                let begun = Begun {
+                    files: Some(files),
+                    left: Vec::new(),
+                    failure: None,
+                    passes: BTreeMap::new(),
+                };
+                book.begun.insert(task, begun);
+                // Earlier attempts may have done all of it.
+                self.work_on(book, task)
             }
+            Err(error) => {
+                self.give_up(&mut book, task, error.into());
+                book
+            }
+        }
+    }
+
+    /// The attempts of this process that are under way.
+    pub fn at_work(&self) -> AtWork {
+        let book = self.book();
+        let files = book.begun.values().filter_map(|b| b.files.as_ref());
+        AtWork(files.map(|f| f.claim.witness()).collect())
+    }
+
+    /// Where the state of an item's training, or of what a task does first, is kept, and where earlier attempts kept it, the latest first.
+    ///
+    /// * `task`: one that was begun
+    /// * `name`: the number of the item, or a name of what comes first
+    pub fn state(&self, task: usize, name: &str) -> (PathBuf, Vec<PathBuf>) {
+        let book = self.book();
+        let of = |number| {
+            self.attempts
+                .kept(task, number)
+                .join(format!("state-{name}"))
+        };
+        let number = book.numbers.get(&task).copied().unwrap_or(1);
+        (of(number), (1..=number).rev().map(of).collect())
+    }
+
+    /// The first task that was begun and is not done.
+    pub fn first_begun(&self) -> Option<usize> {
+        self.book().begun.keys().next().copied()
+    }
+
+    /// Records that the [`state`](Self::state) of that name was kept after so many passes.
+    pub fn kept(&self, task: usize, name: &str, passes: usize) {
+        let mut book = self.book();
+        if let Some(begun) = book.begun.get_mut(&task) {
+            begun.passes.insert(name.to_owned(), passes);
+            drop(self.work_on(book, task));
+        }
+    }
+
+    /// Keeps the items that are done, of all tasks, before anything else that takes long.
+    pub fn keep(&self) {
+        let tasks: Vec<usize> = self.book().begun.keys().copied().collect();
+        for task in tasks {
+            let mut book = self.book();
+            let Some(begun) = book.begun.get_mut(&task) else {
+                continue;
+            };
+            let Some(mut files) = begun.files.take() else {
+                continue;
+            };
+            drop(book);
+            // Tried again at the end, where an error is told.
+            if let Ok(digest) = files.keep(self.results.as_ref()) {
+                let _ = files.claim.tell(|attempt| attempt.kept_sha256 = digest);
+            }
+            book = self.book();
+            if let Some(begun) = book.begun.get_mut(&task) {
+                begun.files = Some(files);
+            }
+            drop(self.work_on(book, task));
+        }
+    }
+
+    /// Ends all tasks that were begun by an error that is of none of them.
+    pub fn fail(self, error: &E) {
+        let mut begun = std::mem::take(&mut self.book().begun);
+        for files in begun.values_mut().filter_map(|b| b.files.as_mut()) {
+            self.record_failure(files, error);
         }
     }
 
@@ -211,13 +288,18 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
         let book = self.book.into_inner();
         let book = book.unwrap_or_else(PoisonError::into_inner);
         let mut kept = 0;
-        for mut files in book.begun.into_values().filter_map(|begun| begun.files) {
+        for begun in book.begun.into_values() {
+            let passes = begun.passes();
+            let Some(mut files) = begun.files else {
+                continue;
+            };
             let digest = files.keep(self.results.as_ref())?;
             kept += files.done.len();
             files.claim.tell(|attempt| {
                 attempt.state = State::Stopped;
                 attempt.cause = Some(Cause::Signal);
                 attempt.kept_sha256 = digest;
+                attempt.passes = passes;
             })?;
         }
         Ok(kept)
@@ -248,9 +330,13 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
                 return book;
             };
             let (left, failure) = (std::mem::take(&mut begun.left), begun.failure.take());
+            for done in &left {
+                begun.passes.remove(&done.outcome.item.to_string());
+            }
+            let passes = begun.passes();
             drop(book);
             let complete = match failure {
-                None => self.take(&mut files, left).map_err(E::from),
+                None => self.take(&mut files, left, passes).map_err(E::from),
                 Some(error) => Err(error),
             };
             if let Err(error) = &complete {
@@ -263,7 +349,8 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
                         return book;
                     };
                     begun.files = Some(files);
-                    if begun.left.is_empty() && begun.failure.is_none() {
+                    let told = begun.passes() == passes;
+                    if begun.left.is_empty() && begun.failure.is_none() && told {
                         return book;
                     }
                 }
@@ -279,9 +366,12 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
         }
     }
 
-    /// Begins a new attempt at a task, with what earlier ones kept.
-    fn begin(&self, task: usize) -> Result<Files, SweepError> {
+    /// Begins a new attempt at a task, with what earlier ones kept; `None` if another process has done it meanwhile.
+    fn begin(&self, task: usize) -> Result<Option<Files>, SweepError> {
         let before = self.attempts.at(task)?;
+        if before.iter().any(|a| self.is_done(a)) {
+            return Ok(None);
+        }
         let claim = self.attempts.claim(task, self.manifest)?;
         let range = self.manifest.items_of(task);
         let id = &claim.attempt().task_id;
@@ -308,18 +398,32 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
                 (Some(_), None) => {}
             }
         }
-        Ok(Files {
+        self.book().numbers.insert(task, claim.attempt().number);
+        Ok(Some(Files {
             claim,
             rows,
             done,
             kept: Instant::now(),
-        })
+        }))
+    }
+
+    /// Whether an attempt has done its task, its result in place.
+    fn is_done(&self, attempt: &Attempt) -> bool {
+        let task = attempt.task;
+        let digest = attempt.shard_sha256.as_deref();
+        let shard = self.results.as_ref();
+        attempt.state == State::Done
+            && attempt.task_id == self.manifest.task_id(task)
+            && shard.is_none_or(|r| digest.is_some_and(|d| r.is_whole(task, d)))
+            && self.manifest.items[self.manifest.items_of(task)]
+                .iter()
+                .all(|item| item.is_in_place(&self.sweep))
     }
 
     /// Takes items that are done; whether the task is complete, its result in place.
-    fn take(&self, files: &mut Files, items: Vec<Done>) -> Result<bool, SweepError> {
+    fn take(&self, files: &mut Files, items: Vec<Done>, passes: usize) -> Result<bool, SweepError> {
         let range = self.manifest.items_of(files.claim.attempt().task);
-        let is_new = !items.is_empty();
+        let is_new = !items.is_empty() || passes != files.claim.attempt().passes;
         for Done { outcome, rows } in items {
             if let (Some(all), Some(rows)) = (&mut files.rows, rows) {
                 let place = outcome.item - range.start;
@@ -340,6 +444,7 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
                 attempt.items = outcomes;
                 attempt.shard_sha256 = digest;
                 attempt.kept_sha256 = None;
+                attempt.passes = 0;
                 attempt.peak_memory_bytes = peak;
             })?;
             files.claim.clear();
@@ -352,6 +457,7 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
             files.claim.tell(|attempt| {
                 attempt.items = outcomes;
                 attempt.kept_sha256 = digest;
+                attempt.passes = passes;
                 attempt.peak_memory_bytes = peak;
             })?;
         }
@@ -378,19 +484,6 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
             book.items.clear();
         }
         book.ended.failure.get_or_insert((task, error));
-    }
-}
-
-impl Files {
-    /// Keeps the rows so far; gives their SHA-256.
-    fn keep(&mut self, results: Option<&Results>) -> Result<Option<String>, SweepError> {
-        self.kept = Instant::now();
-        match (results, &self.rows) {
-            (Some(results), Some(rows)) if !self.done.is_empty() => {
-                results.keep(&self.claim, rows.view()).map(Some)
-            }
-            _ => Ok(None),
-        }
     }
 }
 

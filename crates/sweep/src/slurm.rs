@@ -18,7 +18,7 @@ mod scheduler;
 mod tool;
 mod word;
 
-pub use array::{Chunk, chunks, ranges};
+pub use array::{Chunk, chunks, ranges, share_throttle};
 pub use directive::Directive;
 pub use error::SlurmError;
 pub use job::{Job, JobKind, JobName, LogFile};

@@ -4,8 +4,9 @@
 //! before Slurm is asked, their numbers after. Only the process that made it writes it.
 
 use crate::attempt::now;
+use crate::record::{self, Unread};
 use crate::slurm::{JobId, JobName, Memory, Profile, Sighting, TimeLimit};
-use crate::{SweepError, Who, record};
+use crate::{SweepError, Who};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
@@ -36,6 +37,8 @@ pub struct Submission {
     pub arrays: Vec<SubmittedArray>,
     /// The job that collects.
     pub collector: Option<SubmittedJob>,
+    /// The folder of the logs.
+    pub logs: PathBuf,
 }
 
 /// A job that was, or may have been, submitted.
@@ -63,6 +66,8 @@ pub struct SubmittedArray {
     pub time: Option<TimeLimit>,
     /// Memory of a node.
     pub memory: Option<Memory>,
+    /// Most elements that run at the same time.
+    pub throttle: usize,
 }
 
 impl SubmittedArray {
@@ -71,6 +76,21 @@ impl SubmittedArray {
     pub fn index_of(&self, task: usize) -> Option<usize> {
         let index = task.checked_sub(self.offset)?;
         self.indices.binary_search(&index).ok().map(|_| index)
+    }
+
+    /// An element, as Slurm's commands take it, if it is of this array.
+    #[must_use]
+    pub fn element(&self, task: usize, seen: &Sighting) -> Option<String> {
+        let index = self.index_of(task)?;
+        (seen.name == self.job.name).then(|| format!("{}_{index}", seen.job))
+    }
+
+    /// Elements that run, or will, as far as Slurm lets them at the same time.
+    #[must_use]
+    pub fn n_at_once(&self, seen: &[Sighting]) -> usize {
+        let of_this = |s: &&Sighting| s.name == self.job.name && s.state.is_alive();
+        let alive = seen.iter().filter(of_this).map(|s| s.indices.len());
+        alive.sum::<usize>().min(self.throttle)
     }
 
     /// What was seen of a task of this array.
@@ -85,7 +105,7 @@ impl SubmittedArray {
 impl Submission {
     /// A new submission, still without arrays and collector.
     #[must_use]
-    pub fn new(profile_name: &str, profile: &Profile) -> Self {
+    pub fn new(profile_name: &str, profile: &Profile, logs: &Path) -> Self {
         Self {
             number: 0,
             who: Who::here(),
@@ -95,7 +115,16 @@ impl Submission {
             profile: profile.clone(),
             arrays: Vec::new(),
             collector: None,
+            logs: logs.to_owned(),
         }
+    }
+
+    /// The log of a task of one of its arrays.
+    #[must_use]
+    pub fn log_of(&self, array: &SubmittedArray, task: usize) -> Option<PathBuf> {
+        let (job, index) = (array.job.job?, array.index_of(task)?);
+        let name = format!("{}.{job}_{index}.log", array.job.name);
+        Some(self.logs.join(name))
     }
 
     /// Names of all its jobs.
@@ -145,19 +174,16 @@ impl Submissions {
         let mut all = Vec::new();
         for number in 1.. {
             let path = self.path(number);
-            let text = match tangram_store::read_text(&path) {
-                Ok(text) => text,
-                Err(error) if error.kind() == ErrorKind::NotFound => break,
-                Err(error) => {
-                    let reason = error.to_string();
-                    return Err(SweepError::Submission { path, reason });
+            let reason = match record::read(&path) {
+                Ok(submission) => {
+                    all.push(submission);
+                    continue;
                 }
+                Err(Unread::System(error)) if error.kind() == ErrorKind::NotFound => break,
+                Err(Unread::System(error)) => error.to_string(),
+                Err(Unread::Broken(reason)) => reason,
             };
-            let read = serde_json::from_str(&text);
-            all.push(read.map_err(|e| SweepError::Submission {
-                path,
-                reason: e.to_string(),
-            })?);
+            return Err(SweepError::Submission { path, reason });
         }
         Ok(all)
     }
@@ -231,7 +257,7 @@ mod tests {
 
     fn submission() -> Submission {
         let profile = Profile::find("sandbox").unwrap();
-        let mut submission = Submission::new("sandbox", &profile);
+        let mut submission = Submission::new("sandbox", &profile, Path::new("/logs"));
         submission.arrays.push(SubmittedArray {
             job: SubmittedJob {
                 name: JobName::fresh(&JobKind::Map),
@@ -241,6 +267,7 @@ mod tests {
             indices: vec![0, 2, 5],
             time: profile.time,
             memory: profile.memory,
+            throttle: 2,
         });
         submission
     }
@@ -296,6 +323,7 @@ mod tests {
             place: "vn1".into(),
         };
         let seen = [seen];
+        assert_eq!(array.n_at_once(&seen), 1);
         assert!(array.sighting(13, &seen).is_some() && array.sighting(16, &seen).is_none());
     }
 }

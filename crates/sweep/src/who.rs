@@ -1,5 +1,6 @@
 //! The processes that work on a sweep, as records name them.
 
+use crate::slurm::{Memory, TimeLimit};
 use serde::{Deserialize, Serialize};
 use tangram_store::Process;
 
@@ -26,7 +27,17 @@ pub struct OwnJob {
     pub element: Option<(String, String)>,
     /// `SLURM_RESTART_COUNT`: how often it was requeued.
     pub restarts: u32,
+    /// The time limit that the job asked for, as its script says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeLimit>,
+    /// The memory that it asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
+
+/// Variables by which the scripts of jobs tell the program what they asked for.
+const ASKED_TIME: &str = "TANGRAM_JOB_TIME";
+const ASKED_MEMORY: &str = "TANGRAM_JOB_MEMORY";
 
 impl Who {
     /// This process.
@@ -41,7 +52,23 @@ impl Who {
                 id,
                 element,
                 restarts: restarts.unwrap_or(0),
+                time: text(ASKED_TIME).and_then(|t| t.try_into().ok()),
+                memory: text(ASKED_MEMORY).and_then(|m| m.try_into().ok()),
             }),
+        }
+    }
+
+    /// Whether this process has ended for sure, since it was of an earlier round of the job that another belongs to.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        match (&self.job, &other.job) {
+            (Some(own), Some(other)) => {
+                let job = |j: &OwnJob| match &j.element {
+                    Some((array, index)) => format!("{array}_{index}"),
+                    None => j.id.clone(),
+                };
+                job(own) == job(other) && own.restarts < other.restarts
+            }
+            _ => false,
         }
     }
 }

@@ -169,7 +169,13 @@ impl Stage {
             r#"printf '%s\0' "$@" >"$STAGE/argv"; env -0 >"$STAGE/env"; pwd >"$STAGE/pwd""#;
         stage.command("program", program);
         stage.command("squeue", r#"cat "$STAGE/state""#);
-        stage.command("scontrol", r#"echo "$*" >>"$STAGE/scontrol""#);
+        stage.command(
+            "scontrol",
+            r#"case $1 in
+            show) echo "   Requeue=1 Restarts=$(cat "$STAGE/round" 2>/dev/null || echo "${SLURM_RESTART_COUNT:-0}") BatchFlag=1" ;;
+            *) echo "$*" >>"$STAGE/scontrol" ;;
+            esac"#,
+        );
         fs::write(stage.path("state"), "RUNNING\n").unwrap();
         stage
     }
@@ -335,6 +341,87 @@ fn a_program_that_was_stopped_is_requeued_if_its_job_is_to_go_on() {
     check(JobKind::Map, 0, "RUNNING\n", "0", "");
     check(JobKind::Map, 1, "RUNNING\n", "0", "");
     check(JobKind::Collect, 75, "RUNNING\n", "0", "");
+}
+
+#[test]
+fn the_script_of_an_earlier_round_requeues_nothing() {
+    let stage = Stage::new();
+    stage.command("program", "exit 75");
+    fs::write(stage.path("round"), "2\n").unwrap();
+    let profile = plain();
+    let mut command = stage.bash(&stage.job(JobKind::Array(chunk()), &profile), &profile);
+    let output = command.env("SLURM_RESTART_COUNT", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(75));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("in round 2"), "{told}");
+    assert_eq!(stage.read("scontrol"), "");
+}
+
+/// Sends a signal to a script as soon as a file is there; gives its exit code.
+fn signalled(stage: &Stage, profile: &Profile, signal: &str) -> Option<i32> {
+    let job = stage.job(JobKind::Array(chunk()), profile);
+    let mut running = stage.bash(&job, profile).spawn().unwrap();
+    let begun = Instant::now();
+    while !stage.path("ready").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(5));
+    }
+    let pid = running.id().to_string();
+    let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+    assert!(sent.unwrap().success());
+    running.wait().unwrap().code()
+}
+
+#[test]
+fn a_signal_before_the_program_can_hear_it_brings_the_job_back() {
+    for signal in ["USR2", "TERM"] {
+        // While the environment is set up.
+        let stage = Stage::new();
+        let mut profile = plain();
+        profile.setup = vec![r#": >"$STAGE/ready"; sleep 0.5"#.to_owned()];
+        assert_eq!(signalled(&stage, &profile, signal), Some(75));
+        assert_eq!(stage.read("scontrol").trim(), "requeue 40_9");
+        assert_eq!(stage.read("argv"), "", "the program was not started");
+        // While the program is loaded, when it does as any process does.
+        let stage = Stage::new();
+        stage.command("program", r#": >"$STAGE/ready"; exec sleep 20"#);
+        assert_eq!(signalled(&stage, &plain(), signal), Some(75));
+        assert_eq!(stage.read("scontrol").trim(), "requeue 40_9");
+    }
+    // A program that is killed, and not asked to stop, is not started again.
+    let stage = Stage::new();
+    stage.command("program", "kill -s USR2 $$");
+    let profile = plain();
+    let job = stage.job(JobKind::Map, &profile);
+    let output = stage.bash(&job, &profile).output().unwrap();
+    assert_eq!(output.status.code(), Some(140));
+    assert_eq!(stage.read("scontrol"), "");
+}
+
+#[test]
+fn a_log_whose_name_slurm_would_change_is_opened_by_the_script() {
+    for kind in kinds() {
+        let stage = Stage::new();
+        stage.command("program", "echo said; echo complained >&2");
+        let odd = stage.path("50%j \"a\"\n$(touch ran)'");
+        fs::create_dir(&odd).unwrap();
+        let profile = plain();
+        let mut job = stage.job(kind.clone(), &profile);
+        job.log = LogFile::new(&odd.join("it")).unwrap();
+        assert!(
+            script(&job, &profile)
+                .unwrap()
+                .contains("--output=/dev/null\n")
+        );
+        output(stage.bash(&job, &profile));
+        let number = match kind {
+            JobKind::Array(_) => "40_9",
+            _ => "42",
+        };
+        let log = fs::read_to_string(odd.join(format!("it.{number}.log"))).unwrap();
+        assert_eq!(log, "said\ncomplained\n");
+        assert_eq!(fs::read_dir(&odd).unwrap().count(), 1);
+    }
 }
 
 #[test]

@@ -7,23 +7,15 @@ use crate::values::{at_least_one, positive};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tangram_core::CellParts;
-use tangram_mapper::{Engine, operations_of_pass};
-use tangram_pipeline::choices::Solver;
 use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::folds::{self, Fold, FoldSettings, Start, ablation, k_fold, leave_one_out};
-use tangram_pipeline::gene_list;
-use tangram_pipeline::inputs::{self, Inputs};
-use tangram_pipeline::ranks;
-use tangram_pipeline::rates::{ASSUMED, PASSES_OF_WARM_FOLD, passes_of};
-use tangram_pipeline::runs::{self, Run, RunOf};
+use tangram_pipeline::folds::Start;
 use tangram_pipeline::settings::MapSettings;
-use tangram_pipeline::sweep_work::{CELLS, SweepKind, VOXELS};
+use tangram_pipeline::sweep_new::{FoldsOf, NewSweep, of_folds, of_runs};
+use tangram_pipeline::sweep_work::SweepKind;
 use tangram_pipeline::wording::count;
-use tangram_store::{Existing, StoreError, write_aside};
-use tangram_sweep::{Input, Manifest, Results, SweepError, table_of};
+use tangram_store::StoreError;
+use tangram_sweep::Manifest;
 use toml::Table;
 
 /// Flags of `tangram sweep new`.
@@ -150,328 +142,98 @@ struct NewSummary<'a> {
     seconds_per_fold: f64,
 }
 
+impl Shared {
+    fn sweep(&self) -> NewSweep<'_> {
+        NewSweep {
+            out: &self.out,
+            target_seconds: 60.0 * self.target_minutes,
+            folds_per_task: self.folds_per_task,
+        }
+    }
+}
+
 /// Writes the folder of a sweep.
 ///
 /// # Errors
 /// If an input does not fit, folds cannot be made of its genes, or the folder cannot be written.
 pub fn run(args: NewArgs, report: Report) -> Result<()> {
     match args.kind {
-        NewKind::Loo(LooArgs {
-            shared,
-            only,
-            start,
-        }) => of_folds(
-            shared,
-            SweepKind::LeaveOneOut,
-            start,
+        NewKind::Loo(args) => {
+            let of = FoldsOf::EveryGene {
+                only: args.only.as_deref(),
+            };
+            folds(&args.shared, &of, args.start, report)
+        }
+        NewKind::Kfold(args) => folds(
+            &args.shared,
+            &FoldsOf::Groups(args.folds),
+            args.start,
             report,
-            |genes, _| match &only {
-                None => Ok(leave_one_out(genes)?),
-                Some(list) => only_of(list, genes),
-            },
         ),
-        NewKind::Kfold(KfoldArgs {
-            shared,
-            folds: n,
-            start,
-        }) => of_folds(
-            shared,
-            SweepKind::KFold,
-            start,
-            report,
-            |genes, settings| Ok(k_fold(genes, n, settings.seed)?),
-        ),
-        NewKind::Ablation(AblationArgs {
-            shared,
-            fractions,
-            repeats,
-        }) => {
-            let start = StartChoice::Cold;
-            of_folds(
-                shared,
-                SweepKind::Ablation,
-                start,
-                report,
-                |genes, settings| Ok(ablation(genes, &fractions, repeats, settings.seed)?),
-            )
+        NewKind::Ablation(args) => {
+            let of = FoldsOf::Fractions {
+                fractions: &args.fractions,
+                repeats: args.repeats,
+            };
+            folds(&args.shared, &of, StartChoice::Cold, report)
         }
         NewKind::Seeds(SeedsArgs { shared, seeds }) => {
             let of = |&seed: &u64| {
-                (
-                    format!("seed-{seed}"),
-                    MapFlags {
-                        seed,
-                        ..shared.settings.clone()
-                    },
-                )
+                let settings = MapFlags {
+                    seed,
+                    ..shared.settings.clone()
+                };
+                (format!("seed-{seed}"), settings)
             };
             let all = seeds.iter().map(of).collect();
-            of_runs(&shared, SweepKind::Seeds, all, report)
+            runs(&shared, SweepKind::Seeds, all, report)
         }
         NewKind::Sections(SectionsArgs { shared, sections }) => {
             let of = |voxels: &PathBuf| {
-                let name = voxels
-                    .file_stem()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                (
-                    name,
-                    MapFlags {
-                        voxels: voxels.clone(),
-                        ..shared.settings.clone()
-                    },
-                )
+                let name = voxels.file_stem().unwrap_or_default();
+                let settings = MapFlags {
+                    voxels: voxels.clone(),
+                    ..shared.settings.clone()
+                };
+                (name.to_string_lossy().into_owned(), settings)
             };
             let all = sections.iter().map(of).collect();
-            of_runs(&shared, SweepKind::Sections, all, report)
+            runs(&shared, SweepKind::Sections, all, report)
         }
         NewKind::List(ListArgs { shared, list }) => {
             let all = listed(&list, &shared.settings)?;
-            of_runs(&shared, SweepKind::List, all, report)
+            runs(&shared, SweepKind::List, all, report)
         }
     }
 }
 
-fn usage<T>(text: String) -> Result<T> {
-    Err(PipelineError::Usage(text).into())
-}
-
-/// A sweep over folds.
-fn of_folds(
-    shared: Shared,
-    kind: SweepKind,
-    start: StartChoice,
-    report: Report,
-    make: impl Fn(&[String], &MapSettings) -> Result<Vec<Fold>>,
-) -> Result<()> {
-    free(&shared.out)?;
+fn folds(shared: &Shared, of: &FoldsOf<'_>, start: StartChoice, report: Report) -> Result<()> {
     let settings = shared.settings.clone().resolved()?;
-    if settings.grid.is_some() || settings.init_logits.is_some() {
-        let text = "--grid and --init-logits are for single mappings; a fold is trained by one process, from its own start";
-        return usage(text.to_owned());
-    }
-    if settings.temperature == Some(tangram_pipeline::choices::Temperature::Auto) {
-        let text = "--temperature auto would be chosen anew in every fold; choose it with one `tangram map`, then give its number";
-        return usage(text.to_owned());
-    }
-    let start = match (start, settings.solver) {
-        (StartChoice::Warm, Solver::Adam) => {
-            return usage("--start warm: adam has no mapping of all genes to begin from; leave it out, or take --solver mirror".to_owned());
-        }
-        (StartChoice::Warm, _) => Start::Warm,
-        (StartChoice::Cold, _) => Start::Cold,
-    };
     use_threads(settings.threads);
-    let mut one = ranks::join(None, settings.reduce, "")?;
-    let inputs = inputs::read(&settings, Engine::Native, &mut one, &report)?;
-    let folds = make(&inputs.genes.names, &settings)?;
-    if let Some(fold) = folds
-        .iter()
-        .find(|f| f.held_out.len() >= inputs.genes.names.len())
-    {
-        return usage(format!(
-            "a fold would hold out all {} training genes",
-            fold.held_out.len()
-        ));
-    }
-    let seconds = seconds_of_fold(&inputs, &settings, start);
-    let shares = FoldSettings {
-        start,
-        genes: inputs.genes.names.clone(),
-        map: table(&settings)?,
+    let start = match start {
+        StartChoice::Cold => Start::Cold,
+        StartChoice::Warm => Start::Warm,
     };
-    let file = |path: &Path, sha256: &str| Input {
-        path: path.to_owned(),
-        sha256: sha256.to_owned(),
-    };
-    let manifest = Manifest {
-        format: Manifest::FORMAT,
-        kind: kind.name().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        items_per_task: shared.pack(seconds, folds.len()),
-        seconds_per_item: seconds,
-        array: folds::rows(kind, &folds, inputs.problem.n_voxels()),
-        inputs: [
-            (CELLS, file(&settings.cells, &inputs.cells.sha256)),
-            (VOXELS, file(&settings.voxels, &inputs.voxels.sha256)),
-        ]
-        .map(|(name, input)| (name.to_owned(), input))
-        .into(),
-        settings: table_of("settings", &shares)?,
-        items: folds::items(kind, &folds)?,
-    };
-    write(&shared.out, &manifest, "fold", report)
+    let manifest = of_folds(&shared.sweep(), of, start, &settings, &report)?;
+    tell(&shared.out, &manifest, "fold", report)
 }
 
-/// A sweep over runs.
-fn of_runs(
+fn runs(
     shared: &Shared,
     kind: SweepKind,
     all: Vec<(String, MapFlags)>,
     report: Report,
 ) -> Result<()> {
-    free(&shared.out)?;
-    let mut made: Vec<RunOf> = Vec::with_capacity(all.len());
-    for (name, settings) in all {
-        let plain = |c: char| c.is_alphanumeric() || "-_.+=".contains(c);
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-            return usage(format!(
-                "`{name}` cannot name a run: use letters, digits, - _ . + and ="
-            ));
-        }
-        if name.ends_with(".checkpoint") {
-            return usage(format!(
-                "`{name}` cannot name a run: the state of the run before the last dot is kept under that name; choose another ending"
-            ));
-        }
-        if made.iter().any(|other| other.run.name == name) {
-            return usage(format!(
-                "two runs would be named `{name}`; give them different names"
-            ));
-        }
-        let settings = settings.resolved().with_context(|| format!("run {name}"))?;
-        for file in [&settings.cells, &settings.voxels] {
-            if !file.exists() {
-                return Err(StoreError::Missing { path: file.clone() })
-                    .context(format!("run {name}"));
-            }
-        }
-        made.push(RunOf {
-            files: [
-                (CELLS, settings.cells.clone()),
-                (VOXELS, settings.voxels.clone()),
-            ],
-            run: Run {
-                name,
-                map: table(&settings)?,
-            },
-        });
-    }
-    let (inputs, items) = runs::items(&made)?;
-    let manifest = Manifest {
-        format: Manifest::FORMAT,
-        kind: kind.name().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        items_per_task: shared.folds_per_task.unwrap_or(1),
-        seconds_per_item: 60.0 * shared.target_minutes,
-        array: None,
-        inputs,
-        settings: Table::new(),
-        items,
+    let resolved = |(name, flags): (String, MapFlags)| -> Result<(String, MapSettings)> {
+        let settings = flags.resolved().with_context(|| format!("run {name}"))?;
+        Ok((name, settings))
     };
-    write(&shared.out, &manifest, "run", report)
+    let all = all.into_iter().map(resolved).collect::<Result<_>>()?;
+    let manifest = of_runs(&shared.sweep(), kind, all)?;
+    tell(&shared.out, &manifest, "run", report)
 }
 
-impl Shared {
-    /// Folds of a task.
-    fn pack(&self, seconds: f64, n_folds: usize) -> usize {
-        let by_time = (60.0 * self.target_minutes / seconds).ceil() as usize;
-        self.folds_per_task
-            .unwrap_or(by_time)
-            .clamp(1, n_folds.max(1))
-    }
-}
-
-/// Refuses a folder that is there, before anything is read.
-fn free(out: &Path) -> Result<(), StoreError> {
-    match out.symlink_metadata() {
-        Ok(_) => Err(StoreError::Exists {
-            path: out.to_owned(),
-        }),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Leave-one-out over some of the genes.
-fn only_of(list: &Path, genes: &[String]) -> Result<Vec<Fold>> {
-    let wanted = gene_list::read(list)?;
-    let missing = wanted.iter().filter(|g| genes.binary_search(g).is_err());
-    let missing: Vec<&str> = missing.map(String::as_str).collect();
-    if !missing.is_empty() {
-        return Err(PipelineError::GeneList {
-            path: list.to_owned(),
-            reason: format!(
-                "{} of its genes do not train: {}; take them off the list",
-                missing.len(),
-                tangram_core::names::examples(missing)
-            ),
-        }
-        .into());
-    }
-    let wanted: BTreeSet<String> = wanted.into_iter().collect();
-    let all = leave_one_out(genes)?;
-    Ok(all
-        .into_iter()
-        .filter(|f| wanted.contains(&f.held_out[0]))
-        .collect())
-}
-
-/// The mappings of a list.
-fn listed(path: &Path, base: &MapFlags) -> Result<Vec<(String, MapFlags)>> {
-    let text = tangram_store::read_text(path).map_err(|e| StoreError::Read {
-        path: path.to_owned(),
-        reason: e.to_string(),
-    })?;
-    let wrong = |reason: &str| PipelineError::Usage(format!("{}: {reason}", path.display()));
-    let list: Table = text
-        .parse()
-        .map_err(|e: toml::de::Error| wrong(e.message()))?;
-    if list.is_empty() {
-        return Err(wrong("names no mapping; write a table [NAME] for each").into());
-    }
-    let base = table(base)?;
-    let mut all = Vec::new();
-    for (name, differs) in list {
-        let Some(differs) = differs.as_table() else {
-            return Err(wrong(&format!(
-                "`{name}` stands outside the tables; put it under [NAME]"
-            ))
-            .into());
-        };
-        let mut settings = base.clone();
-        settings.extend(differs.clone());
-        let settings = settings
-            .try_into()
-            .map_err(|e: toml::de::Error| wrong(&format!("[{name}]: {}", e.message())))?;
-        all.push((name, settings));
-    }
-    Ok(all)
-}
-
-fn table(settings: &impl Serialize) -> Result<Table> {
-    Ok(Table::try_from(settings)?)
-}
-
-/// Seconds that one fold will take with all threads of the settings, by an estimate.
-fn seconds_of_fold(inputs: &Inputs, settings: &MapSettings, start: Start) -> f64 {
-    let problem = &inputs.problem;
-    let density = problem
-        .cells()
-        .whole()
-        .map_or(0.15, |cells| cells.density());
-    let passes = match (settings.solver, start) {
-        (Solver::Adam, _) => settings.epochs as f64,
-        (solver, Start::Cold) => passes_of(solver),
-        (_, Start::Warm) => PASSES_OF_WARM_FOLD,
-    };
-    let operations = operations_of_pass(problem.shares(), density);
-    ASSUMED.seconds(passes * operations, settings.threads)
-}
-
-fn write(out: &Path, manifest: &Manifest, noun: &str, report: Report) -> Result<()> {
-    write_aside(out, Existing::Refuse, |folder| -> Result<()> {
-        std::fs::create_dir(folder).map_err(|e| StoreError::Write {
-            path: out.to_owned(),
-            reason: e.to_string(),
-        })?;
-        manifest.write(folder)?;
-        match Results::of(folder, manifest) {
-            Some(results) => Ok(results.create()?),
-            None => Ok::<(), SweepError>(()),
-        }?;
-        Ok(())
-    })?;
+fn tell(out: &Path, manifest: &Manifest, noun: &str, report: Report) -> Result<()> {
     let (n_folds, n_tasks) = (manifest.n_items(), manifest.n_tasks());
     report.say(format_args!(
         "wrote {}: {} in {}, up to {} each, about {} in all on this machine",
@@ -488,4 +250,36 @@ fn write(out: &Path, manifest: &Manifest, noun: &str, report: Report) -> Result<
         folds_per_task: manifest.items_per_task,
         seconds_per_fold: manifest.seconds_per_item,
     })
+}
+
+/// The mappings of a list.
+fn listed(path: &Path, base: &MapFlags) -> Result<Vec<(String, MapFlags)>> {
+    let text = tangram_store::read_text(path).map_err(|e| StoreError::Read {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })?;
+    let wrong = |reason: &str| PipelineError::Usage(format!("{}: {reason}", path.display()));
+    let list: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| wrong(e.message()))?;
+    if list.is_empty() {
+        return Err(wrong("names no mapping; write a table [NAME] for each").into());
+    }
+    let base = Table::try_from(base)?;
+    let mut all = Vec::new();
+    for (name, differs) in list {
+        let Some(differs) = differs.as_table() else {
+            return Err(wrong(&format!(
+                "`{name}` stands outside the tables; put it under [NAME]"
+            ))
+            .into());
+        };
+        let mut settings = base.clone();
+        settings.extend(differs.clone());
+        let settings = settings
+            .try_into()
+            .map_err(|e: toml::de::Error| wrong(&format!("[{name}]: {}", e.message())))?;
+        all.push((name, settings));
+    }
+    Ok(all)
 }

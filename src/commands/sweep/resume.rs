@@ -1,9 +1,7 @@
 //! `tangram sweep resume`: submits what is missing, each task by the cause of its end.
 
-use crate::error::CommandError;
-use crate::job_flags::Intent;
+use crate::job_flags::this_program;
 use crate::report::Report;
-use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
 use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
@@ -11,15 +9,16 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::sweep_jobs::{Ask, Intent, Jobs, Missing, SubmitSummary};
+use tangram_pipeline::sweep_plan::Round;
 use tangram_pipeline::wording::count;
 use tangram_sweep::slurm::{Profile, Slurm};
-use tangram_sweep::{Again, Outlook};
 
 const LONG_HELP: &str = "\
 Only what is neither done nor in the queue is submitted, as new arrays:
   preempted, cancelled, stopped        again
   its node failed                      again, on other nodes
-  out of time, with folds done         again
+  out of time, with progress           again
   out of time, without                 again, with twice the time
   out of memory                        again, with half as much more
   any other error                      again, once: the same error twice ends it
@@ -64,48 +63,20 @@ pub struct ResumeArgs {
 pub fn run(args: &ResumeArgs, report: Report) -> Result<()> {
     let jobs = Jobs::read(&args.sweep, &Slurm::default(), Ask::Needed)?;
     let (name, profile) = profile(args, &jobs)?;
-    let outlooks = jobs.outlooks();
-    let hopeless: Vec<(usize, String)> = outlooks
-        .iter()
-        .enumerate()
-        .filter_map(|(task, outlook)| match outlook {
-            Outlook::Hopeless(why) => Some((task, why.clone())),
-            _ => None,
-        })
-        .collect();
-    for (task, why) in &hopeless {
+    let missing = jobs.missing(args.retry_failed, profile.failure_budget);
+    for (task, why) in jobs.hopeless() {
         report.warn(format_args!("task {task}: {why}"));
     }
-    let n_tasks = outlooks.len();
-    let too_many = hopeless.len() as f64 > profile.failure_budget * n_tasks as f64;
-    if too_many && !args.retry_failed {
-        return Err(CommandError::Hopeless {
-            sweep: args.sweep.clone(),
-            n_failed: hopeless.len(),
-            n_tasks,
-            budget: profile.failure_budget,
-        }
-        .into());
-    }
-    let again = |(task, outlook): (usize, &'_ Outlook)| -> Option<(usize, Option<Again>)> {
-        match outlook {
-            Outlook::Fresh => Some((task, None)),
-            Outlook::Again(again) => Some((task, Some(again.clone()))),
-            Outlook::Hopeless(_) if args.retry_failed => Some((task, None)),
-            _ => None,
-        }
-    };
-    let tasks: Vec<(usize, Option<Again>)> =
-        outlooks.iter().enumerate().filter_map(again).collect();
+    let Missing {
+        tasks,
+        hopeless,
+        n_done,
+        n_queued,
+    } = missing?;
     if tasks.is_empty() {
-        let queued = outlooks
-            .iter()
-            .filter(|o| matches!(o, Outlook::Queued(_)))
-            .count();
-        let done = outlooks.iter().filter(|o| **o == Outlook::Done).count();
         report.say(format_args!(
-            "nothing to submit: {done} of {} done, {queued} in the queue",
-            count(n_tasks, "task")
+            "nothing to submit: {n_done} of {} done, {n_queued} in the queue",
+            count(jobs.tasks().len(), "task")
         ))?;
         return report.summary(&SubmitSummary {
             hopeless,
@@ -125,6 +96,7 @@ pub fn run(args: &ResumeArgs, report: Report) -> Result<()> {
     let round = Round {
         profile: &profile,
         profile_name: &name,
+        program: &this_program()?,
         throttle: args
             .throttle
             .and_then(NonZeroUsize::new)
@@ -136,11 +108,7 @@ pub fn run(args: &ResumeArgs, report: Report) -> Result<()> {
         },
         logs: args.logs.as_deref(),
     };
-    let tasks: Vec<_> = tasks
-        .iter()
-        .map(|(task, again)| (*task, again.as_ref()))
-        .collect();
-    let mut summary = jobs.submit(&tasks, &round, report)?;
+    let mut summary = jobs.submit(&tasks, &round, &report)?;
     summary.hopeless = hopeless;
     report.summary(&summary)
 }

@@ -1,13 +1,14 @@
 //! `tangram sweep submit`: the tasks of a sweep as jobs of a cluster.
 
-use crate::job_flags::{Intent, JobFlags};
+use crate::job_flags::{JobFlags, this_program};
 use crate::report::Report;
-use crate::sweep_jobs::{Ask, Jobs, Round, SubmitSummary};
 use crate::values::at_least_one;
 use anyhow::Result;
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use tangram_pipeline::sweep_jobs::{Ask, Intent, Jobs, SubmitSummary};
+use tangram_pipeline::sweep_plan::Round;
 use tangram_pipeline::wording::count;
 use tangram_sweep::Outlook;
 use tangram_sweep::slurm::Slurm;
@@ -55,7 +56,12 @@ pub fn run(args: &SubmitArgs, report: Report) -> Result<()> {
         .filter(|(_, outlook)| **outlook == Outlook::Fresh)
         .map(|(task, _)| (task, None))
         .collect();
-    let queued = number(&|o| matches!(o, Outlook::Queued(_)));
+    let queued = number(&|o| {
+        matches!(
+            o,
+            Outlook::Queued(_) | Outlook::Held { .. } | Outlook::Unknown
+        )
+    });
     let failed = number(&|o| matches!(o, Outlook::Again(_) | Outlook::Hopeless(_)));
     if queued > 0 {
         report.say(format_args!(
@@ -76,6 +82,7 @@ pub fn run(args: &SubmitArgs, report: Report) -> Result<()> {
     let round = Round {
         profile: &profile,
         profile_name: &args.job.profile,
+        program: &this_program()?,
         throttle: args
             .throttle
             .and_then(NonZeroUsize::new)
@@ -83,6 +90,6 @@ pub fn run(args: &SubmitArgs, report: Report) -> Result<()> {
         intent: args.job.intent(),
         logs: args.job.logs.as_deref(),
     };
-    let summary = jobs.submit(&fresh, &round, report)?;
+    let summary = jobs.submit(&fresh, &round, &report)?;
     report.summary(&summary)
 }

@@ -105,7 +105,7 @@ pub fn latest(out: &Path) -> Option<usize> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub(super) fn seal(step: &Path, text: &str) -> Result<()> {
+pub(crate) fn seal(step: &Path, text: &str) -> Result<()> {
     let path = step.join(FILE);
     write_aside(&path, Existing::Replace, |aside| -> Result<()> {
         write(aside, text)?;
@@ -120,7 +120,7 @@ pub(super) fn seal(step: &Path, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// If it is not, or cannot be read.
-pub(super) fn unsealed(step: &Path) -> Result<String> {
+pub(crate) fn unsealed(step: &Path) -> Result<String> {
     let path = step.join(FILE);
     let seal = step.join(SEAL);
     let seal = read_text(&seal).map_err(|e| damaged(&seal, e))?;

@@ -1,12 +1,12 @@
 //! How the attempts at a task ended.
 
 use super::Why;
-use crate::slurm::{JobState, Sighting, Word};
+use crate::slurm::{JobState, Memory, Sighting, TimeLimit, Word};
 use crate::{Attempt, Cause, State, Submission, SubmittedArray, TaskProgress};
 
 /// Share of its memory at which a process that is gone was killed for it.
 const NEARLY_ALL: f64 = 0.8;
-/// Slurm looks at limits twice a minute and may signal a minute early.
+/// Slurm looks at limits twice a minute and may signal a minute early, however short the limit is.
 const SLACK_SECONDS: f64 = 90.0;
 
 /// How an attempt ended.
@@ -14,8 +14,11 @@ const SLACK_SECONDS: f64 = 90.0;
 pub(super) struct End<'a> {
     pub why: Why,
     pub attempt: &'a Attempt,
-    /// Whether it did items that no attempt before had done.
+    /// Whether it did items, or passes of their trainings, that no attempt before had done.
     pub progress: bool,
+    /// The time limit and the memory that its job asked for.
+    pub time: Option<TimeLimit>,
+    pub memory: Option<Memory>,
     pub place: Option<Word>,
 }
 
@@ -29,11 +32,12 @@ pub(super) struct History<'a> {
 impl<'a> History<'a> {
     /// How the attempts ended, by number.
     pub(super) fn ends(&self) -> Vec<End<'a>> {
-        let mut most = 0;
+        let mut most = (0, 0);
         let mut ends = Vec::new();
         for attempt in &self.task.attempts {
-            let progress = attempt.items.len() > most;
-            most = most.max(attempt.items.len());
+            let so_far = (attempt.items.len(), attempt.passes);
+            let progress = so_far > most;
+            most = most.max(so_far);
             let sighting = self.sighting(attempt);
             let place =
                 sighting.map_or_else(|| attempt.who.process.host.clone(), |s| s.place.clone());
@@ -42,6 +46,8 @@ impl<'a> History<'a> {
                     why,
                     attempt,
                     progress,
+                    time: self.time(attempt),
+                    memory: self.memory(attempt),
                     place: Word::try_from(place).ok(),
                 });
             }
@@ -84,12 +90,9 @@ impl<'a> History<'a> {
             JobState::OutOfMemory => Some(Why::OutOfMemory),
             _ => None,
         });
-        let limit = self
-            .array(attempt)
-            .and_then(|(s, a)| Some((a.time?.seconds(), s.profile.lead)));
-        let ran_out = limit.is_some_and(|(limit, lead)| {
-            attempt.told - attempt.began
-                >= limit as f64 - lead as f64 - SLACK_SECONDS.min(limit as f64 / 4.0)
+        let lead = self.array(attempt).map_or(0, |(s, _)| s.profile.lead);
+        let ran_out = self.time(attempt).is_some_and(|limit| {
+            attempt.told - attempt.began >= limit.seconds() as f64 - lead as f64 - SLACK_SECONDS
         });
         match (attempt.state, attempt.cause) {
             // Its result is gone.
@@ -110,9 +113,20 @@ impl<'a> History<'a> {
         }
     }
 
+    /// The time limit that the job of an attempt asked for: as its record says, else as its array was submitted.
+    fn time(&self, attempt: &Attempt) -> Option<TimeLimit> {
+        let own = attempt.who.job.as_ref().and_then(|job| job.time);
+        own.or_else(|| self.array(attempt).and_then(|(_, a)| a.time))
+    }
+
+    /// The memory that it asked for.
+    fn memory(&self, attempt: &Attempt) -> Option<Memory> {
+        let own = attempt.who.job.as_ref().and_then(|job| job.memory);
+        own.or_else(|| self.array(attempt).and_then(|(_, a)| a.memory))
+    }
+
     fn nearly_all_memory(&self, attempt: &Attempt) -> bool {
-        let memory = self.array(attempt).and_then(|(_, a)| a.memory);
-        memory.is_some_and(|m| {
+        self.memory(attempt).is_some_and(|m| {
             attempt.peak_memory_bytes as f64 >= NEARLY_ALL * m.mebibytes() as f64 * 1_048_576.0
         })
     }

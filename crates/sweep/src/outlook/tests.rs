@@ -3,6 +3,7 @@
 use super::*;
 use crate::slurm::{JobId, JobKind, JobName, Profile};
 use crate::{Attempt, Outcome, OwnJob, SubmittedJob, Who};
+use std::path::PathBuf;
 use tangram_store::Process;
 
 /// A sweep of one task in array 7, element 0, with attempts and what Slurm says of it.
@@ -10,6 +11,7 @@ struct Case {
     task: TaskProgress,
     submissions: Vec<Submission>,
     seen: Vec<Sighting>,
+    logs: PathBuf,
 }
 
 impl Case {
@@ -24,13 +26,14 @@ impl Case {
             },
             submissions: vec![],
             seen: vec![],
+            logs: "/nowhere".into(),
         };
         case.submit(&profile, 7);
         case
     }
 
     fn submit(&mut self, profile: &Profile, job: u64) {
-        let mut submission = Submission::new("test", profile);
+        let mut submission = Submission::new("test", profile, &self.logs);
         submission.arrays.push(SubmittedArray {
             job: SubmittedJob {
                 name: JobName::fresh(&JobKind::Map),
@@ -40,6 +43,7 @@ impl Case {
             indices: vec![0],
             time: profile.time,
             memory: profile.memory,
+            throttle: 1,
         });
         self.submissions.push(submission);
     }
@@ -51,6 +55,7 @@ impl Case {
         self.task.attempts.push(Attempt {
             task: 0,
             task_id: "x".into(),
+            manifest_sha256: String::new(),
             number: self.task.attempts.len() as u32 + 1,
             who: Who {
                 process: Process {
@@ -62,6 +67,8 @@ impl Case {
                     id: "9".into(),
                     element: Some((array.job.job.unwrap().to_string(), "0".into())),
                     restarts: 0,
+                    time: None,
+                    memory: None,
                 }),
             },
             state,
@@ -71,6 +78,7 @@ impl Case {
             told: seconds,
             peak_memory_bytes: 0,
             items: (0..items).map(outcome).collect(),
+            passes: 0,
             shard_sha256: None,
             kept_sha256: None,
         });
@@ -90,7 +98,7 @@ impl Case {
     }
 
     fn outlook(&self) -> Outlook {
-        Outlook::of(&self.task, &self.submissions, &self.seen)
+        Outlook::of(&self.task, &self.submissions, Some(&self.seen))
     }
 
     fn again(&self) -> Again {
@@ -205,8 +213,20 @@ fn the_same_error_twice_is_the_end_of_it() {
         .attempt(Running, None, 3.0, 1);
     assert!(matches!(on.outlook(), Outlook::Again(_)));
     let memory = Some(Cause::Memory);
-    let case = (0..5).fold(Case::new(), |case, _| case.attempt(Failed, memory, 3.0, 0));
-    assert!(matches!(case.outlook(), Outlook::Hopeless(_)));
+    let mut case = Case::new();
+    for round in 8..12 {
+        case = case.attempt(Failed, memory, 3.0, 0);
+        let Outlook::Again(again) = case.outlook() else {
+            assert_eq!(round, 11, "{:?}", case.outlook());
+            break;
+        };
+        let mut profile = case.submissions[0].profile.clone();
+        profile.memory = again.memory;
+        case.submit(&profile, round);
+    }
+    assert!(
+        matches!(case.outlook(), Outlook::Hopeless(text) if text.contains("1000M, 1500M, 2250M, 3375M")),
+    );
 }
 
 #[test]
@@ -215,7 +235,11 @@ fn the_queue_is_believed_when_it_says_that_a_task_lives() {
         .attempt(Running, None, 3.0, 0)
         .seen(JobState::Running);
     assert_eq!(case.outlook(), Outlook::Queued(JobState::Running));
-    assert_eq!(Case::new().outlook(), Outlook::Fresh);
+    let mut never = Case::new();
+    never.submissions.clear();
+    assert_eq!(never.outlook(), Outlook::Fresh);
+    // Submitted, and not in the queue any more.
+    assert_eq!(Case::new().again().why, Why::Gone);
     assert_eq!(
         Case::new().seen(JobState::Waiting).outlook(),
         Outlook::Queued(JobState::Waiting)
@@ -226,12 +250,86 @@ fn the_queue_is_believed_when_it_says_that_a_task_lives() {
     // An element whose job ended before the program wrote a record.
     let mut case = Case::new().seen(JobState::Failed);
     assert_eq!(case.again().why, Why::NotBegun);
+    let folder = tempfile::tempdir().unwrap();
+    case.logs = folder.path().to_owned();
     let profile = case.submissions[0].profile.clone();
-    case.submit(&profile, 8);
-    assert!(matches!(
-        case.seen(JobState::Failed).outlook(),
-        Outlook::Hopeless(_)
-    ));
+    for job in 8..11 {
+        // Not given up while its logs say nothing.
+        case.submit(&profile, job);
+        case = case.seen(JobState::Failed);
+        assert_eq!(case.again().why, Why::NotBegun, "{job}");
+    }
+    let last = &case.submissions[3];
+    let log = last.log_of(&last.arrays[0], 0).unwrap();
+    std::fs::write(&log, "module: command not found\n\n").unwrap();
+    match case.outlook() {
+        Outlook::Hopeless(text) => assert!(
+            text.contains("4 times") && text.contains("module: command not found"),
+            "{text}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    std::fs::write(&log, "").unwrap();
+    case.submit(&profile, 11);
+    assert!(
+        matches!(case.seen(JobState::Failed).outlook(), Outlook::Hopeless(text) if text.contains("or a word"))
+    );
+}
+
+#[test]
+fn when_slurm_is_silent_what_was_submitted_is_not_known() {
+    let silent = |case: &Case| Outlook::of(&case.task, &case.submissions, None);
+    assert_eq!(silent(&Case::new()), Outlook::Unknown);
+    let stopped = Case::new().attempt(Stopped, Some(Cause::Signal), 3.0, 0);
+    assert_eq!(silent(&stopped), Outlook::Unknown);
+    let running = Case::new().attempt(Running, None, 3.0, 0);
+    assert_eq!(silent(&running), Outlook::Queued(JobState::Running));
+    let mut never = Case::new();
+    never.submissions.clear();
+    assert_eq!(silent(&never), Outlook::Fresh);
+}
+
+#[test]
+fn what_is_held_says_why_and_by_which_name_it_is_released() {
+    let mut case = Case::new().seen(JobState::Held);
+    case.seen[0].place = "(launch failed requeued held)".to_owned();
+    let (job, reason) = ("7_0".to_owned(), "launch failed requeued held".to_owned());
+    assert_eq!(case.outlook(), Outlook::Held { job, reason });
+}
+
+#[test]
+fn a_task_that_requeues_itself_was_given_no_more_time() {
+    let signal = Some(Cause::Signal);
+    let mut case = Case::new();
+    let profile = case.submissions[0].profile.clone();
+    // Five times in the same job, without progress: the limit is doubled once.
+    for _ in 0..5 {
+        case = case.attempt(Stopped, signal, 590.0, 0);
+    }
+    assert_eq!(case.again().time.unwrap().seconds(), 1200);
+    // A limit shorter than Slurm's slack.
+    let mut short = Case::new();
+    short.submissions.clear();
+    let minute = Profile {
+        time: Some("0:01:00".parse().unwrap()),
+        lead: 20,
+        ..profile.clone()
+    };
+    short.submit(&minute, 7);
+    let short = short.attempt(Stopped, signal, 4.0, 0);
+    assert_eq!(short.again().time.unwrap().seconds(), 120);
+    // Passes of a fold are progress.
+    let mut case = Case::new().attempt(Stopped, signal, 590.0, 0);
+    case.task.attempts[0].passes = 7;
+    assert_eq!(
+        (case.again().why, case.again().time),
+        (Why::OutOfTime, None)
+    );
+    // What its own job says counts, whatever its array was submitted with.
+    let mut job = case.attempt(Stopped, signal, 1190.0, 0);
+    job.task.attempts[1].passes = 7;
+    job.task.attempts[1].who.job.as_mut().unwrap().time = Some("0:20:00".parse().unwrap());
+    assert_eq!(job.again().time.unwrap().seconds(), 2400);
 }
 
 #[test]

@@ -100,9 +100,8 @@ impl ColumnMean for Array3<f32> {
 
 #[test]
 fn a_failed_item_ends_its_task_and_no_other_unless_nothing_can_be_written() {
-    let folder = tempfile::tempdir().unwrap();
     let manifest = manifest(6, 2);
-    let failed = |item: usize, error: SweepError| {
+    let failed = |folder: &tempfile::TempDir, item: usize, error: SweepError| {
         let queue = Queue::new(folder.path(), &manifest, &[0, 1, 2], settings(None));
         let mut order = Vec::new();
         let mut error = Some(error);
@@ -117,7 +116,8 @@ fn a_failed_item_ends_its_task_and_no_other_unless_nothing_can_be_written() {
         (order, queue.ended())
     };
     let superseded = SweepError::Superseded { task: 1, number: 1 };
-    let (order, ended) = failed(2, superseded);
+    let folder = tempfile::tempdir().unwrap();
+    let (order, ended) = failed(&folder, 2, superseded);
     assert_eq!(order, [0, 1, 2, 4, 5]);
     assert_eq!(ended.tasks, 2);
     assert!(matches!(
@@ -134,7 +134,7 @@ fn a_failed_item_ends_its_task_and_no_other_unless_nothing_can_be_written() {
         path: "x".into(),
         reason: "the disk is full".into(),
     };
-    let (order, _) = failed(0, full);
+    let (order, _) = failed(&tempfile::tempdir().unwrap(), 0, full);
     assert_eq!(order, [0], "nothing more is begun");
 }
 
@@ -218,4 +218,46 @@ fn a_slow_disk_keeps_no_other_item_waiting() {
     let standing = progress_of(folder.path(), &manifest).unwrap();
     assert_eq!(standing[1].standing, Standing::Done);
     assert!(matches!(standing[0].standing, Standing::Failed(_)));
+}
+
+#[test]
+fn what_another_process_has_done_since_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = manifest(4, 2);
+    let queue = || Queue::new(folder.path(), &manifest, &[0, 1], settings(None));
+    let (first, second) = (queue(), queue());
+    for queue in [first, second] {
+        while let Some(item) = queue.next() {
+            queue.finish(item, done(item));
+        }
+    }
+    let all = Attempts::of(folder.path()).all().unwrap();
+    assert_eq!(all.len(), 2, "one attempt at each task");
+}
+
+#[test]
+fn a_task_is_on_record_before_its_items_are_handed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = manifest(4, 2);
+    let record = |task: usize| Attempts::of(folder.path()).at(task).unwrap().pop().unwrap();
+    let queue = Queue::new(folder.path(), &manifest, &[1, 0], settings(None));
+    queue.begin_first();
+    assert_eq!(record(1).state, State::Running);
+    assert!(Attempts::of(folder.path()).at(0).unwrap().is_empty());
+    // Passes of a training are on record, too, and go when its item is done.
+    let item = queue.next().unwrap();
+    queue.kept(1, &item.to_string(), 17);
+    assert_eq!(record(1).passes, 17);
+    queue.finish(item, done(item));
+    assert_eq!((record(1).passes, record(1).items.len()), (0, 1));
+    // What is of no task ends those that were begun.
+    let error = SweepError::write(Path::new("x"), &std::io::Error::other("no"));
+    queue.fail(&error);
+    let (told, expected) = (record(1), error.to_string());
+    assert_eq!((told.state, told.message), (State::Failed, Some(expected)));
+    // Another ends by a signal while it reads.
+    let queue = Queue::new(folder.path(), &manifest, &[0], settings(None));
+    queue.begin_first();
+    queue.at_work().stopped();
+    assert_eq!(record(0).state, State::Stopped);
 }

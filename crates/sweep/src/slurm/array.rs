@@ -24,20 +24,15 @@ impl Chunk {
 
 /// Cuts tasks into arrays.
 ///
-/// Slurm limits the largest index, not the number of elements, so every chunk begins at an offset of its own. Of a throttle every
-/// chunk gets a part, in proportion to its tasks; chunks that would get none wait for another to end.
+/// Slurm limits the largest index, not the number of elements, so every chunk begins at an offset of its own. Their throttles are for
+/// [`share_throttle`] to set.
 ///
 /// * `tasks`: numbers of tasks, ascending, each once
 /// * `max_array_size`: MaxArraySize of the cluster, one more than the largest index
-/// * `throttle`: most tasks that run at the same time, over all chunks
 ///
 /// # Errors
 /// [`SlurmError::NoArrays`] if the cluster allows none.
-pub fn chunks(
-    tasks: &[usize],
-    max_array_size: usize,
-    throttle: usize,
-) -> Result<Vec<Chunk>, SlurmError> {
+pub fn chunks(tasks: &[usize], max_array_size: usize) -> Result<Vec<Chunk>, SlurmError> {
     if max_array_size < 2 {
         return Err(SlurmError::NoArrays {
             size: max_array_size,
@@ -57,12 +52,14 @@ pub fn chunks(
             }),
         }
     }
-    divide(throttle.max(1), &mut chunks);
     Ok(chunks)
 }
 
-/// Gives every chunk its part of the throttle.
-fn divide(throttle: usize, chunks: &mut [Chunk]) {
+/// Gives every chunk its part of a throttle, in proportion to its tasks; chunks that would get none wait for another to end.
+///
+/// * `throttle`: most tasks that run at the same time, over all chunks; at least one does
+pub fn share_throttle(throttle: usize, chunks: &mut [&mut Chunk]) {
+    let throttle = throttle.max(1);
     if throttle < chunks.len() {
         for (i, chunk) in chunks.iter_mut().enumerate() {
             chunk.throttle = 1;
@@ -109,7 +106,9 @@ mod tests {
     use super::*;
 
     fn of(tasks: impl IntoIterator<Item = usize>, size: usize, throttle: usize) -> Vec<Chunk> {
-        chunks(&tasks.into_iter().collect::<Vec<_>>(), size, throttle).unwrap()
+        let mut cut = chunks(&tasks.into_iter().collect::<Vec<_>>(), size).unwrap();
+        share_throttle(throttle, &mut cut.iter_mut().collect::<Vec<_>>());
+        cut
     }
 
     #[test]
@@ -133,7 +132,7 @@ mod tests {
         assert_eq!(of([3, 7, 9, 2_000], 1001, 9).len(), 2);
         assert!(of([], 11, 4).is_empty());
         assert!(matches!(
-            chunks(&[0], 0, 1),
+            chunks(&[0], 0),
             Err(SlurmError::NoArrays { size: 0 })
         ));
     }

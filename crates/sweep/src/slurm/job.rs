@@ -100,13 +100,16 @@ impl From<JobName> for String {
 
 /// Beginning of the name of a job's log; Slurm's numbers and `.log` are added.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFile(String);
+pub struct LogFile {
+    text: String,
+    by_slurm: bool,
+}
 
 impl LogFile {
-    /// Checks a path that Slurm is to write to.
+    /// Checks a path for a log.
     ///
     /// # Errors
-    /// [`SlurmError::Unrepresentable`] if Slurm would take a part of it for something else.
+    /// [`SlurmError::Unrepresentable`] if it is not absolute, or cannot stand in a script.
     pub fn new(path: &Path) -> Result<Self, SlurmError> {
         let unrepresentable = |reason: &str| SlurmError::Unrepresentable {
             what: "log file",
@@ -119,26 +122,25 @@ impl LogFile {
         if !path.is_absolute() {
             return Err(unrepresentable("the path is not absolute"));
         }
-        // % begins a pattern, \ turns patterns off, " ends the value.
-        if let Some(c) = text
-            .chars()
-            .find(|&c| "%\\\"".contains(c) || c.is_control())
-        {
-            return Err(unrepresentable(&format!(
-                "Slurm does not take {c:?} as it stands"
-            )));
-        }
-        // An old name that sbatch silently replaces, wherever it stands.
-        if text.to_ascii_lowercase().contains("packjob") {
-            return Err(unrepresentable("sbatch replaces `packjob` by `hetjob`"));
-        }
-        Ok(Self(text.to_owned()))
+        // % begins a pattern, \ turns patterns off, " ends the value; `packjob` is an old name that sbatch silently replaces.
+        let is_strange = |c: char| "%\\\"".contains(c) || c.is_control();
+        let replaced = text.to_ascii_lowercase().contains("packjob");
+        Ok(Self {
+            text: text.to_owned(),
+            by_slurm: !replaced && !text.contains(is_strange),
+        })
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether Slurm can open it; otherwise the script of the job does.
+    #[must_use]
+    pub fn is_opened_by_slurm(&self) -> bool {
+        self.by_slurm
     }
 }
 
@@ -161,12 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_slurm_reads_otherwise_are_refused() {
+    fn paths_that_slurm_reads_otherwise_are_left_to_the_script() {
+        let by_slurm = |path: &str| LogFile::new(Path::new(path)).map(|l| l.is_opened_by_slurm());
         for good in ["/a/b", "/a b/it's $(id) `id`;#é/x"] {
-            assert!(LogFile::new(Path::new(good)).is_ok(), "{good}");
+            assert!(by_slurm(good).unwrap(), "{good}");
         }
-        for bad in ["a/b", "/a%j", "/a\\b", "/a\"b", "/a\nb", "/my-packjobs/x"] {
-            assert!(LogFile::new(Path::new(bad)).is_err(), "{bad}");
+        for strange in ["/a%j", "/a\\b", "/a\"b", "/a\nb", "/my-packjobs/x"] {
+            assert!(!by_slurm(strange).unwrap(), "{strange}");
         }
+        assert!(by_slurm("a/b").is_err());
     }
 }

@@ -23,6 +23,8 @@ pub struct Sighting {
 pub enum JobState {
     /// Waits for its turn, or to begin again.
     Waiting,
+    /// Waits until somebody releases it.
+    Held,
     /// Runs, or is being ended.
     Running,
     /// Ended well.
@@ -54,8 +56,8 @@ impl JobState {
             .unwrap_or_default()
             .trim_end_matches('+');
         match word {
-            "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT"
-            | "SUSPENDED" => Self::Waiting,
+            "PENDING" | "REQUEUED" | "REQUEUE_FED" | "SUSPENDED" => Self::Waiting,
+            "REQUEUE_HOLD" | "SPECIAL_EXIT" => Self::Held,
             "RUNNING" | "COMPLETING" | "CONFIGURING" | "STAGE_OUT" | "SIGNALING" | "STOPPED"
             | "RESIZING" => Self::Running,
             "COMPLETED" => Self::Completed,
@@ -72,7 +74,7 @@ impl JobState {
     /// Whether it may still do something.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        matches!(self, Self::Waiting | Self::Running)
+        matches!(self, Self::Waiting | Self::Held | Self::Running)
     }
 }
 
@@ -80,6 +82,7 @@ impl Display for JobState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Waiting => "waiting",
+            Self::Held => "held",
             Self::Running => "running",
             Self::Completed => "completed",
             Self::Failed => "failed",
@@ -102,12 +105,16 @@ pub(super) fn read_queue(text: &str) -> Vec<Sighting> {
         let mut fields = line.splitn(5, '|');
         let mut next = || fields.next().map(str::trim);
         let name = JobName::try_from(next()?.to_owned()).ok()?;
+        let (job, indices) = (next()?.parse().ok()?, indices(next()?));
+        let (state, place) = (JobState::of(next()?), next()?.to_owned());
+        // "(JobHeldUser)", "(launch failed requeued held)"
+        let held = state == JobState::Waiting && place.to_ascii_lowercase().contains("held");
         Some(Sighting {
             name,
-            job: next()?.parse().ok()?,
-            indices: indices(next()?),
-            state: JobState::of(next()?),
-            place: next()?.to_owned(),
+            job,
+            indices,
+            state: if held { JobState::Held } else { state },
+            place,
         })
     };
     text.lines().filter_map(sighting).collect()
@@ -166,6 +173,13 @@ mod tests {
         assert_eq!(seen[1].state, JobState::Waiting);
         assert_eq!((seen[2].indices.len(), seen[2].place.as_str()), (0, "a|b"));
         assert!(seen[2].state.is_alive());
+        let held = "tangram-array-00ff|12|3|PENDING|(JobHeldUser)\n\
+                    tangram-array-00ff|12|4|PENDING|(launch failed requeued held)\n\
+                    tangram-array-00ff|12|5|REQUEUE_HOLD|(None)\n\
+                    tangram-array-00ff|12|6|PENDING|(Priority)\n";
+        let states = read_queue(held).into_iter().map(|s| s.state);
+        use JobState::{Held, Waiting};
+        assert_eq!(states.collect::<Vec<_>>(), [Held, Held, Held, Waiting]);
     }
 
     #[test]

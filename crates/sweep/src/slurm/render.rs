@@ -92,6 +92,13 @@ fn context(job: &Job, profile: &Profile) -> Result<Context, SlurmError> {
     context.insert("version", env!("CARGO_PKG_VERSION"));
     context.insert("name", &job.name);
     context.insert("log", job.log.as_str());
+    context.insert("log_by_slurm", &job.log.is_opened_by_slurm());
+    let (pattern, number) = match job.kind {
+        JobKind::Array(_) => ("%A_%a", "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"),
+        _ => ("%j", "$SLURM_JOB_ID"),
+    };
+    context.insert("pattern", pattern);
+    context.insert("number", number);
     context.insert("directory", directory);
     context.insert("command", &job.command);
     context.insert("partition", &profile.partition);

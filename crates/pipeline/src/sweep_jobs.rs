@@ -1,23 +1,19 @@
 //! The missing tasks of a sweep as cluster jobs: arrays of tasks with the same needs, and a job that collects the results.
 
-use crate::job_flags::{Intent, path_text, this_program};
-use crate::report::Report;
-use anyhow::{Context, Result};
+use crate::error::{PipelineError, Result, Within};
+use crate::listener::Listener;
+use crate::sweep_plan::{Planned, Round};
+use crate::sweep_work::SweepWork;
+use crate::wording::count;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use tangram_pipeline::error::PipelineError;
-use tangram_pipeline::sweep_work::SweepWork;
-use tangram_pipeline::wording::count;
 use tangram_store::StoreError;
 use tangram_sweep::slurm::{
-    Job, JobId, JobKind, JobName, LogFile, Memory, Profile, Rehearsal, Scheduler, Sighting, Slurm,
-    SlurmError, TimeLimit, Word, chunks, script,
+    Job, JobId, JobKind, JobName, Rehearsal, Scheduler, Sighting, Slurm, SlurmError, script,
 };
 use tangram_sweep::{
-    Again, Manifest, Outlook, Submission, Submissions, SubmittedArray, SubmittedJob, TaskProgress,
-    progress_of, verified_progress_of,
+    Again, Manifest, Outlook, Submission, Submissions, SubmittedJob, TaskProgress, progress_of,
+    verified_progress_of,
 };
 
 /// Slurm's default MaxArraySize, assumed in a dry run without a cluster.
@@ -28,13 +24,24 @@ const APPEARS_SECONDS: f64 = 120.0;
 /// A sweep, its tasks and its jobs.
 #[derive(Debug)]
 pub struct Jobs {
-    sweep: PathBuf,
+    pub(crate) sweep: PathBuf,
     manifest: Manifest,
-    work: SweepWork,
+    pub(crate) work: SweepWork,
     tasks: Vec<TaskProgress>,
     submissions: Vec<Submission>,
-    /// `None` if Slurm did not answer.
-    seen: Option<Vec<Sighting>>,
+    /// Why not, if Slurm did not answer.
+    seen: Result<Vec<Sighting>, SlurmError>,
+}
+
+/// What to do with the scripts of jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// Submit them.
+    Submit,
+    /// Print them.
+    DryRun,
+    /// Ask Slurm when the jobs would start.
+    TestOnly,
 }
 
 /// Whether Slurm's answer is required.
@@ -52,7 +59,7 @@ impl Jobs {
     /// # Errors
     /// If it is no sweep, a record cannot be read, or Slurm is needed and does not answer.
     pub fn read(sweep: &Path, slurm: &Slurm, ask: Ask) -> Result<Self> {
-        let sweep = std::path::absolute(sweep).with_context(|| sweep.display().to_string())?;
+        let sweep = std::path::absolute(sweep).within(|| sweep.display().to_string())?;
         let manifest = Manifest::read(&sweep)?;
         // Read before the records, so that a task which ends meanwhile counts as done, not as lost.
         let submissions = Submissions::of(&sweep).all()?;
@@ -62,7 +69,7 @@ impl Jobs {
             .collect();
         let seen = match slurm.sightings(&names) {
             Err(error) if ask == Ask::Needed => return Err(error.into()),
-            seen => seen.ok(),
+            seen => seen,
         };
         // Before a submission every shard is verified; a status report does not need it.
         let tasks = match ask {
@@ -84,34 +91,91 @@ impl Jobs {
     }
 
     /// The manifest.
+    #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
     /// The tasks.
+    #[must_use]
     pub fn tasks(&self) -> &[TaskProgress] {
         &self.tasks
     }
 
     /// Earlier submissions.
+    #[must_use]
     pub fn submissions(&self) -> &[Submission] {
         &self.submissions
     }
 
     /// Jobs that Slurm reports; empty if it does not answer.
+    #[must_use]
     pub fn seen(&self) -> &[Sighting] {
         self.seen.as_deref().unwrap_or_default()
     }
 
-    /// Whether the records are the only source: there is no queue to contradict a task whose record says that it runs.
-    pub fn records_are_all(&self) -> bool {
-        self.seen.is_none() || self.submissions.is_empty()
+    /// Why Slurm does not answer, if it does not and something was submitted.
+    #[must_use]
+    pub fn silence(&self) -> Option<&SlurmError> {
+        self.seen.as_ref().err()
     }
 
     /// The outlook of each task.
+    #[must_use]
     pub fn outlooks(&self) -> Vec<Outlook> {
-        let of = |task| Outlook::of(task, &self.submissions, self.seen());
+        let seen = self.seen.as_deref().ok();
+        let of = |task| Outlook::of(task, &self.submissions, seen);
         self.tasks.iter().map(of).collect()
+    }
+
+    /// Tasks that failed for good, with the reason.
+    #[must_use]
+    pub fn hopeless(&self) -> Vec<(usize, String)> {
+        let outlooks = self.outlooks().into_iter().enumerate();
+        let failed = outlooks.filter_map(|(task, outlook)| match outlook {
+            Outlook::Hopeless(why) => Some((task, why)),
+            _ => None,
+        });
+        failed.collect()
+    }
+
+    /// What is missing: tasks that were never begun, and those to do again, with what each needs. What failed for good is in `hopeless`.
+    ///
+    /// * `retry_failed`: also what failed for good
+    /// * `budget`: share of the tasks that may have failed for good
+    ///
+    /// # Errors
+    /// [`PipelineError::Hopeless`] if more have.
+    pub fn missing(&self, retry_failed: bool, budget: f64) -> Result<Missing> {
+        let outlooks = self.outlooks();
+        let n_tasks = outlooks.len();
+        let mut missing = Missing::default();
+        for (task, outlook) in outlooks.into_iter().enumerate() {
+            match outlook {
+                Outlook::Done => missing.n_done += 1,
+                Outlook::Fresh => missing.tasks.push((task, None)),
+                Outlook::Again(again) => missing.tasks.push((task, Some(again))),
+                Outlook::Queued(_) | Outlook::Held { .. } | Outlook::Unknown => {
+                    missing.n_queued += 1;
+                }
+                Outlook::Hopeless(why) => {
+                    missing.hopeless.push((task, why));
+                    if retry_failed {
+                        missing.tasks.push((task, None));
+                    }
+                }
+            }
+        }
+        let n_failed = missing.hopeless.len();
+        if n_failed as f64 > budget * n_tasks as f64 && !retry_failed {
+            return Err(PipelineError::Hopeless {
+                sweep: self.sweep.clone(),
+                n_failed,
+                n_tasks,
+                budget,
+            });
+        }
+        Ok(missing)
     }
 
     /// Checks that no job of an interrupted submission may still be about to appear in the queue.
@@ -147,9 +211,9 @@ impl Jobs {
     /// If another process submits, or Slurm rejects a job; jobs accepted before are recorded.
     pub fn submit(
         &self,
-        tasks: &[(usize, Option<&Again>)],
+        tasks: &[(usize, Option<Again>)],
         round: &Round<'_>,
-        report: Report,
+        listener: &dyn Listener,
     ) -> Result<SubmitSummary> {
         let slurm = Slurm::default();
         let mut summary = SubmitSummary {
@@ -164,20 +228,20 @@ impl Jobs {
                     Ok(())
                 })?;
                 for (_, text) in rehearsal.scripts() {
-                    report.say(&text)?;
+                    listener.say(format_args!("{text}"))?;
                     summary.scripts.push(text);
                 }
             }
             Intent::TestOnly => {
                 for planned in self.plan(tasks, round, slurm.max_array_size()?)? {
                     let answer = slurm.test(&script(&planned.job, &planned.profile)?)?;
-                    report.say(format_args!("{}: {answer}", planned.job.name))?;
+                    listener.say(format_args!("{}: {answer}", planned.job.name))?;
                     summary.answers.push(answer);
                 }
             }
             Intent::Submit => {
                 let plan = self.plan(tasks, round, slurm.max_array_size()?)?;
-                self.submit_plan(plan, round, &slurm, report, &mut summary)?;
+                self.submit_plan(plan, round, &slurm, listener, &mut summary)?;
             }
         }
         Ok(summary)
@@ -188,17 +252,17 @@ impl Jobs {
         plan: Vec<Planned>,
         round: &Round<'_>,
         slurm: &Slurm,
-        report: Report,
+        listener: &dyn Listener,
         summary: &mut SubmitSummary,
     ) -> Result<()> {
-        let mut record = Submission::new(round.profile_name, round.profile);
+        let folder = self.logs(round)?;
+        let mut record = Submission::new(round.profile_name, round.profile, &folder);
         record.arrays = plan.iter().filter_map(Planned::array).collect();
         let collector = plan.iter().find(|p| p.job.kind == JobKind::Collect);
         record.collector = collector.map(|p| SubmittedJob {
             name: p.job.name.clone(),
             job: None,
         });
-        let folder = self.logs(round)?;
         std::fs::create_dir_all(&folder).map_err(|e| StoreError::Write {
             path: folder,
             reason: e.to_string(),
@@ -214,12 +278,12 @@ impl Jobs {
             })?;
             summary.jobs.push(id.0);
             match &job.kind {
-                JobKind::Array(chunk) => report.say(format_args!(
+                JobKind::Array(chunk) => listener.say(format_args!(
                     "submitted job {id}: {}, {} at a time",
                     count(chunk.indices.len(), "task"),
                     chunk.throttle
                 ))?,
-                _ => report.say(format_args!(
+                _ => listener.say(format_args!(
                     "submitted job {id}, which collects when they have ended"
                 ))?,
             }
@@ -246,7 +310,7 @@ impl Jobs {
                     job.after.clone_from(&ids);
                     job.after.extend(self.alive_arrays());
                 }
-                _ => job.after = planned.after.map(|i| ids[i]).into_iter().collect(),
+                _ => job.after.extend(planned.after.map(|i| ids[i])),
             }
             let id = scheduler.submit(&job.name, &script(job, &planned.profile)?)?;
             ids.push(id);
@@ -255,114 +319,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// The jobs to submit; the last one collects the results.
-    fn plan(
-        &self,
-        tasks: &[(usize, Option<&Again>)],
-        round: &Round<'_>,
-        max_array_size: usize,
-    ) -> Result<Vec<Planned>> {
-        let mut groups: BTreeMap<(Option<TimeLimit>, Option<Memory>), Vec<usize>> = BTreeMap::new();
-        for (task, again) in tasks {
-            let needs = again.map_or((None, None), |a| (a.time, a.memory));
-            groups.entry(needs).or_default().push(*task);
-        }
-        let nodes = tasks
-            .iter()
-            .filter_map(|(_, again)| again.and_then(|a| a.exclude.clone()));
-        let exclude: Vec<Word> = nodes.collect();
-        let logs = self.logs(round)?;
-        // Groups in a fixed order, each with its share of the throttle.
-        let n_tasks: usize = groups.values().map(Vec::len).sum();
-        let throttle = round.throttle.get();
-        let mut plan: Vec<Planned> = Vec::new();
-        for ((time, memory), tasks) in groups {
-            let mut profile = round.profile.clone();
-            profile.time = time.or(profile.time);
-            profile.memory = memory.or(profile.memory);
-            let share = (throttle * tasks.len() / n_tasks.max(1)).max(1);
-            let first = plan.len();
-            for chunk in chunks(&tasks, max_array_size, share)? {
-                let after = chunk.after.map(|i| first + i);
-                let kind = JobKind::Array(chunk);
-                let command = self.run_command(&profile)?;
-                let job = self.job(kind, command, &exclude, &logs)?;
-                plan.push(Planned {
-                    job,
-                    after,
-                    profile: self.profile_of_task(&profile),
-                });
-            }
-        }
-        let profile = round.profile.for_collecting();
-        let mut command = profile.launch(&this_program()?);
-        command.extend(["sweep", "collect"].map(str::to_owned));
-        command.push(path_text(&self.sweep)?);
-        plan.push(Planned {
-            job: self.job(JobKind::Collect, command, &exclude, &logs)?,
-            after: None,
-            profile,
-        });
-        Ok(plan)
-    }
-
-    fn logs(&self, round: &Round<'_>) -> Result<PathBuf> {
-        match round.logs {
-            None => Ok(self.sweep.join(LOGS)),
-            Some(logs) => std::path::absolute(logs).with_context(|| logs.display().to_string()),
-        }
-    }
-
-    fn job(
-        &self,
-        kind: JobKind,
-        command: Vec<String>,
-        exclude: &[Word],
-        logs: &Path,
-    ) -> Result<Job> {
-        let name = JobName::fresh(&kind);
-        let log = logs.join(name.as_str());
-        Ok(Job {
-            name,
-            kind,
-            command,
-            after: Vec::new(),
-            exclude: exclude.to_vec(),
-            log: LogFile::new(&log)?,
-            directory: self.sweep.clone(),
-        })
-    }
-
-    /// The profile of an array element: a fold is trained by one process, a run by the profile's ranks.
-    fn profile_of_task(&self, profile: &Profile) -> Profile {
-        let mut profile = profile.clone();
-        if matches!(self.work, SweepWork::Folds(..)) {
-            (profile.ranks, profile.nodes) = (NonZeroUsize::MIN, NonZeroUsize::MIN);
-        }
-        profile
-    }
-
-    /// The command `tangram sweep run`, to which an array element appends its task.
-    fn run_command(&self, profile: &Profile) -> Result<Vec<String>> {
-        let one = Profile {
-            ranks: NonZeroUsize::MIN,
-            ..profile.clone()
-        };
-        let mut command = one.launch(&this_program()?);
-        command.extend(["sweep", "run"].map(str::to_owned));
-        command.push(path_text(&self.sweep)?);
-        match &self.work {
-            SweepWork::Folds(..) => command.push(format!("--threads={}", profile.cpus)),
-            SweepWork::Runs(_) if profile.ranks.get() > 1 => {
-                command.push(format!("--launcher={}", launcher(profile)?))
-            }
-            SweepWork::Runs(_) => {}
-        }
-        Ok(command)
-    }
-
     /// Arrays of earlier submissions that are still queued or running.
-    fn alive_arrays(&self) -> Vec<JobId> {
+    pub(crate) fn alive_arrays(&self) -> Vec<JobId> {
         let arrays = self.submissions.iter().flat_map(|s| &s.arrays);
         let alive = |name: &JobName| {
             self.seen()
@@ -387,66 +345,17 @@ impl Jobs {
     }
 }
 
-/// The folder of logs within a sweep's folder.
-const LOGS: &str = "logs";
-
-/// The value for `tangram sweep run --launcher`.
-fn launcher(profile: &Profile) -> Result<String> {
-    let refuse = |text: &str| Err(PipelineError::Usage(text.to_owned()).into());
-    if profile.container.is_some() {
-        return refuse(
-            "a sweep over runs of several ranks starts them from within the task, where a container has no launcher: leave `container` out of the profile, or take one rank",
-        );
-    }
-    let mut words = profile.launch("");
-    words.pop();
-    if words.iter().any(|w| w.contains(char::is_whitespace)) {
-        return refuse(
-            "launcher-arguments of the profile: blanks within one cannot be passed on to the runs of a sweep",
-        );
-    }
-    Ok(words.join(" "))
-}
-
-/// How to submit.
-#[derive(Debug, Clone, Copy)]
-pub struct Round<'a> {
-    /// The profile, with the flags' values.
-    pub profile: &'a Profile,
-    /// Its name as typed.
-    pub profile_name: &'a str,
-    /// Maximum number of tasks at a time.
-    pub throttle: NonZeroUsize,
-    /// What to do with the scripts.
-    pub intent: Intent,
-    /// The folder of logs, if not within the sweep's folder.
-    pub logs: Option<&'a Path>,
-}
-
-/// A job to submit.
-struct Planned {
-    job: Job,
-    /// Index of the job that must end first.
-    after: Option<usize>,
-    profile: Profile,
-}
-
-impl Planned {
-    fn array(&self) -> Option<SubmittedArray> {
-        let JobKind::Array(chunk) = &self.job.kind else {
-            return None;
-        };
-        Some(SubmittedArray {
-            job: SubmittedJob {
-                name: self.job.name.clone(),
-                job: None,
-            },
-            offset: chunk.offset,
-            indices: chunk.indices.clone(),
-            time: self.profile.time,
-            memory: self.profile.memory,
-        })
-    }
+/// Tasks that are neither done nor in the queue.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// Their numbers; with what it needs a task that was begun before.
+    pub tasks: Vec<(usize, Option<Again>)>,
+    /// Those that failed for good, with the reason.
+    pub hopeless: Vec<(usize, String)>,
+    /// Tasks that are done.
+    pub n_done: usize,
+    /// Tasks in the queue, as far as is known.
+    pub n_queued: usize,
 }
 
 /// What `--json` prints.
