@@ -48,7 +48,7 @@ pub use objective::{
 };
 pub use parts::{CellParts, InChunks, VisitPart};
 pub use prior::{DensityPrior, PriorError};
-pub use score::{GeneScore, Summary, auc, score_gene};
+pub use score::{AucCurve, GeneScore, Summary, WELL_PREDICTED, auc, auc_curve, score_gene};
 pub use table::{Column, Table};
 pub use tissue::{Tissue, TissueError, TissueSettings};
 pub use transfer::{density, transfer};

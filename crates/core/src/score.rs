@@ -118,7 +118,24 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 /// Number of points, from 0 to 1, at which [`auc`] evaluates its curve.
 const CURVE_POINTS: usize = 10;
 
+/// A curve of measured sparsity against cosine, and the area under it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AucCurve {
+    /// (cosine, sparsity), ascending in the cosine, within the unit square.
+    pub points: Vec<(f64, f64)>,
+    /// The area under them.
+    pub area: f64,
+}
+
 /// Area under the curve of measured sparsity against cosine: `auc_score` of the package, meant for held-out genes.
+///
+/// The area of [`auc_curve`]; `None` where there is no curve.
+#[must_use]
+pub fn auc(scores: &[GeneScore]) -> Option<f64> {
+    auc_curve(scores).map(|curve| curve.area)
+}
+
+/// The curve of measured sparsity against cosine whose area the package takes for a score.
 ///
 /// 1. Fit the parabola `sparsity = a cosine² + b cosine + c` by least squares.
 /// 2. Evaluate it at 10 points from 0 to 1; limit the value at 0 to at most 1.
@@ -129,7 +146,7 @@ const CURVE_POINTS: usize = 10;
 ///
 /// `None` with fewer than three distinct cosines, or fewer than two points in the unit square.
 #[must_use]
-pub fn auc(scores: &[GeneScore]) -> Option<f64> {
+pub fn auc_curve(scores: &[GeneScore]) -> Option<AucCurve> {
     let points: Vec<(f64, f64)> = scores
         .iter()
         .map(|s| (s.cosine, s.sparsity_measured))
@@ -150,7 +167,10 @@ pub fn auc(scores: &[GeneScore]) -> Option<f64> {
     curve.retain(|(x, y)| inside(x) && inside(y));
     curve.sort_by(|p, q| p.0.total_cmp(&q.0));
     let area = |w: &[(f64, f64)]| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0;
-    (curve.len() >= 2).then(|| curve.windows(2).map(area).sum())
+    (curve.len() >= 2).then(|| AucCurve {
+        area: curve.windows(2).map(area).sum(),
+        points: curve,
+    })
 }
 
 /// Coefficients `[c, b, a]` of the least-squares `y = a x² + b x + c`; `None` for fewer than three distinct `x`.
