@@ -6,9 +6,10 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The crates from the top down; a crate depends on crates below it only.
-const LAYERS: [&str; 8] = [
+const LAYERS: [&str; 9] = [
     "tangram",
     "tangram-pipeline",
+    "tangram-report",
     "tangram-sweep",
     "tangram-atlas",
     "tangram-mapper",
@@ -18,13 +19,17 @@ const LAYERS: [&str; 8] = [
 ];
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
-const HOMES: [(&str, &str); 8] = [
+const HOMES: [(&str, &str); 12] = [
     ("tch", "tangram-mapper"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
     ("mpi", "tangram-comm"),
     ("image", "tangram-atlas"),
     ("tera", "tangram-sweep"),
+    ("plotters", "tangram-report"),
+    ("plotly", "tangram-report"),
+    ("resvg", "tangram-report"),
+    ("svg2pdf", "tangram-report"),
     ("clap", "tangram"),
     ("anyhow", "tangram"),
 ];
@@ -93,6 +98,16 @@ fn arrows_point_down_only() {
             );
         }
     }
+}
+
+#[test]
+fn pictures_know_no_data_files() {
+    let report = &dependencies()["tangram-report"];
+    let layers: Vec<&String> = report
+        .iter()
+        .filter(|d| LAYERS.contains(&d.as_str()))
+        .collect();
+    assert_eq!(layers, ["tangram-core"]);
 }
 
 #[test]

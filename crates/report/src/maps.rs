@@ -1,0 +1,338 @@
+//! Maps: voxels in space, coloured by a value or by a category.
+
+use crate::canvas::{Anchor, Area, FINE, Placed, fitted, paint, short, write_text};
+use crate::error::PictureError;
+use crate::figure::Figure;
+use crate::layout::{Fitted, GAP, Grid, HEADING, Rect};
+use crate::palette::{Color, GREY, sequential};
+use crate::places::{Mark, Places};
+use crate::raster::{Disc, Raster};
+use plotters::prelude::{Circle, Color as _, Polygon, Rectangle};
+
+/// Marks of a figure above which it holds images instead.
+const MOST_MARKS: usize = 12_000;
+/// Units of the drawing for each pixel of an image: two pixels for each of the figure.
+const COARSE: i32 = FINE / 2;
+/// Width of the colour bar with its numbers in pixels.
+const BAR: u32 = 90;
+/// Width of a column of the legend in pixels.
+const LEGEND: u32 = 190;
+/// Height of a line of the legend in pixels.
+const LINE: u32 = 17;
+
+/// A map of a value.
+#[derive(Debug, Clone, Copy)]
+pub struct Panel<'a> {
+    /// What it shows.
+    pub title: &'a str,
+    /// A second line; empty for the range of the values.
+    pub note: &'a str,
+    /// One for each voxel. Voxels whose value is not finite are grey.
+    pub values: &'a [f32],
+}
+
+/// Which values the ends of the colour bar stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// The least and the greatest value of each panel, as in the figures of the paper.
+    Own,
+    /// The least and the greatest value of all panels.
+    Shared,
+}
+
+/// Panels of values in a grid.
+///
+/// # Errors
+/// [`PictureError::Drawing`] if a panel has another number of values than there are voxels, or there is no panel.
+pub fn value_maps(
+    places: &Places,
+    panels: &[Panel<'_>],
+    heading: &str,
+    scale: Scale,
+) -> Result<Figure, PictureError> {
+    let columns = match panels.len() {
+        n @ 0..=3 => n,
+        4 => 2,
+        5..=12 => 4,
+        _ => 6,
+    };
+    let panels: Vec<Option<Panel<'_>>> = panels.iter().copied().map(Some).collect();
+    panel_grid(places, &panels, columns, heading, scale)
+}
+
+/// Panels of values; `None` leaves a place empty.
+pub(crate) fn panel_grid(
+    places: &Places,
+    panels: &[Option<Panel<'_>>],
+    columns: usize,
+    heading: &str,
+    scale: Scale,
+) -> Result<Figure, PictureError> {
+    let drawn = panels.iter().flatten().count();
+    if drawn == 0 {
+        return Err(PictureError::Drawing("there is nothing to show".to_owned()));
+    }
+    if let Some(wrong) = panels
+        .iter()
+        .flatten()
+        .find(|p| p.values.len() != places.len())
+    {
+        return Err(PictureError::Drawing(format!(
+            "{} has {} values for {} voxels",
+            wrong.title,
+            wrong.values.len(),
+            places.len()
+        )));
+    }
+    let ranges: Vec<(f32, f32)> = panels.iter().flatten().map(|p| range(p.values)).collect();
+    let shared = ranges
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), r| {
+            (l.min(r.0), h.max(r.1))
+        });
+    let grid = Grid::new(panels.len(), columns, places);
+    let size = grid.size(BAR);
+    paint(size, |area, images| {
+        write_text(
+            area,
+            &fitted(heading, 16.0, f64::from(size.0)),
+            16.0,
+            (GAP as i32 * FINE, HEADING as i32 * FINE / 2),
+            Anchor::Left,
+        )?;
+        for (i, panel) in panels.iter().enumerate() {
+            let Some(panel) = panel else { continue };
+            let own = range(panel.values);
+            let ends = match scale {
+                Scale::Own => own,
+                Scale::Shared => shared,
+            };
+            let rect = grid.rect(i);
+            let note = match panel.note {
+                "" => between(own),
+                note => note.to_owned(),
+            };
+            write_titles(area, panel.title, &note, rect)?;
+            let colors: Vec<Color> = panel.values.iter().map(|&v| color(v, ends)).collect();
+            let order = ascending(panel.values);
+            draw_voxels(
+                area,
+                images,
+                places,
+                rect,
+                &colors,
+                &order,
+                drawn * places.len(),
+            )?;
+        }
+        let labels = match scale {
+            Scale::Own => ["1", "0.5", "0"].map(str::to_owned),
+            Scale::Shared => {
+                let (low, high) = (f64::from(shared.0), f64::from(shared.1));
+                [high, (low + high) / 2.0, low].map(short)
+            }
+        };
+        let first = grid.rect(0);
+        let bar = Rect {
+            left: (size.0 - BAR + GAP) as i32 * FINE,
+            top: first.top,
+            width: 14 * FINE,
+            height: first.height,
+        };
+        draw_bar(area, bar, &labels)
+    })
+}
+
+/// A range for people; a least value near 0 is left out.
+fn between((low, high): (f32, f32)) -> String {
+    let (low, high) = (f64::from(low), f64::from(high));
+    match low >= 0.0 && low < 0.01 * high {
+        true => format!("up to {}", short(high)),
+        false => format!("{} to {}", short(low), short(high)),
+    }
+}
+
+/// The least and the greatest finite value; (0, 0) if there is none.
+fn range(values: &[f32]) -> (f32, f32) {
+    let finite = values.iter().copied().filter(|v| v.is_finite());
+    let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
+        (l.min(v), h.max(v))
+    });
+    if low > high { (0.0, 0.0) } else { (low, high) }
+}
+
+fn color(value: f32, (low, high): (f32, f32)) -> Color {
+    match (value.is_finite(), high > low) {
+        (false, _) => GREY,
+        (true, false) => sequential(0.0),
+        (true, true) => sequential((value - low) / (high - low)),
+    }
+}
+
+/// Voxels by value, so that the highest lie on top.
+fn ascending(values: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
+    order
+}
+
+fn write_titles(area: &Area<'_>, title: &str, note: &str, rect: Rect) -> Result<(), PictureError> {
+    let middle = rect.left + rect.width / 2;
+    let width = f64::from(rect.width / FINE);
+    let line = |text: &str, size: f64, above: i32| {
+        let text = fitted(text, size, width);
+        write_text(
+            area,
+            &text,
+            size,
+            (middle, rect.top - above * FINE),
+            Anchor::Middle,
+        )
+    };
+    line(title, 13.0, 25)?;
+    line(note, 10.0, 9)
+}
+
+fn draw_bar(area: &Area<'_>, bar: Rect, labels: &[String; 3]) -> Result<(), PictureError> {
+    const STEPS: i32 = 64;
+    for k in 0..STEPS {
+        // Up to the top, to be covered by the next: seams would show.
+        let bottom = bar.top + bar.height - k * bar.height / STEPS;
+        let color = sequential((k as f32 + 0.5) / STEPS as f32);
+        let corners = [(bar.left, bar.top), (bar.left + bar.width, bottom)];
+        area.draw(&Rectangle::new(corners, color.plotters().filled()))?;
+    }
+    for (k, label) in labels.iter().enumerate() {
+        let at = (
+            bar.left + bar.width + 4 * FINE,
+            bar.top + bar.height * k as i32 / 2,
+        );
+        write_text(area, label, 11.0, at, Anchor::Left)?;
+    }
+    Ok(())
+}
+
+/// Draws voxels in an order, as marks or, if the figure has too many, as an image.
+fn draw_voxels(
+    area: &Area<'_>,
+    images: &mut Vec<Placed>,
+    places: &Places,
+    rect: Rect,
+    colors: &[Color],
+    order: &[usize],
+    n_marks: usize,
+) -> Result<(), PictureError> {
+    let fitted = Fitted::new(places, rect);
+    let middle = |i: usize| (places.x()[i], places.y()[i]);
+    if n_marks <= MOST_MARKS {
+        for &i in order {
+            let style = colors[i].plotters().filled();
+            match places.mark() {
+                Mark::Hexagon { radius, turn } => {
+                    let corners = fitted.hexagon(middle(i), radius, turn);
+                    area.draw(&Polygon::new(corners, style))?;
+                }
+                mark @ Mark::Disc { .. } => {
+                    let (x, y) = fitted.at(places.x()[i], places.y()[i]);
+                    let radius = fitted.radius(mark).round() as i32;
+                    let at = (x.round() as i32, y.round() as i32);
+                    area.draw(&Circle::new(at, radius, style))?;
+                }
+            }
+        }
+        return Ok(());
+    }
+    let pixels = |units: i32| (units / COARSE).unsigned_abs();
+    let mut raster = Raster::new(pixels(rect.width), pixels(rect.height))?;
+    let coarse = f64::from(COARSE);
+    let disc = Disc::new(fitted.radius(places.mark()) / coarse);
+    for &i in order {
+        let (x, y) = fitted.at(places.x()[i], places.y()[i]);
+        let at = (
+            (x - f64::from(rect.left)) / coarse,
+            (y - f64::from(rect.top)) / coarse,
+        );
+        raster.disc(at, &disc, colors[i]);
+    }
+    images.push(Placed {
+        left: rect.left,
+        top: rect.top,
+        width: rect.width.unsigned_abs(),
+        height: rect.height.unsigned_abs(),
+        raster,
+    });
+    Ok(())
+}
+
+/// Voxels coloured by their category, with a legend of the categories that occur.
+///
+/// * `codes`: the category of each voxel, `None` where it has none
+///
+/// # Errors
+/// [`PictureError::Drawing`] if there is not one code for each voxel, or a category has no name or no colour.
+pub fn category_map(
+    places: &Places,
+    codes: &[Option<u32>],
+    names: &[String],
+    colors: &[Color],
+    heading: &str,
+) -> Result<Figure, PictureError> {
+    let most = codes.iter().flatten().max().map_or(0, |&c| c as usize + 1);
+    if codes.len() != places.len() || most > names.len() || most > colors.len() {
+        return Err(PictureError::Drawing(format!(
+            "{} categories with {} names and {} colours for {} of {} voxels",
+            most,
+            names.len(),
+            colors.len(),
+            codes.len(),
+            places.len()
+        )));
+    }
+    let mut counts = vec![0usize; names.len()];
+    for &code in codes.iter().flatten() {
+        counts[code as usize] += 1;
+    }
+    let shown: Vec<usize> = (0..names.len()).filter(|&c| counts[c] > 0).collect();
+    let grid = Grid::new(1, 1, places);
+    let lines = ((grid.panel.1 / LINE) as usize).max(12);
+    let legends = shown.len().div_ceil(lines).max(1);
+    let (width, height) = grid.size(LEGEND * legends as u32);
+    let size = (width, height.max(HEADING + (lines as u32 + 3) * LINE));
+    paint(size, |area, images| {
+        write_text(
+            area,
+            &fitted(heading, 16.0, f64::from(size.0)),
+            16.0,
+            (GAP as i32 * FINE, HEADING as i32 * FINE / 2),
+            Anchor::Left,
+        )?;
+        let rect = grid.rect(0);
+        let of_voxel = |code: &Option<u32>| code.map_or(GREY, |c| colors[c as usize]);
+        let voxel_colors: Vec<Color> = codes.iter().map(of_voxel).collect();
+        let order: Vec<usize> = (0..places.len()).collect();
+        draw_voxels(
+            area,
+            images,
+            places,
+            rect,
+            &voxel_colors,
+            &order,
+            places.len(),
+        )?;
+        let first = rect.left + rect.width + GAP as i32 * FINE;
+        for (k, &category) in shown.iter().enumerate() {
+            let left = first + (k / lines) as i32 * LEGEND as i32 * FINE;
+            let middle = rect.top + ((k % lines) as i32 * LINE as i32 + 8) * FINE;
+            let corners = [
+                (left, middle - 5 * FINE),
+                (left + 10 * FINE, middle + 5 * FINE),
+            ];
+            let style = colors[category].plotters().filled();
+            area.draw(&Rectangle::new(corners, style))?;
+            let text = format!("{} ({})", names[category], counts[category]);
+            let text = fitted(&text, 11.0, f64::from(LEGEND) - 20.0);
+            write_text(area, &text, 11.0, (left + 15 * FINE, middle), Anchor::Left)?;
+        }
+        Ok(())
+    })
+}
