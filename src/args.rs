@@ -6,7 +6,9 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::map::MapArgs;
 use crate::commands::place::PlaceArgs;
 use crate::commands::plan::PlanArgs;
+use crate::commands::plot::PlotArgs;
 use crate::commands::project::ProjectArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::score::ScoreArgs;
 use crate::commands::simulate::SimulateArgs;
 use crate::commands::submit::SubmitArgs;
@@ -107,6 +109,10 @@ pub enum Command {
     Project(ProjectArgs),
     /// Compare predicted with measured genes
     Score(ScoreArgs),
+    /// Draw a figure of a run: maps of types and genes, scores, loss, density
+    Plot(PlotArgs),
+    /// Write one HTML file about runs: maps, scores, tables, settings
+    Report(ReportArgs),
     /// Run many mappings: leave-one-out and other folds, ablations, seeds, sections
     Sweep(Box<SweepArgs>),
     /// Register brain sections to an atlas

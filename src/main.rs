@@ -60,6 +60,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Place(args) => commands::place::run(&args, report),
         Command::Project(args) => commands::project::run(args, report),
         Command::Score(args) => commands::score::run(&args, report),
+        Command::Plot(args) => commands::plot::run(&args, report),
+        Command::Report(args) => commands::report::run(&args, report),
         Command::Sweep(args) => commands::sweep::run(*args, report),
         Command::Atlas(args) => commands::atlas::run(*args, report),
         Command::Inspect(args) => commands::inspect::run(&args, report),

@@ -44,7 +44,7 @@ pub fn map(out: &Path, run: &Run, launcher: Option<&str>) -> Result<Mapped> {
         None => Command::new(program),
     };
     command
-        .args(["map", "--quiet", "--resume", "--config"])
+        .args(["map", "--quiet", "--no-report", "--resume", "--config"])
         .arg(&settings)
         .arg("--out")
         .arg(out);

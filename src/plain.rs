@@ -1,6 +1,7 @@
 //! Text that a terminal shows and does not obey: names from files may hold escape sequences.
 
 use std::fmt::{self, Display, Write};
+use tangram_pipeline::report::quoted;
 
 /// Displays as what it holds, with control characters written out (`\u{1b}`); ends of lines and tabs stay.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,14 @@ impl Write for Escaping<'_, '_> {
 fn is_obeyed(character: char) -> bool {
     let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
     turns || (character.is_control() && !matches!(character, '\n' | '\t'))
+}
+
+/// The command line as a shell takes it, the program called by its usual name.
+pub fn command_line() -> String {
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| quoted(&word.to_string_lossy()));
+    let all: Vec<String> = std::iter::once("tangram".to_owned()).chain(words).collect();
+    all.join(" ")
 }
 
 #[cfg(test)]

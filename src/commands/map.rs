@@ -13,6 +13,7 @@ use std::time::Duration;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::map::{Earlier, Output, is_complete, map};
 use tangram_pipeline::ranks::{self, Ranks};
+use tangram_pipeline::report::REPORT_FILE;
 use tangram_pipeline::run_directory::RunFile;
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::wording::{count, thousands};
@@ -24,6 +25,7 @@ Writes into RUN:
   factors.zarr  an AnnData of voxels × training genes, from which any row of the mapping is computed (not with --solver adam)
   mapping.zarr  an AnnData of cells × voxels: probabilities in X, what is known of cells in obs, of voxels in var (--keep)
   history.tsv   the loss and its terms, epoch by epoch
+  report.html   maps, scores, settings and warnings in one file for a browser (not with --no-report)
   files.tsv     every file of the run with its size; commands that read the run check it
   run.toml      all settings, hashes of the inputs, versions; `--config RUN/run.toml` repeats the run
 
@@ -50,6 +52,9 @@ pub struct MapArgs {
     /// Minutes between checkpoints (0: none but on SIGTERM and SIGUSR2)
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = not_negative, help_heading = "Output")]
     checkpoint_minutes: f64,
+    /// Do not end with RUN/report.html, the maps and scores of the run in one file
+    #[arg(long, help_heading = "Output")]
+    no_report: bool,
 }
 
 /// What `--json` prints.
@@ -74,10 +79,12 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
     use_threads(settings.threads);
     let every = (args.checkpoint_minutes > 0.0)
         .then(|| Duration::from_secs_f64(60.0 * args.checkpoint_minutes));
+    let typed = crate::plain::command_line();
     let output = Output {
         run: &args.out,
         earlier,
         checkpoint_every: every,
+        report: (!args.no_report).then_some(typed.as_str()),
     };
     let command = args.command(&settings)?;
     let mut ranks = ranks::join(settings.grid, settings.reduce, &command)?;
@@ -168,6 +175,13 @@ fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
             args.out.join(mapping).display(),
             thousands(record.n_stored),
             record.mean_dropped_mass * 100.0,
+        ))?;
+    }
+    let html = args.out.join(REPORT_FILE);
+    if html.is_file() {
+        report.say(format_args!(
+            "wrote {}; open it in a browser",
+            html.display()
         ))?;
     }
     report.summary(&MapSummary {

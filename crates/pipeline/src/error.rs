@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PlacesError, PriorError, TissueError};
 use tangram_mapper::MapError;
+use tangram_report::PictureError;
 use tangram_store::StoreError;
 use tangram_sweep::slurm::SlurmError;
 use tangram_sweep::{Cause, SweepError};
@@ -270,6 +271,24 @@ pub enum PipelineError {
         /// What is missing.
         reason: String,
     },
+    /// Voxels that no map can be drawn of.
+    #[error(
+        "{path}: {reason}, so no map can be drawn; add the coordinates of the voxels as obsm/spatial, or name the file that has them with --voxels"
+    )]
+    NoMap {
+        /// The file of the voxels.
+        path: PathBuf,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// A picture of something that the run does not have.
+    #[error("{path}: {reason}")]
+    NoPicture {
+        /// The run.
+        path: PathBuf,
+        /// What is missing, and the remedy.
+        reason: String,
+    },
     /// A training that ended before its first epoch.
     #[error("training ran no epoch")]
     NoEpoch,
@@ -327,6 +346,9 @@ pub enum PipelineError {
     /// A tissue that cannot be simulated.
     #[error(transparent)]
     Tissue(#[from] TissueError),
+    /// A picture that cannot be made.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// Settings that TOML cannot hold, such as a path that is not UTF-8.
     #[error(transparent)]
     Toml(#[from] toml::ser::Error),
@@ -355,7 +377,11 @@ impl PipelineError {
             | Self::ForeignCheckpoint { .. }
             | Self::AtWork { .. } => Cause::Output,
             Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
-            Self::NoEpoch | Self::Toml(_) | Self::System(_) | Self::Slurm(_) => Cause::Unexpected,
+            Self::NoEpoch
+            | Self::Picture(_)
+            | Self::Toml(_)
+            | Self::System(_)
+            | Self::Slurm(_) => Cause::Unexpected,
             Self::NotARun { .. }
             | Self::Hopeless { .. }
             | Self::Torn { .. }
@@ -371,6 +397,8 @@ impl PipelineError {
             | Self::OtherCheckpoint { .. }
             | Self::DamagedCheckpoint { .. }
             | Self::Factors { .. }
+            | Self::NoMap { .. }
+            | Self::NoPicture { .. }
             | Self::Genes(_)
             | Self::Density(_)
             | Self::Annotation(_) => Cause::Input,

@@ -11,7 +11,10 @@ use crate::listener::{Listener, Muted};
 use crate::lock::Lock;
 use crate::memory_check::check_memory;
 use crate::ranks::{Ranks, agreed, on_first, on_first_helped};
-use crate::run_directory::{RUN_FILE, Replace, RunDirectory, RunFile, checkpoints_of, existing};
+use crate::report;
+use crate::run_directory::{
+    RUN_FILE, Replace, RunDirectory, RunFile, checkpoints_of, existing, write_run_file,
+};
 use crate::run_writer::write_run;
 use crate::settings::{Chosen, MapSettings};
 use crate::temperature;
@@ -33,6 +36,8 @@ pub struct Output<'a> {
     pub earlier: Earlier,
     /// How often the state of the training is kept beside it; `None`: only when asked to stop.
     pub checkpoint_every: Option<Duration>,
+    /// Whether the run ends with its report: the command that it names as its own, or `None` for no report.
+    pub report: Option<&'a str>,
 }
 
 /// What happens to an earlier run in the place of a new one.
@@ -54,6 +59,7 @@ impl<'a> Output<'a> {
             run,
             earlier: Earlier::Refuse,
             checkpoint_every: None,
+            report: None,
         }
     }
 }
@@ -108,7 +114,13 @@ pub fn map(
         if let Some(gathered) = &gathered {
             gathered.done();
         }
-        file = Some(written?);
+        let mut written = written?;
+        if let Some(command) = output.report {
+            let of = (output.run, directory.partial());
+            report::of_new_run(of, &written, command, listener)?;
+        }
+        write_run_file(directory.partial(), &mut written)?;
+        file = Some(written);
         directory.finish()?;
         checkpoint::remove(output.run)
     })?;

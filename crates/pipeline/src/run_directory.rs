@@ -14,7 +14,7 @@ use tangram_store::{Existing, fingerprint};
 
 /// The file that makes a directory a run.
 pub const RUN_FILE: &str = "run.toml";
-const HISTORY_FILE: &str = "history.tsv";
+pub(crate) const HISTORY_FILE: &str = "history.tsv";
 
 /// `run.toml`: settings under `[map]`, so that the file serves as `--config` to repeat the run, and `[record]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -208,6 +208,14 @@ impl RunDirectory {
             path: path.to_owned(),
             file,
         })
+    }
+
+    /// A run that is being written: its files are there, `run.toml` is not yet.
+    pub(crate) fn being_written(path: &Path, file: &RunFile) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: file.clone(),
+        }
     }
 
     /// Where it is.

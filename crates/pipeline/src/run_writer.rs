@@ -8,9 +8,7 @@ use crate::learned::Learned;
 use crate::map::Outcome;
 use crate::mapping_file::{Contents, Stored};
 use crate::ranks::Ranks;
-use crate::run_directory::{
-    FinalLoss, GeneRecord, InputRecord, Record, RunFile, write_history, write_run_file,
-};
+use crate::run_directory::{FinalLoss, GeneRecord, InputRecord, Record, RunFile, write_history};
 use crate::settings::MapSettings;
 use crate::versions::Versions;
 use ndarray::{Array2, ArrayView1};
@@ -19,7 +17,7 @@ use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_ge
 use tangram_mapper::Epoch;
 use tangram_store::memory;
 
-/// Writes everything of the run, scoring the training genes by the exact mapping.
+/// Writes everything of the run but `run.toml`, which makes it one; scores the training genes by the exact mapping.
 ///
 /// * `settings`: with what was chosen in them
 /// * `gathered`: adam's probabilities on all ranks, which the others serve
@@ -129,12 +127,10 @@ pub(crate) fn write_run(
         versions: Versions::current(),
         genes,
     };
-    let mut file = RunFile {
+    Ok(RunFile {
         map: settings,
         record,
-    };
-    write_run_file(directory, &mut file)?;
-    Ok(file)
+    })
 }
 
 /// Scores of predicted genes, (voxels, genes), against measured ones.

@@ -158,9 +158,27 @@ fn score_genes(
     chunk: usize,
     run: &RunDirectory,
     mapping: &StoredMapping,
-    (cells, voxels): (&ExpressionFile, &ExpressionFile),
+    files: (&ExpressionFile, &ExpressionFile),
     listener: &dyn Listener,
 ) -> Result<Vec<ScoredGene>> {
+    let mut lines = Vec::new();
+    for_each_gene(chunk, run, mapping, files, listener, &mut |gene, _| {
+        lines.push(gene);
+    })?;
+    Ok(lines)
+}
+
+/// Scores every gene that both files have, one after the other.
+///
+/// * `visit`: gets the gene with its score, and its measured values, one for each voxel
+pub(crate) fn for_each_gene(
+    chunk: usize,
+    run: &RunDirectory,
+    mapping: &StoredMapping,
+    (cells, voxels): (&ExpressionFile, &ExpressionFile),
+    listener: &dyn Listener,
+    visit: &mut dyn FnMut(ScoredGene, &[f32]),
+) -> Result<()> {
     let paths = (cells.dataset().path(), voxels.dataset().path());
     let shared =
         align(cells.genes(), voxels.genes(), &GeneChoice::default()).of_both(paths.0, paths.1)?;
@@ -173,7 +191,6 @@ fn score_genes(
         chunk,
     };
     let steps = listener.steps("gene", shared.names.len());
-    let mut lines = Vec::with_capacity(shared.names.len());
     genes.transfer(mapping, |first, predicted| -> Result<()> {
         let columns = &shared.in_voxels[first..first + predicted.ncols()];
         let measured = voxels.read_scaled(columns, factors.as_deref())?.to_dense();
@@ -185,18 +202,20 @@ fn score_genes(
         {
             let gene = shared.names[first + k].clone();
             let training = run.record().genes.part_of(&gene);
-            let score = score_gene(&predicted.to_vec(), &measured.to_vec());
-            lines.push(ScoredGene {
+            let measured = measured.to_vec();
+            let score = score_gene(&predicted.to_vec(), &measured);
+            let scored = ScoredGene {
                 gene,
                 score,
                 training,
-            });
+            };
+            visit(scored, &measured);
         }
         steps.step(first + predicted.ncols(), &String::new);
         Ok(())
     })?;
     drop(steps);
-    Ok(lines)
+    Ok(())
 }
 
 fn text_of(genes: &[ScoredGene]) -> String {

@@ -1,0 +1,399 @@
+//! The figures of a run by name: which there are, and how each is drawn.
+
+use crate::error::{PipelineError, Result};
+use crate::listener::Listener;
+use crate::pictures::{GeneInSpace, JudgedGene, LossHistory, Source, TypesInSpace, spread};
+use crate::run_directory::{Replace, replaceable};
+use std::path::Path;
+use tangram_core::GeneScore;
+use tangram_report::charts::{self, GenePanel, Group, Term};
+use tangram_report::{Figure, Format, Panel, Places, Scale, category_map, value_maps};
+use tangram_store::{StoreError, write_aside};
+
+/// A figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Expected number of cells of each type in space.
+    Types,
+    /// The type of each voxel's most probable cell.
+    Map,
+    /// Measured above predicted values of genes.
+    Genes,
+    /// Distribution function of scores.
+    Scores,
+    /// Histograms of scores of training and of held-out genes.
+    Parts,
+    /// Score against sparsity.
+    Sparsity,
+    /// Score against that of a prediction that knows no cells.
+    Baseline,
+    /// Loss terms by epoch.
+    Loss,
+    /// Prior against learned density.
+    Density,
+    /// Entropy of the cells' probabilities.
+    Entropy,
+}
+
+impl Which {
+    /// All of them, in the order of the report.
+    pub const ALL: [Self; 10] = [
+        Self::Types,
+        Self::Map,
+        Self::Genes,
+        Self::Scores,
+        Self::Parts,
+        Self::Sparsity,
+        Self::Baseline,
+        Self::Loss,
+        Self::Density,
+        Self::Entropy,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Types => "types",
+            Self::Map => "map",
+            Self::Genes => "genes",
+            Self::Scores => "scores",
+            Self::Parts => "parts",
+            Self::Sparsity => "sparsity",
+            Self::Baseline => "baseline",
+            Self::Loss => "loss",
+            Self::Density => "density",
+            Self::Entropy => "entropy",
+        }
+    }
+
+    /// What it shows, in a sentence.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Types => {
+                "Expected number of cells of each type in every voxel, each panel from its least (0) to its greatest value (1)"
+            }
+            Self::Map => "The type of the most probable cell of every voxel",
+            Self::Genes => {
+                "Measured above predicted values of genes: chosen ones, or the best, the median and the worst that did not train"
+            }
+            Self::Scores => {
+                "Distribution function of the scores, with the mark of 0.4 above which a gene counts as well predicted"
+            }
+            Self::Parts => {
+                "Histograms of the scores of training genes and of genes that did not train"
+            }
+            Self::Sparsity => {
+                "Scores against the share of voxels without a count, with the curve whose area summarises them"
+            }
+            Self::Baseline => {
+                "The score of each gene against the score of the voxels' totals, a prediction that knows no cells"
+            }
+            Self::Loss => "The loss and its terms by epoch",
+            Self::Density => "Expected cells in every voxel, by the prior and by the mapping",
+            Self::Entropy => "How widely each cell is spread over the voxels",
+        }
+    }
+}
+
+/// What of a figure to show.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shown {
+    /// Genes of [`Which::Genes`]; empty for the best, the median and the worst.
+    pub genes: Vec<String>,
+    /// Types of [`Which::Types`]; empty for all.
+    pub types: Vec<String>,
+}
+
+/// Draws a figure of a run.
+///
+/// # Errors
+/// If the run lacks what it shows, or a file cannot be read.
+pub fn figure(
+    which: Which,
+    source: &Source,
+    shown: &Shown,
+    listener: &dyn Listener,
+) -> Result<Figure> {
+    match which {
+        Which::Types => types(&source.places()?, &needed_types(source)?, &shown.types),
+        Which::Map => map(&source.places()?, &needed_types(source)?),
+        Which::Genes => {
+            let places = source.places()?;
+            let judged = source.genes(listener)?;
+            let names = match shown.genes.is_empty() {
+                true => telling(&judged),
+                false => shown.genes.clone(),
+            };
+            genes(&places, &source.genes_in_space(&names)?, &judged)
+        }
+        Which::Scores => scores(&source.genes(listener)?),
+        Which::Parts => parts(&source.genes(listener)?),
+        Which::Sparsity => sparsity(&source.genes(listener)?),
+        Which::Baseline => baseline(&source.genes(listener)?),
+        Which::Loss => loss(&source.history()?),
+        Which::Density => {
+            let (prior, learned) = source.density()?;
+            let prior = prior.ok_or_else(|| PipelineError::NoPicture {
+                path: source.run().path().to_owned(),
+                reason: "the run has no density prior (--prior none), so there is nothing to compare its density with".to_owned(),
+            })?;
+            density(&prior, &learned)
+        }
+        Which::Entropy => entropy(source),
+    }
+}
+
+/// Draws a figure of a run into a file, in the format of its ending.
+///
+/// # Errors
+/// If the ending is unknown, or as [`figure`]; if the file cannot be written.
+pub fn plot(
+    which: Which,
+    source: &Source,
+    shown: &Shown,
+    (out, replace): (&Path, Replace),
+    listener: &dyn Listener,
+) -> Result<Figure> {
+    let format = format_of(out)?;
+    let inputs = [
+        source.cells.dataset().path(),
+        source.voxels.dataset().path(),
+        source.run().path(),
+    ];
+    let existing = replaceable(out, replace, &inputs)?;
+    let figure = figure(which, source, shown, listener)?;
+    let bytes = figure.bytes(format)?;
+    write_aside(out, existing, |aside| -> Result<()> {
+        write_bytes(aside, &bytes)
+    })?;
+    Ok(figure)
+}
+
+/// The format that a file's ending names.
+///
+/// # Errors
+/// [`PipelineError::Usage`] if there is none of that ending.
+pub fn format_of(out: &Path) -> Result<Format> {
+    let ending = out.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    Format::ALL
+        .into_iter()
+        .find(|f| f.ending().eq_ignore_ascii_case(ending))
+        .ok_or_else(|| {
+            PipelineError::Usage(format!(
+                "{}: a picture is a file whose name ends in .svg, .png or .pdf",
+                out.display()
+            ))
+        })
+}
+
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).map_err(|e| {
+        StoreError::Write {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        }
+        .into()
+    })
+}
+
+fn needed_types(source: &Source) -> Result<TypesInSpace> {
+    source
+        .types()?
+        .ok_or_else(|| PipelineError::NoPicture {
+            path: source.cells.dataset().path().to_owned(),
+            reason: "no obs column looks like the types of the cells; name one with --types obs:COLUMN (tangram inspect shows the columns)".to_owned(),
+        })
+}
+
+/// The heading of pictures of types.
+fn of_types(types: &TypesInSpace) -> String {
+    format!("Types of the cells ({}) in space", types.column)
+}
+
+pub(crate) fn types(places: &Places, types: &TypesInSpace, only: &[String]) -> Result<Figure> {
+    if let Some(unknown) = only.iter().find(|name| !types.names.contains(name)) {
+        return Err(PipelineError::Usage(format!(
+            "--type {unknown}: obs column {} has no such type; it has {}",
+            types.column,
+            types.names.join(", ")
+        )));
+    }
+    let columns: Vec<Vec<f32>> = types
+        .values
+        .columns()
+        .into_iter()
+        .map(|c| c.to_vec())
+        .collect();
+    let wanted = |name: &String| only.is_empty() || only.contains(name);
+    let panels: Vec<Panel<'_>> = types
+        .names
+        .iter()
+        .zip(&columns)
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, values)| Panel {
+            title: name,
+            note: "",
+            values,
+        })
+        .collect();
+    Ok(value_maps(places, &panels, &of_types(types), Scale::Own)?)
+}
+
+pub(crate) fn map(places: &Places, types: &TypesInSpace) -> Result<Figure> {
+    let heading = format!("Most probable type ({})", types.column);
+    Ok(category_map(
+        places,
+        &types.assigned,
+        &types.names,
+        &types.colors,
+        &heading,
+    )?)
+}
+
+/// The genes whose pictures tell most: best, median and worst of those that did not train, or of all if those are too few.
+pub(crate) fn telling(genes: &[JudgedGene]) -> Vec<String> {
+    let sorted = |trained: bool| {
+        let mut genes: Vec<&JudgedGene> = genes
+            .iter()
+            .filter(|g| g.has_pattern() && g.trained() == trained)
+            .collect();
+        genes.sort_by(|a, b| b.scored.score.cosine.total_cmp(&a.scored.score.cosine));
+        genes
+    };
+    let tested = sorted(false);
+    let from = if tested.len() >= 3 {
+        tested
+    } else {
+        sorted(true)
+    };
+    spread(&from, 3)
+        .into_iter()
+        .map(|g| g.scored.gene.clone())
+        .collect()
+}
+
+pub(crate) fn genes(
+    places: &Places,
+    genes: &[GeneInSpace],
+    judged: &[JudgedGene],
+) -> Result<Figure> {
+    let note = |name: &str| {
+        let found = judged.iter().find(|g| g.scored.gene == name);
+        found.map_or("not measured in the voxels".to_owned(), |g| {
+            format!(
+                "{}, score {:.3}",
+                part(g.scored.training),
+                g.scored.score.cosine
+            )
+        })
+    };
+    let notes: Vec<String> = genes.iter().map(|g| note(&g.name)).collect();
+    let panels: Vec<GenePanel<'_>> = genes
+        .iter()
+        .zip(&notes)
+        .map(|(gene, note)| GenePanel {
+            name: &gene.name,
+            note,
+            measured: gene.measured.as_deref(),
+            predicted: &gene.predicted,
+        })
+        .collect();
+    Ok(charts::genes(
+        places,
+        &panels,
+        "Genes, measured and predicted",
+    )?)
+}
+
+/// A gene's part in training, for people.
+pub(crate) fn part(training: &str) -> &str {
+    match training {
+        "held_out" => "held out",
+        other => other,
+    }
+}
+
+fn cosines(genes: &[JudgedGene], trained: bool) -> Vec<f64> {
+    let of = genes
+        .iter()
+        .filter(|g| g.has_pattern() && g.trained() == trained);
+    of.map(|g| g.scored.score.cosine).collect()
+}
+
+/// Genes that did not train, if there are any, then those that did.
+fn groups(genes: &[JudgedGene]) -> Vec<Group> {
+    let group = |name: &str, trained| Group {
+        name: name.to_owned(),
+        values: cosines(genes, trained),
+    };
+    let groups = [
+        group("genes that did not train", false),
+        group("training genes", true),
+    ];
+    groups
+        .into_iter()
+        .filter(|g| !g.values.is_empty())
+        .collect()
+}
+
+pub(crate) fn scores(genes: &[JudgedGene]) -> Result<Figure> {
+    Ok(charts::distribution(&groups(genes))?)
+}
+
+pub(crate) fn parts(genes: &[JudgedGene]) -> Result<Figure> {
+    let mut groups = groups(genes);
+    groups.reverse();
+    Ok(charts::histograms(&groups)?)
+}
+
+/// The genes to judge by: those that did not train, or the training genes if all did; and their name.
+fn judged_by(genes: &[JudgedGene]) -> (Vec<&JudgedGene>, &'static str) {
+    let of = |trained: bool| -> Vec<&JudgedGene> {
+        let wanted = |g: &&JudgedGene| g.has_pattern() && g.trained() == trained;
+        genes.iter().filter(wanted).collect()
+    };
+    let tested = of(false);
+    match tested.is_empty() {
+        true => (of(true), "training genes"),
+        false => (tested, "genes that did not train"),
+    }
+}
+
+pub(crate) fn sparsity(genes: &[JudgedGene]) -> Result<Figure> {
+    let (genes, name) = judged_by(genes);
+    let scores: Vec<GeneScore> = genes.iter().map(|g| g.scored.score).collect();
+    Ok(charts::sparsity(&scores, name)?)
+}
+
+pub(crate) fn baseline(genes: &[JudgedGene]) -> Result<Figure> {
+    let (genes, name) = judged_by(genes);
+    let pairs: Vec<(f64, f64)> = genes
+        .iter()
+        .map(|g| (g.baseline, g.scored.score.cosine))
+        .collect();
+    Ok(charts::baseline(&pairs, name)?)
+}
+
+pub(crate) fn loss(history: &LossHistory) -> Result<Figure> {
+    let terms: Vec<Term> = history
+        .terms
+        .iter()
+        .map(|(name, values)| Term {
+            name: name.clone(),
+            values: values.clone(),
+        })
+        .collect();
+    Ok(charts::loss(&history.epochs, &terms)?)
+}
+
+pub(crate) fn density(prior: &[f64], learned: &[f64]) -> Result<Figure> {
+    let pairs: Vec<(f64, f64)> = prior.iter().copied().zip(learned.iter().copied()).collect();
+    Ok(charts::density(&pairs)?)
+}
+
+pub(crate) fn entropy(source: &Source) -> Result<Figure> {
+    let n_voxels = tangram_core::MappingRows::n_voxels(&source.mapping);
+    Ok(charts::entropy(&source.entropies()?, n_voxels)?)
+}

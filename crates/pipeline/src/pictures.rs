@@ -1,0 +1,490 @@
+//! What the pictures of a run show, read from its stores: values in space, scores, loss and density.
+
+use crate::annotations;
+use crate::choices::ObsColumn;
+use crate::error::{PipelineError, Result};
+use crate::gene_transfer::{GeneValues, Genes};
+use crate::listener::Listener;
+use crate::prior::prior;
+use crate::project::ProjectSettings;
+use crate::run_directory::{GeneRecord, HISTORY_FILE, RunDirectory};
+use crate::score::{ScoredGene, for_each_gene};
+use crate::stored_mapping::StoredMapping;
+use ndarray::Array2;
+use std::path::PathBuf;
+use tangram_core::{
+    Column, GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align, density,
+    score_gene,
+};
+use tangram_report::{Color, Places, type_colors};
+use tangram_store::{Dataset, ExpressionFile, RowNames, Uns};
+
+/// Names of obs columns that usually hold cell types, the likeliest first.
+const USUAL_TYPES: [&str; 14] = [
+    "cell_type",
+    "celltype",
+    "cell_types",
+    "cell_subclass",
+    "subclass",
+    "subclass_label",
+    "cell_type_label",
+    "annotation",
+    "cell_annotation",
+    "type",
+    "cell_class",
+    "class",
+    "cluster",
+    "leiden",
+];
+/// A column with more values than this does not hold types.
+const MOST_TYPES: usize = 200;
+
+/// Values of genes at a time: 200 MB.
+const CHUNK_VALUES: usize = 50_000_000;
+
+/// Which run, where its inputs are, and what of it to show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PictureSettings {
+    /// The directory of the run.
+    pub mapping: PathBuf,
+    /// The cells' file, if it is not where the run recorded it.
+    pub cells: Option<PathBuf>,
+    /// The voxels' file, if it is not where the run recorded it.
+    pub voxels: Option<PathBuf>,
+    /// The obs column of the cells' types; `None`: the likeliest.
+    pub types: Option<ObsColumn>,
+}
+
+impl PictureSettings {
+    /// A run whose inputs are where it recorded them.
+    #[must_use]
+    pub fn new(mapping: impl Into<PathBuf>) -> Self {
+        Self {
+            mapping: mapping.into(),
+            cells: None,
+            voxels: None,
+            types: None,
+        }
+    }
+}
+
+/// A run and its inputs, opened.
+#[derive(Debug)]
+pub struct Source {
+    pub(crate) run: RunDirectory,
+    pub(crate) mapping: StoredMapping,
+    pub(crate) cells: ExpressionFile,
+    pub(crate) voxels: ExpressionFile,
+    types: Option<ObsColumn>,
+    chunk: usize,
+}
+
+/// Types of the cells in space.
+#[derive(Debug)]
+pub struct TypesInSpace {
+    /// The obs column that holds them.
+    pub column: String,
+    /// Whether the column was guessed.
+    pub guessed: bool,
+    /// Their names.
+    pub names: Vec<String>,
+    /// Their colours.
+    pub colors: Vec<Color>,
+    /// Expected number of cells, (voxels, types).
+    pub values: Array2<f32>,
+    /// The type of the most probable cell of each voxel.
+    pub assigned: Vec<Option<u32>>,
+}
+
+/// A gene and how well it is predicted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgedGene {
+    /// The gene with its score.
+    pub scored: ScoredGene,
+    /// Cosine of the measured values and the totals of the training genes in each voxel, the gene itself left out: what a prediction
+    /// reaches that knows no cells.
+    pub baseline: f64,
+}
+
+impl JudgedGene {
+    /// Whether the gene has counts in both files, so that its score says something.
+    #[must_use]
+    pub fn has_pattern(&self) -> bool {
+        let score = &self.scored.score;
+        score.sparsity_measured < 1.0 && score.sparsity_predicted < 1.0
+    }
+
+    /// Whether it trained the mapping.
+    #[must_use]
+    pub fn trained(&self) -> bool {
+        self.scored.training == GeneRecord::TRAINED
+    }
+}
+
+/// A gene in space.
+#[derive(Debug)]
+pub struct GeneInSpace {
+    /// Its name.
+    pub name: String,
+    /// Measured in each voxel, if the voxels' file has the gene.
+    pub measured: Option<Vec<f32>>,
+    /// Predicted in each voxel.
+    pub predicted: Vec<f32>,
+}
+
+/// Loss terms by epoch.
+#[derive(Debug, Default)]
+pub struct LossHistory {
+    /// The epochs.
+    pub epochs: Vec<f64>,
+    /// Terms by their names, `None` where they were not computed.
+    pub terms: Vec<(String, Vec<Option<f64>>)>,
+}
+
+impl Source {
+    /// Opens a run and its inputs.
+    ///
+    /// # Errors
+    /// If the run is not whole, or an input is missing or another.
+    pub fn open(settings: &PictureSettings) -> Result<Self> {
+        let run = RunDirectory::open(&settings.mapping)?;
+        Self::of(run, settings)
+    }
+
+    pub(crate) fn of(run: RunDirectory, settings: &PictureSettings) -> Result<Self> {
+        let record = run.record();
+        let cells = run.input(&record.cells, settings.cells.as_deref(), "--cells")?;
+        let voxels = run.input(&record.voxels, settings.voxels.as_deref(), "--voxels")?;
+        let mapping = StoredMapping::open(&run, &cells)?;
+        let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix, RowNames::Checked)?;
+        let voxels =
+            ExpressionFile::open(&voxels, &run.settings().voxels_matrix, RowNames::Checked)?;
+        mapping.check_cells(cells.dataset())?;
+        mapping.check_voxels(voxels.dataset())?;
+        let chunk = (CHUNK_VALUES / voxels.n_rows().max(1)).clamp(1, ProjectSettings::CHUNK);
+        Ok(Self {
+            run,
+            mapping,
+            cells,
+            voxels,
+            types: settings.types.clone(),
+            chunk,
+        })
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> &RunDirectory {
+        &self.run
+    }
+
+    /// Where the voxels lie: the first two coordinates of `obsm/spatial`. y points downwards where the file keeps an image
+    /// (`uns/spatial`) or is a Space Ranger folder, as scanpy and squidpy draw them.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoMap`] if the voxels have no two finite coordinates each.
+    pub fn places(&self) -> Result<Places> {
+        let dataset = self.voxels.dataset();
+        let missing = |reason: &'static str| PipelineError::NoMap {
+            path: dataset.path().to_owned(),
+            reason,
+        };
+        let coordinates = self
+            .mapping
+            .spatial()?
+            .ok_or_else(|| missing("has no obsm/spatial"))?;
+        if coordinates.ncols() < 2 {
+            return Err(missing("has obsm/spatial of fewer than two columns"));
+        }
+        let column = |k: usize| coordinates.column(k).to_vec();
+        let places = Places::new(column(0), column(1))
+            .ok_or_else(|| missing("has coordinates in obsm/spatial that are not finite"))?;
+        let image = dataset.kind() == tangram_store::Kind::SpaceRanger
+            || dataset.uns_names()?.iter().any(|name| name == "spatial");
+        Ok(if image { places.downwards() } else { places })
+    }
+
+    /// The cells' types in space; `None` if none were asked for and no column looks like types.
+    ///
+    /// # Errors
+    /// If the column that was asked for is not there or holds numbers.
+    pub fn types(&self) -> Result<Option<TypesInSpace>> {
+        let cells = self.cells.dataset();
+        let (column, guessed) = match &self.types {
+            Some(ObsColumn(name)) => (name.clone(), false),
+            None => match likely_types(cells)? {
+                Some(name) => (name, true),
+                None => return Ok(None),
+            },
+        };
+        let Some(codes) = codes_of(&cells.obs_column(&column)?) else {
+            return Err(PipelineError::Usage(format!(
+                "--types obs:{column}: {} has numbers there; name a column of types",
+                cells.path().display()
+            )));
+        };
+        let mut carried =
+            annotations::carry(&[ObsColumn(column.clone())], &[], &self.mapping, cells)?;
+        let carried = carried.pop().expect("one column gives one annotation");
+        let best = MostProbableCell::of_voxels(&self.mapping)?;
+        let assigned = best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect();
+        let key = format!("{column}_colors");
+        let own = match cells.uns_names()?.contains(&key) {
+            // A value of some other kind under such a key is not meant for us.
+            true => cells.uns_value(&key).ok().flatten(),
+            false => None,
+        };
+        let own = match &own {
+            Some(Uns::Texts(colors)) => Some(&colors[..]),
+            _ => None,
+        };
+        Ok(Some(TypesInSpace {
+            colors: type_colors(carried.labels.len(), own),
+            column,
+            guessed,
+            names: carried.labels,
+            values: carried.values,
+            assigned,
+        }))
+    }
+
+    /// All genes that both files have, with their scores and baselines.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn genes(&self, listener: &dyn Listener) -> Result<Vec<JudgedGene>> {
+        let factors = self.voxels.factors(self.run.settings().normalize_voxels)?;
+        let training = self.voxels.columns_of(&self.run.record().genes.training)?;
+        let mut totals = vec![0f64; self.voxels.n_rows()];
+        for columns in training.chunks(self.chunk) {
+            let values = self.voxels.read_scaled(columns, factors.as_deref())?;
+            for (total, sum) in totals.iter_mut().zip(values.row_sums()) {
+                *total += sum;
+            }
+        }
+        let mut genes = Vec::new();
+        for_each_gene(
+            self.chunk,
+            &self.run,
+            &self.mapping,
+            (&self.cells, &self.voxels),
+            listener,
+            &mut |scored, measured| {
+                let own = |j: usize| match scored.training == GeneRecord::TRAINED {
+                    true => f64::from(measured[j]),
+                    false => 0.0,
+                };
+                let others: Vec<f32> = totals
+                    .iter()
+                    .enumerate()
+                    .map(|(j, total)| (total - own(j)).max(0.0) as f32)
+                    .collect();
+                let baseline = score_gene(&others, measured).cosine;
+                genes.push(JudgedGene { scored, baseline });
+            },
+        )?;
+        Ok(genes)
+    }
+
+    /// Genes in space, in the order asked for.
+    ///
+    /// # Errors
+    /// If the cells' file lacks a gene.
+    pub fn genes_in_space(&self, names: &[String]) -> Result<Vec<GeneInSpace>> {
+        let columns = self.cells.columns_of(names)?;
+        let genes = Genes {
+            file: &self.cells,
+            columns: &columns,
+            values: GeneValues::Scaled(self.cells.factors(self.run.settings().normalize)?),
+            chunk: self.chunk,
+        };
+        let mut found = Vec::with_capacity(names.len());
+        genes.transfer(&self.mapping, |first, predicted| -> Result<()> {
+            for (k, column) in predicted.columns().into_iter().enumerate() {
+                found.push(GeneInSpace {
+                    name: names[first + k].clone(),
+                    measured: None,
+                    predicted: column.to_vec(),
+                });
+            }
+            Ok(())
+        })?;
+        let shared = align(
+            self.cells.genes(),
+            self.voxels.genes(),
+            &GeneChoice::default(),
+        )?;
+        let factors = self.voxels.factors(self.run.settings().normalize_voxels)?;
+        let in_voxels: Vec<(usize, usize)> = (0..found.len())
+            .filter_map(|k| {
+                let at = shared.names.binary_search(&found[k].name).ok()?;
+                Some((k, shared.in_voxels[at]))
+            })
+            .collect();
+        for part in in_voxels.chunks(self.chunk) {
+            let columns: Vec<usize> = part.iter().map(|p| p.1).collect();
+            let values = self
+                .voxels
+                .read_scaled(&columns, factors.as_deref())?
+                .to_dense();
+            for ((k, _), column) in part.iter().zip(values.columns()) {
+                found[*k].measured = Some(column.to_vec());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Expected cells in each voxel: by the prior, if the run had one, and by the mapping.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn density(&self) -> Result<(Option<Vec<f64>>, Vec<f64>)> {
+        let learned = density(&self.mapping)?;
+        let totals = self.voxels.totals()?;
+        let n_cells = self.mapping.n_cells() as f64;
+        let prior = prior(&self.run.settings().prior, &self.voxels, &totals)?;
+        let expected = prior.map(|p| p.weights().iter().map(|w| w * n_cells).collect());
+        Ok((expected, learned))
+    }
+
+    /// The entropy of each cell's probabilities, as a share of that of a cell which may be in any voxel alike.
+    ///
+    /// # Errors
+    /// If the mapping cannot be read.
+    pub fn entropies(&self) -> Result<Vec<f64>> {
+        let most = (self.mapping.n_voxels() as f64).ln();
+        let mut entropies = vec![0.0; self.mapping.n_cells()];
+        self.mapping.for_each_block(&mut |block| {
+            let mut put = |i: usize, values: &mut dyn Iterator<Item = f32>| {
+                // −Σ p ln p of what is stored of the row, scaled to a sum of 1.
+                let (mut sum, mut weighted) = (0.0, 0.0);
+                for p in values.map(f64::from).filter(|p| *p > 0.0) {
+                    sum += p;
+                    weighted -= p * p.ln();
+                }
+                if sum > 0.0 && most > 0.0 {
+                    entropies[block.first_cell + i] =
+                        ((weighted / sum + sum.ln()) / most).clamp(0.0, 1.0);
+                }
+            };
+            match &block.rows {
+                PBlock::Dense(rows) => {
+                    for (i, row) in rows.rows().into_iter().enumerate() {
+                        put(i, &mut row.iter().copied());
+                    }
+                }
+                PBlock::Sparse(rows) => {
+                    let rows: &SparseRows = rows;
+                    for i in 0..rows.n_rows() {
+                        put(i, &mut rows.row(i).1.iter().copied());
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(entropies)
+    }
+}
+
+/// The category of each row; `None` if the column holds numbers.
+fn codes_of(column: &Column) -> Option<Vec<Option<u32>>> {
+    match column {
+        Column::Numeric(_) => None,
+        Column::Categorical { codes, .. } => Some(codes.clone()),
+        Column::Text(texts) => {
+            // As `one_hot` numbers them.
+            let filled: std::collections::BTreeSet<&String> =
+                texts.iter().filter(|t| !t.is_empty()).collect();
+            let sorted: Vec<&String> = filled.into_iter().collect();
+            let code = |t: &String| sorted.binary_search(&t).ok().map(|c| c as u32);
+            Some(texts.iter().map(code).collect())
+        }
+    }
+}
+
+/// The obs column that most likely holds the types: one of a usual name, else the first of categories.
+fn likely_types(cells: &Dataset) -> Result<Option<String>> {
+    let obs = cells.obs()?;
+    let fits = |column: &Column| {
+        let n = match column {
+            Column::Numeric(_) => 0,
+            Column::Categorical { categories, .. } => categories.len(),
+            Column::Text(texts) => {
+                let distinct: std::collections::BTreeSet<&String> = texts.iter().collect();
+                distinct.len()
+            }
+        };
+        (2..=MOST_TYPES).contains(&n)
+    };
+    let usual = USUAL_TYPES
+        .iter()
+        .find(|name| obs.column(name).is_some_and(fits))
+        .map(|name| (*name).to_owned());
+    let first = || {
+        let categories = |c: &Column| matches!(c, Column::Categorical { .. });
+        let found = obs.columns.iter().find(|(_, c)| categories(c) && fits(c));
+        found.map(|(name, _)| name.clone())
+    };
+    Ok(usual.or_else(first))
+}
+
+/// Names spread evenly over a list that is sorted by score, first and last included.
+pub(crate) fn spread<T>(sorted: &[T], most: usize) -> Vec<&T> {
+    let n = sorted.len();
+    if n <= most {
+        return sorted.iter().collect();
+    }
+    match most {
+        0 => Vec::new(),
+        1 => vec![&sorted[n / 2]],
+        _ => (0..most)
+            .map(|k| &sorted[k * (n - 1) / (most - 1)])
+            .collect(),
+    }
+}
+
+impl Source {
+    /// The loss and its terms by epoch, from `history.tsv`.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoPicture`] if the file cannot be read.
+    pub fn history(&self) -> Result<LossHistory> {
+        let path = self.run.path().join(HISTORY_FILE);
+        let wrong = |reason: String| PipelineError::NoPicture {
+            path: path.clone(),
+            reason: format!("{reason}; copy the run again from where it is whole"),
+        };
+        let text =
+            tangram_store::read_text(&path).map_err(|e| wrong(format!("cannot be read ({e})")))?;
+        let mut lines = text
+            .lines()
+            .map(|line| line.split('\t').collect::<Vec<_>>());
+        let names = lines.next().unwrap_or_default();
+        let (Some("epoch"), Some(end)) = (
+            names.first().copied(),
+            names.iter().position(|n| *n == "cells"),
+        ) else {
+            return Err(wrong("is no history of a training".to_owned()));
+        };
+        let mut history = LossHistory {
+            epochs: Vec::new(),
+            terms: names[1..end]
+                .iter()
+                .map(|name| ((*name).to_owned(), Vec::new()))
+                .collect(),
+        };
+        for fields in lines {
+            let bad = || wrong("has a line that is not of numbers".to_owned());
+            let number = |k: usize| match fields.get(k) {
+                Some(&"") => Ok(None),
+                Some(field) => field.parse::<f64>().map(Some).map_err(|_| bad()),
+                None => Err(bad()),
+            };
+            history.epochs.push(number(0)?.ok_or_else(bad)?);
+            for (k, (_, values)) in history.terms.iter_mut().enumerate() {
+                values.push(number(k + 1)?);
+            }
+        }
+        Ok(history)
+    }
+}
