@@ -44,7 +44,7 @@ on_simulated_tissue() {
 
     step "cells onto voxels, every tenth gene held out"
     "$tangram" map --cells demo/tissue/cells.h5ad --voxels demo/tissue/voxels.h5ad \
-        --hold-out demo/held_out_genes.txt --out demo/run --force
+        --hold-out demo/held_out_genes.txt --no-report --out demo/run --force
     step "types and layers, transferred to the voxels"
     "$tangram" project --mapping demo/run --types obs:cell_type --types obs:layer --out demo/types.h5ad --force
     step "genes, including those that were not measured in the voxels"
@@ -53,8 +53,11 @@ on_simulated_tissue() {
     "$tangram" score --mapping demo/run --out demo/scores.tsv --force --json >demo/scores.json
 
     step "the same cells onto spots that hold several cells each"
-    "$tangram" map --cells demo/tissue/cells.h5ad --voxels demo/tissue/spots.h5ad --out demo/spots_run --force
+    "$tangram" map --cells demo/tissue/cells.h5ad --voxels demo/tissue/spots.h5ad --no-report --out demo/spots_run --force
     "$tangram" project --mapping demo/spots_run --types obs:cell_type --types obs:layer --out demo/spot_types.h5ad --force
+
+    step "the report"
+    "$tangram" report demo/run --types obs:cell_type --out demo/report.html --force
 
     "$python" scripts/picture.py demo demo/picture.png
     printf '\n'
@@ -68,6 +71,7 @@ Files in $PWD/demo:
   genes.h5ad       every gene of the cells in every voxel
   spots_run/, spot_types.h5ad   the same for the spots
   scores.tsv       how well each gene is predicted
+  report.html      maps, scores, tables and warnings in one file: open it in a browser
   picture.png      cell types, true and recovered; a held-out gene, measured and predicted
 All .h5ad and .zarr files open in scanpy.
 FILES
@@ -87,19 +91,22 @@ on_own_files() {
     fi
     mkdir "$out"
     step "cells onto voxels"
-    "$tangram" map --cells "$cells" --voxels "$voxels" --out "$out/run" || { rmdir "$out"; exit 3; }
+    "$tangram" map --cells "$cells" --voxels "$voxels" --no-report --out "$out/run" || { rmdir "$out"; exit 3; }
     step "types (obs column $column), transferred to the voxels"
     "$tangram" project --mapping "$out/run" --types "obs:$column" --out "$out/types.h5ad"
     step "genes, transferred to the voxels"
     "$tangram" project --mapping "$out/run" --genes all --out "$out/genes.zarr"
     step "scores"
     "$tangram" score --mapping "$out/run" --out "$out/scores.tsv"
+    step "the report"
+    "$tangram" report "$out/run" --types "obs:$column" --out "$out/report.html"
     cat <<FILES
 
 Files in $out:
   run/         the mapping (mapping.zarr), its history and settings
   types.h5ad   expected number of cells of each value of $column in every voxel
   genes.zarr   every gene of the cells in every voxel
+  report.html  maps, scores, tables and warnings in one file: open it in a browser
   scores.tsv   how well each gene is reproduced (all genes were trained on; map again with --hold-out for a test)
 FILES
 }

@@ -2,6 +2,7 @@
 # Makes a Python environment in the cache and prints the path of its interpreter.
 #
 #   TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)     anndata, scanpy, zarr, h5py: for tests and pictures
+#   bash scripts/python-env.sh browser                     playwright, which drives a Chromium that is there: for tests of the report
 #   bash scripts/python-env.sh reference                   tangram-sc 1.0.4 with torch (5 GB): for bench.sh and validate.sh only
 #
 # requirements-NAME.txt pins every package, those that others need included, by its SHA-256; it is made from requirements-NAME.in by
@@ -18,9 +19,9 @@ scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache="${TANGRAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tangram}"
 name=${1:-}
 case "$name" in
-tests | reference) ;;
+tests | browser | reference) ;;
 *)
-    say "usage: python-env.sh tests|reference"
+    say "usage: python-env.sh tests|browser|reference"
     exit 2
     ;;
 esac

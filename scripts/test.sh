@@ -20,6 +20,25 @@ if tangram_install_packages tangram_missing_test_packages; then
 else
     printf 'test.sh: no shellcheck: scripts are only parsed\n' >&2
 fi
+# A browser for the tests of the report. Its version is apt's own matter; what drives it is pinned.
+tangram_missing_browser() {
+    local name
+    for name in chromium-headless-shell chromium chromium-browser google-chrome; do
+        ! command -v "$name" >/dev/null || return 0
+    done
+    if apt-cache show chromium-headless-shell >/dev/null 2>&1; then
+        echo "chromium-headless-shell|drives the report in tests"
+    else
+        echo "chromium|drives the report in tests"
+    fi
+}
+if tangram_install_packages tangram_missing_browser; then
+    TANGRAM_BROWSER_PYTHON=$(bash scripts/python-env.sh browser)
+    export TANGRAM_BROWSER_PYTHON
+    required+=(browser)
+else
+    printf 'test.sh: no Chromium: the tests that drive the report in a browser will be skipped\n' >&2
+fi
 # A real Slurm for tests/cluster; only root can start one. Not by apt-get alone, which would start its services, too.
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     sandbox=$(mktemp -d)

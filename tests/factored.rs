@@ -130,8 +130,14 @@ fn later_commands_need_no_stored_probabilities() {
     );
     assert_eq!(
         listing(&folder.join("factors_only")),
-        ["factors.zarr", "files.tsv", "history.tsv", "run.toml"]
-            .map(|n| folder.join("factors_only").join(n))
+        [
+            "factors.zarr",
+            "files.tsv",
+            "history.tsv",
+            "report.html",
+            "run.toml"
+        ]
+        .map(|n| folder.join("factors_only").join(n))
     );
     succeed(
         folder,

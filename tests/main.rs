@@ -16,6 +16,7 @@ mod factored;
 mod faults;
 mod help;
 mod layers;
+mod pictures;
 mod plan;
 #[cfg(feature = "mpi")]
 mod ranks;

@@ -1,6 +1,6 @@
 //! What some tests need of the machine, and when they may be skipped without it.
 //!
-//! `TANGRAM_REQUIRE=slurm,python,disk` names what must be there: a test that would be skipped for the lack of it fails instead.
+//! `TANGRAM_REQUIRE=slurm,python,disk,browser` names what must be there: a test that would be skipped for the lack of it fails instead.
 //! `scripts/test.sh` sets it to everything that it could provide.
 
 use std::fmt::{self, Display};
@@ -17,6 +17,8 @@ pub enum Need {
     Python,
     /// A small disk, mounted by the test.
     Disk,
+    /// A headless Chromium, and a Python with playwright, named by `TANGRAM_BROWSER_PYTHON`.
+    Browser,
 }
 
 impl Display for Need {
@@ -25,12 +27,13 @@ impl Display for Need {
             Self::Slurm => "slurm",
             Self::Python => "python",
             Self::Disk => "disk",
+            Self::Browser => "browser",
         })
     }
 }
 
 /// What [`VARIABLE`] names; those of the crates' own tests included.
-const KNOWN: [&str; 4] = ["slurm", "python", "disk", "shellcheck"];
+const KNOWN: [&str; 5] = ["slurm", "python", "disk", "shellcheck", "browser"];
 
 fn required() -> Vec<String> {
     let list = std::env::var(VARIABLE).unwrap_or_default();
@@ -56,6 +59,19 @@ pub fn python() -> Option<std::ffi::OsString> {
         skip(
             Need::Python,
             "TANGRAM_PYTHON names no interpreter (scripts/python-env.sh tests makes one)",
+        );
+    }
+    python
+}
+
+/// The interpreter for tests that drive a browser.
+#[track_caller]
+pub fn browser_python() -> Option<std::ffi::OsString> {
+    let python = std::env::var_os("TANGRAM_BROWSER_PYTHON").filter(|p| !p.is_empty());
+    if python.is_none() {
+        skip(
+            Need::Browser,
+            "TANGRAM_BROWSER_PYTHON names no interpreter (scripts/python-env.sh browser makes one)",
         );
     }
     python
