@@ -131,7 +131,7 @@ fn what_cannot_be_drawn_is_refused_with_its_remedy() {
     let error = fail(folder(), "plot map --mapping run --out map.jpg", 2);
     assert!(error.contains(".svg, .png or .pdf"), "{error}");
     let error = fail(folder(), "plot maps --mapping run --out map.svg", 2);
-    assert!(error.contains("similar values exist"), "{error}");
+    assert!(error.contains("a similar value exists: 'map'"), "{error}");
     let error = fail(
         folder(),
         "plot genes --mapping run --gene Nope --out g.svg",

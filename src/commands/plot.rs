@@ -1,6 +1,6 @@
 //! `tangram plot`: one figure of a run.
 
-use crate::choices::{Choice, one_of, replace};
+use crate::choices::{one_of, replace};
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::at_least_one;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_pipeline::choices::ObsColumn;
 use tangram_pipeline::figures::{Shown, Which, plot};
+use tangram_pipeline::named::Choice;
 use tangram_pipeline::pictures::{PictureSettings, Source};
 use tangram_pipeline::settings::threads;
 

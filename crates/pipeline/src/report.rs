@@ -112,24 +112,25 @@ pub(crate) fn of_new_run(
         command: command.to_owned(),
     };
     let name = run.display().to_string();
-    let made = Source::of(
+    let out = partial.join(REPORT_FILE);
+    let written = Source::of(
         RunDirectory::being_written(partial, file),
         &settings.runs[0],
     )
-    .and_then(|source| run_page(&source, &name, &settings, &Silent));
-    match made {
-        Ok(made) => {
-            let html = page(format!("tangram: {name}"), &settings, vec![made]).html();
-            write_bytes(&partial.join(REPORT_FILE), html.as_bytes())
-        }
-        Err(error) => {
-            listener.warn(format_args!(
-                "the run is complete, but has no report: {}; try: {later}",
-                full_text(&error)
-            ));
-            Ok(())
-        }
+    .and_then(|source| run_page(&source, &name, &settings, &Silent))
+    .and_then(|made| {
+        let html = page(format!("tangram: {name}"), &settings, vec![made]).html();
+        write_bytes(&out, html.as_bytes())
+    });
+    if let Err(error) = written {
+        // A piece of it, if the disk is full.
+        let _ = std::fs::remove_file(&out);
+        listener.warn(format_args!(
+            "the run is complete, but has no report: {}; try: {later}",
+            full_text(&error)
+        ));
     }
+    Ok(())
 }
 
 pub(crate) fn page(title: String, settings: &ReportSettings, runs: Vec<RunPage>) -> Page {

@@ -163,7 +163,7 @@ mod tests {
         let cases = [
             (0.0, "0"),
             (1.0, "1"),
-            (0.012_345, "0.01234"),
+            (0.012_346, "0.01235"),
             (123.456, "123.5"),
             (65536.0, "65536"),
             (1e-9, "1.00e-9"),
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut_and_control_characters_shown() {
         assert_eq!(fitted("Gad1", 10.0, 100.0), "Gad1");
-        assert_eq!(fitted("abcdefghij", 10.0, 28.0), "abcd…");
+        assert_eq!(fitted("abcdefghij", 10.0, 29.0), "abcd…");
         assert_eq!(fitted("a\nb\0", 10.0, 100.0), "a␣b␣");
     }
 }
