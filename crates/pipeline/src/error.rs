@@ -271,16 +271,6 @@ pub enum PipelineError {
         /// What is missing.
         reason: String,
     },
-    /// Voxels that no map can be drawn of.
-    #[error(
-        "{path}: {reason}, so no map can be drawn; add the coordinates of the voxels as obsm/spatial, or name the file that has them with --voxels"
-    )]
-    NoMap {
-        /// The file of the voxels.
-        path: PathBuf,
-        /// What is missing.
-        reason: &'static str,
-    },
     /// A picture of something that the run does not have.
     #[error("{path}: {reason}")]
     NoPicture {
@@ -377,11 +367,9 @@ impl PipelineError {
             | Self::ForeignCheckpoint { .. }
             | Self::AtWork { .. } => Cause::Output,
             Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
-            Self::NoEpoch
-            | Self::Picture(_)
-            | Self::Toml(_)
-            | Self::System(_)
-            | Self::Slurm(_) => Cause::Unexpected,
+            Self::NoEpoch | Self::Picture(_) | Self::Toml(_) | Self::System(_) | Self::Slurm(_) => {
+                Cause::Unexpected
+            }
             Self::NotARun { .. }
             | Self::Hopeless { .. }
             | Self::Torn { .. }
@@ -397,7 +385,6 @@ impl PipelineError {
             | Self::OtherCheckpoint { .. }
             | Self::DamagedCheckpoint { .. }
             | Self::Factors { .. }
-            | Self::NoMap { .. }
             | Self::NoPicture { .. }
             | Self::Genes(_)
             | Self::Density(_)

@@ -178,30 +178,39 @@ impl Source {
         &self.run
     }
 
-    /// Where the voxels lie: the first two coordinates of `obsm/spatial`. y points downwards where the file keeps an image
-    /// (`uns/spatial`) or is a Space Ranger folder, as scanpy and squidpy draw them.
+    /// Where the voxels lie; see [`find_places`](Self::find_places).
     ///
     /// # Errors
-    /// [`PipelineError::NoMap`] if the voxels have no two finite coordinates each.
+    /// [`PipelineError::NoPicture`] if there is no telling.
     pub fn places(&self) -> Result<Places> {
+        self.find_places()?.map_err(|reason| PipelineError::NoPicture {
+            path: self.voxels.dataset().path().to_owned(),
+            reason: format!(
+                "{reason}, so no map can be drawn; add the coordinates of the voxels as obsm/spatial, and map again"
+            ),
+        })
+    }
+
+    /// Where the voxels lie: the first two coordinates of `obsm/spatial`; or why there is no telling. y points downwards where the file
+    /// keeps an image (`uns/spatial`) or is a Space Ranger folder, as scanpy and squidpy draw them.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn find_places(&self) -> Result<Result<Places, &'static str>> {
         let dataset = self.voxels.dataset();
-        let missing = |reason: &'static str| PipelineError::NoMap {
-            path: dataset.path().to_owned(),
-            reason,
+        let Some(coordinates) = self.mapping.spatial()? else {
+            return Ok(Err("has no obsm/spatial"));
         };
-        let coordinates = self
-            .mapping
-            .spatial()?
-            .ok_or_else(|| missing("has no obsm/spatial"))?;
         if coordinates.ncols() < 2 {
-            return Err(missing("has obsm/spatial of fewer than two columns"));
+            return Ok(Err("has obsm/spatial of fewer than two columns"));
         }
         let column = |k: usize| coordinates.column(k).to_vec();
-        let places = Places::new(column(0), column(1))
-            .ok_or_else(|| missing("has coordinates in obsm/spatial that are not finite"))?;
+        let Some(places) = Places::new(column(0), column(1)) else {
+            return Ok(Err("has coordinates in obsm/spatial that are not finite"));
+        };
         let image = dataset.kind() == tangram_store::Kind::SpaceRanger
             || dataset.uns_names()?.iter().any(|name| name == "spatial");
-        Ok(if image { places.downwards() } else { places })
+        Ok(Ok(if image { places.downwards() } else { places }))
     }
 
     /// The cells' types in space; `None` if none were asked for and no column looks like types.

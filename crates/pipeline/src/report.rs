@@ -1,6 +1,6 @@
 //! The report of runs: one HTML file with their maps, scores, settings, and what a reader should know first.
 
-use crate::error::{PipelineError, Result, full_text};
+use crate::error::{Result, full_text};
 use crate::figures::{self, telling, write_bytes};
 use crate::listener::{Listener, Silent};
 use crate::pictures::{JudgedGene, PictureSettings, Source, TypesInSpace, spread};
@@ -154,11 +154,7 @@ pub(crate) fn run_page(
     let run = source.run();
     let (record, map) = (run.record(), run.settings());
     // A run without coordinates has a report without maps.
-    let places = match source.places() {
-        Ok(places) => Some(places),
-        Err(PipelineError::NoMap { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    let places = source.find_places()?.ok();
     let types = source.types()?;
     let judged = source.genes(listener)?;
     let (prior, learned) = source.density()?;
