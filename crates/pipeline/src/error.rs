@@ -274,7 +274,7 @@ pub enum PipelineError {
     /// A picture of something that the run does not have.
     #[error("{path}: {reason}")]
     NoPicture {
-        /// The run.
+        /// The run, or the file of it that lacks something.
         path: PathBuf,
         /// What is missing, and the remedy.
         reason: String,
