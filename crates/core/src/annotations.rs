@@ -96,7 +96,9 @@ impl Annotations for SparseRows {
 /// [`AnnotationError::MissingNumber`] if a number is missing or not finite.
 pub fn one_hot(column: &Column) -> Result<(Vec<String>, Array2<f32>), AnnotationError> {
     match column {
-        Column::Categorical { codes, categories } => {
+        Column::Categorical {
+            codes, categories, ..
+        } => {
             let codes = codes.iter().map(|code| code.map(|c| c as usize));
             Ok((categories.clone(), indicators(codes, categories.len())))
         }
@@ -107,7 +109,8 @@ pub fn one_hot(column: &Column) -> Result<(Vec<String>, Array2<f32>), Annotation
             let dense = indicators(codes, labels.len());
             Ok((labels, dense))
         }
-        Column::Numeric(values) => {
+        Column::Numeric(_) | Column::Integer(_) | Column::Flag(_) => {
+            let values = column.as_numbers().unwrap_or_default();
             let mut dense = Array2::zeros((values.len(), 1));
             for (row, value) in values.iter().enumerate() {
                 match value {
@@ -141,6 +144,7 @@ mod tests {
         let stored = Column::Categorical {
             codes: vec![Some(1), None, Some(0), Some(1)],
             categories: vec!["Sst".to_owned(), "Astro".to_owned()],
+            ordered: false,
         };
         let (labels, dense) = one_hot(&stored).unwrap();
         assert_eq!(labels, ["Sst", "Astro"]);

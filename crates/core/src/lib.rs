@@ -7,7 +7,8 @@
 //!
 //! * matrices and tables: [`SparseRows`] in [`matrix`], [`Table`] and [`Column`] in [`table`], cells as a stream of
 //!   chunks in [`parts`]
-//! * before a mapping is learned: [`genes`] (which genes train), [`normalize`], [`prior`] (expected density)
+//! * before a mapping is learned: [`values`] (counts or logarithms), [`matching`] (which names are the same gene), [`genes`]
+//!   (which genes train), [`normalize`], [`prior`] (expected density)
 //! * what a mapping should minimise: [`objective`]
 //! * after it: [`mapping`] (P as a stream of row blocks), [`keep`] (which entries are stored), [`mod@transfer`] and
 //!   [`assignment`] (annotations in space), [`score`], [`familiar`] (cells unlike the training cells)
@@ -19,6 +20,7 @@ pub mod familiar;
 pub mod genes;
 pub mod keep;
 pub mod mapping;
+pub mod matching;
 pub mod matrix;
 pub mod names;
 pub mod neighbours;
@@ -30,6 +32,7 @@ pub mod score;
 pub mod table;
 pub mod tissue;
 pub mod transfer;
+pub mod values;
 
 pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
@@ -48,7 +51,10 @@ pub use objective::{
 };
 pub use parts::{CellParts, InChunks, VisitPart};
 pub use prior::{DensityPrior, PriorError};
-pub use score::{AucCurve, GeneScore, Summary, WELL_PREDICTED, auc, auc_curve, score_gene};
+pub use score::{
+    AucCurve, GeneScore, Summary, WELL_PREDICTED, auc, auc_curve, partial_correlation, score_gene,
+};
 pub use table::{Column, Table};
 pub use tissue::{Tissue, TissueError, TissueSettings};
 pub use transfer::{density, transfer};
+pub use values::{Guess, ValueProfile, Values};

@@ -85,6 +85,25 @@ fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
     (varies(a) && varies(b)).then(|| cosine(a, b, mean(a), mean(b)))
 }
 
+/// Pearson correlation of `a` and `b` with `c` partialled out: `(r_ab − r_ac r_bc) / √((1 − r_ac²)(1 − r_bc²))`; that of `a` and `b`
+/// where `c` is the same everywhere. `None` where `a` or `b` does not vary, or is a multiple of `c`.
+///
+/// # Panics
+/// If the lengths differ.
+#[must_use]
+pub fn partial_correlation(a: &[f32], b: &[f32], c: &[f32]) -> Option<f64> {
+    assert!(
+        a.len() == b.len() && b.len() == c.len(),
+        "one value per voxel on every side"
+    );
+    let plain = pearson(a, b)?;
+    let (Some(of_a), Some(of_b)) = (pearson(a, c), pearson(b, c)) else {
+        return Some(plain);
+    };
+    let left = ((1.0 - of_a * of_a) * (1.0 - of_b * of_b)).sqrt();
+    (left > SMALLEST_NORM).then(|| ((plain - of_a * of_b) / left).clamp(-1.0, 1.0))
+}
+
 impl Summary {
     /// Summarises `scores`; `None` if there are none.
     #[must_use]

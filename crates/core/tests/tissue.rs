@@ -20,7 +20,9 @@ fn numbers(table: &Table, name: &str) -> Vec<f64> {
 
 fn labels(table: &Table, name: &str) -> Vec<String> {
     match table.column(name) {
-        Some(Column::Categorical { codes, categories }) => codes
+        Some(Column::Categorical {
+            codes, categories, ..
+        }) => codes
             .iter()
             .map(|code| code.map_or(String::new(), |c| categories[c as usize].clone()))
             .collect(),

@@ -4,13 +4,15 @@ use crate::compressed::Compressed;
 use crate::elements::{self, Encoding, listed};
 use crate::folder::files_of;
 use crate::kind::Kind;
+use crate::layout::{children, place, raw_variables, unknown};
+use crate::plausible::exists;
 use crate::tables;
 use crate::tenx::{Stored, TenX};
+use crate::tree::Tree;
 use crate::tree::hdf5::Hdf5Tree;
 use crate::tree::zarr::{Format, ZarrTree};
-use crate::tree::{Node, Tree};
 use crate::{Matrix, MatrixName, StoreError, Uns};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
@@ -32,8 +34,11 @@ pub struct Dataset {
     path: PathBuf,
     kind: Kind,
     source: Source,
+    /// Observations that are stored.
     n_obs: usize,
     n_vars: usize,
+    /// The stored observations that are looked at, if not all.
+    rows: Option<Arc<[usize]>>,
     /// Sparse matrices that were opened, by place: their row pointers are long, and wanted for every part that is read.
     opened: Mutex<HashMap<String, Arc<Compressed>>>,
 }
@@ -53,11 +58,7 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::NotHdf5`], [`StoreError::UnknownKind`], or what is wrong inside.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if !path.exists() {
-            return Err(StoreError::Missing {
-                path: path.to_owned(),
-            });
-        }
+        exists(path)?;
         if path.is_dir() {
             return Self::open_folder(path);
         }
@@ -83,10 +84,33 @@ impl Dataset {
         self.kind
     }
 
+    /// The same input as if it had only these of its observations, in this order.
+    #[must_use]
+    pub fn of_rows(self, rows: Vec<usize>) -> Self {
+        let stored = |row: usize| self.rows.as_ref().map_or(row, |rows| rows[row]);
+        Self {
+            rows: Some(rows.into_iter().map(stored).collect()),
+            ..self
+        }
+    }
+
     /// Number of observations: cells or voxels.
     #[must_use]
     pub fn n_obs(&self) -> usize {
+        self.rows.as_ref().map_or(self.n_obs, |rows| rows.len())
+    }
+
+    /// Number of observations in the file.
+    pub(crate) fn stored_obs(&self) -> usize {
         self.n_obs
+    }
+
+    /// What belongs to the observations that are looked at, of what belongs to the stored ones.
+    fn looked_at<T: Clone>(&self, of_stored: Vec<T>) -> Vec<T> {
+        match &self.rows {
+            None => of_stored,
+            Some(rows) => rows.iter().map(|&row| of_stored[row].clone()).collect(),
+        }
     }
 
     /// Number of variables: genes.
@@ -104,6 +128,7 @@ impl Dataset {
             Source::AnnData(tree) => tables::table_names(&**tree, "obs"),
             Source::TenX(tenx) => Ok(tenx.obs.names.clone()),
         }
+        .map(|names| self.looked_at(names))
     }
 
     /// Names of the variables.
@@ -153,10 +178,14 @@ impl Dataset {
     /// # Errors
     /// If it cannot be read.
     pub fn obs(&self) -> Result<Table, StoreError> {
-        match &self.source {
-            Source::AnnData(tree) => tables::table(&**tree, "obs"),
-            Source::TenX(tenx) => Ok(tenx.obs.clone()),
-        }
+        let all = match &self.source {
+            Source::AnnData(tree) => tables::table(&**tree, "obs")?,
+            Source::TenX(tenx) => tenx.obs.clone(),
+        };
+        Ok(match &self.rows {
+            None => all,
+            Some(rows) => all.rows(rows),
+        })
     }
 
     /// The table of variables.
@@ -175,13 +204,17 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::MissingField`] lists the columns there are.
     pub fn obs_column(&self, name: &str) -> Result<Column, StoreError> {
-        match &self.source {
+        let all = match &self.source {
             Source::AnnData(tree) => tables::column(&**tree, "obs", name),
             Source::TenX(tenx) => tenx.obs.column(name).cloned().ok_or_else(|| {
                 let names: Vec<String> = tenx.obs.columns.iter().map(|(n, _)| n.clone()).collect();
                 self.missing("obs", "column", name, &names)
             }),
-        }
+        }?;
+        Ok(match &self.rows {
+            None => all,
+            Some(rows) => all.rows(&rows.iter().copied().map(Some).collect::<Vec<_>>()),
+        })
     }
 
     /// Names of the arrays in `obsm`.
@@ -200,7 +233,7 @@ impl Dataset {
     /// # Errors
     /// [`StoreError::MissingField`] lists the arrays there are.
     pub fn obsm(&self, name: &str) -> Result<Array2<f32>, StoreError> {
-        Ok(self.obsm_f64(name)?.mapv(|v| v as f32))
+        Ok(self.obsm_numbers(name)?.mapv(|v| v as f32))
     }
 
     /// Column names of an array of `obsm`: those of a table, or for an array `NAME` the texts that `uns` holds for it as
@@ -238,7 +271,7 @@ impl Dataset {
     /// If they cannot be read.
     pub fn spatial(&self) -> Result<Option<Array2<f64>>, StoreError> {
         match self.obsm_names()?.iter().any(|n| n == "spatial") {
-            true => self.obsm_f64("spatial").map(Some),
+            true => self.obsm_numbers("spatial").map(Some),
             false => Ok(None),
         }
     }
@@ -291,13 +324,15 @@ impl Dataset {
                 return match tenx.stored()? {
                     Stored::Tree(tree, group) => Matrix::tenx(self, tree, group),
                     Stored::Rows(rows) => Ok(Matrix::memory(self, rows)),
-                };
+                }
+                .map(|matrix| matrix.of_rows(self.rows.clone()));
             }
             Source::AnnData(tree) => &**tree,
         };
         let at = place(tree, name)?.unwrap_or_default();
         let matrix = Matrix::open(self, name, tree, &at)?;
-        let (n_rows, n_columns) = matrix.shape();
+        let matrix = matrix.of_rows(self.rows.clone());
+        let (n_rows, n_columns) = matrix.stored_shape();
         let n_vars = match name {
             MatrixName::Raw => tables::table_len(tree, raw_variables(tree)?)?,
             _ => self.n_vars,
@@ -372,6 +407,7 @@ impl Dataset {
             source: Source::AnnData(tree),
             n_obs,
             n_vars,
+            rows: None,
             opened: Mutex::default(),
         })
     }
@@ -384,6 +420,7 @@ impl Dataset {
             source: Source::TenX(Box::new(tenx)),
             n_obs,
             n_vars,
+            rows: None,
             opened: Mutex::default(),
         }
     }
@@ -422,23 +459,27 @@ impl Dataset {
         }
     }
 
-    fn obsm_f64(&self, name: &str) -> Result<Array2<f64>, StoreError> {
+    pub(crate) fn obsm_numbers(&self, name: &str) -> Result<Array2<f64>, StoreError> {
         let names = self.obsm_names()?;
         if !names.iter().any(|n| n == name) {
             return Err(self.missing("obsm", "array", name, &names));
         }
-        match &self.source {
+        let all = match &self.source {
             Source::AnnData(tree) => {
-                elements::numbers(&**tree, &format!("obsm/{name}"), self.n_obs)
+                elements::numbers(&**tree, &format!("obsm/{name}"), self.n_obs)?
             }
-            Source::TenX(tenx) => Ok(tenx
+            Source::TenX(tenx) => tenx
                 .spatial
                 .clone()
-                .expect("it is listed only if it is there")),
-        }
+                .expect("it is listed only if it is there"),
+        };
+        Ok(match &self.rows {
+            None => all,
+            Some(rows) => all.select(Axis(0), rows),
+        })
     }
 
-    fn missing(
+    pub(crate) fn missing(
         &self,
         parent: &str,
         what: &'static str,
@@ -453,41 +494,4 @@ impl Dataset {
             found: listed(found),
         }
     }
-}
-
-fn unknown(path: &Path, found: &str) -> StoreError {
-    StoreError::UnknownKind {
-        path: path.to_owned(),
-        found: found.to_owned(),
-    }
-}
-
-fn children(tree: &dyn Tree, group: &str) -> Result<Vec<String>, StoreError> {
-    match tree.node(group)? {
-        Some(Node::Group) => tree.children(group),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// Where a matrix is in an AnnData file; anndata 0.6 wrote `raw.X` for `raw/X`.
-fn place(tree: &dyn Tree, name: &MatrixName) -> Result<Option<String>, StoreError> {
-    let places = match name {
-        MatrixName::X => vec!["X".to_owned()],
-        MatrixName::Raw => vec!["raw/X".to_owned(), "raw.X".to_owned()],
-        MatrixName::Layer(layer) => vec![format!("layers/{layer}")],
-    };
-    for at in places {
-        if tree.node(&at)?.is_some() {
-            return Ok(Some(at));
-        }
-    }
-    Ok(None)
-}
-
-fn raw_variables(tree: &dyn Tree) -> Result<&'static str, StoreError> {
-    Ok(if tree.node("raw/var")?.is_some() {
-        "raw/var"
-    } else {
-        "raw.var"
-    })
 }

@@ -6,10 +6,9 @@
 use crate::plausible::n_elements;
 use crate::tables::{column, table, table_columns, table_len};
 use crate::tree::{Array, Attr, Node, Tree};
-use crate::{StoreError, Uns};
+use crate::{ArrayValues, StoreError, Uns};
 use ndarray::Array2;
 use std::collections::BTreeMap;
-use tangram_core::Column;
 
 /// What [`StoreError::Encoding`] says can be read.
 const SUPPORTED: &str = "array, csr_matrix, csc_matrix, dataframe, categorical, string-array, nullable-integer, \
@@ -238,8 +237,8 @@ pub(crate) fn numbers(tree: &dyn Tree, at: &str, n_rows: usize) -> Result<Array2
             }
             let mut out = Array2::zeros((rows, names.len()));
             for (name, mut to) in names.iter().zip(out.columns_mut()) {
-                match column(tree, at, name)? {
-                    Column::Numeric(values) if values.len() == to.len() => {
+                match column(tree, at, name)?.as_numbers() {
+                    Some(values) if values.len() == to.len() => {
                         to.iter_mut()
                             .zip(values)
                             .for_each(|(to, value)| *to = value.unwrap_or(f64::NAN));
@@ -296,6 +295,21 @@ fn uns_array(tree: &dyn Tree, at: &str) -> Result<Uns, StoreError> {
             Uns::Integer(*array.i64s(&[])?.first().ok_or_else(none)?)
         }
         (Dtype::Float(_), true) => Uns::Number(*array.f64s(&[])?.first().ok_or_else(none)?),
+        (dtype, false) if array.shape().len() > 1 => {
+            let all = array.all();
+            let values = match dtype {
+                Dtype::Uint(8) => {
+                    let values = array.i64s(&all)?;
+                    ArrayValues::U8(values.into_iter().map(|v| v as u8).collect())
+                }
+                Dtype::Float(32) => ArrayValues::F32(array.f32s(&all)?),
+                _ => ArrayValues::F64(array.f64s(&all)?),
+            };
+            Uns::Array {
+                shape: array.shape().to_vec(),
+                values,
+            }
+        }
         _ => Uns::Numbers(array.f64s(&array.all())?),
     })
 }

@@ -1,7 +1,7 @@
 //! AnnData's encodings, for writing, as anndata 0.12 has them.
 
 use crate::tree::{Attr, TreeWriter, Values};
-use crate::{StoreError, Uns};
+use crate::{ArrayValues, StoreError, Uns};
 use std::collections::HashSet;
 use std::path::Path;
 use tangram_core::{Column, Table};
@@ -72,9 +72,13 @@ pub(crate) fn table(
 
 fn column(tree: &mut dyn TreeWriter, at: &str, column: &Column) -> Result<(), StoreError> {
     match column {
-        Column::Categorical { codes, categories } => {
+        Column::Categorical {
+            codes,
+            categories,
+            ordered,
+        } => {
             let mut attrs = encoding("categorical", "0.2.0").to_vec();
-            attrs.push(("ordered", Attr::Flag(false)));
+            attrs.push(("ordered", Attr::Flag(*ordered)));
             tree.group(at, &attrs)?;
             texts(tree, &format!("{at}/categories"), categories)?;
             // The narrowest type that holds every code, as pandas has it.
@@ -102,8 +106,35 @@ fn column(tree: &mut dyn TreeWriter, at: &str, column: &Column) -> Result<(), St
                 &encoding("array", "0.2.0"),
             )
         }
+        Column::Integer(values) => {
+            let numbers: Vec<i64> = values.iter().map(|v| v.unwrap_or(0)).collect();
+            nullable(tree, at, "nullable-integer", Values::I64(&numbers), values)
+        }
+        Column::Flag(values) => {
+            let flags: Vec<bool> = values.iter().map(|v| v.unwrap_or(false)).collect();
+            nullable(tree, at, "nullable-boolean", Values::Bool(&flags), values)
+        }
         Column::Text(values) => texts(tree, at, values),
     }
+}
+
+/// An array, with a mask beside it if values are missing.
+fn nullable<T>(
+    tree: &mut dyn TreeWriter,
+    at: &str,
+    kind: &'static str,
+    values: Values<'_>,
+    stored: &[Option<T>],
+) -> Result<(), StoreError> {
+    let attrs = encoding("array", "0.2.0");
+    let shape = [stored.len()];
+    if stored.iter().all(Option::is_some) {
+        return tree.array(at, &shape, values, &attrs);
+    }
+    let mask: Vec<bool> = stored.iter().map(Option::is_none).collect();
+    tree.group(at, &encoding(kind, "0.1.0"))?;
+    tree.array(&format!("{at}/values"), &shape, values, &attrs)?;
+    tree.array(&format!("{at}/mask"), &shape, Values::Bool(&mask), &attrs)
 }
 
 fn texts(tree: &mut dyn TreeWriter, at: &str, values: &[String]) -> Result<(), StoreError> {
@@ -140,6 +171,14 @@ pub(crate) fn uns(
             &encoding("array", "0.2.0"),
         ),
         Uns::Texts(values) => texts(tree, at, values),
+        Uns::Array { shape, values } => {
+            let values = match values {
+                ArrayValues::U8(v) => Values::U8(v),
+                ArrayValues::F32(v) => Values::F32(v),
+                ArrayValues::F64(v) => Values::F64(v),
+            };
+            tree.array(at, shape, values, &encoding("array", "0.2.0"))
+        }
         Uns::Table(rows) => table(tree, path, at, rows),
         Uns::Map(map) => {
             tree.group(at, &encoding("dict", "0.1.0"))?;

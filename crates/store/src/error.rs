@@ -12,6 +12,16 @@ pub enum StoreError {
         /// The path asked for.
         path: PathBuf,
     },
+    /// A link to something that is not there.
+    #[error(
+        "{path}: is a link to {target}, which is not there; mend the link, or give the file itself"
+    )]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// A pipe, a device or the like in the place of a file.
     #[error("{path}: is {found}, not a file; give the path of a file")]
     NotAFile {
@@ -120,7 +130,7 @@ pub enum StoreError {
     },
     /// A matrix entry that is not a finite number, or negative.
     #[error(
-        "{path}: {matrix} of `{row}`, `{column}` is {value}; expression must be finite and not negative: give raw or log counts, not scaled ones"
+        "{path}: {matrix} of `{row}`, `{column}` is {value}; expression must be finite and not negative: give counts, not standardised (scaled) values"
     )]
     BadValue {
         /// The file.

@@ -1,11 +1,13 @@
 //! Expression matrices of input files, read a part at a time.
 
+use crate::features::Features;
 use crate::{Dataset, Matrix, MatrixName, Names, StoreError, fingerprint_names};
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use tangram_core::names::examples;
-use tangram_core::{Normalize, SparseRows, library_factors, scale_rows};
+use tangram_core::{Normalize, SparseRows, ValueProfile, Values, library_factors, scale_rows};
 
 /// Entries of a block of rows as it is read, zeros counted: 256 MB if every one is stored.
 const BLOCK_ENTRIES: usize = 1 << 25;
@@ -14,12 +16,16 @@ const BLOCK_ENTRIES: usize = 1 << 25;
 const CHOSEN: usize = 4096;
 
 /// A matrix of an input file with the names of its rows (cells or voxels) and genes.
+///
+/// Columns that are no genes, such as the antibodies of a 10x file, are left out: they have no index here and count in no total.
 #[derive(Debug)]
 pub struct ExpressionFile {
     dataset: Dataset,
     matrix: MatrixName,
     names_sha256: String,
+    features: Features,
     genes: Vec<String>,
+    values: Values,
 }
 
 /// Whether the names of a file's rows are looked at: of ten million cells they are a gigabyte, which one rank of many may spare the
@@ -54,19 +60,82 @@ impl ExpressionFile {
             RowNames::Checked => fingerprint_names(&dataset.unique_names(Names::Obs)?),
             RowNames::Unread => String::new(),
         };
-        let genes = match matrix {
-            MatrixName::Raw => unique(path, dataset.matrix(matrix)?.column_names()?)?,
-            _ => {
-                dataset.matrix(matrix)?;
-                dataset.unique_names(Names::Var)?
-            }
-        };
+        dataset.matrix(matrix)?;
+        let features = Features::of(&dataset, matrix)?;
+        let genes = features.genes(&dataset, matrix)?;
         Ok(Self {
             dataset,
             matrix: matrix.clone(),
             names_sha256,
+            features,
             genes,
+            values: Values::Auto,
         })
+    }
+
+    /// The same file whose values are what the user says.
+    #[must_use]
+    pub fn of_values(self, values: Values) -> Self {
+        Self { values, ..self }
+    }
+
+    /// The same file with other names of its genes, in their order.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[must_use]
+    pub fn renamed(self, genes: Vec<String>) -> Self {
+        assert_eq!(genes.len(), self.genes.len(), "a name for every gene");
+        Self { genes, ..self }
+    }
+
+    /// The same file as if it had only these of its rows, in this order.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the names of the rows cannot be read.
+    pub fn of_rows(self, rows: Vec<usize>, names: RowNames) -> Result<Self, StoreError> {
+        let dataset = self.dataset.of_rows(rows);
+        let names_sha256 = match names {
+            RowNames::Checked => fingerprint_names(&dataset.obs_names()?),
+            RowNames::Unread => String::new(),
+        };
+        Ok(Self {
+            dataset,
+            names_sha256,
+            ..self
+        })
+    }
+
+    /// What its columns are.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// The matrix of the file that is read.
+    #[must_use]
+    pub fn matrix_name(&self) -> &MatrixName {
+        &self.matrix
+    }
+
+    /// A column of the table of variables for its genes, as text; `None` if there is no such column.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn gene_column(&self, name: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let texts = self.dataset.variable_texts(&self.matrix, name)?;
+        Ok(texts.map(|all| match self.features.columns() {
+            None => all,
+            Some(columns) => columns.iter().map(|&c| all[c].clone()).collect(),
+        }))
+    }
+
+    /// What its values are like, by some of its rows, as they are in the file.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    pub fn profile(&self) -> Result<ValueProfile, StoreError> {
+        self.matrix()?.profile(self.features.columns())
     }
 
     /// The file.
@@ -162,7 +231,10 @@ impl ExpressionFile {
         rows: Range<usize>,
         columns: &[usize],
     ) -> Result<SparseRows, StoreError> {
-        Ok(self.matrix()?.read_rows(rows)?.select_columns(columns))
+        let mut read = self.matrix()?.read_rows(rows)?;
+        read = read.select_columns(&self.places(columns));
+        self.values.undo(&mut read);
+        Ok(read)
     }
 
     /// The columns asked for of some rows, of which there may be many.
@@ -196,7 +268,9 @@ impl ExpressionFile {
             for &row in some {
                 chosen.append(&matrix.read_rows(row..row + 1)?);
             }
-            visit(i * CHOSEN, chosen.select_columns(columns));
+            let mut chosen = chosen.select_columns(&self.places(columns));
+            self.values.undo(&mut chosen);
+            visit(i * CHOSEN, chosen);
         }
         Ok(())
     }
@@ -256,7 +330,8 @@ impl ExpressionFile {
         columns: &[usize],
         factors: Option<&[f64]>,
     ) -> Result<SparseRows, StoreError> {
-        let mut read = self.matrix()?.read_columns(columns)?;
+        let mut read = self.matrix()?.read_columns(&self.places(columns))?;
+        self.values.undo(&mut read);
         if let Some(factors) = factors {
             scale_rows(&mut read, factors);
         }
@@ -268,7 +343,15 @@ impl ExpressionFile {
     /// # Errors
     /// [`StoreError`] if the file cannot be read.
     pub fn read_any(&self, columns: &[usize]) -> Result<SparseRows, StoreError> {
-        self.matrix()?.read_columns_any(columns)
+        self.matrix()?.read_columns_any(&self.places(columns))
+    }
+
+    /// Places in the matrix of some genes.
+    fn places<'a>(&self, genes: &'a [usize]) -> Cow<'a, [usize]> {
+        match self.features.columns() {
+            None => Cow::Borrowed(genes),
+            Some(columns) => genes.iter().map(|&k| columns[k]).collect(),
+        }
     }
 
     fn matrix(&self) -> Result<Matrix<'_>, StoreError> {
@@ -283,21 +366,13 @@ impl ExpressionFile {
         let matrix = self.matrix()?;
         let step = (BLOCK_ENTRIES / matrix.shape().1.max(1)).clamp(1, 1 << 16);
         for first in rows.clone().step_by(step) {
-            visit(matrix.read_rows(first..rows.end.min(first + step))?);
+            let mut block = matrix.read_rows(first..rows.end.min(first + step))?;
+            if let Some(genes) = self.features.columns() {
+                block = block.select_columns(genes);
+            }
+            self.values.undo(&mut block);
+            visit(block);
         }
         Ok(())
-    }
-}
-
-fn unique(path: &Path, names: Vec<String>) -> Result<Vec<String>, StoreError> {
-    let mut seen = HashSet::new();
-    match names.iter().find(|name| !seen.insert(name.as_str())) {
-        None => Ok(names),
-        Some(name) => Err(StoreError::DuplicateName {
-            path: path.to_owned(),
-            table: "raw/var",
-            name: name.clone(),
-            count: names.iter().filter(|n| *n == name).count(),
-        }),
     }
 }

@@ -3,51 +3,13 @@
 use crate::compressed::{Compressed, READ_AHEAD};
 use crate::elements::{Encoding, sparse_shape};
 use crate::tree::{Array, Tree};
-use crate::{Dataset, StoreError};
-use std::fmt;
+use crate::{Dataset, MatrixName, StoreError};
 use std::ops::Range;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tangram_core::SparseRows;
+use tangram_core::{SparseRows, ValueProfile};
 
-/// Which matrix of a dataset: written `X`, `raw` or `layer:NAME`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MatrixName {
-    /// The main matrix.
-    X,
-    /// `raw/X`, with its own variables.
-    Raw,
-    /// A layer.
-    Layer(String),
-}
-
-/// A text that names no matrix.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names no matrix; write X, raw or layer:NAME")]
-pub struct ParseMatrixNameError(String);
-
-impl fmt::Display for MatrixName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::X => f.write_str("X"),
-            Self::Raw => f.write_str("raw"),
-            Self::Layer(name) => write!(f, "layer:{name}"),
-        }
-    }
-}
-
-impl FromStr for MatrixName {
-    type Err = ParseMatrixNameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match (text, text.strip_prefix("layer:")) {
-            ("X", _) => Ok(Self::X),
-            ("raw", _) => Ok(Self::Raw),
-            (_, Some(name)) if !name.is_empty() => Ok(Self::Layer(name.to_owned())),
-            _ => Err(ParseMatrixNameError(text.to_owned())),
-        }
-    }
-}
+/// Places from which rows are looked at, and rows at each of them.
+const PROFILED: (usize, usize) = (8, 64);
 
 /// A matrix on disk, (observations, variables): dense, by rows (CSR) or by columns (CSC), of any number type.
 ///
@@ -60,6 +22,8 @@ pub struct Matrix<'a> {
     shape: (usize, usize),
     dtype: String,
     layout: Layout<'a>,
+    /// The stored rows that are looked at, if not all.
+    rows: Option<Arc<[usize]>>,
     /// Rows read last: where they begin, and they themselves.
     ahead: Mutex<Option<(usize, SparseRows)>>,
 }
@@ -125,6 +89,7 @@ impl<'a> Matrix<'a> {
             shape,
             dtype,
             layout,
+            rows: None,
             ahead: Mutex::new(None),
         })
     }
@@ -135,7 +100,7 @@ impl<'a> Matrix<'a> {
         tree: &dyn Tree,
         at: &str,
     ) -> Result<Self, StoreError> {
-        let shape = (dataset.n_obs(), dataset.n_vars());
+        let shape = (dataset.stored_obs(), dataset.n_vars());
         let parts = dataset.compressed(tree, at, shape)?;
         let dtype = parts.dtype();
         Ok(Self {
@@ -144,6 +109,7 @@ impl<'a> Matrix<'a> {
             shape,
             dtype,
             layout: Layout::Csr(parts),
+            rows: None,
             ahead: Mutex::new(None),
         })
     }
@@ -158,13 +124,25 @@ impl<'a> Matrix<'a> {
             shape,
             dtype: "text".to_owned(),
             layout,
+            rows: None,
             ahead: Mutex::new(None),
         }
+    }
+
+    /// The same matrix as if it had only these of its rows.
+    pub(crate) fn of_rows(self, rows: Option<Arc<[usize]>>) -> Self {
+        Self { rows, ..self }
     }
 
     /// (rows, columns).
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
+        let n_rows = self.rows.as_ref().map_or(self.shape.0, |rows| rows.len());
+        (n_rows, self.shape.1)
+    }
+
+    /// (rows, columns) in the file.
+    pub(crate) fn stored_shape(&self) -> (usize, usize) {
         self.shape
     }
 
@@ -219,6 +197,20 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// If they cannot be read.
     pub fn read_rows_any(&self, rows: Range<usize>) -> Result<SparseRows, StoreError> {
+        let Some(looked_at) = &self.rows else {
+            return self.stored_rows(rows);
+        };
+        let mut out = SparseRows::empty(self.shape.1);
+        let rows = looked_at
+            .get(rows.clone())
+            .ok_or_else(|| self.broken(format!("rows {} to {}", rows.start, rows.end)))?;
+        for &row in rows {
+            out.append(&self.stored_rows(row..row + 1)?);
+        }
+        Ok(out)
+    }
+
+    fn stored_rows(&self, rows: Range<usize>) -> Result<SparseRows, StoreError> {
         let (n_rows, n_columns) = self.shape;
         if rows.start > rows.end || rows.end > n_rows {
             return Err(self.broken(format!("rows {} to {} of {n_rows}", rows.start, rows.end)));
@@ -266,17 +258,41 @@ impl<'a> Matrix<'a> {
         if let Some(beyond) = columns.iter().find(|&&c| c >= n_columns) {
             return Err(self.broken(format!("column {beyond} of {n_columns}")));
         }
-        if let Layout::Csc(parts, _) = &self.layout {
-            return Ok(parts.select(columns)?.transpose());
-        }
         let mut out = SparseRows::empty(columns.len());
-        let mut start = 0;
-        while start < n_rows {
-            let end = self.block_end(start);
-            out.append(&self.fetch_rows(start..end)?.select_columns(columns));
-            start = end;
+        if let Layout::Csc(parts, _) = &self.layout {
+            out = parts.select(columns)?.transpose();
+        } else {
+            let mut start = 0;
+            while start < n_rows {
+                let end = self.block_end(start);
+                out.append(&self.fetch_rows(start..end)?.select_columns(columns));
+                start = end;
+            }
         }
-        Ok(out)
+        Ok(match &self.rows {
+            None => out,
+            Some(rows) => out.select_rows(rows),
+        })
+    }
+
+    /// What its values are like, by rows from all over it.
+    ///
+    /// * `columns`: the columns to look at, if not all
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn profile(&self, columns: Option<&[usize]>) -> Result<ValueProfile, StoreError> {
+        let n_rows = self.shape().0;
+        let mut profile = ValueProfile::default();
+        let step = n_rows.div_ceil(PROFILED.0).max(PROFILED.1);
+        for first in (0..n_rows).step_by(step) {
+            let rows = self.read_rows_any(first..n_rows.min(first + PROFILED.1))?;
+            match columns {
+                None => profile.add(&rows),
+                Some(columns) => profile.add(&rows.select_columns(columns)),
+            }
+        }
+        Ok(profile)
     }
 
     /// Where a block of about [`READ_AHEAD`] numbers ends that begins at a row.

@@ -57,14 +57,31 @@ pub(crate) fn open_file(path: &Path) -> Result<File, StoreError> {
     File::open(path).map_err(|e| StoreError::read(path, e))
 }
 
+/// Checks that a path leads to something, and says of a link that it does not.
+pub(crate) fn exists(path: &Path) -> Result<fs::Metadata, StoreError> {
+    let missing = || StoreError::Missing {
+        path: path.to_owned(),
+    };
+    fs::metadata(path).map_err(|e| match e.raw_os_error() {
+        Some(libc::ELOOP) => StoreError::Endless {
+            path: path.to_owned(),
+            reason: "it is a link that leads back to itself".to_owned(),
+        },
+        Some(libc::ENOENT) => match fs::read_link(path) {
+            Ok(target) => StoreError::Dangling {
+                path: path.to_owned(),
+                target,
+            },
+            Err(_) => missing(),
+        },
+        Some(libc::ENOTDIR) => missing(),
+        _ => StoreError::read(path, e),
+    })
+}
+
 /// Checks that a path leads to a file.
 pub(crate) fn is_file(path: &Path) -> Result<(), StoreError> {
-    let meta = fs::metadata(path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => StoreError::Missing {
-            path: path.to_owned(),
-        },
-        _ => StoreError::read(path, e),
-    })?;
+    let meta = exists(path)?;
     match meta.is_file() {
         true => Ok(()),
         false => Err(StoreError::NotAFile {
@@ -89,7 +106,7 @@ pub(crate) fn what(found: fs::FileType) -> &'static str {
     }
 }
 
-/// The text of a small file: settings, a list of names, metadata. Also of a pipe that the shell made (`<(command)`).
+/// The text of a small file, without a byte order mark: settings, a list of names, metadata. Also of a pipe that the shell made (`<(command)`).
 ///
 /// # Errors
 /// If it is no file, longer than 256 MB, not UTF-8, or cannot be read.
@@ -110,6 +127,8 @@ pub fn read_text(path: &Path) -> io::Result<String> {
             "it is longer than {} MB; is it the right file?",
             TEXT >> 20
         ))),
+        // Windows programs begin a text with a byte order mark, which is no part of what it says.
+        false if text.starts_with('\u{feff}') => Ok(text.split_off('\u{feff}'.len_utf8())),
         false => Ok(text),
     }
 }

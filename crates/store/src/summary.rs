@@ -7,7 +7,7 @@ use crate::{Dataset, Kind, StoreError};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
-use tangram_core::{Column, Table};
+use tangram_core::{Column, Table, ValueProfile};
 
 /// What a dataset holds; displays as a table.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +47,54 @@ pub struct MatrixSummary {
     pub shape: (usize, usize),
     /// Share of entries that are stored, 0 to 1; `None` where that is not known without reading the matrix.
     pub density: Option<f64>,
+    /// What its values are like.
+    pub values: ValuesSummary,
+}
+
+/// What the values of a matrix are like, by some of its rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct ValuesSummary {
+    /// Rows that were looked at.
+    pub n_rows: usize,
+    /// The smallest value.
+    pub smallest: f32,
+    /// The largest value.
+    pub largest: f32,
+    /// Whether all are whole numbers.
+    pub whole: bool,
+    /// What they seem to be.
+    pub guess: String,
+}
+
+impl From<&ValueProfile> for ValuesSummary {
+    fn from(profile: &ValueProfile) -> Self {
+        let (smallest, largest) = profile.range();
+        Self {
+            n_rows: profile.n_rows(),
+            smallest,
+            largest,
+            whole: profile.is_whole(),
+            guess: profile.guess().to_string(),
+        }
+    }
+}
+
+impl ValuesSummary {
+    fn line(&self, n_rows: usize) -> String {
+        let kind = if self.whole {
+            "whole numbers"
+        } else {
+            "not whole"
+        };
+        let rows = match self.n_rows < n_rows {
+            true => format!(" (in {} rows)", self.n_rows),
+            false => String::new(),
+        };
+        format!(
+            "{} to {}, {kind}{rows}: {}",
+            self.smallest, self.largest, self.guess
+        )
+    }
 }
 
 /// A column of `obs` or `var`.
@@ -72,7 +120,7 @@ pub struct ObsmSummary {
 }
 
 impl Dataset {
-    /// What the input holds, without reading its matrices.
+    /// What the input holds; of its matrices some rows are read.
     ///
     /// # Errors
     /// If its structure cannot be read.
@@ -95,6 +143,7 @@ fn summarise(dataset: &Dataset) -> Result<Summary, StoreError> {
             dtype: matrix.dtype().to_owned(),
             shape: matrix.shape(),
             density: matrix.stored_entries().map(|n| n as f64 / all),
+            values: ValuesSummary::from(&matrix.profile(None)?),
         });
     }
     let first = |mut names: Vec<String>| {
@@ -153,6 +202,8 @@ fn described(table: &Table) -> Vec<ColumnSummary> {
         let (dtype, n_categories) = match column {
             Column::Categorical { categories, .. } => ("categorical", Some(categories.len())),
             Column::Numeric(_) => ("float64", None),
+            Column::Integer(_) => ("int64", None),
+            Column::Flag(_) => ("bool", None),
             Column::Text(_) => ("text", None),
         };
         ColumnSummary {
@@ -221,8 +272,12 @@ impl fmt::Display for Summary {
                 (
                     m.name.clone(),
                     format!(
-                        "{} × {}, {} {}{density}",
-                        m.shape.0, m.shape.1, m.layout, m.dtype
+                        "{} × {}, {} {}{density}; {}",
+                        m.shape.0,
+                        m.shape.1,
+                        m.layout,
+                        m.dtype,
+                        m.values.line(m.shape.0)
                     ),
                 )
             }),

@@ -2,8 +2,11 @@
 
 use crate::StoreError;
 use crate::elements::{Encoding, categories, listed, text_attr, texts};
-use crate::tree::{Array, Attr, Node, Tree};
+use crate::tree::{Array, Attr, Dtype, Node, Tree};
 use tangram_core::{Column, Table};
+
+/// Whole numbers below this are the same as floating-point numbers.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The array that holds a table's row names.
 fn index_of(tree: &dyn Tree, table: &str) -> Result<String, StoreError> {
@@ -150,21 +153,17 @@ pub(crate) fn column(tree: &dyn Tree, table: &str, name: &str) -> Result<Column,
     match Encoding::of(tree, &at)? {
         Encoding::Categorical => {
             let codes = array(&format!("{at}/codes"))?;
-            categorical(tree, &at, &*codes, categories(tree, &at)?)
+            let categories = (categories(tree, &at)?, is_ordered(tree, &at)?);
+            categorical(tree, &at, &*codes, categories)
         }
         Encoding::Array => {
             let array = array(&at)?;
             if let Some(legacy) = legacy_categories(tree, table, name)? {
-                return categorical(tree, &at, &*array, texts(tree, &legacy)?);
+                let categories = (texts(tree, &legacy)?, is_ordered(tree, &legacy)?);
+                return categorical(tree, &at, &*array, categories);
             }
             if array.dtype().is_number() {
-                let values = array.f64s(&array.all())?;
-                return Ok(Column::Numeric(
-                    values
-                        .into_iter()
-                        .map(|v| (!v.is_nan()).then_some(v))
-                        .collect(),
-                ));
+                return numbers(&*array, |_| false);
             }
             Ok(Column::Text(array.texts()?))
         }
@@ -175,14 +174,7 @@ pub(crate) fn column(tree: &dyn Tree, table: &str, name: &str) -> Result<Column,
             }
             let mask = array(&format!("{at}/mask"))?;
             let missing = mask.i64s(&mask.all())?;
-            let values = values.f64s(&values.all())?;
-            Ok(Column::Numeric(
-                values
-                    .into_iter()
-                    .zip(missing)
-                    .map(|(v, m)| (m == 0).then_some(v))
-                    .collect(),
-            ))
+            numbers(&*values, |row| missing.get(row).is_none_or(|&m| m != 0))
         }
         other => Err(StoreError::broken(
             tree.path(),
@@ -192,11 +184,54 @@ pub(crate) fn column(tree: &dyn Tree, table: &str, name: &str) -> Result<Column,
     }
 }
 
+/// A column of numbers of the kind that is stored.
+///
+/// * `missing`: whether a row has no value
+fn numbers(array: &dyn Array, missing: impl Fn(usize) -> bool) -> Result<Column, StoreError> {
+    fn kept<S, T>(
+        values: Vec<S>,
+        missing: impl Fn(usize) -> bool,
+        value: impl Fn(S) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        let values = values.into_iter().enumerate();
+        values
+            .map(|(row, v)| value(v).filter(|_| !missing(row)))
+            .collect()
+    }
+    let all = array.all();
+    Ok(match array.dtype() {
+        Dtype::Bool => Column::Flag(kept(array.i64s(&all)?, missing, |v| Some(v != 0))),
+        // Numbers above 2⁶³ are no counts.
+        Dtype::Int(_) | Dtype::Uint(8 | 16 | 32) => {
+            Column::Integer(kept(array.i64s(&all)?, missing, Some))
+        }
+        _ => {
+            let values = array.f64s(&all)?;
+            let is_whole = |v: &f64| v.fract() == 0.0 && *v < EXACT;
+            match array.dtype() {
+                Dtype::Uint(_) if values.iter().all(is_whole) => {
+                    Column::Integer(kept(values, missing, |v| Some(v as i64)))
+                }
+                _ => Column::Numeric(kept(values, missing, |v| (!v.is_nan()).then_some(v))),
+            }
+        }
+    })
+}
+
+/// Whether the order of a column's categories means something.
+fn is_ordered(tree: &dyn Tree, at: &str) -> Result<bool, StoreError> {
+    Ok(match tree.attr(at, "ordered")? {
+        Some(Attr::Flag(ordered)) => ordered,
+        Some(Attr::Integers(flags)) => flags.first().is_some_and(|&f| f != 0),
+        _ => false,
+    })
+}
+
 fn categorical(
     tree: &dyn Tree,
     at: &str,
     codes: &dyn Array,
-    categories: Vec<String>,
+    (categories, ordered): (Vec<String>, bool),
 ) -> Result<Column, StoreError> {
     let n = categories.len();
     let code = |c: i64| match usize::try_from(c) {
@@ -213,5 +248,9 @@ fn categorical(
         .into_iter()
         .map(code)
         .collect::<Result<_, _>>()?;
-    Ok(Column::Categorical { codes, categories })
+    Ok(Column::Categorical {
+        codes,
+        categories,
+        ordered,
+    })
 }

@@ -105,6 +105,7 @@ pub(crate) trait Array: Send + Sync + fmt::Debug {
 pub(crate) enum Values<'a> {
     F32(&'a [f32]),
     F64(&'a [f64]),
+    U8(&'a [u8]),
     I8(&'a [i8]),
     I16(&'a [i16]),
     I32(&'a [i32]),

@@ -18,10 +18,28 @@ pub enum Uns {
     Numbers(Vec<f64>),
     /// A list of texts.
     Texts(Vec<String>),
+    /// Numbers of two or more dimensions, such as an image, the last dimension fastest.
+    Array {
+        /// Sizes of the dimensions.
+        shape: Vec<usize>,
+        /// The numbers.
+        values: ArrayValues,
+    },
     /// A table with named rows.
     Table(Table),
     /// Named values.
     Map(BTreeMap<String, Uns>),
+}
+
+/// Numbers of an array of `uns`, of the types that images have; others become double precision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ArrayValues {
+    /// 0 to 255.
+    U8(Vec<u8>),
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Double precision.
+    F64(Vec<f64>),
 }
 
 impl From<&str> for Uns {

@@ -158,6 +158,7 @@ impl Tissue {
         Column::Categorical {
             codes,
             categories: self.cell_types.clone(),
+            ordered: false,
         }
     }
 }
@@ -167,7 +168,14 @@ fn table_of_places(what: &str, range: Range<usize>, places: &[Place]) -> Table {
     let mut table = Table::of_names(range.map(|i| format!("{what}_{i:07}")).collect());
     let codes = places.iter().map(|p| Some(p.layer() as u32)).collect();
     let categories = LAYERS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    table.set("layer", Column::Categorical { codes, categories });
+    table.set(
+        "layer",
+        Column::Categorical {
+            codes,
+            categories,
+            ordered: false,
+        },
+    );
     table.set(
         "depth_um",
         Column::numbers(places.iter().map(|p| p.depth_um)),

@@ -166,6 +166,7 @@ impl TreeWriter for Hdf5Writer {
             let dataset = match values {
                 Values::F32(v) => self.numbers(at, shape, v),
                 Values::F64(v) => self.numbers(at, shape, v),
+                Values::U8(v) => self.numbers(at, shape, v),
                 Values::I8(v) => self.numbers(at, shape, v),
                 Values::I16(v) => self.numbers(at, shape, v),
                 Values::I32(v) => self.numbers(at, shape, v),

@@ -67,6 +67,7 @@ macro_rules! zarr_number {
 zarr_number! {
     f32, float32, f32::NAN, "NaN";
     f64, float64, f64::NAN, "NaN";
+    u8, uint8, 0, 0;
     i8, int8, 0, 0;
     i16, int16, 0, 0;
     i32, int32, 0, 0;
@@ -181,6 +182,7 @@ impl TreeWriter for ZarrWriter {
         match values {
             Values::F32(v) => place.numbers(at, shape, v, attrs),
             Values::F64(v) => place.numbers(at, shape, v, attrs),
+            Values::U8(v) => place.numbers(at, shape, v, attrs),
             Values::I8(v) => place.numbers(at, shape, v, attrs),
             Values::I16(v) => place.numbers(at, shape, v, attrs),
             Values::I32(v) => place.numbers(at, shape, v, attrs),

@@ -18,7 +18,14 @@ fn table(prefix: &str, n: usize) -> Table {
         .map(|i| (i % 3 != 2).then_some((i % 3) as u32))
         .collect();
     let categories = vec!["ä".to_owned(), "b".to_owned()];
-    table.set("group", Column::Categorical { codes, categories });
+    table.set(
+        "group",
+        Column::Categorical {
+            codes,
+            categories,
+            ordered: false,
+        },
+    );
     table.set(
         "amount",
         Column::Numeric((0..n).map(|i| (i != 1).then_some(i as f64 / 3.0)).collect()),

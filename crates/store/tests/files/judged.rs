@@ -3,7 +3,7 @@
 use crate::python::run;
 use ndarray::{Array2, s};
 use tangram_core::{Column, SparseRows, Table};
-use tangram_store::{AnnDataWriter, Existing, MatrixName, Uns};
+use tangram_store::{AnnDataWriter, ArrayValues, Existing, MatrixName, Uns};
 
 const N: usize = 60;
 const M: usize = 700;
@@ -23,7 +23,14 @@ fn anndata_and_scanpy_open_what_is_written() {
             .map(|i| (i % 4 != 3).then_some((i % 4) as u32))
             .collect();
         let categories = ["x", "y", "z µ"].map(String::from).to_vec();
-        obs.set("type", Column::Categorical { codes, categories });
+        obs.set(
+            "type",
+            Column::Categorical {
+                codes,
+                categories,
+                ordered: false,
+            },
+        );
         obs.set(
             "size",
             Column::Numeric((0..N).map(|i| (i != 5).then_some(i as f64 / 2.0)).collect()),
@@ -34,6 +41,30 @@ fn anndata_and_scanpy_open_what_is_written() {
         );
         let many: Vec<String> = (0..N).map(|i| format!("own{i:04}")).collect();
         obs.set("own", Column::categories(&many));
+        obs.set(
+            "whole",
+            Column::Integer((0..N).map(|i| Some(i as i64 - 3)).collect()),
+        );
+        obs.set(
+            "some",
+            Column::Integer((0..N).map(|i| (i % 3 > 0).then_some(i as i64)).collect()),
+        );
+        obs.set(
+            "flag",
+            Column::Flag((0..N).map(|i| Some(i % 3 == 0)).collect()),
+        );
+        obs.set(
+            "maybe",
+            Column::Flag((0..N).map(|i| (i != 2).then_some(i % 2 == 0)).collect()),
+        );
+        obs.set(
+            "stage",
+            Column::Categorical {
+                codes: (0..N).map(|i| Some((i % 2) as u32)).collect(),
+                categories: ["late", "early"].map(String::from).to_vec(),
+                ordered: true,
+            },
+        );
         let var = Table::of_names((0..M).map(|j| format!("voxel{j}")).collect());
         let path = folder.path().join(format!("out.{ending}"));
         let mut writer = AnnDataWriter::create(&path, Existing::Refuse, &obs, &var).unwrap();
@@ -78,6 +109,11 @@ fn anndata_and_scanpy_open_what_is_written() {
         );
         writer.uns("history", &Uns::Table(history)).unwrap();
         writer.uns("settings", &settings).unwrap();
+        let image = Uns::Array {
+            shape: vec![2, 4, 3],
+            values: ArrayValues::U8((0..24).collect()),
+        };
+        writer.uns("image", &image).unwrap();
         writer.finish().unwrap();
     }
     run(

@@ -24,12 +24,21 @@ fn numeric(f: impl Fn(usize) -> Option<f64>) -> Column {
     Column::Numeric((0..N).map(f).collect())
 }
 
+fn whole(f: &dyn Fn(usize) -> Option<i64>) -> Column {
+    Column::Integer((0..N).map(f).collect())
+}
+
+fn yes(f: &dyn Fn(usize) -> Option<bool>) -> Column {
+    Column::Flag((0..N).map(f).collect())
+}
+
 fn kind() -> Column {
     Column::Categorical {
         codes: (0..N)
             .map(|i| (i % 4 < 3).then_some((i % 4) as u32))
             .collect(),
         categories: ["alpha", "beta", "gamma"].map(String::from).to_vec(),
+        ordered: false,
     }
 }
 
@@ -108,20 +117,18 @@ fn check_anndata(path: &Path) {
     let ward = Column::Categorical {
         codes: (0..N).map(|i| Some((i % 3) as u32)).collect(),
         categories,
+        ordered: false,
     };
     let text = |f: &dyn Fn(usize) -> String| Column::Text((0..N).map(f).collect());
     let columns = [
         ("kind", kind()),
         ("ward", ward),
         ("score", numeric(|i| (i != 5).then_some(i as f64 / 4.0))),
-        ("count", numeric(|i| Some(i as f64 * 2.0))),
-        ("flag", numeric(|i| Some(f64::from(i % 3 == 0)))),
+        ("count", whole(&|i| Some(i as i64 * 2))),
+        ("flag", yes(&|i| Some(i % 3 == 0))),
         ("note", text(&|i| format!("note {i}µ"))),
-        ("n_int", numeric(|i| (i % 5 != 0).then_some(i as f64))),
-        (
-            "n_bool",
-            numeric(|i| (i % 7 != 0).then_some(f64::from(i % 2 == 0))),
-        ),
+        ("n_int", whole(&|i| (i % 5 != 0).then_some(i as i64))),
+        ("n_bool", yes(&|i| (i % 7 != 0).then_some(i % 2 == 0))),
         (
             "n_str",
             text(&|i| {
@@ -139,7 +146,7 @@ fn check_anndata(path: &Path) {
         assert_eq!(&dataset.obs_column(name).unwrap(), expected);
     }
     assert_eq!(obs.columns.len(), columns.len());
-    let length = Column::numbers((0..M).map(|j| j as f64 * 100.0));
+    let length = Column::Integer((0..M).map(|j| Some(j as i64 * 100)).collect());
     assert_eq!(
         dataset.var().unwrap().columns,
         [("length".to_owned(), length)]
@@ -259,7 +266,7 @@ fn layouts_of_older_anndata_read_the_same() {
         assert_eq!(dataset.obs_column("kind").unwrap(), kind());
         assert_eq!(
             dataset.obs_column("count").unwrap(),
-            numeric(|i| Some(i as f64 * 2.0))
+            whole(&|i| Some(i as i64 * 2))
         );
         assert_eq!(dataset.obs().unwrap().columns.len(), 2);
         assert_eq!(dataset.spatial().unwrap().unwrap()[[3, 1]], 6.5);

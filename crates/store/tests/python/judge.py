@@ -33,7 +33,15 @@ def judge(path):
     i = np.arange(N)
     assert list(a.obs_names) == [f"cell{k}" for k in i]
     assert list(a.var_names) == [f"voxel{k}" for k in range(M)]
-    assert list(a.obs.columns) == ["type", "size", "note", "own"]
+    assert list(a.obs.columns) == ["type", "size", "note", "own", "whole", "some", "flag", "maybe", "stage"]
+    assert a.obs["whole"].dtype == "int64" and (a.obs["whole"] == i - 3).all()
+    assert a.obs["some"].isna().sum() == N // 3 and (a.obs["some"].dropna() == i[i % 3 > 0]).all()
+    # A mask selects the rows that it names.
+    assert a.obs["flag"].dtype == bool and list(a[a.obs["flag"]].obs["whole"]) == [k - 3 for k in i if k % 3 == 0]
+    assert a.obs["maybe"].isna().sum() == 1 and a.obs["maybe"].sum() == (i % 2 == 0).sum() - 1
+    assert a.obs["stage"].cat.ordered and list(a.obs["stage"].cat.categories) == ["late", "early"]
+    np.testing.assert_array_equal(a.uns["image"], np.arange(24).reshape(2, 4, 3))
+    assert a.uns["image"].dtype == "uint8"
     types = ["x", "y", "z µ"]
     expected = pd.Categorical([None if k % 4 == 3 else types[k % 4] for k in i], categories=types)
     assert expected.equals(a.obs["type"].array)
