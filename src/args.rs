@@ -15,7 +15,8 @@ use crate::commands::submit::SubmitArgs;
 use crate::commands::sweep::SweepArgs;
 use crate::exit;
 use crate::report::{Detail, Report};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use tangram_pipeline::versions;
 
@@ -50,6 +51,65 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Flags of `map` that `-h` shows: what a mapping cannot do without, and what most people change.
+const SHORT_OF_MAP: [&str; 15] = [
+    "cells",
+    "voxels",
+    "cells_matrix",
+    "voxels_matrix",
+    "values",
+    "match_genes",
+    "hold_out",
+    "goal",
+    "prior",
+    "device",
+    "threads",
+    "out",
+    "force",
+    "resume",
+    "help",
+];
+
+/// Flags of `map` by which solvers are tried out; the defaults suit nearly everyone.
+const OF_SOLVERS: [&str; 10] = [
+    "lr",
+    "tolerance",
+    "batches",
+    "batch_epochs",
+    "stream",
+    "device_block",
+    "precision",
+    "reduce",
+    "init_logits",
+    "temperature",
+];
+
+/// The command line with what its parts do not know: which flags of `map` are for everyone.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommand("map", |map| {
+        map.mut_args(|arg| {
+            let id = arg.get_id().as_str();
+            let everyone = SHORT_OF_MAP.contains(&id);
+            match OF_SOLVERS.contains(&id) {
+                true => arg.help_heading("Inside the solvers (the defaults suit nearly everyone)"),
+                false => arg,
+            }
+            .hide_short_help(!everyone)
+        })
+    })
+}
+
+/// Parses a command line.
+///
+/// # Errors
+/// What is wrong with it, or the help that it asks for.
+pub fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// Flags that every command has.

@@ -6,6 +6,7 @@
 use crate::args::Cli;
 use crate::error::ConfigError;
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory};
 use std::ffi::OsString;
@@ -41,6 +42,40 @@ pub fn arguments(mut typed: Vec<OsString>) -> Result<Vec<OsString>> {
     let end = typed.iter().position(|a| a == "--").unwrap_or(typed.len());
     typed.splice(end..end, added);
     Ok(typed)
+}
+
+/// Where a faulty value stands, if not on the command line.
+///
+/// * `typed`, `arguments`: the command line before and after the settings of its file were added
+#[must_use]
+pub fn origin(error: &clap::Error, typed: &[OsString], arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let name = flag.split([' ', '=']).next()?;
+    let is_it = |argument: &&OsString| {
+        let argument = argument.to_string_lossy();
+        argument == name || argument.starts_with(&format!("{name}="))
+    };
+    if typed.iter().any(|argument| is_it(&argument)) {
+        return None;
+    }
+    arguments.iter().find(is_it)?;
+    let config = typed
+        .iter()
+        .position(|a| a == "--config")
+        .map(|i| typed.get(i + 1));
+    let config = config
+        .flatten()
+        .map(|path| path.to_string_lossy().into_owned());
+    let joined = || {
+        let path = typed
+            .iter()
+            .find_map(|a| a.to_str()?.strip_prefix("--config="));
+        path.map(str::to_owned)
+    };
+    let (file, key) = (config.or_else(joined)?, name.trim_start_matches('-'));
+    Some(format!("`{key}` stands in the settings file {file}"))
 }
 
 fn innermost(mut matches: &ArgMatches) -> &ArgMatches {

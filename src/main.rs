@@ -23,7 +23,8 @@ mod weight_flags;
 
 use anyhow::Result;
 use args::{Cli, Command};
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
+use report::{Detail, Report};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -34,13 +35,19 @@ fn main() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
     interrupt::stand(&typed);
     tangram_store::pass_caught_panics();
-    let arguments = match config::arguments(typed) {
+    let arguments = match config::arguments(typed.clone()) {
         Ok(arguments) => arguments,
         Err(error) => return exit::fail(&error),
     };
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match args::parse(arguments.clone()) {
         Ok(cli) => cli,
-        Err(error) => return exit::usage(&error),
+        Err(error) => {
+            let code = exit::usage(&error);
+            if let Some(origin) = config::origin(&error, &typed, &arguments) {
+                Report::new(Detail::Normal, false).warn(origin);
+            }
+            return code;
+        }
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,18 +1,19 @@
 //! The flags of a mapping: those of `tangram map`, `submit map` and `sweep new`.
 
 use crate::choices::one_of;
-use crate::values::{at_least_one, not_negative, positive, seed};
+use crate::values::{at_least_one, n_threads, not_negative, positive, seed};
 use crate::weight_flags::WeightFlags;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tangram_comm::Reduce;
-use tangram_core::{Normalize, Transform};
+use tangram_core::{Normalize, Transform, Values};
 use tangram_pipeline::choices::{
     DeviceChoice, Goal, GridChoice, KeepChoice, MappingFormat, PrecisionChoice, PriorChoice,
     Solver, Stream, Temperature, as_text, maybe_text,
 };
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::match_genes::MatchGenes;
 use tangram_pipeline::named::{DEVICES, FORMATS, GOALS, PRECISIONS, SOLVERS, STREAMS};
 use tangram_pipeline::neighbours::NeighbourChoice;
 use tangram_pipeline::settings::{MapSettings, threads};
@@ -44,6 +45,23 @@ pub struct MapFlags {
     #[serde(with = "as_text")]
     pub voxels_matrix: MatrixName,
 
+    /// What the cells' values are: auto refuses logarithms, log1p undoes them, as-is takes them as they are
+    #[arg(long, value_name = "WHAT", default_value_t = Values::Auto, help_heading = GENES)]
+    #[serde(default)]
+    pub values: Values,
+    /// Likewise for voxels
+    #[arg(long, value_name = "WHAT", default_value_t = Values::Auto, help_heading = GENES)]
+    #[serde(default)]
+    pub values_voxels: Values,
+    /// Which genes of both files are the same: exact (by name), case (whatever the case), id (Ensembl, without version),
+    /// column:NAME (of var) or table:FILE (two names a line) [default: exact, unless another way would match many more]
+    #[arg(long, value_name = "HOW", help_heading = GENES)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub match_genes: Option<MatchGenes>,
+    /// Leave voxels without a count out instead of stopping
+    #[arg(long, help_heading = GENES)]
+    #[serde(default)]
+    pub drop_empty: bool,
     /// Train on the genes of this list (one name a line) instead of all that both files have
     #[arg(long, value_name = "FILE", conflicts_with = "hold_out", help_heading = GENES)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +152,7 @@ pub struct MapFlags {
     #[arg(long, value_parser = one_of(PRECISIONS), default_value = "auto", help_heading = TRAINING)]
     pub precision: PrecisionChoice,
     /// Threads to use [default: one for every core]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
+    #[arg(long, value_name = "N", value_parser = n_threads, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
     /// How MPI ranks share the work: CELLSxVOXELSxGENES, the number of ranks along each, such as 4x2x1, or auto, the fastest that
@@ -179,6 +197,10 @@ impl MapFlags {
             voxels: absolute(self.voxels),
             cells_matrix: self.cells_matrix,
             voxels_matrix: self.voxels_matrix,
+            values: self.values,
+            values_voxels: self.values_voxels,
+            match_genes: self.match_genes.map(MatchGenes::absolute),
+            drop_empty: self.drop_empty,
             genes: self.genes.map(absolute),
             hold_out: self.hold_out.map(absolute),
             normalize: self.normalize,

@@ -13,6 +13,20 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Most threads that can be asked for; no machine has as many cores.
+const MOST_THREADS: usize = 4096;
+
+/// A number of threads.
+///
+/// # Errors
+/// If it is not.
+pub fn n_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MOST_THREADS).contains(&number) => Ok(number),
+        _ => Err(format!("give a whole number from 1 to {MOST_THREADS}")),
+    }
+}
+
 /// A seed: a whole number from 0 to 2⁶³ − 1, the largest that TOML holds.
 ///
 /// # Errors
@@ -51,6 +65,8 @@ mod tests {
                 && not_negative("-0.1").is_err()
                 && not_negative("inf").is_err()
         );
+        assert!(n_threads("0").is_err() && n_threads("99999999").is_err());
+        assert_eq!(n_threads("1000"), Ok(1000));
         assert!(positive("0").is_err());
         assert_eq!(
             (at_least_one("3"), not_negative("0"), positive("0.1")),

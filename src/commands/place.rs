@@ -3,15 +3,17 @@
 use crate::choices::replace;
 use crate::report::Report;
 use crate::threads::use_threads;
-use crate::values::at_least_one;
+use crate::values::n_threads;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_core::Keep;
+use tangram_core::{Keep, Values};
+use tangram_pipeline::match_genes::MatchGenes;
 use tangram_pipeline::place::{PlaceSettings, place};
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::{count, thousands};
+use tangram_store::MatrixName;
 
 const LONG_HELP: &str = "\
 FILE is an AnnData of the new cells × the voxels of the mapping: probabilities in X; in obs, beside what was known of the cells,
@@ -41,7 +43,7 @@ pub struct PlaceArgs {
     #[arg(long, help_heading = "Output")]
     force: bool,
     /// Threads to use [default: one for every core]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Work")]
+    #[arg(long, value_name = "N", value_parser = n_threads, help_heading = "Work")]
     threads: Option<usize>,
 }
 
@@ -54,6 +56,15 @@ struct PlaceFlags {
     /// The new cells: a file as for `tangram map --cells`
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     cells: PathBuf,
+    /// Where their counts are: X, raw or layer:NAME [default: as in the run]
+    #[arg(long, value_name = "MATRIX", help_heading = "Input")]
+    cells_matrix: Option<MatrixName>,
+    /// What their values are: auto refuses logarithms, log1p undoes them, as-is takes them as they are [default: as in the run]
+    #[arg(long, value_name = "WHAT", help_heading = "Input")]
+    values: Option<Values>,
+    /// How their genes match those of the training: exact, case, id, column:NAME or table:FILE [default: as in the run]
+    #[arg(long, value_name = "HOW", help_heading = "Input")]
+    match_genes: Option<MatchGenes>,
     /// What is stored of every cell's probabilities: all, mass:SHARE or top:N
     #[arg(long, value_name = "WHAT", default_value_t = Keep::Mass(0.999), help_heading = "Output")]
     keep: Keep,
@@ -79,9 +90,12 @@ pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
     let settings = PlaceSettings {
         mapping: args.settings.mapping.clone(),
         cells: args.settings.cells.clone(),
+        cells_matrix: args.settings.cells_matrix.clone(),
+        values: args.settings.values,
+        match_genes: args.settings.match_genes.clone().map(MatchGenes::absolute),
         keep: args.settings.keep,
     };
-    let placed = place(&settings, &args.out, replace(args.force))?;
+    let placed = place(&settings, &args.out, replace(args.force), &report)?;
     let unlikeness = &placed.unlikeness;
     let n_cells = unlikeness.len();
     let n_unlike = unlikeness.iter().filter(|&&u| u > UNLIKE).count();

@@ -131,11 +131,11 @@ fn planned(args: &PlanArgs) -> Planned {
 
 fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report) -> Result<()> {
     let source = match args.gpu_memory {
-        Some(_) => format!("the rate of a GPU is assumed, not measured; exchanges: {source}"),
+        Some(_) => format!("the rate of a GPU is assumed, not measured; exchanges:\n{source}"),
         None => source.to_owned(),
     };
     report.say(format_args!(
-        "{} cells onto {} voxels by {} genes, {} ranks of {} cores ({source})",
+        "{} cells onto {} voxels by {} genes, {} ranks of {} cores\n{source}",
         thousands(args.cells.unwrap_or(0)),
         thousands(args.voxels.unwrap_or(0)),
         thousands(args.genes.unwrap_or(0)),
@@ -143,37 +143,44 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
         args.threads
     ))?;
     let kinds = [Kind::Logits, Kind::Rows, Kind::Predicted, Kind::Loss];
-    let mut head = format!("{:>10}  {:>9}", "grid", "memory");
+    // 80 columns; --json has every kind of exchange.
+    let mut head = format!("{:>12}  {:>9}", "grid", "memory");
     if args.gpu_memory.is_some() {
         head.push_str(&format!("  {:>9}", "GPU"));
     }
-    for kind in kinds {
-        head.push_str(&format!("  {:>31}", format!("{}, MB", kind.name())));
-    }
     report.say(format_args!(
-        "{head}  {:>9}  {:>9}  {:>9}",
-        "s a pass", "exchange", "in all"
+        "{head}  {:>9}  {:>8}  {:>8}  {:>8}",
+        "MB sent", "s a pass", "exchange", "in all"
     ))?;
     for (i, c) in candidates.iter().enumerate() {
-        let mut line = format!("{:>10}  {:>9}", c.grid, for_people(c.memory_bytes));
+        let mark = match (i, c.fits) {
+            (0, _) => '*',
+            (_, false) => '!',
+            _ => ' ',
+        };
+        let mut line = format!("{mark} {:>10}  {:>9}", c.grid, for_people(c.memory_bytes));
         if let Some(bytes) = c.gpu_bytes {
             line.push_str(&format!("  {:>9}", for_people(bytes)));
         }
-        for (_, bytes) in c.bytes.iter().take(kinds.len()) {
-            line.push_str(&format!("  {:>31.3}", *bytes as f64 / 1e6));
-        }
+        let sent = || c.bytes.iter().take(kinds.len());
+        let all: u64 = sent().map(|(_, bytes)| *bytes).sum();
         let each = c.seconds_computing + c.seconds_exchanging;
-        let note = match (i, c.fits) {
-            (0, _) => "  <- recommended",
-            (_, false) => "  does not fit",
-            _ => "",
-        };
         report.say(format_args!(
-            "{line}  {each:>9.3}  {:>8.1}%  {:>9}{note}",
+            "{line}  {:>9.1}  {each:>8.3}  {:>7.1}%  {:>8}",
+            all as f64 / 1e6,
             100.0 * c.seconds_exchanging / each,
             duration(c.seconds_in_all)
         ))?;
+        for (kind, (_, bytes)) in kinds.iter().zip(sent()) {
+            let megabytes = *bytes as f64 / 1e6;
+            report.explain(format_args!(
+                "{:>16} MB: {}",
+                format!("{megabytes:.3}"),
+                kind.name()
+            ))?;
+        }
     }
+    report.say("* recommended   ! does not fit   MB sent: by a rank in a pass (-v: for what)")?;
     let script = script(&planned(args), &candidates[0], args.ranks_per_node);
     report.say(format_args!("\n{script}"))?;
     Ok(())

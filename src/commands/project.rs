@@ -3,13 +3,14 @@
 use crate::choices::{one_of, replace};
 use crate::report::Report;
 use crate::threads::use_threads;
-use crate::values::at_least_one;
+use crate::values::{at_least_one, n_threads};
 use anyhow::Result;
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_pipeline::choices::ObsColumn;
+use tangram_pipeline::match_genes::MatchGenes;
 use tangram_pipeline::named::ASSIGNMENTS;
 use tangram_pipeline::project::{Assign, ProjectSettings, Projected, project};
 use tangram_pipeline::settings::threads;
@@ -18,13 +19,15 @@ use tangram_pipeline::wording::{count, thousands};
 const WHAT: &str = "What to carry (at least one)";
 
 const LONG_HELP: &str = "\
-FILE is an AnnData of the voxels, with their obs and coordinates, and `expected_cells` in obs: how many cells the
-mapping puts into each voxel. Its X holds
-  the genes, if --genes or --layer is given; types and obsm arrays then go to obsm, their labels to uns (NAME_labels);
-  otherwise the types and obsm arrays themselves, one column each, named after their labels (COLUMN:label if several
-  are carried).
-A value is the sum over cells of probability × value: for a type the expected number of its cells. Divide by
-`expected_cells` for shares and means. Genes are normalised as in training, but not transformed.
+FILE is an AnnData of the voxels, with their obs, coordinates, images and colours, and `expected_reference_cells` in obs:
+how many cells of the single-cell data the mapping puts into each voxel. Its X holds
+  the genes, if --genes or --layer is given; types and arrays then go to obsm, their labels to uns (NAME_labels);
+  otherwise the types and arrays themselves, one column each, named after their labels (COLUMN:label if several are
+  carried).
+A value is the sum over cells of probability × value: for a type the expected number of its cells. These are cells of the
+single-cell data, of which there may be more or fewer than the tissue has; divide by `expected_reference_cells` for
+shares and means. If the mapping's --prior was a column of cell counts, types are scaled to cells of the tissue, and
+`expected_cells` in obs holds their total. Genes are normalised as in training, but not transformed.
 
 --assign voxels adds to obs the most probable cell of every voxel (one cell may serve many voxels).
 --assign cells writes an AnnData of the cells instead: obs tells every cell's most probable voxel (many cells may share
@@ -39,7 +42,7 @@ Examples:
 /// Flags of `tangram project`.
 #[derive(Debug, Args)]
 #[command(after_help = LONG_HELP)]
-#[command(group = ArgGroup::new("what").args(["types", "genes", "obsm", "layer", "assign"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("what").args(["types", "genes", "obsm", "modality", "layer", "assign"]).required(true).multiple(true))]
 pub struct ProjectArgs {
     #[command(flatten)]
     settings: ProjectFlags,
@@ -50,7 +53,7 @@ pub struct ProjectArgs {
     #[arg(long, help_heading = "Output")]
     force: bool,
     /// Threads to use [default: one for every core]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Work")]
+    #[arg(long, value_name = "N", value_parser = n_threads, help_heading = "Work")]
     threads: Option<usize>,
 }
 
@@ -72,6 +75,15 @@ struct ProjectFlags {
     /// An array of the cells' obsm, such as protein (can be repeated)
     #[arg(long, value_name = "NAME", help_heading = WHAT)]
     obsm: Vec<String>,
+    /// Rows of the cells' matrix that are no genes, by their kind, such as "Antibody Capture" (can be repeated)
+    #[arg(long, value_name = "KIND", help_heading = WHAT)]
+    modality: Vec<String>,
+    /// Make cells without a label in --types a type of this name, instead of leaving them out
+    #[arg(long, value_name = "NAME", requires = "types", help_heading = WHAT)]
+    unlabelled: Option<String>,
+    /// How the genes of --cells match those of the training: exact, case, id, column:NAME or table:FILE [default: as in the run]
+    #[arg(long, value_name = "HOW", help_heading = "Input")]
+    match_genes: Option<MatchGenes>,
     /// Take genes from this layer, values as they are, instead of the counts
     #[arg(long, value_name = "NAME", help_heading = WHAT)]
     layer: Option<String>,
@@ -102,6 +114,9 @@ impl ProjectFlags {
             types: self.types,
             genes: self.genes,
             obsm: self.obsm,
+            modality: self.modality,
+            unlabelled: self.unlabelled,
+            match_genes: self.match_genes.map(MatchGenes::absolute),
             layer: self.layer,
             assign: self.assign,
             chunk: self.chunk,

@@ -3,23 +3,27 @@
 use crate::choices::replace;
 use crate::report::Report;
 use crate::threads::use_threads;
-use crate::values::at_least_one;
+use crate::values::{at_least_one, n_threads};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_core::Summary;
-use tangram_pipeline::score::{ScoreSettings, ScoreSummary, ScoredGene, score};
+use tangram_pipeline::score::{ScoreSettings, ScoredGene, in_short, score};
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::count;
+use tangram_pipeline::yardstick::ScoresInShort;
 
 const LONG_HELP: &str = "\
 A gene's score is the cosine similarity of its predicted and its measured pattern over the voxels, 1 at best; Pearson's
 correlation does not reward a gene for being everywhere. Genes that did not train tell how far predictions can be
 trusted. Values are normalised as in training, but not transformed.
 
+Compare every score with the line under it: the voxels' totals over all other genes as the prediction, which know no
+cells. The column `totals out` is the correlation of predicted and measured values with these totals partialled out of both.
+
 The table (--out) has a row for every gene that both files have:
   gene, cosine, pearson, sparsity_measured, sparsity_predicted (shares of voxels at 0), training (trained, held_out, other)
+  totals_cosine, totals_pearson (scores of the totals), partial_pearson (the totals partialled out)
 
 Examples:
   tangram score --mapping run --out scores.tsv
@@ -48,7 +52,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one, help_heading = "Work")]
     chunk: usize,
     /// Threads to use [default: one for every core]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Work")]
+    #[arg(long, value_name = "N", value_parser = n_threads, help_heading = "Work")]
     threads: Option<usize>,
 }
 
@@ -57,7 +61,9 @@ pub struct ScoreArgs {
 struct Printed<'a> {
     run: &'a Path,
     #[serde(flatten)]
-    summary: ScoreSummary,
+    scores: ScoresInShort,
+    /// What the comparison with the totals says.
+    sentence: Option<String>,
 }
 
 /// Scores every gene that both files have.
@@ -78,22 +84,21 @@ pub fn run(args: &ScoreArgs, report: Report) -> Result<()> {
 }
 
 fn tell(args: &ScoreArgs, genes: &[ScoredGene], report: Report) -> Result<()> {
-    let run = &args.mapping;
-    let summary = ScoreSummary::of(genes);
-    report.say("                 genes   mean cosine   5 %    25 %   50 %   75 %   95 %   above 0.4   mean Pearson")?;
-    for (name, part) in [("trained", summary.train), ("not trained", summary.test)] {
-        match part {
-            Some(part) => report.say(line(name, &part))?,
-            None => report.say(format_args!("{name:<12} {:>9}", 0))?,
-        }
+    let scores = in_short(genes);
+    for line in scores.table() {
+        report.say(line)?;
     }
-    if summary.n_without_pattern > 0 {
-        let n = count(summary.n_without_pattern, "gene");
+    let sentence = scores.sentence();
+    if let Some(sentence) = &sentence {
+        report.say(sentence)?;
+    }
+    if scores.n_without_pattern > 0 {
+        let n = count(scores.n_without_pattern, "gene");
         report.say(format_args!(
             "{n} without any count in the cells or in the voxels not counted"
         ))?;
     }
-    if let Some(auc) = summary.test_auc {
+    if let Some(auc) = scores.test_auc {
         report.explain(format_args!(
             "area under score against sparsity, genes not trained: {auc:.3}"
         ))?;
@@ -101,19 +106,9 @@ fn tell(args: &ScoreArgs, genes: &[ScoredGene], report: Report) -> Result<()> {
     if let Some(out) = &args.out {
         report.say(format_args!("wrote {}", out.display()))?;
     }
-    report.summary(&Printed { run, summary })
-}
-
-fn line(name: &str, part: &Summary) -> String {
-    let quantiles: Vec<String> = part.quantiles.iter().map(|q| format!("{q:.3}")).collect();
-    let pearson = part
-        .mean_pearson
-        .map_or("–".to_owned(), |p| format!("{p:.3}"));
-    format!(
-        "{name:<12} {:>9}   {:>11.3}   {}   {:>8.1} %   {pearson:>12}",
-        part.n_genes,
-        part.mean_cosine,
-        quantiles.join("  "),
-        part.share_above * 100.0,
-    )
+    report.summary(&Printed {
+        run: &args.mapping,
+        scores,
+        sentence,
+    })
 }

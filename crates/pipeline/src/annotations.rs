@@ -2,11 +2,13 @@
 
 use crate::choices::ObsColumn;
 use crate::error::{Result, Within};
+use crate::listener::Listener;
 use crate::stored_mapping::StoredMapping;
+use crate::wording::count;
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use tangram_core::{Column, MostProbableCell, Table, one_hot, transfer};
-use tangram_store::{Dataset, Uns};
+use tangram_store::{Dataset, MatrixName, Uns};
 
 /// An annotation in space.
 #[derive(Debug)]
@@ -19,31 +21,72 @@ pub struct InSpace {
     pub values: Array2<f32>,
 }
 
-/// Types and obsm arrays in space, in the order asked for.
+/// What is carried.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried<'a> {
+    /// Columns of the cells' obs.
+    pub types: &'a [ObsColumn],
+    /// The name of the type of cells without a label; `None`: they are left out.
+    pub unlabelled: Option<&'a str>,
+    /// Arrays of obsm.
+    pub arrays: &'a [String],
+    /// Kinds of features other than genes.
+    pub modalities: &'a [String],
+    /// The matrix that holds the features.
+    pub matrix: &'a MatrixName,
+    /// What numbers of cells are multiplied by.
+    pub type_scale: f64,
+}
+
+impl<'a> Carried<'a> {
+    /// Types alone, as cells of the reference.
+    #[must_use]
+    pub fn types(types: &'a [ObsColumn], matrix: &'a MatrixName) -> Self {
+        Self {
+            types,
+            unlabelled: None,
+            arrays: &[],
+            modalities: &[],
+            matrix,
+            type_scale: 1.0,
+        }
+    }
+}
+
+/// Types, obsm arrays and other features in space, in this order.
 ///
 /// # Errors
-/// If the cells have no such column or array, or it cannot be carried.
+/// If the cells have no such column, array or feature, or it cannot be carried.
 pub fn carry(
-    types: &[ObsColumn],
-    arrays: &[String],
+    what: &Carried<'_>,
     mapping: &StoredMapping,
     cells: &Dataset,
+    listener: &dyn Listener,
 ) -> Result<Vec<InSpace>> {
     let mut carried = Vec::new();
-    for ObsColumn(name) in types {
+    for ObsColumn(name) in what.types {
         let column = cells.obs_column(name)?;
+        let is_type = column.as_numbers().is_none();
+        let column = match is_type {
+            true => labelled(column, name, what.unlabelled, listener)?,
+            false => column,
+        };
         let (mut labels, values) = one_hot(&column)
             .within(|| format!("{}: obs column `{name}`", cells.path().display()))?;
-        if matches!(column, Column::Numeric(_)) {
+        if !is_type {
             labels = vec![name.clone()];
+        }
+        let mut values = transfer(mapping, &values)?;
+        if is_type && what.type_scale != 1.0 {
+            values.mapv_inplace(|v| (f64::from(v) * what.type_scale) as f32);
         }
         carried.push(InSpace {
             name: name.clone(),
             labels,
-            values: transfer(mapping, &values)?,
+            values,
         });
     }
-    for name in arrays {
+    for name in what.arrays {
         let values = cells.obsm(name)?;
         let labels = labels_of(name, values.ncols(), cells)?;
         carried.push(InSpace {
@@ -52,7 +95,42 @@ pub fn carry(
             values: transfer(mapping, &values)?,
         });
     }
+    for name in what.modalities {
+        let (labels, values) = cells.modality(what.matrix, name)?;
+        carried.push(InSpace {
+            name: name.clone(),
+            labels,
+            values: transfer(mapping, &values)?,
+        });
+    }
     Ok(carried)
+}
+
+/// A column of types whose cells without a label get one, if the user gave it a name; otherwise it is said how many there are.
+fn labelled(
+    column: Column,
+    name: &str,
+    unlabelled: Option<&str>,
+    listener: &dyn Listener,
+) -> Result<Column> {
+    let missing = column.missing();
+    let n = missing.iter().filter(|&&m| m).count();
+    if n == 0 {
+        return Ok(column);
+    }
+    let share = 100.0 * n as f64 / missing.len() as f64;
+    let told = format!(
+        "{} ({share:.1} %) without a label in obs `{name}`",
+        count(n, "cell")
+    );
+    let Some(label) = unlabelled else {
+        listener.warn(format_args!(
+            "{told} are in none of its types; --unlabelled NAME makes them a type of their own"
+        ));
+        return Ok(column);
+    };
+    listener.say(format_args!("{told}: type `{label}`"))?;
+    Ok(column.filled(label))
 }
 
 /// Names of an array's columns: its own if it is a table; a list in uns, `NAME_labels` or `NAME_names`, if it has one
@@ -133,22 +211,8 @@ pub fn add_most_probable_cells(
         Column::Numeric(best.iter().map(probability).collect()),
     );
     for ObsColumn(name) in types {
-        let of_best = match cells.obs_column(name)? {
-            Column::Categorical { codes, categories } => {
-                let codes = best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect();
-                Column::Categorical { codes, categories }
-            }
-            Column::Numeric(values) => Column::Numeric(
-                best.iter()
-                    .map(|b| b.and_then(|b| values[b.cell]))
-                    .collect(),
-            ),
-            Column::Text(texts) => Column::Text(
-                best.iter()
-                    .map(|b| b.map(|b| texts[b.cell].clone()).unwrap_or_default())
-                    .collect(),
-            ),
-        };
+        let rows: Vec<Option<usize>> = best.iter().map(|b| b.map(|b| b.cell)).collect();
+        let of_best = cells.obs_column(name)?.rows(&rows);
         obs.set(&format!("most_probable_cell_{name}"), of_best);
     }
     Ok(())

@@ -40,6 +40,17 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) ->
         let text = "--precision fp16: the kernels for cores do not multiply fp16; take f32 or bf16, or a GPU (--device cuda)";
         return Err(PipelineError::Usage(text.to_owned()));
     }
+    if device.engine == Engine::Native {
+        let given = [
+            (settings.gpu_memory, "--gpu-memory"),
+            (settings.device_block, "--device-block"),
+        ];
+        for (_, flag) in given.iter().filter(|(value, _)| value.is_some()) {
+            listener.warn(format_args!(
+                "{flag} does nothing: no device is used (--device cuda or auto takes one)"
+            ));
+        }
+    }
     Ok(device)
 }
 

@@ -1,5 +1,8 @@
 //! Why work on files stops: one variant for each cause, each with its remedy.
 
+use crate::cause;
+pub use crate::cause::cause_of;
+use crate::names_differ::NamesDiffer;
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,7 +94,8 @@ pub enum PipelineError {
     },
     /// An input of a run that is no longer what it was.
     #[error(
-        "{path}: changed since the run {run} was made from it; give the original file with {flag}, or map again"
+        "{path}: changed since the run {run} was made from it. If its counts are the same and only annotations changed, go on with {flag} {path}; \
+         otherwise give the original file with {flag}, or map again"
     )]
     Changed {
         /// The input.
@@ -159,6 +163,21 @@ pub enum PipelineError {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// Names of genes that differ between two files, where another way of matching would match many more.
+    #[error("{0}")]
+    GeneNames(Box<NamesDiffer>),
+    /// Values that are not what a mapping needs, or not what the user says.
+    #[error("{path}: {matrix} holds {found}: {remedy}")]
+    Values {
+        /// The file.
+        path: PathBuf,
+        /// The matrix.
+        matrix: String,
+        /// What they seem to be.
+        found: String,
+        /// Ways to go on.
+        remedy: String,
+    },
     /// A column that cannot be a density prior.
     #[error("{path}: obs column `{column}` as a prior: {reason}")]
     Prior {
@@ -169,9 +188,34 @@ pub enum PipelineError {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// Cells that lack genes of a training.
+    #[error(
+        "{path}: {matrix} lacks {n_missing} of the {n_training} genes that the mapping was trained on: {examples}; \
+         give cells that have all of them (0 where a gene was not seen), or map again without these genes (map --genes)"
+    )]
+    TrainingGenes {
+        /// The file of the cells.
+        path: PathBuf,
+        /// The matrix looked in.
+        matrix: String,
+        /// How many are missing.
+        n_missing: usize,
+        /// Of how many.
+        n_training: usize,
+        /// The first few.
+        examples: String,
+    },
+    /// A file without rows.
+    #[error("{path}: holds no {what}; is it the right file?")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// `cells` or `voxels`.
+        what: &'static str,
+    },
     /// Voxels without a single count.
     #[error(
-        "{path}: {n_zero} of {n_voxels} voxels have no count in any gene: {examples}; remove them first, in Python: scanpy.pp.filter_cells(voxels, min_counts=1)"
+        "{path}: {n_zero} of {n_voxels} voxels have no count in any gene: {examples}; add --drop-empty to leave them out"
     )]
     ZeroVoxels {
         /// The file of the voxels.
@@ -203,8 +247,9 @@ pub enum PipelineError {
     #[error("{0}")]
     Launcher(String),
     /// The grid does not fit.
+    // Without a source: its text is told here, and once.
     #[error("--grid: {0}")]
-    Grid(#[from] GridError),
+    Grid(GridError),
     /// Another rank has said what is wrong.
     #[error("another rank stopped")]
     OtherRank {
@@ -354,9 +399,9 @@ impl PipelineError {
         match self {
             Self::Within { source, .. } | Self::Alone { source, .. } => source.cause(),
             Self::OtherRank { cause } | Self::Run { cause, .. } => *cause,
-            Self::Store(error) => of_store(error),
-            Self::Map(error) => of_map(error),
-            Self::Sweep(error) => of_sweep(error),
+            Self::Store(error) => cause::of_store(error),
+            Self::Map(error) => cause::of_map(error),
+            Self::Sweep(error) => cause::of_sweep(error),
             Self::Usage(_)
             | Self::Grid(_)
             | Self::Launcher(_)
@@ -377,6 +422,10 @@ impl PipelineError {
             | Self::ChangedInput { .. }
             | Self::OtherNames { .. }
             | Self::GeneList { .. }
+            | Self::GeneNames(_)
+            | Self::Values { .. }
+            | Self::Empty { .. }
+            | Self::TrainingGenes { .. }
             | Self::Prior { .. }
             | Self::ZeroVoxels { .. }
             | Self::NoPlaces { .. }
@@ -399,6 +448,12 @@ impl PipelineError {
             Self::Within { source, .. } | Self::Alone { source, .. } => source.innermost(),
             error => error,
         }
+    }
+}
+
+impl From<GridError> for PipelineError {
+    fn from(error: GridError) -> Self {
+        Self::Grid(error)
     }
 }
 
@@ -442,59 +497,4 @@ impl<T, E: Into<PipelineError>> Within<T> for Result<T, E> {
 pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// What a caller may do about an error of this crate or of one below it; `None` if it is of another type.
-#[must_use]
-pub fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
-    if let Some(error) = error.downcast_ref::<PipelineError>() {
-        return Some(error.cause());
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_store(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_sweep(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_map(error));
-    }
-    if error.is::<TissueError>() || error.is::<GridError>() {
-        return Some(Cause::Usage);
-    }
-    let of_input =
-        error.is::<GeneError>() || error.is::<PriorError>() || error.is::<AnnotationError>();
-    of_input.then_some(Cause::Input)
-}
-
-fn of_map(error: &MapError) -> Cause {
-    match error {
-        MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,
-        MapError::DeviceMemory { .. } | MapError::DeviceFull => Cause::Memory,
-        MapError::Keep(_) => Cause::Output,
-        MapError::Stopped { .. } => Cause::Signal,
-        _ => Cause::Input,
-    }
-}
-
-fn of_sweep(error: &SweepError) -> Cause {
-    match error {
-        SweepError::Store(error) => of_store(error),
-        SweepError::Superseded { .. } => Cause::Superseded,
-        SweepError::NoTask { .. } => Cause::Usage,
-        SweepError::Write { .. } | SweepError::AtWork { .. } | SweepError::Submitting { .. } => {
-            Cause::Output
-        }
-        _ => Cause::Input,
-    }
-}
-
-fn of_store(error: &StoreError) -> Cause {
-    match error {
-        StoreError::Exists { .. } | StoreError::Ending { .. } | StoreError::Write { .. } => {
-            Cause::Output
-        }
-        StoreError::Unwritable { .. } => Cause::Unexpected,
-        _ => Cause::Input,
-    }
 }

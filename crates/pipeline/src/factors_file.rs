@@ -1,5 +1,6 @@
 //! The factored mapping as an AnnData file of voxels × training genes: Z in X, b in obs.
 
+use crate::carried_uns;
 use crate::error::{PipelineError, Result};
 use crate::mapping_file::{Contents, write_training};
 use ndarray::Array2;
@@ -29,9 +30,10 @@ pub fn write(
     obs.set(BIAS, Column::numbers(factors.bias().to_vec()));
     let var = Table::of_names(contents.genes.training.clone());
     let mut file = AnnDataWriter::create(path, Existing::Refuse, &obs, &var)?;
-    if let Some(places) = contents.voxels.spatial()? {
+    if let Some((places, _)) = contents.voxels.coordinates()? {
         file.obsm("spatial", places.view())?;
     }
+    carried_uns::write(&mut file, &carried_uns::of(contents.voxels)?, &[])?;
     file.varm(EXEMPLARS, familiar.exemplars())?;
     let mut matrix = file.dense(&MatrixName::X)?;
     let weights = factors.weights().mapv(|z| z as f32);

@@ -1,20 +1,25 @@
 //! Opens, aligns and reads the two files of a mapping.
 
 use crate::choices::GridChoice;
+use crate::doubts;
 use crate::error::{PipelineError, Result, Within};
+use crate::expression_files::{OF_CELLS, OF_VOXELS, both, check_values};
 use crate::gene_list;
 use crate::grid_plan::Task;
 use crate::inputs::{Inputs, Side};
 use crate::listener::Listener;
+use crate::match_genes::Matched;
 use crate::memory_check::{Counts, check_memory, streams};
 use crate::neighbours::neighbours;
 use crate::prior::{prior, refuse_zero_voxels};
 use crate::ranks::{Ranks, agreed, on_first};
 use crate::rates::ASSUMED;
 use crate::settings::MapSettings;
+use crate::wording::count;
 use std::ops::Range;
 use std::sync::Arc;
 use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce};
+use tangram_core::names::examples;
 use tangram_core::normalize::transform;
 use tangram_core::{
     GeneChoice, Normalize, SharedGenes, SparseRows, Transform, align, drop_zero_genes, factors_to,
@@ -33,6 +38,8 @@ pub(crate) struct Files {
     cells: Arc<ExpressionFile>,
     voxels: Arc<ExpressionFile>,
     shared: SharedGenes,
+    matched: Matched,
+    dropped_voxels: Vec<String>,
 }
 
 /// Sums over all rows and columns of a file.
@@ -44,6 +51,11 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
+    /// The total of every row.
+    pub(crate) fn totals(&self) -> &[f64] {
+        &self.row_totals
+    }
+
     /// Reads a file once; each rank reads an equal share of the rows.
     ///
     /// * `columns`: the columns to hold, if one rank reads the file alone
@@ -96,24 +108,44 @@ impl Files {
             true => RowNames::Checked,
             false => RowNames::Unread,
         };
-        let cells = ExpressionFile::open(&settings.cells, &settings.cells_matrix, names)?;
-        let voxels = ExpressionFile::open(&settings.voxels, &settings.voxels_matrix, names)?;
-        let choice = GeneChoice {
-            list: settings.genes.as_deref().map(gene_list::read).transpose()?,
-            held_out: settings
-                .hold_out
-                .as_deref()
-                .map(gene_list::read)
-                .transpose()?
-                .unwrap_or_default(),
+        let opened = both(settings, (&settings.cells, &settings.voxels), names)?;
+        let list = |path: Option<&Path>| -> Result<Option<Vec<String>>> {
+            let list = path.map(gene_list::read).transpose()?;
+            Ok(list.map(|list| opened.translated(list)))
         };
-        let shared = align(cells.genes(), voxels.genes(), &choice)
+        let choice = GeneChoice {
+            list: list(settings.genes.as_deref())?,
+            held_out: list(settings.hold_out.as_deref())?.unwrap_or_default(),
+        };
+        let shared = align(opened.cells.genes(), opened.voxels.genes(), &choice)
             .of_both(&settings.cells, &settings.voxels)?;
         Ok(Self {
-            cells: Arc::new(cells),
-            voxels: Arc::new(voxels),
+            cells: Arc::new(opened.cells),
+            voxels: Arc::new(opened.voxels),
+            matched: opened.matched,
+            dropped_voxels: opened.dropped_voxels,
             shared,
         })
+    }
+
+    /// Looks at what the files hold, on the first rank: whether values are counts, and what may be a mistake.
+    pub(crate) fn check(&self, settings: &MapSettings, listener: &dyn Listener) -> Result<()> {
+        self.matched.tell(listener)?;
+        check_values(&self.cells, settings.values, OF_CELLS, listener)?;
+        check_values(&self.voxels, settings.values_voxels, OF_VOXELS, listener)?;
+        if !self.dropped_voxels.is_empty() {
+            listener.say(format_args!(
+                "left out {} without a count in any gene (--drop-empty): {}",
+                count(self.dropped_voxels.len(), "voxel"),
+                examples(self.dropped_voxels.iter().map(String::as_str)),
+            ))?;
+        }
+        doubts::of_files(
+            settings,
+            self.cells.dataset(),
+            self.voxels.dataset(),
+            listener,
+        )
     }
 
     /// Arranges several ranks in the fastest grid that fits, unless the settings name one; returns the grid.
@@ -228,6 +260,8 @@ impl Files {
             cells,
             voxels,
             shared,
+            dropped_voxels,
+            ..
         } = self;
         let all_names = shared.names.clone();
         let (genes, dropped) =
@@ -315,6 +349,7 @@ impl Files {
             },
             genes,
             dropped,
+            dropped_voxels,
             problem,
             untransformed,
             all_cells,

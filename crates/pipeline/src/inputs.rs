@@ -1,5 +1,6 @@
 //! What a mapping reads: both files, their training genes, the prior.
 
+use crate::doubts;
 use crate::error::{PipelineError, Result};
 use crate::input_files::Files;
 use crate::listener::Listener;
@@ -14,9 +15,14 @@ use std::sync::Arc;
 use tangram_comm::GridShape;
 use tangram_core::names::examples;
 use tangram_core::normalize::transform;
-use tangram_core::{SharedGenes, SparseRows};
+use tangram_core::{CellParts, SharedGenes, SparseRows};
 use tangram_mapper::{CELLS_TO_CHOOSE_BY, Engine, Problem, mirror_memory_needed};
 use tangram_store::{CellExpression, ExpressionFile, StreamedCells, memory, try_file};
+
+/// Fewer training genes than this tell little of where a cell lies.
+const FEW_GENES: usize = 50;
+/// Fewer cells or voxels than this are hardly a data set.
+const FEW_ROWS: usize = 10;
 
 /// Both files, and the training genes of both.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub struct Inputs {
     pub genes: SharedGenes,
     /// Shared genes that are zero everywhere on one side.
     pub dropped: Vec<String>,
+    /// Voxels without a count that were left out.
+    pub dropped_voxels: Vec<String>,
     /// The values to train on.
     pub problem: Problem<CellExpression>,
     /// Untransformed values for predictions and scores, if training uses transformed ones.
@@ -137,6 +145,7 @@ pub fn read(
     })?;
     let opened = agreed(ranks, Files::open(settings, ranks))?;
     alike(ranks.world(), "inputs", &opened.content())?;
+    on_first(ranks, || opened.check(settings, listener))?;
     let mut files = vec![&*settings.cells, &*settings.voxels];
     if ranks.shape().n_ranks() > 1 {
         files.extend(settings.init_logits.as_deref());
@@ -145,11 +154,13 @@ pub fn read(
     let grid = opened.arrange(settings, engine, ranks, listener)?;
     let ranks = &*ranks;
     let (sums, streamed) = opened.sums(settings, engine, ranks)?;
+    doubts::of_prior(settings, sums[0].totals(), listener);
     let hashes = [hashes[0].clone(), hashes[1].clone()];
     let inputs = opened.inputs(sums, streamed, settings, hashes, ranks);
     let inputs = agreed(ranks, inputs.map(|inputs| Inputs { grid, ..inputs }))?;
     tell_inputs(&inputs, listener)?;
     neighbours::tell(settings.neighbours, inputs.problem.neighbours(), listener)?;
+    tell_doubts(settings, &inputs, listener);
     Ok(inputs)
 }
 
@@ -201,4 +212,30 @@ fn tell_inputs(inputs: &Inputs, listener: &dyn Listener) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Says what of the inputs may be a mistake.
+fn tell_doubts(settings: &MapSettings, inputs: &Inputs, listener: &dyn Listener) {
+    let problem = &inputs.problem;
+    let n_genes = problem.n_genes();
+    if n_genes < FEW_GENES {
+        listener.warn(format_args!(
+            "only {} to train on: places that differ in other genes cannot be told apart",
+            count(n_genes, "gene")
+        ));
+    }
+    for (n, what) in [(problem.n_cells(), "cell"), (problem.n_voxels(), "voxel")] {
+        if n < FEW_ROWS {
+            listener.warn(format_args!(
+                "only {}: is it the right file, and not its transpose?",
+                count(n, what)
+            ));
+        }
+    }
+    let same_names = inputs.cells.file.names_sha256() == inputs.voxels.file.names_sha256();
+    if same_names && settings.cells != settings.voxels && problem.cells().n_cells() > 1 {
+        listener.warn(format_args!(
+            "cells and voxels have the same names in the same order: are both files of the same data?"
+        ));
+    }
 }

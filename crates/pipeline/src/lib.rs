@@ -55,12 +55,17 @@
 
 pub mod annotations;
 mod assigned;
+mod carried_uns;
+mod cause;
 pub mod checkpoint;
 pub mod choices;
+mod convergence;
 pub mod device;
 pub mod doctor;
+mod doubts;
 pub mod error;
 pub mod exit_record;
+mod expression_files;
 pub mod factors_file;
 pub mod figures;
 pub mod fold;
@@ -77,9 +82,12 @@ pub mod listener;
 pub mod lock;
 pub mod map;
 pub mod mapping_file;
+pub mod match_genes;
 pub mod memory_check;
 pub mod named;
+pub mod names_differ;
 pub mod neighbours;
+mod package;
 pub mod pictures;
 pub mod place;
 pub mod planned;
@@ -111,6 +119,7 @@ mod temperature;
 pub mod versions;
 pub mod weights;
 pub mod wording;
+pub mod yardstick;
 
 pub use error::PipelineError;
 pub use listener::{Listener, Silent, Steps};

@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 use std::io;
+use std::ops::RangeInclusive;
 
 /// Hears what happens during a long call, and says when it is to end.
 ///
@@ -56,6 +57,10 @@ pub type LastWords = Box<dyn FnOnce() + Send>;
 pub trait Steps: Sync {
     /// `done` steps are done; `state` says how things stand.
     fn step(&self, done: usize, state: &dyn Fn() -> String);
+
+    /// The work may end before its last step: the first and the last step at which it is expected to, or `None` if that is unknown. Where
+    /// this is never called, it ends with its last step.
+    fn may_end(&self, _at: Option<RangeInclusive<usize>>) {}
 }
 
 /// Hears nothing and never asks to stop.

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{self, Checkpoints, Identity};
 use crate::choices::Solver;
+use crate::convergence::Convergence;
 use crate::device;
 use crate::error::{PipelineError, Result};
 use crate::exit_record;
@@ -278,6 +279,11 @@ fn train(
     };
     listener.passed(resumed.as_ref().map_or(0, |snapshot| snapshot.passes));
     let steps = listener.steps("epoch", settings.epochs);
+    let mut convergence =
+        (settings.tolerance > 0.0).then(|| Convergence::new(settings.tolerance, settings.epochs));
+    if convergence.is_some() {
+        steps.may_end(None);
+    }
     let kept = (resumed.as_ref(), &mut checkpoints as &mut dyn Keeper);
     listener.asks_whether_to_stop(true);
     let learned = Learned::train(
@@ -287,6 +293,9 @@ fn train(
         kept,
         &mut |epoch: &Epoch| {
             listener.passed(epoch.epoch);
+            if let Some(convergence) = &mut convergence {
+                steps.may_end(convergence.after(epoch.total));
+            }
             steps.step(epoch.epoch, &|| format!("loss {:.5}  ", epoch.total));
         },
     );

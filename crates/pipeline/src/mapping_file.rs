@@ -1,6 +1,8 @@
 //! The mapping as an AnnData file: cells × voxels.
 
+use crate::carried_uns;
 use crate::error::{PipelineError, Result};
+use crate::package;
 use crate::run_directory::GeneRecord;
 use crate::settings::MapSettings;
 use ndarray::{Array2, ArrayView2};
@@ -27,6 +29,8 @@ pub struct Contents<'a> {
     pub history: &'a [Epoch],
     /// Scores of the training genes, in their order.
     pub scores: &'a [GeneScore],
+    /// Share of the cells in which each training gene is 0.
+    pub sparsity: &'a [f64],
 }
 
 /// How much of the mapping was stored.
@@ -64,9 +68,11 @@ where
     if let Some(places) = contents.cells.spatial()? {
         file.obsm("spatial", places.view())?;
     }
-    if let Some(places) = contents.voxels.spatial()? {
+    if let Some((places, _)) = contents.voxels.coordinates()? {
         file.varm("spatial", places.view())?;
     }
+    carried_uns::write(&mut file, &carried_uns::of(contents.cells)?, &[])?;
+    carried_uns::write_of_voxels(&mut file, carried_uns::of(contents.voxels)?)?;
     write_probabilities(&mut file, mapping, keep)?;
     write_training(&mut file, contents)?;
     file.finish()?;
@@ -143,6 +149,7 @@ pub fn write_training(file: &mut AnnDataWriter, contents: &Contents<'_>) -> Resu
     );
     file.uns("training_scores", &Uns::Table(table))?;
     file.uns("settings", &settings_of(settings)?)?;
+    package::write(file, contents)?;
     Ok(())
 }
 
@@ -161,6 +168,7 @@ fn history_of(history: &[Epoch]) -> Uns {
     term("step", &|e| e.step);
     term("spread", &|e| e.spread);
     term("elapsed_s", &|e| Some(e.elapsed_s));
+    terms.extend(package::history(history));
     Uns::Map(terms)
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn neighbours(
         return refuse_without_neighbours(term.about().setting);
     };
     let path = voxels.dataset().path().to_owned();
-    let Some(places) = voxels.dataset().spatial()? else {
+    let Some((places, _)) = voxels.dataset().coordinates()? else {
         let setting = term.about().setting;
         return Err(PipelineError::NoPlaces { path, setting });
     };

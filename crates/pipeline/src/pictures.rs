@@ -1,10 +1,11 @@
 //! What the pictures of a run show, read from its stores: values in space, scores, loss and density.
 
-use crate::annotations;
+use crate::annotations::{self, Carried};
 use crate::choices::ObsColumn;
 use crate::error::{PipelineError, Result};
+use crate::expression_files::{Opened, both};
 use crate::gene_transfer::{GeneValues, Genes};
-use crate::listener::Listener;
+use crate::listener::{Listener, Silent};
 use crate::prior::prior;
 use crate::project::ProjectSettings;
 use crate::run_directory::{GeneRecord, HISTORY_FILE, RunDirectory};
@@ -155,10 +156,9 @@ impl Source {
         let record = run.record();
         let cells = run.input(&record.cells, settings.cells.as_deref(), "--cells")?;
         let voxels = run.input(&record.voxels, settings.voxels.as_deref(), "--voxels")?;
-        let mapping = StoredMapping::open(&run, &cells)?;
-        let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix, RowNames::Checked)?;
-        let voxels =
-            ExpressionFile::open(&voxels, &run.settings().voxels_matrix, RowNames::Checked)?;
+        let mapping = StoredMapping::open(&run, &cells, None)?;
+        let Opened { cells, voxels, .. } =
+            both(run.settings(), (&cells, &voxels), RowNames::Checked)?;
         mapping.check_cells(cells.dataset())?;
         mapping.check_voxels(voxels.dataset())?;
         let chunk = (CHUNK_VALUES / voxels.n_rows().max(1)).clamp(1, ProjectSettings::CHUNK);
@@ -232,8 +232,9 @@ impl Source {
                 cells.path().display()
             )));
         };
-        let mut carried =
-            annotations::carry(&[ObsColumn(column.clone())], &[], &self.mapping, cells)?;
+        let types = [ObsColumn(column.clone())];
+        let what = Carried::types(&types, self.cells.matrix_name());
+        let mut carried = annotations::carry(&what, &self.mapping, cells, &Silent)?;
         let carried = carried.pop().expect("one column gives one annotation");
         let best = MostProbableCell::of_voxels(&self.mapping)?;
         let assigned = best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect();
@@ -398,7 +399,7 @@ impl Source {
 /// The category of each row; `None` if the column holds numbers.
 fn codes_of(column: &Column) -> Option<Vec<Option<u32>>> {
     match column {
-        Column::Numeric(_) => None,
+        Column::Numeric(_) | Column::Integer(_) | Column::Flag(_) => None,
         Column::Categorical { codes, .. } => Some(codes.clone()),
         Column::Text(texts) => {
             // As `one_hot` numbers them.
@@ -416,7 +417,7 @@ fn likely_types(cells: &Dataset) -> Result<Option<String>> {
     let obs = cells.obs()?;
     let fits = |column: &Column| {
         let n = match column {
-            Column::Numeric(_) => 0,
+            Column::Numeric(_) | Column::Integer(_) | Column::Flag(_) => 0,
             Column::Categorical { categories, .. } => categories.len(),
             Column::Text(texts) => {
                 let distinct: std::collections::BTreeSet<&String> = texts.iter().collect();

@@ -1,23 +1,26 @@
 //! Cells that were not in the training, put where a mapping says.
 
 use crate::assigned::{add_most_probable_voxels, places_of};
-use crate::choices::as_text;
+use crate::carried_uns;
+use crate::choices::{as_text, maybe_text};
 use crate::error::{PipelineError, Result};
+use crate::expression_files::{OF_CELLS, cells_of_training, check_values};
 use crate::factors_file;
+use crate::listener::Listener;
+use crate::match_genes::MatchGenes;
 use crate::provenance;
 use crate::run_directory::{Replace, RunDirectory, replaceable};
+use crate::settings::MapSettings;
 use crate::stored_mapping::training_cells;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tangram_core::{
-    CellParts, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, keep_block,
+    CellParts, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, Values, keep_block,
 };
 use tangram_mapper::FactoredMapping;
-use tangram_store::{
-    AnnDataWriter, CellExpression, Dataset, ExpressionFile, MatrixName, RowNames, StoreError,
-};
+use tangram_store::{AnnDataWriter, CellExpression, Dataset, MatrixName, RowNames, StoreError};
 
 /// Which cells, by which mapping.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +30,15 @@ pub struct PlaceSettings {
     pub mapping: PathBuf,
     /// The file of the new cells.
     pub cells: PathBuf,
+    /// Where their counts are, if not where those of the training cells were.
+    #[serde(with = "maybe_text", skip_serializing_if = "Option::is_none")]
+    pub cells_matrix: Option<MatrixName>,
+    /// What their values are, if not what those of the training cells were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<Values>,
+    /// How their genes match those of the training, if not as in the training.
+    #[serde(with = "maybe_text", skip_serializing_if = "Option::is_none")]
+    pub match_genes: Option<MatchGenes>,
     /// What is stored of every cell's probabilities.
     #[serde(with = "as_text")]
     pub keep: Keep,
@@ -45,7 +57,12 @@ pub struct Placed {
 ///
 /// # Errors
 /// If the run has no factors, the cells lack genes or cannot be read, or the output cannot be written.
-pub fn place(settings: &PlaceSettings, out: &Path, replace: Replace) -> Result<Placed> {
+pub fn place(
+    settings: &PlaceSettings,
+    out: &Path,
+    replace: Replace,
+    listener: &dyn Listener,
+) -> Result<Placed> {
     let run = RunDirectory::open(&settings.mapping)?;
     if run.record().factors.is_none() {
         let text = format!(
@@ -58,12 +75,27 @@ pub fn place(settings: &PlaceSettings, out: &Path, replace: Replace) -> Result<P
     let stored = Dataset::open(&run.mapping()?)?;
     let factors = factors_file::read(&stored)?;
     let familiar = factors_file::read_familiar(&stored)?;
-    let matrix = &run.settings().cells_matrix;
-    let file = Arc::new(ExpressionFile::open(
+    let trained = run.settings();
+    let as_placed = MapSettings {
+        cells_matrix: settings
+            .cells_matrix
+            .clone()
+            .unwrap_or(trained.cells_matrix.clone()),
+        values: settings.values.unwrap_or(trained.values),
+        ..trained.clone()
+    };
+    let training = &run.record().genes.training;
+    let how = settings.match_genes.as_ref();
+    let (file, matched) = cells_of_training(
+        &as_placed,
+        training,
         &settings.cells,
-        matrix,
+        how,
         RowNames::Checked,
-    )?);
+    )?;
+    matched.tell(listener)?;
+    check_values(&file, as_placed.values, OF_CELLS, listener)?;
+    let file = Arc::new(file);
     let cells = training_cells(&run, &file)?;
     let unlikeness = unlikeness(&familiar, &CellExpression::Streamed(cells.untransformed()))?;
     let cells = cells.held_if_small()?;
@@ -84,6 +116,11 @@ pub fn place(settings: &PlaceSettings, out: &Path, replace: Replace) -> Result<P
     write_probabilities(&mut written, &mapping, settings.keep)?;
     let provenance = provenance::of(settings, &settings.cells, &run.mapping()?)?;
     written.uns("tangram", &provenance)?;
+    carried_uns::write(
+        &mut written,
+        &carried_uns::of(file.dataset())?,
+        &["spatial"],
+    )?;
     written.finish()?;
     Ok(Placed {
         n_voxels: voxels.len(),

@@ -3,7 +3,7 @@
 use crate::choices::PriorChoice;
 use crate::error::{PipelineError, Result};
 use tangram_core::names::examples;
-use tangram_core::{Column, DensityPrior, PriorError};
+use tangram_core::{DensityPrior, PriorError};
 use tangram_store::ExpressionFile;
 
 /// Checks that every voxel has a count.
@@ -45,7 +45,7 @@ pub(crate) fn prior(
                 column: column.clone(),
                 reason,
             };
-            let Column::Numeric(values) = voxels.dataset().obs_column(column)? else {
+            let Some(values) = voxels.dataset().obs_column(column)?.as_numbers() else {
                 return Err(wrong(
                     "it holds no numbers; give a column of cell counts or other weights".to_owned(),
                 ));

@@ -1,19 +1,23 @@
 //! What is known of the cells, carried into space.
 
-use crate::annotations;
+use crate::annotations::{self, Carried};
 use crate::assigned::{add_most_probable_voxels, places_of};
-use crate::choices::ObsColumn;
+use crate::carried_uns;
+use crate::choices::{ObsColumn, PriorChoice, maybe_text};
 use crate::error::{PipelineError, Result};
+use crate::expression_files::cells_of_training;
 use crate::gene_list;
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::Listener;
+use crate::match_genes::MatchGenes;
 use crate::provenance;
 use crate::run_directory::{GeneRecord, Replace, RunDirectory, replaceable};
+use crate::settings::MapSettings;
 use crate::stored_mapping::StoredMapping;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tangram_core::{Column, MostProbableVoxel, Table, density};
+use tangram_core::{Column, MappingRows, MostProbableVoxel, Table, density};
 use tangram_store::{AnnDataWriter, Dataset, Existing, ExpressionFile, MatrixName, RowNames, Uns};
 
 /// What to carry, and from where.
@@ -33,6 +37,15 @@ pub struct ProjectSettings {
     pub genes: Option<PathBuf>,
     /// Arrays of the cells' obsm.
     pub obsm: Vec<String>,
+    /// Kinds of features other than genes, such as `Antibody Capture`, by `feature_types` of the cells' var.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modality: Vec<String>,
+    /// The name of the type of cells without a label; `None`: they are left out of maps of types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlabelled: Option<String>,
+    /// How the genes of another file of the cells match those of the training, if not as in the training.
+    #[serde(with = "maybe_text", skip_serializing_if = "Option::is_none")]
+    pub match_genes: Option<MatchGenes>,
     /// The layer to take genes from, values as they are, instead of the counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<String>,
@@ -67,6 +80,9 @@ impl ProjectSettings {
             types: Vec::new(),
             genes: None,
             obsm: Vec::new(),
+            modality: Vec::new(),
+            unlabelled: None,
+            match_genes: None,
             layer: None,
             assign: None,
             chunk: Self::CHUNK,
@@ -135,7 +151,7 @@ pub fn project(
         ..settings.clone()
     };
     let source = Source {
-        mapping: StoredMapping::open(&run, &path)?,
+        mapping: StoredMapping::open(&run, &path, settings.match_genes.as_ref())?,
         cells: Dataset::open(&path)?,
         run,
     };
@@ -160,9 +176,25 @@ fn write_voxels(
         mapping,
         cells,
     } = source;
-    let annotations = annotations::carry(&settings.types, &settings.obsm, mapping, cells)?;
     let mut obs = mapping.voxel_table()?;
-    obs.set("expected_cells", Column::numbers(density(mapping)?));
+    let expected = density(mapping)?;
+    let scale = tissue_scale(run.settings(), &obs, mapping.n_cells());
+    let what = Carried {
+        types: &settings.types,
+        unlabelled: settings.unlabelled.as_deref(),
+        arrays: &settings.obsm,
+        modalities: &settings.modality,
+        matrix: &run.settings().cells_matrix,
+        type_scale: scale.unwrap_or(1.0),
+    };
+    let annotations = annotations::carry(&what, mapping, cells, listener)?;
+    obs.set(REFERENCE_CELLS, Column::numbers(expected.iter().copied()));
+    if let Some(scale) = scale {
+        obs.set(
+            TISSUE_CELLS,
+            Column::numbers(expected.iter().map(|n| n * scale)),
+        );
+    }
     if settings.assign == Some(Assign::Voxels) {
         annotations::add_most_probable_cells(&mut obs, &settings.types, mapping, cells)?;
     }
@@ -177,6 +209,17 @@ fn write_voxels(
         file.obsm("spatial", places.view())?;
     }
     file.uns("tangram", &source.provenance(settings)?)?;
+    let mut entries = mapping.voxel_uns()?;
+    for ObsColumn(name) in &settings.types {
+        let key = match settings.assign {
+            Some(Assign::Voxels) => format!("most_probable_cell_{name}_colors"),
+            _ => format!("{name}_colors"),
+        };
+        if let Some(colors) = carried_uns::colors_of(cells, name)? {
+            entries.entry(key).or_insert(colors);
+        }
+    }
+    carried_uns::write(&mut file, &entries, &["tangram"])?;
     match &genes {
         Some((genes, columns)) => {
             for annotation in &annotations {
@@ -220,6 +263,7 @@ fn write_cells(
 ) -> Result<Projected> {
     let asks_for_more = !settings.types.is_empty()
         || !settings.obsm.is_empty()
+        || !settings.modality.is_empty()
         || settings.genes.is_some()
         || settings.layer.is_some();
     if asks_for_more {
@@ -238,6 +282,7 @@ fn write_cells(
         file.obsm("spatial", places_of(&best, &places).view())?;
     }
     file.uns("tangram", &source.provenance(settings)?)?;
+    carried_uns::write(&mut file, &carried_uns::of(&source.cells)?, &["spatial"])?;
     file.finish()?;
     let mut used: Vec<usize> = best.iter().flatten().map(|b| b.voxel).collect();
     used.sort_unstable();
@@ -247,6 +292,22 @@ fn write_cells(
         n_voxels_used: used.len(),
         n_voxels: voxels.len(),
     })
+}
+
+/// The column of obs that holds how many cells of the reference are expected in a voxel.
+const REFERENCE_CELLS: &str = "expected_reference_cells";
+/// The column of obs that holds how many cells of the tissue are expected in a voxel.
+const TISSUE_CELLS: &str = "expected_cells";
+
+/// Cells of the tissue per cell of the reference, if the prior of the mapping was a number of cells in every voxel.
+fn tissue_scale(settings: &MapSettings, voxels: &Table, n_cells: usize) -> Option<f64> {
+    let PriorChoice::Obs(column) = &settings.prior else {
+        return None;
+    };
+    let counts: Option<Vec<f64>> = voxels.column(column)?.as_numbers()?.into_iter().collect();
+    let counts = counts?;
+    let are_counts = counts.iter().all(|n| n.fract() == 0.0);
+    are_counts.then(|| counts.iter().sum::<f64>() / n_cells.max(1) as f64)
 }
 
 /// The file and the columns of the genes asked for.
@@ -262,7 +323,14 @@ fn chosen_genes(
         Some(layer) => MatrixName::Layer(layer.clone()),
         None => run.settings().cells_matrix.clone(),
     };
-    let file = ExpressionFile::open(cells.path(), &matrix, RowNames::Checked)?;
+    let file = match &settings.layer {
+        Some(_) => ExpressionFile::open(cells.path(), &matrix, RowNames::Checked)?,
+        None => {
+            let (training, how) = (&run.record().genes.training, settings.match_genes.as_ref());
+            let names = RowNames::Checked;
+            cells_of_training(run.settings(), training, cells.path(), how, names)?.0
+        }
+    };
     let columns = match &settings.genes {
         Some(list) if list.as_os_str() != "all" => file.columns_of(&gene_list::read(list)?)?,
         _ => (0..file.genes().len()).collect(),

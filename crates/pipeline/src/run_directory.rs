@@ -48,6 +48,9 @@ pub struct Record {
     pub n_cells: usize,
     /// Number of voxels.
     pub n_voxels: usize,
+    /// Voxels without a count that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_voxels: Vec<String>,
     /// Number of training genes.
     pub n_genes: usize,
     /// Entries of the mapping that are stored.

@@ -7,6 +7,7 @@ use crate::inputs::Inputs;
 use crate::learned::Learned;
 use crate::map::Outcome;
 use crate::mapping_file::{Contents, Stored};
+use crate::package;
 use crate::ranks::Ranks;
 use crate::run_directory::{FinalLoss, GeneRecord, InputRecord, Record, RunFile, write_history};
 use crate::settings::MapSettings;
@@ -47,6 +48,7 @@ pub(crate) fn write_run(
         held_out: inputs.genes.held_out.names.clone(),
         dropped: inputs.dropped.clone(),
     };
+    let sparsity = package::sparsity(&inputs.carried(ranks))?;
     let contents = Contents {
         cells: cells.file.dataset(),
         voxels: voxels.file.dataset(),
@@ -54,6 +56,7 @@ pub(crate) fn write_run(
         genes: &genes,
         history,
         scores: &scores,
+        sparsity: &sparsity,
     };
     let factors = match learned {
         Learned::Mirror { factors, .. } => {
@@ -91,6 +94,7 @@ pub(crate) fn write_run(
         library_median: inputs.library_median,
         n_cells: problem.n_cells(),
         n_voxels: problem.n_voxels(),
+        dropped_voxels: inputs.dropped_voxels.clone(),
         n_genes: problem.n_genes(),
         n_stored: stored.n_stored,
         mean_dropped_mass: stored.mean_dropped_mass,

@@ -1,14 +1,18 @@
 //! Predicted against measured genes.
 
 use crate::error::{Result, Within};
+use crate::expression_files::{Opened, both, measured_voxels};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::Listener;
 use crate::run_directory::{GeneRecord, Replace, RunDirectory, replaceable, write};
+use crate::settings::MapSettings;
 use crate::stored_mapping::StoredMapping;
 use crate::versions::Versions;
+use crate::yardstick::{AgainstTotals, Scored, ScoresInShort, VoxelTotals};
+use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_core::{GeneChoice, GeneScore, Summary, align, auc, score_gene};
+use tangram_core::{GeneChoice, GeneScore, Normalize, align, library_factors, score_gene};
 use tangram_store::{Existing, ExpressionFile, RowNames, fingerprint, write_aside};
 
 /// Which mapping, and where its inputs are.
@@ -31,42 +35,10 @@ pub struct ScoredGene {
     pub gene: String,
     /// How well it is predicted.
     pub score: GeneScore,
+    /// How well the totals of the voxels predict it, which know no cells.
+    pub against: AgainstTotals,
     /// Its part in training: `trained`, `held_out` or `other`.
     pub training: &'static str,
-}
-
-/// The scores of many genes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct ScoreSummary {
-    /// Genes that trained.
-    pub train: Option<Summary>,
-    /// Genes that did not, and are not zero everywhere.
-    pub test: Option<Summary>,
-    /// Area under the curve of score against sparsity of the test genes.
-    pub test_auc: Option<f64>,
-    /// Genes that both files have but that are zero everywhere in one: they have no pattern to score.
-    pub n_without_pattern: usize,
-}
-
-impl ScoreSummary {
-    /// Sums up.
-    #[must_use]
-    pub fn of(genes: &[ScoredGene]) -> Self {
-        let has_pattern =
-            |l: &&ScoredGene| l.score.sparsity_measured < 1.0 && l.score.sparsity_predicted < 1.0;
-        let of = |trained: bool| -> Vec<GeneScore> {
-            let wanted = |l: &&ScoredGene| (l.training == GeneRecord::TRAINED) == trained;
-            let genes = genes.iter().filter(has_pattern).filter(wanted);
-            genes.map(|l| l.score).collect()
-        };
-        let (train, test) = (of(true), of(false));
-        Self {
-            train: Summary::of(&train),
-            test: Summary::of(&test),
-            test_auc: auc(&test),
-            n_without_pattern: genes.len() - genes.iter().filter(has_pattern).count(),
-        }
-    }
 }
 
 /// What the table was made from.
@@ -114,9 +86,8 @@ pub fn score(
             replaceable(out, replace, &[&cells, &voxels, run.path()])?,
         )),
     };
-    let mapping = StoredMapping::open(&run, &cells)?;
-    let cells = ExpressionFile::open(&cells, &run.settings().cells_matrix, RowNames::Checked)?;
-    let voxels = ExpressionFile::open(&voxels, &run.settings().voxels_matrix, RowNames::Checked)?;
+    let mapping = StoredMapping::open(&run, &cells, None)?;
+    let Opened { cells, voxels, .. } = both(run.settings(), (&cells, &voxels), RowNames::Checked)?;
     mapping.check_cells(cells.dataset())?;
     mapping.check_voxels(voxels.dataset())?;
 
@@ -183,7 +154,7 @@ pub(crate) fn for_each_gene(
     let shared =
         align(cells.genes(), voxels.genes(), &GeneChoice::default()).of_both(paths.0, paths.1)?;
     let values = GeneValues::Scaled(cells.factors(run.settings().normalize)?);
-    let factors = voxels.factors(run.settings().normalize_voxels)?;
+    let (totals, factors) = totals_of(voxels, run.settings())?;
     let genes = Genes {
         file: cells,
         columns: &shared.in_cells,
@@ -202,11 +173,11 @@ pub(crate) fn for_each_gene(
         {
             let gene = shared.names[first + k].clone();
             let training = run.record().genes.part_of(&gene);
-            let measured = measured.to_vec();
-            let score = score_gene(&predicted.to_vec(), &measured);
+            let (predicted, measured) = (predicted.to_vec(), measured.to_vec());
             let scored = ScoredGene {
                 gene,
-                score,
+                score: score_gene(&predicted, &measured),
+                against: totals.compare(&predicted, &measured, factors.as_deref()),
                 training,
             };
             visit(scored, &measured);
@@ -218,25 +189,83 @@ pub(crate) fn for_each_gene(
     Ok(())
 }
 
+/// Scores predictions that are there already, as a sweep gathers them; genes without a prediction are left out.
+///
+/// * `predicted`: (voxels, genes); NaN where there is no prediction
+///
+/// # Errors
+/// If the voxels cannot be read or lack a gene.
+pub fn of_predictions(
+    settings: &MapSettings,
+    genes: &[String],
+    predicted: &Array2<f32>,
+) -> Result<Vec<Scored>> {
+    let voxels = measured_voxels(settings)?;
+    let (totals, factors) = totals_of(&voxels, settings)?;
+    let columns = voxels.columns_of(genes)?;
+    let measured = voxels.read_scaled(&columns, factors.as_deref())?.to_dense();
+    let pairs = predicted.columns().into_iter().zip(measured.columns());
+    let scored = |(predicted, measured): (ArrayView1<'_, f32>, ArrayView1<'_, f32>)| {
+        let (predicted, measured) = (predicted.to_vec(), measured.to_vec());
+        Scored {
+            trained: false,
+            score: score_gene(&predicted, &measured),
+            against: totals.compare(&predicted, &measured, factors.as_deref()),
+        }
+    };
+    let there = |(predicted, _): &(ArrayView1<'_, f32>, _)| !predicted.iter().any(|v| v.is_nan());
+    Ok(pairs.filter(there).map(scored).collect())
+}
+
+/// The totals of the voxels as they are, and what the voxels are multiplied by for the scores.
+fn totals_of(
+    voxels: &ExpressionFile,
+    settings: &MapSettings,
+) -> Result<(VoxelTotals, Option<Vec<f64>>)> {
+    let totals = voxels.totals()?;
+    let factors = match settings.normalize_voxels {
+        Normalize::None => None,
+        Normalize::Library => Some(library_factors(&totals)),
+    };
+    Ok((VoxelTotals::new(totals), factors))
+}
+
+/// Scores of all genes in short.
+#[must_use]
+pub fn in_short(genes: &[ScoredGene]) -> ScoresInShort {
+    let scored = |gene: &ScoredGene| Scored {
+        trained: gene.training == GeneRecord::TRAINED,
+        score: gene.score,
+        against: gene.against,
+    };
+    ScoresInShort::of(&genes.iter().map(scored).collect::<Vec<_>>())
+}
+
 fn text_of(genes: &[ScoredGene]) -> String {
-    let mut text =
-        "gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\ttraining\n".to_owned();
+    let mut text = "gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\ttraining\t\
+                    totals_cosine\ttotals_pearson\tpartial_pearson\n"
+        .to_owned();
+    let maybe = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     for ScoredGene {
         gene,
         score,
+        against,
         training,
     } in genes
     {
-        let pearson = score.pearson.map(|p| p.to_string()).unwrap_or_default();
-        let GeneScore {
-            cosine,
-            sparsity_measured,
-            sparsity_predicted,
-            ..
-        } = score;
-        text.push_str(&format!(
-            "{gene}\t{cosine}\t{pearson}\t{sparsity_measured}\t{sparsity_predicted}\t{training}\n"
-        ));
+        let columns = [
+            gene.clone(),
+            score.cosine.to_string(),
+            maybe(score.pearson),
+            score.sparsity_measured.to_string(),
+            score.sparsity_predicted.to_string(),
+            (*training).to_owned(),
+            against.totals.cosine.to_string(),
+            maybe(against.totals.pearson),
+            maybe(against.partial),
+        ];
+        text.push_str(&columns.join("\t"));
+        text.push('\n');
     }
     text
 }

@@ -5,12 +5,13 @@ use crate::choices::{
     Solver, Stream, Temperature, as_text, maybe_text,
 };
 use crate::error::{PipelineError, Result};
+use crate::match_genes::MatchGenes;
 use crate::neighbours::NeighbourChoice;
 use crate::weights;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tangram_comm::{GridShape, Reduce};
-use tangram_core::{GivenWeights, Keep, Normalize, Objective, Transform};
+use tangram_core::{GivenWeights, Keep, Normalize, Objective, Transform, Values};
 use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Reading};
 use tangram_store::{MatrixName, cells_per_part};
 
@@ -41,6 +42,19 @@ pub struct MapSettings {
     /// Where the voxels' counts are.
     #[serde(with = "as_text")]
     pub voxels_matrix: MatrixName,
+
+    /// What the cells' values are.
+    #[serde(default, skip_serializing_if = "Values::is_auto")]
+    pub values: Values,
+    /// What the voxels' values are.
+    #[serde(default, skip_serializing_if = "Values::is_auto")]
+    pub values_voxels: Values,
+    /// How genes are matched; `None`: by exact names, unless another way would match many more.
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub match_genes: Option<MatchGenes>,
+    /// Whether voxels without a count are left out instead of refused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drop_empty: bool,
 
     /// A list of the genes to train on, instead of all that both files have.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +155,10 @@ impl MapSettings {
             voxels: voxels.into(),
             cells_matrix: MatrixName::X,
             voxels_matrix: MatrixName::X,
+            values: Values::Auto,
+            values_voxels: Values::Auto,
+            match_genes: None,
+            drop_empty: false,
             genes: None,
             hold_out: None,
             normalize: Normalize::FOR_CELLS,
@@ -300,7 +318,7 @@ impl MapSettings {
             epochs: self.epochs,
             learning_rate: self.lr.unwrap_or(0.1),
             seed: self.seed,
-            threads: self.threads,
+            threads: helpful(self.threads),
             precision: self.precision.on(engine),
             tolerance: self.tolerance,
             engine,
@@ -322,7 +340,7 @@ impl MapSettings {
             first_part: self.batches,
             part_passes: self.batch_epochs,
             seed: self.seed,
-            threads: self.threads,
+            threads: helpful(self.threads),
             precision: self.precision.on(engine),
             tolerance: self.tolerance,
             engine,
@@ -332,6 +350,25 @@ impl MapSettings {
 
 fn usage<T>(text: &str) -> Result<T> {
     Err(PipelineError::Usage(text.to_owned()))
+}
+
+/// Threads per core above which more only wait for each other.
+const THREADS_PER_CORE: usize = 4;
+
+/// As many threads as help on this machine: no more than a few for every core that this process may use. The number changes no bits.
+#[must_use]
+pub fn helpful(threads: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    threads.min(THREADS_PER_CORE * cores)
+}
+
+/// Whether a setting is off, which settings files leave out.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(setting: &bool) -> bool {
+    !setting
 }
 
 /// The number of threads to use: what was asked for, or one for every core this process may use.

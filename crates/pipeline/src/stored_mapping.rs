@@ -1,7 +1,10 @@
 //! A mapping on disk, read as a stream of row blocks.
 
+use crate::carried_uns;
 use crate::error::{PipelineError, Result};
+use crate::expression_files::cells_of_training;
 use crate::factors_file;
+use crate::match_genes::MatchGenes;
 use crate::run_directory::RunDirectory;
 use ndarray::Array2;
 use std::path::Path;
@@ -52,15 +55,21 @@ impl StoredMapping {
     /// Opens the mapping of a run.
     ///
     /// * `cells`: the file of its cells
+    /// * `match_genes`: how its genes match those of the training, if not as in the training
     ///
     /// # Errors
     /// If the mapping or the cells cannot be read, or the cells lack genes of the training.
-    pub fn open(run: &RunDirectory, cells: &Path) -> Result<Self> {
+    pub fn open(
+        run: &RunDirectory,
+        cells: &Path,
+        match_genes: Option<&MatchGenes>,
+    ) -> Result<Self> {
         let dataset = Dataset::open(&run.mapping()?)?;
         let record = run.record();
         let (rows, cell_names_sha256) = if record.factors.is_some() {
-            let file =
-                ExpressionFile::open(cells, &run.settings().cells_matrix, RowNames::Checked)?;
+            let names = RowNames::Checked;
+            let training = &record.genes.training;
+            let (file, _) = cells_of_training(run.settings(), training, cells, match_genes, names)?;
             let (file, names) = (Arc::new(file), record.cell_names_sha256.clone());
             let factors = factors_file::read(&dataset)?;
             // Checked before any value is read: the factors are valid for these cells only.
@@ -114,6 +123,17 @@ impl StoredMapping {
         }
     }
 
+    /// What uns said of the voxels: images, colours.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn voxel_uns(&self) -> Result<carried_uns::Entries, StoreError> {
+        match self.rows {
+            Rows::Factored { .. } => carried_uns::of(&self.dataset),
+            Rows::Stored(_) => carried_uns::read_of_voxels(&self.dataset),
+        }
+    }
+
     /// Checks that a file has the cells of the mapping, in its order.
     ///
     /// # Errors
@@ -137,7 +157,23 @@ impl StoredMapping {
 /// # Errors
 /// If the file lacks genes of the training or cannot be read.
 pub fn training_cells(run: &RunDirectory, file: &Arc<ExpressionFile>) -> Result<StreamedCells> {
-    let columns = file.columns_of(&run.record().genes.training)?;
+    let training = &run.record().genes.training;
+    let columns = file.columns_of(training).map_err(|error| match error {
+        StoreError::UnknownGenes {
+            path,
+            matrix,
+            n_missing,
+            n_asked,
+            examples,
+        } => PipelineError::TrainingGenes {
+            path,
+            matrix,
+            n_missing,
+            n_training: n_asked,
+            examples,
+        },
+        other => other.into(),
+    })?;
     let factors = match run.record().library_median {
         Some(median) => Some(tangram_core::factors_to(&file.totals()?, median).into()),
         None => None,

@@ -50,6 +50,8 @@ pub fn flags(settings: &MapSettings) -> Result<Vec<String>> {
     let table = Table::try_from(settings)?;
     let flag = |(key, value): (&String, &Value)| match value {
         Value::String(text) => format!("--{key}={text}"),
+        // Settings leave out what is off.
+        Value::Boolean(_) => format!("--{key}"),
         other => format!("--{key}={other}"),
     };
     Ok(table.iter().map(flag).collect())

@@ -4,6 +4,7 @@
 
 use crate::choices::MappingFormat;
 use crate::error::{PipelineError, Result};
+use crate::expression_files::measured_voxels;
 use crate::folds::{Fold, FoldResult, FoldSettings};
 use crate::listener::Listener;
 use crate::run_directory::{RUN_FILE, RunDirectory, write};
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tangram_core::{Column, GeneScore, Summary, Table, auc, score_gene};
 use tangram_store::{
-    AnnDataWriter, Existing, ExpressionFile, MatrixName, RowNames, StoreError, Uns, fingerprint,
-    try_file, write_aside,
+    AnnDataWriter, Existing, ExpressionFile, MatrixName, StoreError, Uns, fingerprint, try_file,
+    write_aside,
 };
 use tangram_sweep::{
     Manifest, Outcome, Results, Standing, Submissions, SweepError, TaskProgress, gather_logs,
@@ -199,11 +200,7 @@ fn voxels(map: &MapSettings, manifest: &Manifest, sweep: &Path) -> Result<Expres
     let input = of_voxels.map(|input| (VOXELS.to_owned(), input.clone()));
     unchanged(&input.into_iter().collect(), sweep)?;
     try_file(&map.voxels)?;
-    Ok(ExpressionFile::open(
-        &map.voxels,
-        &map.voxels_matrix,
-        RowNames::Checked,
-    )?)
+    measured_voxels(map)
 }
 
 /// Predictions of all genes held out.
@@ -317,7 +314,7 @@ impl Predictions<'_> {
         let mut sink = file.dense(&MatrixName::X)?;
         sink.write_columns(0, matrix.view())?;
         sink.finish()?;
-        if let Some(spatial) = voxels.dataset().spatial()? {
+        if let Some((spatial, _)) = voxels.dataset().coordinates()? {
             file.obsm("spatial", spatial.view())?;
         }
         file.uns("tangram", &uns(self.manifest, self.settings)?)?;

@@ -3,7 +3,7 @@
 use crate::choices::replace;
 use crate::report::Report;
 use crate::threads::use_threads;
-use crate::values::at_least_one;
+use crate::values::n_threads;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ pub struct ImportArgs {
     #[arg(long, help_heading = "Output")]
     force: bool,
     /// Threads to use [default: one for every core]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Work")]
+    #[arg(long, value_name = "N", value_parser = n_threads, help_heading = "Work")]
     threads: Option<usize>,
 }
 

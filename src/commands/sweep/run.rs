@@ -3,7 +3,7 @@
 use crate::map_process;
 use crate::report::Report;
 use crate::threads::use_threads;
-use crate::values::{at_least_one, not_negative};
+use crate::values::{at_least_one, n_threads, not_negative};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "J", value_parser = at_least_one)]
     jobs: Option<usize>,
     /// Threads to use [default: one for every core]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = n_threads)]
     threads: Option<usize>,
     /// Minutes after which the folds that are done are kept, in case the process is killed (0: only when it is asked to stop)
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = not_negative)]
