@@ -147,7 +147,10 @@ fn later_commands_need_no_stored_probabilities() {
     let stored = matrix(&folder.join("run/mapping.zarr"));
     let types = Dataset::open(&folder.join("types.h5ad")).unwrap();
     let cells = Dataset::open(&folder.join("tissue/cells.h5ad")).unwrap();
-    let Column::Categorical { codes, categories } = cells.obs_column("cell_type").unwrap() else {
+    let Column::Categorical {
+        codes, categories, ..
+    } = cells.obs_column("cell_type").unwrap()
+    else {
         panic!("types are categories")
     };
     assert_eq!(types.var_names().unwrap(), categories);
@@ -270,7 +273,7 @@ fn cells_that_were_not_trained_on_are_placed() {
         3,
     );
     assert!(
-        error.contains("genes asked for are not in X of this file"),
+        error.contains("genes that the mapping was trained on"),
         "{error}"
     );
     assert!(!folder.join("nowhere.h5ad").exists());

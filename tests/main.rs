@@ -14,8 +14,10 @@ mod device;
 mod end_to_end;
 mod factored;
 mod faults;
+mod first_user;
 mod help;
 mod layers;
+mod packaging;
 mod pictures;
 mod plan;
 #[cfg(feature = "mpi")]

@@ -95,3 +95,17 @@ fn a_plan_tells_the_memory_that_a_run_takes() {
     let state = 3.0 * 4.0 * 8000.0 * 1500.0;
     assert!(took[1] - took[0] > 0.5 * state, "{took:?}");
 }
+
+#[test]
+fn a_plan_fits_a_terminal_of_80_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    for more in ["", " --gpu-memory 80"] {
+        let text = succeed(
+            folder.path(),
+            &format!("{ATLAS} --ranks 64 --memory 60{more}"),
+        );
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}

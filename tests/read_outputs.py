@@ -48,7 +48,7 @@ assert list(scores.index) == list(mapping.uns["training_genes"])
 types = files["python_types.h5ad"]
 one_hot = np.stack([(cells.obs["cell_type"] == name).to_numpy(float) for name in types.var_names], axis=1)
 assert np.allclose(types.X, mapping.X.T @ one_hot, atol=1e-4)
-assert np.allclose(types.obs["expected_cells"], np.asarray(mapping.X.sum(axis=0)).ravel(), atol=1e-4)
+assert np.allclose(types.obs["expected_reference_cells"], np.asarray(mapping.X.sum(axis=0)).ravel(), atol=1e-4)
 assert (types.obsm["spatial"] == voxels.obsm["spatial"]).all()
 
 normalised = cells.copy()
