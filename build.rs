@@ -8,6 +8,8 @@ fn main() {
     for variable in ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_USE_PYTORCH"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
+    // Where scripts/install.sh puts the libraries, wherever that is.
+    println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN/../lib/tangram");
     if let Some(lib) = libtorch_lib() {
         println!("cargo:rustc-link-arg-bins=-Wl,-rpath,{}", lib.display());
         // Nothing calls into libtorch's CUDA part by name, so that the linker would leave it out.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a Python environment in the cache and prints the path of its interpreter.
 #
-#   TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)     anndata, scanpy, zarr, h5py: for tests and pictures
+#   TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)     anndata, scanpy, zarr, h5py, tangram-sc without torch: for tests and pictures
 #   bash scripts/python-env.sh browser                     playwright, which drives a Chromium that is there: for tests of the report
 #   bash scripts/python-env.sh reference                   tangram-sc 1.0.4 with torch (5 GB): for bench.sh and validate.sh only
 #
@@ -27,7 +27,9 @@ tests | browser | reference) ;;
 esac
 
 requirements="$scripts/requirements-$name.txt"
-sum=$(cksum <"$requirements" | cut -d ' ' -f 1)
+package="$scripts/requirements-reference-package.txt"
+[ "$name" != browser ] || package=/dev/null
+sum=$(cat "$requirements" "$package" | cksum | cut -d ' ' -f 1)
 env="$cache/python-$name-$sum"
 if [ -e "$env/complete" ] && "$env/bin/python" -c '' 2>/dev/null; then
     echo "$env/bin/python"
@@ -56,9 +58,8 @@ if [ ! -e "$env/complete" ]; then
     "$base" -m venv "$env"
     pip() { "$env/bin/python" -m pip --disable-pip-version-check -q "$@" >&2; }
     pip install --require-hashes --only-binary=:all: -r "$requirements"
-    if [ "$name" = reference ]; then
-        pip install --require-hashes --no-deps -r "$scripts/requirements-reference-package.txt"
-    fi
+    # The published package without what it asks for: in `tests` only functions of it run that need no torch.
+    [ "$name" = browser ] || pip install --require-hashes --no-deps -r "$package"
     touch "$env/complete"
 fi
 echo "$env/bin/python"

@@ -90,7 +90,7 @@ import ast, sys
 for path in sys.argv[1:]:
     ast.parse(open(path, encoding="utf-8").read(), path)
 PYTHON
-    if command -v shellcheck >/dev/null; then shellcheck -x -P . scripts/*.sh .ci/run || return 1; fi
+    if command -v shellcheck >/dev/null; then shellcheck -x -P . scripts/*.sh packaging/conda/build.sh .ci/run || return 1; fi
 }
 
 check format cargo fmt --all --check
