@@ -17,6 +17,7 @@ use crate::rates::ASSUMED;
 use crate::settings::MapSettings;
 use crate::wording::count;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use tangram_comm::{Axis, Communicator, Cut, GridShape, Reduce};
 use tangram_core::names::examples;
