@@ -17,6 +17,7 @@
 pub mod annotations;
 pub mod assignment;
 pub mod familiar;
+pub mod filtered;
 pub mod genes;
 pub mod keep;
 pub mod mapping;
@@ -37,6 +38,7 @@ pub mod values;
 pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
 pub use familiar::Familiar;
+pub use filtered::Filtered;
 pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_zero_genes};
 pub use keep::{Keep, KeepError, KeepScratch, keep_block, keep_row};
 pub use mapping::{MappingBlock, MappingRows, PBlock};
@@ -46,8 +48,8 @@ pub use normalize::{
     Normalize, Transform, factors_to, library_factors, median_positive, scale_rows,
 };
 pub use objective::{
-    Comparison, DefaultWeight, Exchange, GivenWeights, Loss, LossFunction, Needs, Objective, Shard,
-    Shown, Sums, Term, TermValues, VoxelShards, Whole,
+    Comparison, DefaultWeight, Exchange, GivenWeights, Known, Loss, LossFunction, Needs, Objective,
+    OfCells, Shard, Shown, Sums, Term, TermValues, VoxelShards, Whole,
 };
 pub use parts::{CellParts, InChunks, VisitPart};
 pub use prior::{DensityPrior, PriorError};

@@ -122,6 +122,15 @@ impl Neighbours {
             .zip(weights)
     }
 
+    /// The same neighbours, each with weight 1.
+    #[must_use]
+    pub fn unweighted(&self) -> Self {
+        Self {
+            weights: vec![1.0; self.n_pairs()],
+            ..self.clone()
+        }
+    }
+
     /// Wᵀ: who has a voxel as a neighbour.
     #[must_use]
     pub fn transposed(&self) -> Self {

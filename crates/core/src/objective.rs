@@ -20,10 +20,10 @@ mod weights;
 pub use cosine::Coefficients;
 pub use fetch::Stencil;
 pub use given::GivenWeights;
-pub use loss_function::{Loss, LossFunction};
+pub use loss_function::{Known, Loss, LossFunction};
 pub use sums::{Exchange, Exchanges, Sums, VoxelShards, Whole};
 pub use term::{
-    About, Comparison, Data, DefaultWeight, LossTerm, Needs, Sense, Shard, Shown, Slopes,
+    About, Comparison, Data, DefaultWeight, LossTerm, Needs, OfCells, Sense, Shard, Shown, Slopes,
 };
 pub use weights::{Objective, TermValues};
 
@@ -58,5 +58,13 @@ terms! {
     Voxel = voxel,
     Density = density,
     Entropy = entropy,
+    Count = count,
+    Undecided = undecided,
     Neighbourhood = neighbourhood,
+    Composition = composition,
+    CompositionScaled = composition_scaled,
+    GeneRoot = gene_root,
+    GetisOrd = getis_ord,
+    Moran = moran,
+    Geary = geary,
 }

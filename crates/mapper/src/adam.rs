@@ -5,6 +5,7 @@ pub(crate) mod cpu_pass;
 pub(crate) mod engine;
 pub(crate) mod initial;
 pub(crate) mod pass;
+pub(crate) mod row_weights;
 pub(crate) mod solver;
 pub(crate) mod state;
 pub(crate) mod torch_pass;

@@ -58,6 +58,46 @@ pub enum MapError {
         /// Index of the voxel.
         voxel: usize,
     },
+    /// A filter keeps some of the cells, at most all.
+    #[error(
+        "a filter cannot keep {target} of {n_cells} cells: the number must be above 0 and at most that of the cells"
+    )]
+    Target {
+        /// T.
+        target: f64,
+        /// Number of cells.
+        n_cells: usize,
+    },
+    /// Initial logits of a filter are one for every cell.
+    #[error("the filter begins from {found} logits; this mapping has {n_cells} cells")]
+    FilterLogits {
+        /// Number found.
+        found: usize,
+        /// Number of cells.
+        n_cells: usize,
+    },
+    /// Initial logits of a filter must be finite.
+    #[error("the filter's initial logit of cell {cell} (from 0) is not finite")]
+    FilterLogitNotFinite {
+        /// Index of the cell.
+        cell: usize,
+    },
+    /// Weights of clusters are one for every cluster.
+    #[error("there are {found} weights for {n_cells} clusters")]
+    ClusterWeights {
+        /// Number found.
+        found: usize,
+        /// Number of clusters.
+        n_cells: usize,
+    },
+    /// Weights of clusters must be positive.
+    #[error("the weight of cluster {cluster} (from 0) is {weight}; it must be a positive number")]
+    ClusterWeight {
+        /// Index of the cluster.
+        cluster: usize,
+        /// Its weight.
+        weight: f64,
+    },
     /// A snapshot that does not fit.
     #[error("the state to go on from does not fit: {reason}")]
     Snapshot {

@@ -5,9 +5,11 @@ use crate::cost::tally::Tally;
 use crate::ranks::{Ranks, voxel_shards};
 use crate::{MapError, Problem};
 use ndarray::{Array2, Axis};
+use std::ops::Range;
 use tangram_comm::Communicator;
 use tangram_core::{
-    CellParts, Exchange, Loss, LossFunction, Neighbours, Objective, Shard, SparseRows,
+    CellParts, Exchange, Known, Loss, LossFunction, Neighbours, Objective, OfCells, Shard,
+    SparseRows, Sums,
 };
 
 /// The loss of a problem, prepared on this rank.
@@ -17,30 +19,58 @@ pub(crate) fn loss_function<C: CellParts>(
     ranks: Ranks<'_, impl Communicator>,
 ) -> LossFunction {
     let measured = problem.voxels().transpose().to_dense();
-    let prior = problem.own_prior();
-    LossFunction::of_shard(objective, measured, prior, problem.neighbours(), &ranks)
+    let known = Known {
+        prior: problem.own_prior(),
+        target: problem.filter().map(|filter| filter.target),
+        neighbours: problem.neighbours(),
+    };
+    LossFunction::of_shard(objective, measured, known, &ranks)
 }
 
 /// The loss of what is predicted, and its gradient in place of that.
 ///
-/// * `predicted`: A, (genes + 1, voxels), whose last row is the sum of P over cells of this `mass`, in number; on return W, and by
-///   the last row the slope of the loss by every cell's probability, u_j / C
+/// * `predicted`: A, (genes + 1, voxels), whose last row is the sum of P over cells of this mass, in number; on return W, and by
+///   the last row the slope of the loss by every cell's probability, u_j / Σ r
 pub(crate) fn evaluate(
     loss: &LossFunction,
     predicted: &mut Array2<f64>,
-    mass: f64,
-    entropy: Option<f64>,
+    cells: OfCells,
     ranks: Ranks<'_, impl Communicator>,
 ) -> Loss {
-    let share = 1.0 / mass;
+    let share = 1.0 / cells.mass;
     let n_genes = predicted.nrows() - 1;
     let (expression, mut density) = predicted.view_mut().split_at(Axis(0), n_genes);
     // Density of the share of cells, q; and back, from the slope by q to that by P.
     density *= share;
     let slope = density.as_slice_mut().expect("one row in standard layout");
-    let loss = loss.evaluate_shard(expression, slope, mass, entropy, &ranks);
+    let loss = loss.evaluate_shard(expression, slope, cells, &ranks);
     density *= share;
     loss
+}
+
+/// As [`evaluate`]; gives also the slope of the loss by Σ r, which the density depends on: `− Σ_j q_j u_j / Σ r`.
+pub(crate) fn evaluate_by_mass(
+    loss: &LossFunction,
+    predicted: &mut Array2<f64>,
+    cells: OfCells,
+    ranks: Ranks<'_, impl Communicator>,
+) -> (Loss, f64) {
+    let last = predicted.nrows() - 1;
+    let density: Vec<f64> = predicted.row(last).iter().map(|c| c / cells.mass).collect();
+    let loss = evaluate(loss, predicted, cells, ranks);
+    let slope = predicted.row(last);
+    let of_block = |voxels: Range<usize>| {
+        let pairs = voxels.map(|j| density[j] * slope[j]);
+        vec![pairs.sum::<f64>()]
+    };
+    let blocks = ranks.voxel_blocks().into_iter().map(of_block);
+    let sum = ranks.over_voxels(blocks.collect())[0];
+    (loss, -sum)
+}
+
+/// Declares what [`evaluate_by_mass`] exchanges beside what [`evaluate`] does.
+pub(crate) fn declare_by_mass(tally: &mut Tally<'_>) {
+    tally.over_voxels(1);
 }
 
 /// Declares what [`evaluate`] exchanges.

@@ -21,6 +21,7 @@ mod evaluate;
 mod history;
 mod keep;
 mod mirror;
+mod mode;
 mod number;
 mod problem;
 mod ranks;
@@ -34,7 +35,7 @@ pub use adam::begin::AdamBegin;
 pub use adam::initial::InitialLogits;
 pub use adam::solver::{train_adam, train_adam_part};
 pub use adam::state::Trained;
-pub use cost::memory::{Reading, memory_needed, mirror_memory_needed};
+pub use cost::memory::{Reading, filter_memory_needed, memory_needed, mirror_memory_needed};
 pub use cost::plan::PassPlan;
 pub use cost::traffic::{bytes_of_pass, memory_of_rank, operations_of_pass, super_blocks};
 pub use cpu::denormals::flush_denormals;
@@ -46,6 +47,7 @@ pub use mirror::solver::{Begin, Mirrored, train_mirror, train_mirror_part};
 pub use mirror::temperature::{
     CELLS_TO_CHOOSE_BY, TemperatureScore, best_temperature, score_temperatures,
 };
+pub use mode::{Filter, Mode};
 pub use problem::Problem;
 pub use settings::{AdamSettings, MirrorSettings, Precision};
 pub use snapshot::{Axes, Extent, Keeper, NoKeeper, Numbers, Snapshot, SnapshotArray, Wish};

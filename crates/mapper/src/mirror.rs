@@ -5,6 +5,7 @@ pub(crate) mod cpu_pass;
 pub(crate) mod engine;
 pub(crate) mod factored_rows;
 pub(crate) mod factors;
+pub(crate) mod filter;
 pub(crate) mod iterates;
 pub(crate) mod pace;
 pub(crate) mod pass;

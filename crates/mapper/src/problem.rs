@@ -1,6 +1,6 @@
 //! The cells, voxels and prior to map.
 
-use crate::MapError;
+use crate::{Filter, MapError, Mode};
 use tangram_comm::Shares;
 use tangram_core::{CellParts, DensityPrior, Neighbours, SparseRows};
 
@@ -13,6 +13,7 @@ pub struct Problem<C = SparseRows> {
     voxels: SparseRows,
     prior: Option<DensityPrior>,
     neighbours: Option<Neighbours>,
+    mode: Mode,
     shares: Shares,
 }
 
@@ -74,6 +75,7 @@ impl<C: CellParts> Problem<C> {
             voxels,
             prior,
             neighbours: None,
+            mode: Mode::Cells,
             shares,
         })
     }
@@ -108,6 +110,28 @@ impl<C: CellParts> Problem<C> {
             Some(neighbours) => problem.with_neighbours(neighbours),
             None => Ok(problem),
         }
+    }
+
+    /// The same with rows that do not all count 1.
+    ///
+    /// # Errors
+    /// [`MapError`] if the mode is of another number of rows, or its numbers are out of range.
+    pub fn with_mode(mut self, mode: Mode) -> Result<Self, MapError> {
+        mode.check(self.n_cells())?;
+        self.mode = mode;
+        Ok(self)
+    }
+
+    /// What a row of the cells counts.
+    #[must_use]
+    pub fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// The filter to be learned.
+    #[must_use]
+    pub fn filter(&self) -> Option<&Filter> {
+        self.mode.filter()
     }
 
     /// The graph of all voxels.
@@ -182,6 +206,7 @@ impl Problem<SparseRows> {
             self.prior.clone(),
             shares,
         )?;
+        let share = share.with_mode(self.mode.clone())?;
         match self.neighbours.clone() {
             Some(neighbours) => share.with_neighbours(neighbours),
             None => Ok(share),

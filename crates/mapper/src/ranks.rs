@@ -108,6 +108,14 @@ impl<K: Communicator> Ranks<'_, K> {
         self.grid.over_cells(&self.shares.cells, blocks)[0]
     }
 
+    /// One number for every cell of all ranks, from those of this rank: each in its place, so that sums run over all in order.
+    pub(crate) fn of_all_cells(&self, own: &[f64]) -> Vec<f64> {
+        let mut all = vec![0.0; self.shares.cells.whole_len()];
+        all[self.shares.cells.range()].copy_from_slice(own);
+        self.grid.sum_over_cells(&mut all);
+        all
+    }
+
     /// Sums of rows over all voxels, of sums over this rank's blocks of them.
     pub(crate) fn rows_over_voxels(&self, blocks: Vec<Vec<f64>>) -> Vec<f64> {
         self.grid.rows_over_voxels(&self.shares.voxels, blocks)

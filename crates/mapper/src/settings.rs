@@ -1,6 +1,6 @@
 //! How a mapping is learned.
 
-use crate::{Engine, MapError};
+use crate::{Engine, MapError, Mode};
 use serde::{Deserialize, Serialize};
 use tangram_core::{Objective, Term};
 
@@ -96,6 +96,33 @@ impl MirrorSettings {
         }
         check_precision(self.precision, &self.engine)?;
         check(self.passes, self.threads, self.tolerance, &self.objective)
+    }
+
+    /// Refuses what the solver has no counterpart for where rows do not all count 1.
+    pub(crate) fn check_mode(&self, mode: &Mode) -> Result<(), MapError> {
+        let objective = &self.objective;
+        let weight = |term: Term| objective[term].to_string();
+        match mode {
+            Mode::Cells => Ok(()),
+            _ if self.first_part > 1 => {
+                let needs = "must be 1 where rows do not all count 1: every pass needs all of them";
+                refuse("first part", self.first_part.to_string(), needs)
+            }
+            _ if objective[Term::Entropy] != 0.0 => {
+                let needs = "must be 0 where rows do not all count 1: each row's step is divided by its weight, which the entropy \
+                         of a row does not have";
+                refuse("lambda-r", weight(Term::Entropy), needs)
+            }
+            Mode::Constrained(_) if objective[Term::Count] != 0.0 => {
+                let needs = "must be 0: this solver's filter keeps the number of cells exactly";
+                refuse("lambda-count", weight(Term::Count), needs)
+            }
+            Mode::Constrained(_) if objective[Term::Undecided] != 0.0 => {
+                let needs = "must be 0: this solver's filter decides by the data alone";
+                refuse("lambda-f-reg", weight(Term::Undecided), needs)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -113,6 +113,11 @@ impl Axes {
         rows: Extent::Cells,
         columns: Extent::Voxels,
     };
+    /// Anything that all ranks have alike.
+    pub const ALIKE: Self = Self {
+        rows: Extent::Alike,
+        columns: Extent::Alike,
+    };
     /// A row for every cell; any number of columns.
     pub const CELLS: Self = Self {
         rows: Extent::Cells,

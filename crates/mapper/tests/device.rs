@@ -377,6 +377,8 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
                 prior: true,
                 temperature: is_mirror,
                 asks_for_rest: false,
+                filter: false,
+                weighs: false,
                 precision,
                 reduce: Reduce::Fast,
                 on_device: true,

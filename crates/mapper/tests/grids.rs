@@ -316,6 +316,8 @@ fn a_pass_exchanges_what_was_predicted() {
                     prior: true,
                     temperature,
                     asks_for_rest: mirror && temperature,
+                    filter: false,
+                    weighs: false,
                     precision,
                     reduce,
                     on_device: false,

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tangram_core::normalize::transform;
 use tangram_core::{
-    CellParts, DensityPrior, LossFunction, MappingRows, Objective, PBlock, SparseRows, Term,
-    Transform, VisitPart, transfer,
+    CellParts, DensityPrior, Filtered, LossFunction, MappingRows, Objective, PBlock, SparseRows,
+    Term, Transform, VisitPart, transfer,
 };
 use tangram_mapper::{
     AdamSettings, Engine, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision,
@@ -567,12 +567,22 @@ fn what_cells_carry_part_by_part_is_what_the_whole_mapping_carries() {
         let mut mapped = problem.cells().clone();
         transform(&mut mapped, how);
         let whole = transfer(&factors.mapping(&mapped), problem.cells()).unwrap();
-        let found = factors.carried(&parts(usize::MAX), how).unwrap();
+        let found = factors.carried(&parts(usize::MAX), how, None).unwrap();
         let pairs = found.iter().zip(&whole);
         let apart = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs() / b.max(1.0)));
         assert!(found.dim() == whole.dim() && apart < ROUNDING, "{apart:e}");
     }
-    let failed = factors.carried(&parts(3), Transform::None);
+    let n_cells = problem.n_cells();
+    let half: Vec<f64> = (0..n_cells).map(|i| (i % 3) as f64 / 2.0).collect();
+    let (mapping, none) = (factors.mapping(problem.cells()), Transform::None);
+    let whole = transfer(&Filtered::new(&mapping, Some(&half)), problem.cells()).unwrap();
+    let found = factors
+        .carried(&parts(usize::MAX), none, Some(&half))
+        .unwrap();
+    let pairs = found.iter().zip(&whole);
+    let apart = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs() / b.max(1.0)));
+    assert!(apart < ROUNDING, "{apart:e}");
+    let failed = factors.carried(&parts(3), none, None);
     assert_eq!(failed.unwrap_err(), Gone { first: 300 });
 }
 

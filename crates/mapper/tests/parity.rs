@@ -6,10 +6,10 @@ use ndarray::{Array1, Array2, s};
 use ndarray_npy::{ReadableElement, read_npy};
 use std::path::PathBuf;
 use tangram_comm::{Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{DensityPrior, Objective, SparseRows, Term};
+use tangram_core::{DensityPrior, Objective, SparseRows, Term, scale_rows};
 use tangram_mapper::{
-    AdamBegin, AdamSettings, Engine, InitialLogits, NoKeeper, Precision, Problem, TorchDevice,
-    TorchEngine, Trained, train_adam, train_adam_part,
+    AdamBegin, AdamSettings, Engine, Filter, InitialLogits, Mode, NoKeeper, Precision, Problem,
+    TorchDevice, TorchEngine, Trained, train_adam, train_adam_part,
 };
 
 struct Fixture {
@@ -49,7 +49,12 @@ impl Fixture {
                 .unwrap()
                 .mapv(f64::from),
         };
-        let cells = SparseRows::from_dense(self.array2::<f32>("S.npy").view());
+        let mut cells = SparseRows::from_dense(self.array2::<f32>("S.npy").view());
+        let mode = self.mode();
+        if let Some(weights) = mode.weights() {
+            let factors: Vec<f64> = weights.iter().map(|w| 1.0 / w).collect();
+            scale_rows(&mut cells, &factors);
+        }
         let voxels = SparseRows::from_dense(self.array2::<f32>("G.npy").view());
         Problem::new(
             cells,
@@ -57,6 +62,24 @@ impl Fixture {
             Some(DensityPrior::new(prior.to_vec()).unwrap()),
         )
         .unwrap()
+        .with_mode(mode)
+        .unwrap()
+    }
+
+    fn mode(&self) -> Mode {
+        let vector = |name| -> Vec<f64> {
+            read_npy::<_, Array1<f64>>(self.folder.join(name))
+                .unwrap()
+                .to_vec()
+        };
+        match self.meta["mode"].as_str().unwrap() {
+            "clusters" => Mode::Clusters(vector("d_source.npy")),
+            "constrained" => Mode::Constrained(Filter {
+                target: self.meta["target"].as_f64().unwrap(),
+                initial: Some(vector("F0.npy")),
+            }),
+            _ => Mode::Cells,
+        }
     }
 
     fn train(&self, epochs: usize, precision: Precision, engine: Engine) -> Trained {
@@ -68,8 +91,8 @@ impl Fixture {
         train_adam(&self.problem(), &settings, initial, &mut |_| ()).unwrap()
     }
 
-    /// Losses and P of the ranks of a grid.
-    fn train_on(&self, shape: GridShape, how: Reduce) -> (Vec<f64>, Array2<f64>) {
+    /// Losses, P and f of the ranks of a grid.
+    fn train_on(&self, shape: GridShape, how: Reduce) -> (Vec<f64>, Array2<f64>, Vec<f64>) {
         let (problem, settings) = (self.problem(), self.settings(100, Precision::F64));
         let (n_cells, n_voxels) = (problem.n_cells(), problem.n_voxels());
         let one = |world: Threads| {
@@ -87,12 +110,16 @@ impl Fixture {
             started.into_iter().map(|r| r.join().unwrap()).collect()
         });
         let mut p = Array2::zeros((n_cells, n_voxels));
+        let mut f = vec![f64::NAN; n_cells];
         for (shares, trained) in &all {
+            if let Some(own) = trained.filter() {
+                f[shares.cells.range()].copy_from_slice(own);
+            }
             p.slice_mut(s![shares.cells.range(), shares.voxels.range()])
                 .assign(&trained.probabilities(0..shares.cells.len()));
         }
         let losses = all[0].1.history().iter().map(|e| e.total).collect();
-        (losses, p)
+        (losses, p, f)
     }
 
     fn settings(&self, epochs: usize, precision: Precision) -> AdamSettings {
@@ -102,7 +129,9 @@ impl Fixture {
                 .with(Term::Gene, number("lg1"))
                 .with(Term::Voxel, number("lg2"))
                 .with(Term::Density, number("ld"))
-                .with(Term::Entropy, number("lr_ent")),
+                .with(Term::Entropy, number("lr_ent"))
+                .with(Term::Count, number("lcount"))
+                .with(Term::Undecided, number("lf")),
             epochs,
             learning_rate: number("lr"),
             seed: 0,
@@ -158,7 +187,9 @@ fn check_by(name: &str, precision: Precision, gates: &Gates, engine: Engine) {
         .zip(losses.column(0))
         .map(|(e, l)| (e.total / l - 1.0).abs());
     let worst_loss = off.fold(0.0, f64::max);
-    let difference = &trained.probabilities(0..150) - &fixture.run2("P_final.npy");
+    let expected = fixture.run2("P_final.npy");
+    let n_cells = expected.nrows();
+    let difference = &trained.probabilities(0..n_cells) - &expected;
     let worst_probability = difference.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     let worst_gradient = gradient_difference(&fixture, precision, engine);
     println!(
@@ -179,7 +210,8 @@ fn check_by(name: &str, precision: Precision, gates: &Gates, engine: Engine) {
 fn gradient_difference(fixture: &Fixture, precision: Precision, engine: Engine) -> f64 {
     let stored = fixture.run2("grad0_M.npy");
     // After one step Adam's first moment is (1 − β₁) times the gradient.
-    let learned = fixture.train(1, precision, engine).first_moment(0..150) / 0.1;
+    let trained = fixture.train(1, precision, engine);
+    let learned = trained.first_moment(0..stored.nrows()) / 0.1;
     let largest = stored.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     (&stored - &learned)
         .iter()
@@ -211,7 +243,7 @@ fn every_grid_gives_the_numbers_of_the_package() {
         "2x1x1", "1x2x1", "1x1x2", "2x2x1", "2x1x2", "2x2x2", "3x1x1",
     ] {
         for how in [Reduce::Fast, Reduce::Exact] {
-            let (found, p) = fixture.train_on(shape.parse().unwrap(), how);
+            let (found, p, _) = fixture.train_on(shape.parse().unwrap(), how);
             let off = found.iter().zip(losses.column(0));
             let worst = off.map(|(f, l)| (f / l - 1.0).abs()).fold(0.0, f64::max);
             assert!(worst < F64.loss, "{shape} {how}: loss off by {worst:e}");
@@ -222,4 +254,78 @@ fn every_grid_gives_the_numbers_of_the_package() {
             );
         }
     }
+}
+
+/// Largest difference of two lists, and the largest of the first.
+fn apart(a: &[f64], b: &[f64]) -> (f64, f64) {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().zip(b);
+    pairs.fold((0.0, 0.0), |(m, l), (a, b)| {
+        ((a - b).abs().max(m), a.abs().max(l))
+    })
+}
+
+#[test]
+fn constrained_mode_in_double_precision() {
+    check("constrained_f64", Precision::F64, &F64);
+    let fixture = Fixture::open("constrained_f64");
+    let vector = |name: &str| -> Vec<f64> {
+        read_npy::<_, Array1<f64>>(fixture.folder.join(name))
+            .unwrap()
+            .to_vec()
+    };
+    let torch = Engine::Torch(TorchEngine {
+        device: TorchDevice::Cores,
+        memory: None,
+        block: Some(20_000),
+    });
+    for engine in [Engine::Native, torch] {
+        let first = fixture.train(1, Precision::F64, engine);
+        let slope: Vec<f64> = first.filter_first_moment().unwrap().to_vec();
+        let slope: Vec<f64> = slope.iter().map(|m| m / 0.1).collect();
+        let (off, largest) = apart(&vector("grad0_F.npy"), &slope);
+        assert!(off < F64.gradient * largest, "{engine:?}: {off:e}");
+        let last = fixture.train(100, Precision::F64, engine);
+        let (off, _) = apart(&vector("F_final.npy"), last.filter().unwrap());
+        assert!(off < F64.probabilities, "{engine:?}: f off by {off:e}");
+    }
+}
+
+#[test]
+fn constrained_mode_in_single_precision() {
+    // The gate of the package's own runs in single precision.
+    let gates = Gates { loss: 1e-4, ..F32 };
+    check("constrained_f64", Precision::F32, &gates);
+}
+
+#[test]
+fn every_grid_gives_the_filter_of_the_package() {
+    let fixture = Fixture::open("constrained_f64");
+    let losses = fixture.array2::<f64>("losses.npy");
+    let expected: Array1<f64> = read_npy(fixture.folder.join("F_final.npy")).unwrap();
+    for (shape, how) in [
+        ("2x1x1", Reduce::Fast),
+        ("1x2x1", Reduce::Fast),
+        ("1x1x2", Reduce::Fast),
+        ("2x2x1", Reduce::Fast),
+        ("1x2x1", Reduce::Exact),
+    ] {
+        let (found, _, f) = fixture.train_on(shape.parse().unwrap(), how);
+        let off = found.iter().zip(losses.column(0));
+        let worst = off.map(|(f, l)| (f / l - 1.0).abs()).fold(0.0, f64::max);
+        assert!(worst < F64.loss, "{shape} {how}: loss off by {worst:e}");
+        let (off, _) = apart(expected.as_slice().unwrap(), &f);
+        assert!(off < F64.probabilities, "{shape} {how}: f off by {off:e}");
+    }
+}
+
+#[test]
+fn clusters_mode_in_double_precision() {
+    // Sums over cells are divided by the clusters' weights in single precision, in which expression is held.
+    let gates = Gates {
+        loss: 1e-7,
+        gradient: 1e-6,
+        probabilities: 1e-5,
+    };
+    check("clusters_f64", Precision::F64, &gates);
 }

@@ -9,7 +9,9 @@ use ndarray::{Array1, Array2, Axis, s};
 use ndarray_npy::{ReadableElement, read_npy};
 use std::path::PathBuf;
 use tangram_comm::{Communicator, Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{DensityPrior, LossFunction, Neighbours, Objective, SparseRows, Term, Whole};
+use tangram_core::{
+    DensityPrior, Known, LossFunction, Neighbours, Objective, SparseRows, Term, Whole,
+};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, InitialLogits, MirrorSettings, NoKeeper, PassPlan,
     Precision, Problem, bytes_of_pass, train_adam_part, train_mirror_part,
@@ -118,12 +120,16 @@ impl Spatial {
 
     fn loss_function(&self) -> LossFunction {
         let measured = self.measured.t().mapv(|x| x as f32);
-        let (prior, graph) = (Some(self.prior.as_slice()), Some(&self.graph));
+        let known = Known {
+            prior: Some(self.prior.as_slice()),
+            neighbours: Some(&self.graph),
+            ..Known::default()
+        };
         let whole = Whole {
             n_voxels: N.1,
             n_genes: N.2,
         };
-        LossFunction::of_shard(&self.weights.objective, measured, prior, graph, &whole)
+        LossFunction::of_shard(&self.weights.objective, measured, known, &whole)
     }
 
     /// Getis-Ord of G: the recorded run computed it in single precision, and all else in double.
@@ -318,6 +324,8 @@ fn both_solvers_exchange_what_was_planned() {
                 prior: true,
                 temperature: false,
                 asks_for_rest: false,
+                filter: false,
+                weighs: false,
                 precision: Precision::F64,
                 reduce,
                 on_device: false,
@@ -365,4 +373,63 @@ fn both_solvers_exchange_what_was_planned() {
             }
         }
     }
+}
+
+/// `spatial_mg_f64`: the same problem with the terms of Moran and Geary and a penalty on the logits' sizes, which the crate lacks.
+#[test]
+fn moran_and_geary_are_those_of_the_package() {
+    // The recorded run computed both of G in single precision, and all else in double.
+    const LOSS: f64 = 2e-9;
+    const GRADIENT: f64 = 1e-5;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/spatial_mg_f64");
+    let single = |name: &str| -> Array2<f64> {
+        read_npy::<_, Array2<f32>>(folder.join(name))
+            .unwrap()
+            .mapv(f64::from)
+    };
+    let double = |name: &str| -> Array2<f64> { read_npy(folder.join(name)).unwrap() };
+    let meta = std::fs::read_to_string(folder.join("meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+    let number = |name: &str| meta[name].as_f64().unwrap();
+    let objective = Objective::NONE
+        .with(Term::Gene, number("lg1"))
+        .with(Term::Density, number("ld"))
+        .with(Term::Moran, number("lmo"))
+        .with(Term::Geary, number("lge"));
+    let (cells, measured) = (single("S.npy"), single("G.npy"));
+    let weights = single("W_std.npy");
+    let row = |j: usize| {
+        let row = weights.row(j).into_iter().copied().enumerate();
+        row.filter(|(_, w)| *w != 0.0).collect()
+    };
+    let graph = Neighbours::new((0..N.1).map(row).collect()).unwrap();
+    let prior: Array1<f64> = match read_npy::<_, Array1<f64>>(folder.join("d.npy")) {
+        Ok(prior) => prior,
+        Err(_) => read_npy::<_, Array1<f32>>(folder.join("d.npy"))
+            .unwrap()
+            .mapv(f64::from),
+    };
+    let known = Known {
+        prior: prior.as_slice(),
+        neighbours: Some(&graph),
+        ..Known::default()
+    };
+    let whole = Whole {
+        n_voxels: N.1,
+        n_genes: N.2,
+    };
+    let loss = LossFunction::of_shard(&objective, measured.t().mapv(|x| x as f32), known, &whole);
+    let logits = double("M0.npy");
+    let p = softmax(&logits);
+    let mut a = p.t().dot(&cells).t().as_standard_layout().into_owned();
+    let mut q = (p.sum_axis(Axis(0)) / N.0 as f64).to_vec();
+    let found = loss.evaluate(a.view_mut(), &mut q, N.0 as f64, None);
+    let total = found.total + number("ll1") * logits.mapv(f64::abs).sum();
+    let expected = double("losses.npy")[[0, 0]];
+    assert!((total / expected - 1.0).abs() < LOSS, "{total} {expected}");
+    let by_p = cells.dot(&a) + Array1::from(q) / N.0 as f64;
+    let slope = by_logits(&p, by_p) + logits.mapv(|x| number("ll1") * x.signum());
+    let expected = double("grad0_M.npy");
+    let off = largest(&(&slope - &expected)) / largest(&expected);
+    assert!(off < GRADIENT, "gradient off by {off:e}");
 }

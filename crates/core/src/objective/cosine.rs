@@ -27,8 +27,8 @@ impl Coefficients {
 
 /// A cosine similarity `⟨a, g⟩ / (‖a‖‖g‖)` with what its derivative needs.
 #[derive(Debug, Clone, Copy)]
-struct Cosine {
-    value: f64,
+pub(super) struct Cosine {
+    pub(super) value: f64,
     /// ‖a‖, not clamped.
     predicted_norm: f64,
     /// ‖a‖‖g‖, each clamped.
@@ -36,7 +36,7 @@ struct Cosine {
 }
 
 impl Cosine {
-    fn new(dot: f64, predicted_norm: f64, measured_norm: f64) -> Self {
+    pub(super) fn new(dot: f64, predicted_norm: f64, measured_norm: f64) -> Self {
         let norms = predicted_norm.max(SMALLEST_NORM) * measured_norm.max(SMALLEST_NORM);
         Self {
             value: dot / norms,
@@ -46,7 +46,7 @@ impl Cosine {
     }
 
     /// `weight · ∂cos/∂a = weight · (g / (‖a‖‖g‖) − cos · a / ‖a‖²)`.
-    fn slope(&self, weight: f64) -> Coefficients {
+    pub(super) fn slope(&self, weight: f64) -> Coefficients {
         // A clamped norm is a constant.
         let clamped = self.predicted_norm <= SMALLEST_NORM;
         let shrink = if clamped {

@@ -34,6 +34,7 @@ impl LossTerm for EntropyTerm {
         _: &mut Slopes,
     ) -> f64 {
         given
+            .cells
             .entropy
             .expect("solvers sum the entropy where its weight is not 0")
     }

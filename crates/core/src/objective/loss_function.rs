@@ -1,7 +1,7 @@
 //! The objective, prepared for the data of one mapping.
 
 use super::sums::{Exchanges, Sums, Whole};
-use super::term::{Comparison, Data, LossTerm, Sense, Shard, Slopes};
+use super::term::{Comparison, Data, LossTerm, OfCells, Sense, Shard, Slopes};
 use super::{Exchange, Objective, Term, TermValues};
 use crate::Neighbours;
 use ndarray::{Array2, ArrayViewMut2};
@@ -13,6 +13,17 @@ pub struct Loss {
     pub total: f64,
     /// Values of the terms without their weights.
     pub terms: TermValues,
+}
+
+/// What is known beside G.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// d of the shard's voxels, where there is a density prior.
+    pub prior: Option<&'a [f64]>,
+    /// T: how many cells a filter is to keep, where there is one.
+    pub target: Option<f64>,
+    /// Which voxels are neighbours, of all voxels, where that is known.
+    pub neighbours: Option<&'a Neighbours>,
 }
 
 /// The terms of an objective, prepared for what is measured on one rank's shard.
@@ -38,31 +49,34 @@ impl LossFunction {
     #[must_use]
     pub fn new(objective: &Objective, measured: Array2<f32>, prior: Option<&[f64]>) -> Self {
         let (n_genes, n_voxels) = measured.dim();
-        Self::of_shard(
-            objective,
-            measured,
+        let known = Known {
             prior,
-            None,
-            &Whole { n_voxels, n_genes },
-        )
+            ..Known::default()
+        };
+        Self::of_shard(objective, measured, known, &Whole { n_voxels, n_genes })
     }
 
-    /// Takes one rank's shard of them; `neighbours` are of all voxels. Ranks call it together.
+    /// Takes one rank's shard of them. Ranks call it together.
     #[must_use]
     pub fn of_shard(
         objective: &Objective,
         measured: Array2<f32>,
-        prior: Option<&[f64]>,
-        neighbours: Option<&Neighbours>,
+        known: Known<'_>,
         sums: &dyn Sums,
     ) -> Self {
         let measured = match measured.is_standard_layout() {
             true => measured,
             false => measured.as_standard_layout().into_owned(),
         };
+        let Known {
+            prior,
+            target,
+            neighbours,
+        } = known;
         let data = Data {
             measured: measured.view(),
             prior,
+            target,
             neighbours,
         };
         let shards = sums.voxel_shards();
@@ -105,6 +119,9 @@ impl LossFunction {
 
     /// [`evaluate_shard`](Self::evaluate_shard) of all genes and voxels.
     ///
+    /// * `mass`: Σ_i f_i w_i, the number of cells where each counts once
+    /// * `entropy`: Σ_i H_i of all cells, where the objective asks for it
+    ///
     /// # Panics
     /// If shapes differ from those of G.
     pub fn evaluate(
@@ -116,15 +133,17 @@ impl LossFunction {
     ) -> Loss {
         let (n_genes, n_voxels) = self.measured.dim();
         let whole = Whole { n_voxels, n_genes };
-        self.evaluate_shard(predicted, density, mass, entropy, &whole)
+        let cells = OfCells {
+            entropy,
+            ..OfCells::of(mass)
+        };
+        self.evaluate_shard(predicted, density, cells, &whole)
     }
 
     /// Loss of the expression A and the density q that a mapping predicts; A is overwritten by W = ∂L/∂A, q by u = ∂L/∂q.
     ///
     /// * `predicted`: A, (genes, voxels), in standard layout
     /// * `density`: q, (voxels), of all voxels sums to 1
-    /// * `mass`: Σ_i f_i w_i, the number of cells where each counts once
-    /// * `entropy`: Σ_i H_i of all cells, where the objective asks for it
     ///
     /// # Panics
     /// If shapes differ from those of G.
@@ -132,8 +151,7 @@ impl LossFunction {
         &self,
         predicted: ArrayViewMut2<'_, f64>,
         density: &mut [f64],
-        mass: f64,
-        entropy: Option<f64>,
+        cells: OfCells,
         sums: &dyn Sums,
     ) -> Loss {
         let (n_genes, n_voxels) = self.measured.dim();
@@ -143,8 +161,7 @@ impl LossFunction {
             measured: self.measured.view(),
             predicted: predicted.view(),
             density,
-            mass,
-            entropy,
+            cells,
         };
         let mut slopes = Slopes::new(n_genes, n_voxels);
         let mut terms = TermValues::default();

@@ -5,8 +5,9 @@ use super::cosine::{gene_norms, mean_of_genes};
 use super::fetch::Stencil;
 use super::sums::{Exchange, Exchanges, Sums};
 use super::term::{
-    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
+    About, Comparison, Data, DefaultWeight, LossTerm, Needs, Sense, Shard, Shown, Slopes,
 };
+use crate::Neighbours;
 use ndarray::{Array2, Zip};
 
 pub(super) const ABOUT: About = About {
@@ -16,40 +17,34 @@ pub(super) const ABOUT: About = About {
     default: DefaultWeight::Is(0.0),
     needs: Needs::Neighbours,
     sense: Sense::Maximised,
-    exchanges: |shard| {
-        let Some((graph, shards)) = shard.neighbours else {
-            return Vec::new();
-        };
-        vec![
-            Exchange::ToNeighbours(Stencil::n_given(&graph.transposed(), shards) * shard.n_genes),
-            Exchange::SumOverVoxels(2 * shard.n_genes),
-            Exchange::SumOverGenes(1),
-            Exchange::ToNeighbours(Stencil::n_given(graph, shards) * shard.n_genes),
-        ]
-    },
+    exchanges: surroundings_exchanges,
     shown: Shown::WhenComputed,
     // (W + I) G, (W + I) A, and the slope.
     matrices: 3,
     prepare: |data, sums| {
-        let (graph, shards) = (data.neighbours?, sums.voxel_shards());
-        let transposed = graph.transposed();
-        let around = Stencil::new(graph, &transposed, &shards);
-        let measured = data.measured.mapv(f64::from);
-        let measured = around.apply(measured.view(), |to| sums.swap_voxels(to));
-        Some(Box::new(NeighbourhoodTerm {
-            norms: gene_norms(measured.view(), sums),
-            measured,
-            back: Stencil::new(&transposed, graph, &shards),
-            around,
-        }))
+        let graph = data.neighbours?;
+        Some(Box::new(SurroundingsTerm::new(graph, data, sums)))
     },
 };
+
+/// What a term of [`SurroundingsTerm`] exchanges.
+pub(super) fn surroundings_exchanges(shard: &Shard<'_>) -> Vec<Exchange> {
+    let Some((graph, shards)) = shard.neighbours else {
+        return Vec::new();
+    };
+    vec![
+        Exchange::ToNeighbours(Stencil::n_given(&graph.transposed(), shards) * shard.n_genes),
+        Exchange::SumOverVoxels(2 * shard.n_genes),
+        Exchange::SumOverGenes(1),
+        Exchange::ToNeighbours(Stencil::n_given(graph, shards) * shard.n_genes),
+    ]
+}
 
 /// The package's main branch, `lambda_neighborhood_g1`, where W is a dense matrix.
 ///
 /// Slope by A: `(W + I)ᵀ` times the slope of the gene term by `(W + I) A`.
 #[derive(Debug)]
-struct NeighbourhoodTerm {
+pub(super) struct SurroundingsTerm {
     /// `x + W x`, and `x + Wᵀ x`.
     around: Stencil,
     back: Stencil,
@@ -59,7 +54,23 @@ struct NeighbourhoodTerm {
     norms: Vec<f64>,
 }
 
-impl LossTerm for NeighbourhoodTerm {
+impl SurroundingsTerm {
+    /// * `graph`: W, of all voxels
+    pub(super) fn new(graph: &Neighbours, data: &Data<'_>, sums: &dyn Sums) -> Self {
+        let (shards, transposed) = (sums.voxel_shards(), graph.transposed());
+        let around = Stencil::new(graph, &transposed, &shards);
+        let measured = data.measured.mapv(f64::from);
+        let measured = around.apply(measured.view(), |to| sums.swap_voxels(to));
+        Self {
+            norms: gene_norms(measured.view(), sums),
+            measured,
+            back: Stencil::new(&transposed, graph, &shards),
+            around,
+        }
+    }
+}
+
+impl LossTerm for SurroundingsTerm {
     fn evaluate(
         &self,
         weight: f64,

@@ -63,6 +63,8 @@ pub enum Needs {
     Neighbours,
     /// A density prior.
     Prior,
+    /// The filter of the published package.
+    PackageFilter,
     /// Nothing: the term is about the mapping alone.
     Nothing,
 }
@@ -100,6 +102,8 @@ pub struct Data<'a> {
     pub measured: ArrayView2<'a, f32>,
     /// d, (voxels), where there is a density prior.
     pub prior: Option<&'a [f64]>,
+    /// T: how many cells a filter is to keep, where there is one.
+    pub target: Option<f64>,
     /// Which voxels are neighbours, of all voxels, where that is known.
     pub neighbours: Option<&'a Neighbours>,
 }
@@ -113,10 +117,31 @@ pub struct Comparison<'a> {
     pub predicted: ArrayView2<'a, f64>,
     /// q, (voxels); over all voxels it sums to 1.
     pub density: &'a [f64],
+    /// What is summed over the cells alone.
+    pub cells: OfCells,
+}
+
+/// What a pass sums over all cells beside A and q.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OfCells {
     /// Σ_i f_i w_i: the number of cells, unless cells are weighted or filtered.
     pub mass: f64,
-    /// Σ_i H_i of all cells, where the objective asks for it.
+    /// Σ_i H_i, where the objective asks for it.
     pub entropy: Option<f64>,
+    /// Σ_i (f_i − f_i²), where there is a filter.
+    pub undecided: Option<f64>,
+}
+
+impl OfCells {
+    /// So many cells, each counting once, whose entropy nobody asks for.
+    #[must_use]
+    pub const fn of(mass: f64) -> Self {
+        Self {
+            mass,
+            entropy: None,
+            undecided: None,
+        }
+    }
 }
 
 /// Size and kind of a rank's shard: all that the exchanges of a term may depend on.

@@ -1,6 +1,6 @@
 //! Every term against finite differences, and shards against the whole.
 
-use super::{Exchange, LossFunction, Objective, Shard, Sums, Term, VoxelShards};
+use super::{Exchange, Known, LossFunction, Objective, OfCells, Shard, Sums, Term, VoxelShards};
 use crate::{DensityPrior, Neighbours};
 use ndarray::{Array2, array};
 use std::ops::Range;
@@ -9,7 +9,20 @@ use std::sync::{Barrier, Mutex};
 const STEP: f64 = 1e-6;
 /// Central differences in f64 with this step are good to about step² plus rounding / step.
 const DIFFERENCES: f64 = 1e-8;
-const MASS: f64 = 50.0;
+const CELLS: OfCells = OfCells {
+    mass: 50.0,
+    entropy: Some(0.7),
+    undecided: Some(3.0),
+};
+
+/// A filter is to keep other than so many cells.
+fn known<'a>(prior: &'a [f64], graph: &'a Neighbours) -> Known<'a> {
+    Known {
+        prior: Some(prior),
+        target: Some(42.0),
+        neighbours: Some(graph),
+    }
+}
 
 /// Four voxels in a row with weights of their own.
 fn graph() -> Neighbours {
@@ -52,14 +65,16 @@ fn gradients_of_every_term_are_its_finite_differences() {
     let q = vec![0.4, 0.3, 0.1, 0.2];
     let prior = DensityPrior::new(vec![1.0, 0.0, 2.0, 3.0]).unwrap();
     for objective in objectives() {
-        let (prior, graph, sums) = (Some(prior.weights()), graph(), whole(4, 3));
-        let loss = LossFunction::of_shard(&objective, g.clone(), prior, Some(&graph), &sums);
+        let (graph, sums) = (graph(), whole(4, 3));
+        let known = known(prior.weights(), &graph);
+        let loss = LossFunction::of_shard(&objective, g.clone(), known, &sums);
         let at = |a: &Array2<f64>, q: &[f64]| {
             let (mut a, mut q) = (a.clone(), q.to_vec());
-            loss.evaluate(a.view_mut(), &mut q, MASS, Some(0.7)).total
+            loss.evaluate_shard(a.view_mut(), &mut q, CELLS, &sums)
+                .total
         };
         let (mut w, mut u) = (a.clone(), q.clone());
-        loss.evaluate(w.view_mut(), &mut u, MASS, Some(0.7));
+        loss.evaluate_shard(w.view_mut(), &mut u, CELLS, &sums);
         for (place, slope) in w.indexed_iter() {
             let (mut up, mut down) = (a.clone(), a.clone());
             up[place] += STEP;
@@ -181,15 +196,10 @@ fn two_shards_of_voxels_are_the_whole_and_exchange_what_they_declare() {
     let a = Array2::from_shape_fn((3, 4), |(k, j)| 0.5 + ((k * 2 + j * 11) % 5) as f64);
     let (prior, q, graph) = ([0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.1, 0.2], graph());
     for objective in objectives() {
-        let one = LossFunction::of_shard(
-            &objective,
-            g.clone(),
-            Some(&prior),
-            Some(&graph),
-            &whole(4, 3),
-        );
+        let all = whole(4, 3);
+        let one = LossFunction::of_shard(&objective, g.clone(), known(&prior, &graph), &all);
         let (mut w, mut u) = (a.clone(), q.to_vec());
-        let one = one.evaluate(w.view_mut(), &mut u, MASS, Some(0.7));
+        let one = one.evaluate_shard(w.view_mut(), &mut u, CELLS, &all);
         let board = (Barrier::new(2), Mutex::default());
         let rank = |rank: usize| {
             let sums = OfTwo {
@@ -200,13 +210,12 @@ fn two_shards_of_voxels_are_the_whole_and_exchange_what_they_declare() {
             let shards = sums.voxel_shards();
             let own = shards.range();
             let part = g.slice(ndarray::s![.., own.clone()]).to_owned();
-            let prior = Some(&prior[own.clone()]);
-            let loss = LossFunction::of_shard(&objective, part, prior, Some(&graph), &sums);
+            let known = known(&prior[own.clone()], &graph);
+            let loss = LossFunction::of_shard(&objective, part, known, &sums);
             let mut part = a.slice(ndarray::s![.., own.clone()]).to_owned();
             let mut density = q[own.clone()].to_vec();
             sums.done.lock().unwrap().clear();
-            let entropy = Some(0.7);
-            let two = loss.evaluate_shard(part.view_mut(), &mut density, MASS, entropy, &sums);
+            let two = loss.evaluate_shard(part.view_mut(), &mut density, CELLS, &sums);
             assert!((one.total - two.total).abs() < 1e-14, "{objective:?}");
             let expected = w.slice(ndarray::s![.., own.clone()]);
             let apart = (&expected - &part)
@@ -227,4 +236,24 @@ fn two_shards_of_voxels_are_the_whole_and_exchange_what_they_declare() {
             ranks.into_iter().for_each(|r| r.join().unwrap());
         });
     }
+}
+
+#[test]
+fn the_terms_of_a_filter_are_its_count_and_how_undecided_it_is() {
+    let objective = Objective::NONE
+        .with(Term::Count, 0.5)
+        .with(Term::Undecided, 2.0);
+    let (graph, all) = (graph(), whole(4, 1));
+    let measured = array![[1.0f32, 0.0, 2.0, 0.5]];
+    let known = known(&[0.25; 4], &graph);
+    let loss = LossFunction::of_shard(&objective, measured.clone(), known, &all);
+    let (mut a, mut q) = (array![[1.0, 0.5, 1.0, 2.0]], vec![0.25; 4]);
+    let loss = loss.evaluate_shard(a.view_mut(), &mut q, CELLS, &all);
+    assert_eq!(loss.total, 0.5 * 8.0 + 2.0 * 3.0);
+    assert_eq!(loss.terms[Term::Count], Some(8.0));
+    // Without a filter there is nothing to count.
+    let none = Known::default();
+    let loss = LossFunction::of_shard(&objective, measured, none, &all);
+    let loss = loss.evaluate(a.view_mut(), &mut q, 1.0, None);
+    assert_eq!((loss.total, loss.terms[Term::Count]), (0.0, None));
 }

@@ -2,11 +2,13 @@
 
 use crate::adam::begin::AdamBegin;
 use crate::adam::pass::Pass;
+use crate::adam::row_weights::{FilterStep, RowWeights};
 use crate::adam::state::AdamState;
 use crate::cost::tally::Tally;
 use crate::cpu::adam_row::AdamStep;
 use crate::cpu::aligned::{Aligned, zeros};
 use crate::cpu::products::{Layout, Products};
+use crate::cpu::row_product::scale_rows;
 use crate::cpu::sharded_logits::{self, AllGenes};
 use crate::cpu::sharded_softmax;
 use crate::cpu::sharded_sums::{self, Predicted};
@@ -15,11 +17,11 @@ use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::rounding::Rounding;
 use crate::snapshot::Parts;
-use crate::{AdamSettings, MapError};
+use crate::{AdamSettings, MapError, Mode, PassPlan};
 use ndarray::Array2;
 use std::ops::{ControlFlow, Range};
 use tangram_comm::Communicator;
-use tangram_core::{SparseRows, Term};
+use tangram_core::{OfCells, SparseRows, Term};
 
 /// Logits with their moments, and products, softmax and step by super-blocks of cells. Nothing else grows with cells × voxels.
 pub(crate) struct CpuPass<'a, T, K> {
@@ -41,9 +43,13 @@ pub(crate) struct CpuPass<'a, T, K> {
 }
 
 /// Declares what [`CpuPass::step`](Pass::step) exchanges.
-pub(crate) fn declare(tally: &mut Tally<'_>) {
+pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan) {
     let n_cells = tally.shares().cells.len();
     sharded_logits::declare(tally, n_cells);
+    if plan.filter && plan.objective[Term::Entropy] != 0.0 {
+        // The entropy's part of the mean gradient, which no weight multiplies.
+        tally.rows_over_voxels(n_cells);
+    }
     // The mean gradient of a row, then its softmax.
     tally.rows_over_voxels(n_cells);
     sharded_softmax::declare(tally, n_cells);
@@ -51,20 +57,22 @@ pub(crate) fn declare(tally: &mut Tally<'_>) {
 }
 
 impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
-    /// * `cells`: S of this rank, (cells, genes)
+    /// * `cells`: S of this rank, (cells, genes), and what its rows count
     pub(crate) fn new(
-        cells: &SparseRows,
+        (cells, mode): (&SparseRows, &Mode),
         settings: &'a AdamSettings,
         begin: &AdamBegin<'_>,
         ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
         let shares = ranks.shares;
         let (n_genes, n_voxels) = (shares.genes.len() + 1, shares.voxels.len());
+        let weights = RowWeights::begin(mode, settings, shares);
         let state = match begin {
             AdamBegin::At(initial) => {
-                AdamState::new(initial.part::<T>(settings.seed, shares)?, n_voxels)
+                let logits = initial.part::<T>(settings.seed, shares)?;
+                AdamState::new(logits, n_voxels, weights)
             }
-            AdamBegin::Resume(snapshot) => AdamState::resumed(snapshot, shares)?,
+            AdamBegin::Resume(snapshot) => AdamState::resumed(snapshot, weights, shares)?,
         };
         let layout = Layout::agreed::<T>(cells.density(), settings.precision, ranks);
         let (mut gradients, mut sums) = (AllGenes::new(layout), Predicted::new(layout, n_genes));
@@ -72,7 +80,7 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
             let mut by_gene = largest_of_genes(cells)?;
             let largest = ranks.largest(&mut by_gene);
             gradients = gradients.exact(largest, ranks);
-            sums = sums.exact(&by_gene, ranks);
+            sums = sums.exact(&by_gene, mode.largest_mass(shares.cells.whole_len()));
         }
         let genes = ranks.gene_parts();
         let cut = |block: Range<usize>| {
@@ -101,7 +109,7 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
 }
 
 impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
-    fn predict(&mut self) -> Result<f64, MapError> {
+    fn predict(&mut self) -> Result<OfCells, MapError> {
         let (ranks, state) = (self.ranks, &mut self.state);
         self.sums.clear();
         let stride = self.layout.stride::<T>();
@@ -110,21 +118,25 @@ impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
                 let rows = &mut self.rows[..block.len() * stride];
                 let cells = *first + block.start..*first + block.end;
                 state.softmax(cells.clone(), stride, rows, ranks);
+                if let Some(weights) = state.weights.of(cells.clone()) {
+                    scale_rows(rows, stride, state.n_voxels, weights);
+                }
                 products.take::<T>(&block);
                 self.sums.add(products, block, rows, state.entropies(cells));
             }
             self.sums.end_block();
         }
-        Ok(self.sums.finish(&mut self.predicted, ranks))
+        let entropy = self.sums.finish(&mut self.predicted, ranks);
+        Ok(self.state.weights.sums(entropy, ranks))
     }
 
     fn predicted(&mut self) -> &mut Array2<f64> {
         &mut self.predicted
     }
 
-    fn step(&mut self, epoch: usize) -> Result<f64, MapError> {
+    fn step(&mut self, filter: FilterStep) -> Result<OfCells, MapError> {
         let entropy = self.settings.objective[Term::Entropy];
-        let step = AdamStep::new(epoch, self.settings.learning_rate, entropy);
+        let step = AdamStep::new(filter.epoch, self.settings.learning_rate, entropy);
         let (ranks, state) = (self.ranks, &mut self.state);
         self.rounding.round(&mut self.predicted, ranks);
         let weights = self.predicted.view();
@@ -140,7 +152,18 @@ impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
                 ranks,
                 &mut |products, block, rows| {
                     let cells = *first + block.start..*first + block.end;
-                    state.step(cells.clone(), stride, rows, step, ranks);
+                    match state.weights.of(cells.clone()).map(<[f64]>::to_vec) {
+                        None => state.step(cells.clone(), stride, rows, step, ranks),
+                        Some(before) => {
+                            let gradient = (stride, &mut *rows);
+                            let weighed =
+                                state.weighted_step(cells.clone(), gradient, &before, step, ranks);
+                            state.weights.learn(cells.clone(), &weighed, filter);
+                            let weights = state.weights.of(cells.clone());
+                            let weights = weights.expect("as before the step");
+                            scale_rows(rows, stride, state.n_voxels, weights);
+                        }
+                    }
                     sums.add(products, block, rows, state.entropies(cells));
                     // Logits change as they come: half a pass is no state to go on from.
                     ControlFlow::Continue(())
@@ -149,7 +172,8 @@ impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
             debug_assert!(done.is_continue(), "it never breaks");
             sums.end_block();
         }
-        Ok(self.sums.finish(&mut self.predicted, ranks))
+        let entropy = self.sums.finish(&mut self.predicted, ranks);
+        Ok(self.state.weights.sums(entropy, ranks))
     }
 
     fn save(&mut self, parts: Parts) -> Result<Parts, MapError> {

@@ -7,23 +7,27 @@ use crate::adam::torch_pass::{self, TorchPass};
 use crate::cost::tally::Tally;
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::{AdamSettings, Engine, MapError};
+use crate::{AdamSettings, Engine, MapError, Mode, PassPlan};
 use tangram_comm::Communicator;
 use tangram_core::SparseRows;
 
 /// Declares what [`Pass::step`] exchanges.
-pub(crate) fn declare(tally: &mut Tally<'_>, on_device: bool) {
-    match on_device {
+pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan) {
+    match plan.on_device {
         true => torch_pass::declare(tally),
-        false => cpu_pass::declare(tally),
+        false => cpu_pass::declare(tally, plan),
+    }
+    if plan.filter {
+        // Σ f, and Σ f − f².
+        tally.over_cells(2);
     }
 }
 
 /// The passes of the engine that the settings name.
 ///
-/// * `cells`: S of this rank, (cells, genes)
+/// * `cells`: S of this rank, (cells, genes), and what its rows count
 pub(crate) fn open<'a, T: Number, K: Communicator>(
-    cells: &'a SparseRows,
+    cells: (&'a SparseRows, &Mode),
     settings: &'a AdamSettings,
     begin: &AdamBegin<'_>,
     ranks: Ranks<'a, K>,

@@ -67,6 +67,20 @@ impl InitialLogits {
     }
 }
 
+/// Beyond every voxel: where the numbers of a filter are.
+const BEYOND_VOXELS: usize = 1 << 40;
+
+/// Standard normal logits of a filter, each a function of (seed, cell) alone.
+pub(crate) fn filter_logits(seed: u64, cells: Range<usize>) -> Vec<f64> {
+    cells
+        .map(|cell| {
+            let mut logit = [0.0];
+            normal_row(seed, cell, BEYOND_VOXELS, &mut logit);
+            logit[0]
+        })
+        .collect()
+}
+
 /// Standard normal numbers of one cell, from a voxel on: stream `cell` of the generator of `seed`, two voxels to a counter value (Box and
 /// Muller 1958).
 fn normal_row<T: Number>(seed: u64, cell: usize, first_voxel: usize, row: &mut [T]) {

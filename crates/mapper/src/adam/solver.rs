@@ -2,10 +2,11 @@
 
 use crate::adam::begin::AdamBegin;
 use crate::adam::engine::{self, open};
+use crate::adam::row_weights::FilterStep;
 use crate::adam::state::{AdamState, Learned, Trained};
 use crate::cost::plan::PassPlan;
 use crate::cost::tally::Tally;
-use crate::evaluate::{self, evaluate, loss_function};
+use crate::evaluate::{self, evaluate, evaluate_by_mass, loss_function};
 use crate::history::Epoch;
 use crate::keep::{self, keep, keep_at_end};
 use crate::number::Number;
@@ -63,8 +64,11 @@ pub fn train_adam_part<C: CellParts>(
 
 /// Declares what an epoch exchanges.
 pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option<&Neighbours>) {
-    engine::declare(tally, plan.on_device);
+    engine::declare(tally, plan);
     evaluate::declare(tally, plan, neighbours);
+    if plan.filter {
+        evaluate::declare_by_mass(tally);
+    }
     keep::declare(tally);
 }
 
@@ -87,20 +91,24 @@ fn train<T: Number, C: CellParts>(
         AdamBegin::At(_) => {}
         AdamBegin::Resume(snapshot) => snapshot.restore(&mut history, shares)?,
     }
-    let mut pass = open::<T, _>(expression, settings, begin, ranks)?;
+    let cells = (expression, problem.mode());
+    let mut pass = open::<T, _>(cells, settings, begin, ranks)?;
     let before = history.last().map_or(0.0, |epoch: &Epoch| epoch.elapsed_s);
     let start = Instant::now();
 
-    let mut entropy = pass.predict()?;
+    let mut cells = pass.predict()?;
     while history.len() < settings.epochs && !plateau(&history, settings.tolerance) {
         let epoch = history.len() + 1;
-        let loss = evaluate(
-            &loss_function,
-            pass.predicted(),
-            n_cells as f64,
-            (objective[Term::Entropy] != 0.0).then_some(entropy),
-            ranks,
-        );
+        if objective[Term::Entropy] == 0.0 {
+            cells.entropy = None;
+        }
+        let (loss, by_mass) = match problem.filter() {
+            Some(_) => evaluate_by_mass(&loss_function, pass.predicted(), cells, ranks),
+            None => (
+                evaluate(&loss_function, pass.predicted(), cells, ranks),
+                0.0,
+            ),
+        };
         if !loss.total.is_finite() {
             return Err(MapError::Diverged {
                 epoch,
@@ -114,7 +122,7 @@ fn train<T: Number, C: CellParts>(
             before + start.elapsed().as_secs_f64(),
         ));
         watch(&history[epoch - 1]);
-        entropy = pass.step(epoch)?;
+        cells = pass.step(FilterStep { by_mass, epoch })?;
         if epoch < settings.epochs && !plateau(&history, settings.tolerance) {
             keep(keeper, ranks, epoch, || {
                 Ok(pass.save(Parts::default().with(&history))?.after(epoch))

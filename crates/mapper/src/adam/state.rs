@@ -1,9 +1,13 @@
 //! The state of Adam, and P read from it.
 
-use crate::cpu::adam_row::{AdamStep, RowDot, RowStep, RowUpdate};
+mod shared;
+mod weighted;
+
+use crate::adam::row_weights::RowWeights;
+use crate::cpu::adam_row::{AdamStep, RowStep};
 use crate::cpu::aligned::zeros;
 use crate::cpu::products::Layout;
-use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
+use crate::cpu::sharded_softmax::ROWS;
 use crate::cpu::softmax::{MOST_LANES, RowNorm, Softmax, SoftmaxOf};
 use crate::history::Epoch;
 use crate::number::Number;
@@ -15,7 +19,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 use tangram_comm::{Communicator, Shares};
-use tangram_core::{MappingBlock, MappingRows, PBlock, Sums};
+use tangram_core::{MappingBlock, MappingRows, PBlock};
 
 /// Free logits with Adam's moments, (cells, voxels) each.
 #[derive(Debug, Clone)]
@@ -25,10 +29,12 @@ pub(crate) struct AdamState<T> {
     first_moment: Vec<T>,
     second_moment: Vec<T>,
     pub(crate) norms: Vec<RowNorm<T>>,
+    /// What this rank's rows count.
+    pub(crate) weights: RowWeights,
 }
 
 impl<T: Number> AdamState<T> {
-    pub(crate) fn new(logits: Vec<T>, n_voxels: usize) -> Self {
+    pub(crate) fn new(logits: Vec<T>, n_voxels: usize, weights: RowWeights) -> Self {
         let zeros = || vec![T::default(); logits.len()];
         let norms = vec![RowNorm::default(); logits.len() / n_voxels];
         Self {
@@ -37,24 +43,36 @@ impl<T: Number> AdamState<T> {
             second_moment: zeros(),
             norms,
             logits,
+            weights,
         }
     }
 
     /// The state of a snapshot.
-    pub(crate) fn resumed(snapshot: &Snapshot, shares: &Shares) -> Result<Self, MapError> {
-        let mut state = Self::new(Vec::new(), shares.voxels.len());
+    ///
+    /// * `weights`: as at the beginning of the training
+    pub(crate) fn resumed(
+        snapshot: &Snapshot,
+        weights: RowWeights,
+        shares: &Shares,
+    ) -> Result<Self, MapError> {
+        let mut state = Self::new(Vec::new(), shares.voxels.len(), weights);
         snapshot.restore(&mut state, shares)?;
         Ok(state)
     }
 
     /// Of logits, first and second moments, (cells, voxels) each.
-    pub(crate) fn of_matrices([logits, first, second]: [Vec<T>; 3], n_voxels: usize) -> Self {
+    pub(crate) fn of_matrices(
+        [logits, first, second]: [Vec<T>; 3],
+        n_voxels: usize,
+        weights: RowWeights,
+    ) -> Self {
         Self {
             n_voxels,
             norms: vec![RowNorm::default(); logits.len() / n_voxels],
             logits,
             first_moment: first,
             second_moment: second,
+            weights,
         }
     }
 
@@ -168,6 +186,7 @@ impl<T: Number> Resumable for AdamState<T> {
             let values = Array2::from_shape_vec(size, values.to_vec()).expect("whole rows");
             to.array(name, Axes::CELLS_BY_VOXELS, T::numbers(values));
         }
+        self.weights.save(to);
     }
 
     fn restore(&mut self, from: &Saved<'_>, shares: &Shares) -> Result<(), MapError> {
@@ -181,106 +200,10 @@ impl<T: Number> Resumable for AdamState<T> {
             array("first_moment")?,
             array("second_moment")?,
         ];
-        *self = Self::of_matrices(matrices, n_voxels);
+        let mut weights = std::mem::take(&mut self.weights);
+        weights.restore(from)?;
+        *self = Self::of_matrices(matrices, n_voxels, weights);
         Ok(())
-    }
-}
-
-/// Rows whose voxels are in several blocks, usually on several ranks.
-impl<T: Number> AdamState<T> {
-    fn shared_softmax(
-        &mut self,
-        block: Range<usize>,
-        stride: usize,
-        rows: &mut [T],
-        ranks: Ranks<'_, impl Communicator>,
-    ) {
-        let n_voxels = self.n_voxels;
-        let entries = block.start * n_voxels..block.end * n_voxels;
-        rows.par_chunks_mut(stride)
-            .zip(self.logits[entries].par_chunks(n_voxels))
-            .for_each(|(row, logits)| row[..n_voxels].copy_from_slice(logits));
-        let mut whole = vec![WholeRow::default(); block.len()];
-        shared_softmax(rows, stride, &mut whole, ranks);
-        for (norm, row) in self.norms[block].iter_mut().zip(whole) {
-            *norm = RowNorm {
-                max: T::from_f64(row.max),
-                inverse_sum: T::from_f64(1.0 / row.sum),
-                log_sum: T::from_f64(row.sum.ln()),
-                entropy: T::from_f64(row.entropy),
-            };
-        }
-    }
-
-    /// The step takes two passes over a row: the row's mean gradient needs the voxels of all ranks first.
-    fn shared_step(
-        &mut self,
-        cells: Range<usize>,
-        stride: usize,
-        rows: &mut [T],
-        step: AdamStep<T>,
-        ranks: Ranks<'_, impl Communicator>,
-    ) {
-        let (arch, n_voxels) = (Arch::new(), self.n_voxels);
-        let entries = cells.start * n_voxels..cells.end * n_voxels;
-        let room = || [0, 1].map(|_| zeros::<T>(stride));
-        let blocks = ranks.voxel_blocks();
-        let of_block = |voxels: Range<usize>| -> Vec<f64> {
-            let logits = self.logits[entries.clone()].par_chunks(n_voxels);
-            let norms = self.norms[cells.clone()].par_iter();
-            rows.par_chunks(stride)
-                .zip(logits)
-                .zip(norms)
-                .with_min_len(ROWS)
-                .map_init(room, |[gradient, room], ((row, logits), &norm)| {
-                    let part = &row[voxels.clone()];
-                    gradient[..part.len()].copy_from_slice(part);
-                    let dot = RowDot {
-                        logits: &logits[voxels.clone()],
-                        gradient,
-                        room,
-                        norm,
-                        step,
-                    };
-                    arch.dispatch(dot).to_f64()
-                })
-                .collect()
-        };
-        let means = ranks.rows_over_voxels(blocks.iter().cloned().map(of_block).collect());
-
-        let logits = self.logits[entries.clone()].par_chunks_mut(n_voxels);
-        let first = self.first_moment[entries.clone()].par_chunks_mut(n_voxels);
-        let second = self.second_moment[entries].par_chunks_mut(n_voxels);
-        let norms = self.norms[cells.clone()].par_iter();
-        rows.par_chunks_mut(stride)
-            .zip(logits)
-            .zip(first.zip(second))
-            .zip(norms.zip(&means))
-            .with_min_len(ROWS)
-            .for_each_init(room, |[gradient, room], rows| {
-                let (((row, logits), (first, second)), (&norm, &mean)) = rows;
-                for voxels in &blocks {
-                    let part = &row[voxels.clone()];
-                    gradient[..part.len()].copy_from_slice(part);
-                    let _ = arch.dispatch(RowDot {
-                        logits: &logits[voxels.clone()],
-                        gradient,
-                        room,
-                        norm,
-                        step,
-                    });
-                    let _ = arch.dispatch(RowUpdate {
-                        logits: &mut logits[voxels.clone()],
-                        first_moment: &mut first[voxels.clone()],
-                        second_moment: &mut second[voxels.clone()],
-                        gradient,
-                        room,
-                        mean: T::from_f64(mean),
-                        step,
-                    });
-                }
-            });
-        self.shared_softmax(cells, stride, rows, ranks);
     }
 }
 
@@ -371,6 +294,24 @@ impl Trained {
     #[must_use]
     pub fn stopped_early(&self) -> bool {
         self.stopped_early
+    }
+
+    /// f of this rank's cells, where a filter was learned.
+    #[must_use]
+    pub fn filter(&self) -> Option<&[f64]> {
+        match &self.learned {
+            Learned::F32(state) => state.weights.filter(),
+            Learned::F64(state) => state.weights.filter(),
+        }
+    }
+
+    /// Adam's first moment of the filter's logits, likewise.
+    #[must_use]
+    pub fn filter_first_moment(&self) -> Option<&[f64]> {
+        match &self.learned {
+            Learned::F32(state) => state.weights.first_moment(),
+            Learned::F64(state) => state.weights.first_moment(),
+        }
     }
 
     /// Logits M̃ of some cells, (cells, voxels).

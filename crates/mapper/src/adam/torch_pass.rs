@@ -2,6 +2,7 @@
 
 use crate::adam::begin::AdamBegin;
 use crate::adam::pass::Pass;
+use crate::adam::row_weights::{FilterStep, RowWeights};
 use crate::adam::state::AdamState;
 use crate::cost::tally::Tally;
 use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
@@ -16,11 +17,11 @@ use crate::torch::fused_adam::{FusedAdam, Stepped};
 use crate::torch::memory::DeviceMemory;
 use crate::torch::products::{self, DeviceProducts};
 use crate::torch::softmax::{self, Softmax, to_device, to_host};
-use crate::{AdamSettings, MapError, PassPlan};
+use crate::{AdamSettings, MapError, Mode, PassPlan};
 use ndarray::Array2;
 use std::ops::Range;
 use tangram_comm::Communicator;
-use tangram_core::{SparseRows, Term};
+use tangram_core::{OfCells, SparseRows, Term};
 use tch::{Kind, Tensor};
 
 /// Logits and both moments on the device, and the buffers of a block in work.
@@ -38,6 +39,8 @@ pub(crate) struct DeviceAdam<'a, T> {
     step: Tensor,
     /// Of the rows so far.
     entropy: Tensor,
+    /// What this rank's rows count.
+    weights: RowWeights,
     /// A with the density as its last gene, (genes + 1, voxels), and after it W.
     pub(crate) predicted: Array2<f64>,
 }
@@ -59,12 +62,13 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         engine: &TorchEngine,
         settings: &AdamSettings,
         rounding: Rounding,
-        cells: &'a SparseRows,
+        (cells, mode): (&'a SparseRows, &Mode),
         begin: &AdamBegin<'_>,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
         let shares = ranks.shares;
         let plan = PassPlan::of_device(false, settings.objective, settings.precision);
+        let mut weights = RowWeights::begin(mode, settings, shares);
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let (n_genes, n_voxels) = (shares.genes.len(), shares.voxels.len());
         let mut products = DeviceProducts::<T>::new(
@@ -79,7 +83,11 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
                 initial.check(shares)?;
                 None
             }
-            AdamBegin::Resume(snapshot) => Some(AdamState::<T>::resumed(snapshot, shares)?),
+            AdamBegin::Resume(snapshot) => {
+                let mut state = AdamState::<T>::resumed(snapshot, weights, shares)?;
+                weights = std::mem::take(&mut state.weights);
+                Some(state)
+            }
         };
         let mut blocks = Vec::new();
         for first in (0..cells.n_rows()).step_by(memory.cells_per_block) {
@@ -130,13 +138,17 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
             by_logits: rows()?,
             step: Tensor::f_zeros([1], (Kind::Float, device))?,
             entropy: Tensor::f_zeros([1], (Kind::Double, device))?,
+            weights,
             predicted: Array2::zeros((n_genes + 1, n_voxels)),
             products,
         })
     }
 
-    /// A and q of the logits as they are; gives the entropy, which is 0 where nobody asks for it.
-    pub(crate) fn predict(&mut self, ranks: Ranks<'_, impl Communicator>) -> Result<f64, MapError> {
+    /// A and q of the logits as they are; gives what is summed over the cells.
+    pub(crate) fn predict(
+        &mut self,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<OfCells, MapError> {
         self.clear()?;
         for b in 0..self.blocks.len() {
             let expression = self.expression(b)?;
@@ -145,22 +157,22 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         self.finish(ranks)
     }
 
-    /// Step `epoch` (from 1) down the gradients in `predicted`, then A and q of the new logits. Gives the entropy.
+    /// Step down the gradients in `predicted`, then A and q of the new logits. Gives what is summed over the cells.
     ///
     /// * `common`: the exponent of the gradients' common scale, as [`Rounding::round`] gave it
     pub(crate) fn step(
         &mut self,
-        epoch: usize,
+        step: FilterStep,
         common: i32,
         ranks: Ranks<'_, impl Communicator>,
-    ) -> Result<f64, MapError> {
+    ) -> Result<OfCells, MapError> {
         let weights = self.predicted.view();
         self.products.take_weights(weights, common, ranks)?;
         self.clear()?;
-        let _ = self.step.f_fill_(epoch as f64)?;
+        let _ = self.step.f_fill_(step.epoch as f64)?;
         for b in 0..self.blocks.len() {
             let expression = self.expression(b)?;
-            let by_logits = self.gradient(b, &expression, ranks)?;
+            let by_logits = self.gradient(b, &expression, step, ranks)?;
             let block = &self.blocks[b];
             self.adam.step(&Stepped {
                 values: &block.logits,
@@ -185,7 +197,11 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
                 self.products.fetch(from, &mut to[rows.clone()])?;
             }
         }
-        Ok(AdamState::of_matrices(matrices, n_voxels))
+        Ok(AdamState::of_matrices(
+            matrices,
+            n_voxels,
+            self.weights.clone(),
+        ))
     }
 
     fn clear(&mut self) -> Result<(), MapError> {
@@ -202,11 +218,13 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         }
     }
 
-    /// The gradient by a block's logits: `P_ij (g_ij − Σ_l P_il g_il)`, `g_ij = S_i·W_j + u_j/C − λ_r (ln P_ij + 1)`.
+    /// The gradient by a block's logits: `P_ij (g_ij − Σ_l P_il g_il)`, `g_ij = r_i (S_i·W_j + u_j) − λ_r (ln P_ij + 1)`. Where there is a
+    /// filter it has made its step on return.
     fn gradient(
         &mut self,
         b: usize,
         expression: &Tensor,
+        step: FilterStep,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Tensor, MapError> {
         let block = &self.blocks[b];
@@ -223,6 +241,8 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
             Some(logs) => logs.f_exp_out(&p)?,
             None => block.logits.f_softmax_int_out(&p, -1, None)?,
         };
+        self.weigh(b, &mut g, &p, step, ranks)?;
+        let block = &self.blocks[b];
         if let (Some(logs), true) = (&logs, self.entropy_weight != 0.0) {
             // The 1 of ln P + 1 is the same for all voxels of a row, and falls out with the row's mean.
             let _ = g.f_sub_(&logs.f_mul_scalar(self.entropy_weight)?)?;
@@ -239,6 +259,30 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         Ok(g.f_mul_out(&by_logits, &p)?)
     }
 
+    /// Multiplies the gradients of a block's rows by their weights; moves the filter by what it learns from them.
+    fn weigh(
+        &mut self,
+        b: usize,
+        g: &mut Tensor,
+        p: &Tensor,
+        step: FilterStep,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<(), MapError> {
+        let cells = self.blocks[b].cells.clone();
+        let Some(weights) = self.weights.of(cells.clone()).map(<[f64]>::to_vec) else {
+            return Ok(());
+        };
+        if self.weights.filter().is_some() {
+            let own = g
+                .f_mul(p)?
+                .f_sum_dim_intlist([-1].as_slice(), true, Kind::Double)?;
+            let weighed = ranks.rows_over_voxels(vec![to_host(&own)?]);
+            self.weights.learn(cells, &weighed, step);
+        }
+        let _ = g.f_mul_(&to_device(&weights, g)?)?;
+        Ok(())
+    }
+
     /// Adds what a block predicts.
     fn add(
         &mut self,
@@ -251,13 +295,18 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         block.norms = self
             .softmax
             .run(&block.logits, &p, &mut self.entropy, ranks)?;
+        if let Some(weights) = self.weights.of(block.cells.clone()) {
+            let mut p = p.shallow_clone();
+            let _ = p.f_mul_(&to_device(weights, &p)?)?;
+        }
         self.products.accumulate(expression, &p)
     }
 
-    fn finish(&mut self, ranks: Ranks<'_, impl Communicator>) -> Result<f64, MapError> {
+    fn finish(&mut self, ranks: Ranks<'_, impl Communicator>) -> Result<OfCells, MapError> {
         self.products.finish(&mut self.predicted, ranks)?;
         let own = self.entropy.double_value(&[0]);
-        Ok(ranks.over_cells(vec![own]))
+        let entropy = ranks.over_cells(vec![own]);
+        Ok(self.weights.sums(entropy, ranks))
     }
 }
 
@@ -282,7 +331,7 @@ pub(crate) struct TorchPass<'a, T, K> {
 impl<'a, T: Number, K: Communicator> TorchPass<'a, T, K> {
     pub(crate) fn new(
         engine: &TorchEngine,
-        cells: &'a SparseRows,
+        cells: (&'a SparseRows, &Mode),
         settings: &AdamSettings,
         begin: &AdamBegin<'_>,
         ranks: Ranks<'a, K>,
@@ -291,7 +340,7 @@ impl<'a, T: Number, K: Communicator> TorchPass<'a, T, K> {
         let precision = settings.precision;
         let largest = match Rounding::asks_for_largest(precision) {
             true => {
-                let mut largest = largest_of_genes(cells)?;
+                let mut largest = largest_of_genes(cells.0)?;
                 ranks.grid.max_over_cells(&mut largest);
                 Some(largest)
             }
@@ -309,7 +358,7 @@ impl<'a, T: Number, K: Communicator> TorchPass<'a, T, K> {
 }
 
 impl<T: Number, K: Communicator> Pass<T> for TorchPass<'_, T, K> {
-    fn predict(&mut self) -> Result<f64, MapError> {
+    fn predict(&mut self) -> Result<OfCells, MapError> {
         self.device.predict(self.ranks)
     }
 
@@ -317,9 +366,9 @@ impl<T: Number, K: Communicator> Pass<T> for TorchPass<'_, T, K> {
         &mut self.device.predicted
     }
 
-    fn step(&mut self, epoch: usize) -> Result<f64, MapError> {
+    fn step(&mut self, step: FilterStep) -> Result<OfCells, MapError> {
         let common = self.rounding.round(&mut self.device.predicted, self.ranks);
-        timed(|| self.device.step(epoch, common, self.ranks))
+        timed(|| self.device.step(step, common, self.ranks))
     }
 
     fn save(&mut self, parts: Parts) -> Result<Parts, MapError> {

@@ -57,6 +57,24 @@ pub fn mirror_memory_needed(
     (genes_by_voxels + scratch + expression) as u64
 }
 
+/// Bytes that a filter of [`train_mirror`](crate::train_mirror) adds: W of the pass before, in double precision and in tiles, a second block
+/// of logits, and numbers of all cells.
+///
+/// * numbers of this rank's cells, voxels and genes
+/// * `all_cells`: of all ranks
+#[must_use]
+pub fn filter_memory_needed(
+    [n_cells, n_voxels, n_genes]: [usize; 3],
+    all_cells: usize,
+    precision: Precision,
+) -> u64 {
+    let (layout, number) = layout_and_number(n_cells, n_voxels, n_genes, 0.0, precision);
+    let slope = layout.tiles.padded() * (n_genes + 1) * (8 + number);
+    // h, f and h of the best pass, what was weighed, and f as it was.
+    let cells = all_cells * 5 * 8;
+    (slope + logits_of_block(layout, number) + cells) as u64
+}
+
 /// Bytes of the second block of logits that a rank holds where genes are shared: one is summed while the next is computed.
 pub(crate) fn second_logits([n_cells, n_voxels, n_genes]: [usize; 3], precision: Precision) -> u64 {
     let (layout, number) = layout_and_number(n_cells, n_voxels, n_genes, 0.0, precision);

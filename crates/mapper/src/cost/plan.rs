@@ -17,6 +17,10 @@ pub struct PassPlan {
     pub temperature: bool,
     /// Whether convergence is looked for (mirror, from its 11th pass on).
     pub asks_for_rest: bool,
+    /// Whether a filter is learned.
+    pub filter: bool,
+    /// Whether the pass weighs the cells for the filter, as one in five of mirror does.
+    pub weighs: bool,
     /// Numbers of the products.
     pub precision: Precision,
     /// How sums are made.
@@ -34,6 +38,8 @@ impl PassPlan {
             prior: true,
             temperature: false,
             asks_for_rest: false,
+            filter: false,
+            weighs: false,
             precision,
             reduce: Reduce::Fast,
             on_device: true,

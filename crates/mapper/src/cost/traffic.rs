@@ -1,6 +1,8 @@
 //! What a mapping takes, before it is tried: bytes between ranks, memory, operations.
 
-use crate::cost::memory::{Reading, memory_needed, mirror_memory_needed, second_logits};
+use crate::cost::memory::{
+    Reading, filter_memory_needed, memory_needed, mirror_memory_needed, second_logits,
+};
 use crate::cost::plan::PassPlan;
 use crate::cost::tally::Tally;
 use crate::cpu::blocked::CHUNK;
@@ -99,8 +101,12 @@ pub fn memory_of_rank(
         true => second_logits(size, plan.precision),
         false => 0,
     };
+    let filter = match plan.mirror && plan.filter {
+        true => filter_memory_needed(size, all_cells, plan.precision),
+        false => 0,
+    };
     let opening = reading.map_or(0, |_| OPENING);
-    PROCESS + (training + second).max(opening + NAME * all_cells as u64)
+    PROCESS + (training + second + filter).max(opening + NAME * all_cells as u64)
 }
 
 /// Floating-point operations of a pass on a rank: 4 · cells · voxels · genes, of which only non-zero counts cost any.

@@ -31,6 +31,20 @@ impl<T: Real> AdamStep<T> {
     }
 }
 
+impl<T: Real> AdamStep<T> {
+    /// The same where the objective had no entropy term.
+    pub(crate) fn without_entropy(self) -> Self {
+        Self {
+            entropy: None,
+            ..self
+        }
+    }
+
+    pub(crate) fn has_entropy(&self) -> bool {
+        self.entropy.is_some()
+    }
+}
+
 /// One step on one row; its rows are (voxels).
 ///
 /// `∂L/∂M̃_ij = P_ij (g_ij − Σ_l P_il g_il)`, `g_ij = S_i·W_j + u_j/C − λ_r (ln P_ij + 1)`.
@@ -187,6 +201,55 @@ impl<T: Real> WithSimd for RowStep<'_, T> {
         };
         let max = update.with_simd(simd);
         softmax_below(simd, logits, max, gradient)
+    }
+}
+
+/// A [`RowStep`] of a row that counts `weight`; gives also `Σ_j P_ij (S_i·W_j + u_j)` of the old logits, which a filter learns from.
+///
+/// `g_ij = weight · (S_i·W_j + u_j) − λ_r (ln P_ij + 1)`.
+pub(crate) struct WeightedStep<'a, T> {
+    pub(crate) row: RowStep<'a, T>,
+    pub(crate) weight: T,
+}
+
+impl<T: Real> WithSimd for WeightedStep<'_, T> {
+    type Output = (RowNorm<T>, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> (RowNorm<T>, f64) {
+        let Self { row, weight } = self;
+        let RowStep {
+            logits,
+            first_moment,
+            second_moment,
+            gradient,
+            room,
+            norm,
+            step,
+        } = row;
+        let weighed = probabilities(simd, logits, &norm, gradient, room);
+        let by = T::splat(simd, weight);
+        for g in T::vectors_mut::<S>(gradient).0 {
+            *g = T::mul(simd, *g, by);
+        }
+        let mean = match step.entropy {
+            None => T::from_f64(weight.to_f64() * weighed.to_f64()),
+            Some(entropy) => {
+                add_entropy_gradient(simd, logits, &norm, entropy, gradient);
+                probabilities(simd, logits, &norm, gradient, room)
+            }
+        };
+        let update = RowUpdate {
+            logits: &mut *logits,
+            first_moment,
+            second_moment,
+            gradient: &*gradient,
+            room: &*room,
+            mean,
+            step,
+        };
+        let max = update.with_simd(simd);
+        (softmax_below(simd, logits, max, gradient), weighed.to_f64())
     }
 }
 

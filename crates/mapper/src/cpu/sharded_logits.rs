@@ -135,6 +135,27 @@ impl<T: Number> AllGenes<T> {
         ControlFlow::Continue(())
     }
 
+    /// `S_blk W` of all genes for one super-block.
+    pub(crate) fn of_all_genes(
+        &mut self,
+        products: &mut Products,
+        block: Range<usize>,
+        weights: &[T],
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> &[T] {
+        let rows = &mut self.rows[0][..block.len() * self.layout.stride::<T>()];
+        match &mut self.exact {
+            Some(wide) => wide.logits(products, block, weights, rows, ranks),
+            None => {
+                products.gradient(block, weights, rows);
+                if ranks.grid.shape().genes > 1 {
+                    T::sum_logits(ranks.grid, rows, &mut || ());
+                }
+            }
+        }
+        rows
+    }
+
     /// One super-block of this rank's own genes.
     pub(crate) fn block(
         &mut self,

@@ -52,15 +52,15 @@ impl<T: Number> Predicted<T> {
 
     /// Makes sums over ranks exact.
     ///
-    /// * `largest`: the largest entry of S for every gene of this rank, of all cells; P is at most 1, which bounds A
-    pub(crate) fn exact(mut self, largest: &[f64], ranks: Ranks<'_, impl Communicator>) -> Self {
-        let n_cells = ranks.shares.cells.whole_len() as f64;
+    /// * `largest`: the largest entry of S for every gene of this rank, of all cells
+    /// * `mass`: the most that all cells together can count; P is at most 1, which bounds A
+    pub(crate) fn exact(mut self, largest: &[f64], mass: f64) -> Self {
         let size = (largest.len() + 1, self.layout.tiles.n_voxels);
         let all = largest.iter().chain(&[1.0]);
         self.exact = Some(Exact {
             sums: Array2::zeros(size),
             block: Array2::zeros(size),
-            steps: all.map(|x| step_for(x * n_cells)).collect(),
+            steps: all.map(|x| step_for(x * mass)).collect(),
         });
         self
     }

@@ -1,6 +1,7 @@
 //! Transfer of streamed cells into space by a factored mapping.
 
 use crate::cpu::products::{Layout, Products};
+use crate::cpu::row_product::scale_rows;
 use crate::cpu::sharded_sums::Predicted;
 use crate::mirror::factored_rows::FactoredRows;
 use crate::ranks::Ranks;
@@ -13,11 +14,12 @@ use tangram_core::normalize::transform;
 use tangram_core::{CellParts, SparseRows, Transform};
 
 impl Factors {
-    /// `Pᵀ · values`, (voxels, genes), in one pass over the cells: products of counts that are not zero, summed in single precision
+    /// `Pᵀ · (r ∘ values)`, (voxels, genes), in one pass over the cells: products of counts that are not zero, summed in single precision
     /// within a part.
     ///
     /// * `values`: the training genes of any cells, (cells, genes)
     /// * `how`: what makes S of the mapping of them
+    /// * `weights`: r of these cells; `None` where all count 1
     ///
     /// # Errors
     /// That of reading the cells.
@@ -28,6 +30,7 @@ impl Factors {
         &self,
         values: &C,
         how: Transform,
+        weights: Option<&[f64]>,
     ) -> Result<Array2<f32>, C::Error> {
         let (n_voxels, n_genes) = (self.n_voxels(), self.n_genes());
         assert_eq!(values.n_genes(), n_genes, "the genes of the training");
@@ -45,7 +48,7 @@ impl Factors {
         let mut carried = Predicted::<f32>::new(layout, n_genes + 1);
         let mut part_sums = Array2::zeros((n_genes + 1, n_voxels));
         let mut sums = Array2::<f64>::zeros((n_genes + 1, n_voxels));
-        values.for_each_part(0..values.n_cells(), &mut |_, values: &SparseRows| {
+        values.for_each_part(0..values.n_cells(), &mut |first, values: &SparseRows| {
             let mut mapped = (how != Transform::None).then(|| {
                 let mut mapped = values.clone();
                 transform(&mut mapped, how);
@@ -56,6 +59,10 @@ impl Factors {
             for block in values.blocks() {
                 let logits = mapped.as_mut().unwrap_or(&mut values);
                 let rows = pass.probabilities(logits, block.clone());
+                if let Some(weights) = weights {
+                    let own = &weights[first + block.start..first + block.end];
+                    scale_rows(rows, layout.stride::<f32>(), n_voxels, own);
+                }
                 carried.add(&mut values, block, rows, std::iter::empty());
             }
             carried.end_block();

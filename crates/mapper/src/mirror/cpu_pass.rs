@@ -5,7 +5,7 @@ use crate::cpu::products::Layout;
 use crate::cpu::{sharded_logits, sharded_softmax, sharded_sums};
 use crate::evaluate::largest_of_genes;
 use crate::mirror::factored_rows::FactoredRows;
-use crate::mirror::pass::Pass;
+use crate::mirror::pass::{OfRows, Pass, Rows};
 use crate::mirror::polls::{self, Polls};
 use crate::mirror::probe::{Probe, Reach};
 use crate::mirror::stage_cells::{StageCells, one_of_every, too_large_to_hold};
@@ -54,7 +54,8 @@ impl<'a, T: Number, C: CellParts, K: Communicator> CpuPass<'a, T, C, K> {
         if ranks.is_exact() {
             let mut by_gene = largest_of_genes(problem.cells())?;
             let largest = ranks.largest(&mut by_gene);
-            rows = rows.exact(&by_gene, largest, ranks);
+            let mass = problem.mode().largest_mass(problem.n_cells());
+            rows = rows.exact(&by_gene, [largest, mass], ranks);
         }
         Ok(Self {
             problem,
@@ -107,12 +108,14 @@ impl<T: Number, C: CellParts, K: Communicator> Pass for CpuPass<'_, T, C, K> {
     fn predict(
         &mut self,
         factors: &mut Array2<f64>,
+        rows: Rows<'_>,
         keeper: &mut dyn Keeper,
-    ) -> Result<Option<f64>, MapError> {
+    ) -> Result<Option<OfRows>, MapError> {
         let (ranks, all) = (self.ranks, self.problem.cells());
         let mut polls = Polls::new(keeper, self.n_cells, ranks);
         self.rounding.round(factors, ranks);
         self.rows.begin(factors.view(), ranks);
+        self.rows.take_rows(rows, ranks);
         let rows = &mut self.rows;
         let flow = self
             .cells
@@ -120,7 +123,10 @@ impl<T: Number, C: CellParts, K: Communicator> Pass for CpuPass<'_, T, C, K> {
         if flow.is_break() || polls.end(ranks).is_break() {
             return Ok(None);
         }
-        Ok(Some(self.rows.finish(factors, ranks)))
+        Ok(Some(OfRows {
+            entropy: self.rows.finish(factors, ranks),
+            weighed: self.rows.weighed(),
+        }))
     }
 
     fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64> {

@@ -2,10 +2,13 @@
 
 use crate::cpu::aligned::{Aligned, zeros};
 use crate::cpu::products::{Layout, Products};
+use crate::cpu::row_product::scale_rows;
 use crate::cpu::sharded_logits::AllGenes;
 use crate::cpu::sharded_softmax::{ROWS, WholeRow, shared_softmax};
 use crate::cpu::sharded_sums::Predicted;
 use crate::cpu::softmax::{RowNorm, SoftmaxInPlace};
+use crate::cpu::weighed_rows::WeighedRows;
+use crate::mirror::pass::Rows;
 use crate::mirror::polls::Polls;
 use crate::number::Number;
 use crate::ranks::Ranks;
@@ -24,6 +27,18 @@ pub(crate) struct FactoredRows<T> {
     predicted: Predicted<T>,
     /// Every row of a super-block.
     whole: Vec<WholeRow>,
+    /// Weights of this rank's cells; none where all count 1.
+    weights: Vec<f64>,
+    weighed: Weighed<T>,
+}
+
+/// Whether the cells of a pass are weighed.
+enum Weighed<T> {
+    /// Buffers are made when it is asked for first. Holds the largest entry of S, where sums are exact.
+    NotYet(Option<f64>),
+    /// Not in this pass.
+    Not(WeighedRows<T>),
+    InWork(WeighedRows<T>),
 }
 
 impl<T: Number> FactoredRows<T> {
@@ -34,6 +49,8 @@ impl<T: Number> FactoredRows<T> {
             logits: AllGenes::new(layout),
             predicted: Predicted::new(layout, n_genes),
             whole: vec![WholeRow::default(); layout.cells_per_block],
+            weights: Vec::new(),
+            weighed: Weighed::NotYet(None),
             layout,
         }
     }
@@ -42,15 +59,17 @@ impl<T: Number> FactoredRows<T> {
     ///
     /// * `largest`: the largest entry of S for every gene of this rank, of all cells
     /// * `largest_of_all`: of all genes
+    /// * `largest_mass`: the most that all cells together can count
     pub(crate) fn exact(
         self,
         largest: &[f64],
-        largest_of_all: f64,
+        [largest_of_all, largest_mass]: [f64; 2],
         ranks: Ranks<'_, impl Communicator>,
     ) -> Self {
         Self {
             logits: self.logits.exact(largest_of_all, ranks),
-            predicted: self.predicted.exact(largest, ranks),
+            predicted: self.predicted.exact(largest, largest_mass),
+            weighed: Weighed::NotYet(Some(largest_of_all)),
             ..self
         }
     }
@@ -65,31 +84,74 @@ impl<T: Number> FactoredRows<T> {
         self.predicted.clear();
     }
 
+    /// How the rows of the pass that has begun count.
+    pub(crate) fn take_rows(&mut self, rows: Rows<'_>, ranks: Ranks<'_, impl Communicator>) {
+        self.weights.clear();
+        self.weights.extend_from_slice(rows.weights.unwrap_or(&[]));
+        let size = [ranks.shares.genes.len() + 1, ranks.shares.cells.len()];
+        let before = std::mem::replace(&mut self.weighed, Weighed::NotYet(None));
+        self.weighed = match (before, rows.slope) {
+            (Weighed::NotYet(largest), None) => Weighed::NotYet(largest),
+            (Weighed::Not(weighed) | Weighed::InWork(weighed), None) => Weighed::Not(weighed),
+            (before, Some(slope)) => {
+                let mut weighed = match before {
+                    Weighed::NotYet(largest) => WeighedRows::new(self.layout, size, largest, ranks),
+                    Weighed::Not(weighed) | Weighed::InWork(weighed) => weighed,
+                };
+                weighed.begin(slope, ranks);
+                Weighed::InWork(weighed)
+            }
+        };
+    }
+
+    /// What the cells weigh, where the pass has weighed them.
+    pub(crate) fn weighed(&self) -> Option<Vec<f64>> {
+        match &self.weighed {
+            Weighed::InWork(weighed) => Some(weighed.weighed().to_vec()),
+            _ => None,
+        }
+    }
+
     /// Adds what these cells predict; breaks where the pass is given up.
+    ///
+    /// * `first`: place of the first of them among this rank's cells
     pub(crate) fn add(
         &mut self,
         products: &mut Products,
+        first: usize,
         ranks: Ranks<'_, impl Communicator>,
         polls: &mut Polls<'_>,
     ) -> ControlFlow<()> {
         let (layout, whole, predicted) = (self.layout, &mut self.whole, &mut self.predicted);
-        let weights = &self.factors;
+        let (factors, stride) = (&self.factors, layout.stride::<T>());
+        let (weights, weighed) = (&self.weights, &mut self.weighed);
         self.logits
-            .for_each_block(products, weights, ranks, &mut |products, block, rows| {
+            .for_each_block(products, factors, ranks, &mut |products, block, rows| {
                 let whole = &mut whole[..block.len()];
                 if ranks.shares.voxels.n_blocks() == 1 {
                     softmax(rows, layout, whole);
                 } else {
-                    shared_softmax(rows, layout.stride::<T>(), whole, ranks);
+                    shared_softmax(rows, stride, whole, ranks);
                 }
                 let n_cells = block.len();
+                let cells = first + block.start..first + block.end;
+                if let Weighed::InWork(weighed) = weighed {
+                    weighed.add(products, block.clone(), cells.clone(), rows, ranks);
+                }
+                if !weights.is_empty() {
+                    scale_rows(rows, stride, layout.tiles.n_voxels, &weights[cells]);
+                }
                 predicted.add(products, block, rows, whole.iter().map(|row| row.entropy));
                 polls.done(n_cells, ranks)
             })
     }
 
     /// P of one super-block, of all genes and voxels: (cells of the block, voxels), rows a stride apart.
-    pub(crate) fn probabilities(&mut self, products: &mut Products, block: Range<usize>) -> &[T] {
+    pub(crate) fn probabilities(
+        &mut self,
+        products: &mut Products,
+        block: Range<usize>,
+    ) -> &mut [T] {
         let n_rows = block.len();
         let rows = self.logits.block(products, block, &self.factors);
         softmax(rows, self.layout, &mut self.whole[..n_rows]);

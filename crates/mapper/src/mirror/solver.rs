@@ -6,14 +6,16 @@
 
 use crate::cost::plan::PassPlan;
 use crate::cost::tally::Tally;
+use crate::cpu::weighed_rows;
 use crate::evaluate::{self, evaluate, loss_function};
 use crate::history::Epoch;
 use crate::keep::{self, keep, keep_and_stop, keep_at_end};
 use crate::mirror::engine::{self, open};
 use crate::mirror::factors::Factors;
+use crate::mirror::filter::{self, LearnedFilter};
 use crate::mirror::iterates::Iterates;
 use crate::mirror::pace::Pace;
-use crate::mirror::pass::Pass;
+use crate::mirror::pass::{Pass, Rows};
 use crate::mirror::probe;
 use crate::mirror::stage::{self, Stage};
 use crate::ranks::Ranks;
@@ -24,7 +26,7 @@ use ndarray::{Array2, ArrayView1, Zip, s};
 use std::ops::Range;
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, LossFunction, Neighbours, Sums, Term};
+use tangram_core::{CellParts, LossFunction, Neighbours, OfCells, Sums, Term};
 
 /// Lower bound on q/d in the density's gradient, so that empty voxels do not dominate the step.
 const LEAST_SHARE: f64 = 0.02;
@@ -45,6 +47,7 @@ const LEAST_PRIOR: f64 = 1e-6;
 #[derive(Debug, Clone)]
 pub struct Mirrored {
     factors: Factors,
+    filter: Option<Vec<f64>>,
     history: Vec<Epoch>,
     chosen: usize,
     stopped_early: bool,
@@ -55,6 +58,12 @@ impl Mirrored {
     #[must_use]
     pub fn factors(&self) -> &Factors {
         &self.factors
+    }
+
+    /// f of all cells, where a filter was learned.
+    #[must_use]
+    pub fn filter(&self) -> Option<&[f64]> {
+        self.filter.as_deref()
     }
 
     /// The loss terms of every pass, each of the factors before its step.
@@ -120,6 +129,7 @@ pub fn train_mirror_part<C: CellParts>(
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Mirrored, MapError> {
     settings.check()?;
+    settings.check_mode(problem.mode())?;
     let pool = workers(settings.threads)?;
     let ranks = Ranks {
         grid,
@@ -140,6 +150,10 @@ pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option
     // Genes that no cell expresses.
     tally.over_voxels(tally.shares().genes.len());
     evaluate::declare(tally, plan, neighbours);
+    if plan.weighs {
+        weighed_rows::declare(tally, tally.shares().cells.len());
+        filter::declare(tally);
+    }
     probe::declare(tally);
     if plan.temperature || plan.objective[Term::Entropy] != 0.0 {
         probe::declare(tally);
@@ -157,6 +171,11 @@ pub(super) struct Mirror<'a, K> {
     pass: Box<dyn Pass + 'a>,
     iterates: Iterates,
     pace: Pace,
+    filter: Option<LearnedFilter>,
+    /// Weights of this rank's rows, where they are given and not 1.
+    weights: Option<Vec<f64>>,
+    /// Σ of the weights of all rows, without a filter.
+    mass: f64,
     /// log d, (voxels): with Z = 0 where logits begin, and where a temperature pulls to.
     rest: Vec<f64>,
     history: Vec<Epoch>,
@@ -202,6 +221,14 @@ impl<'a, K: Communicator> Mirror<'a, K> {
             loss: loss_function(problem, &settings.objective, ranks),
             pass,
             iterates: Iterates::new(start),
+            filter: problem
+                .filter()
+                .map(|filter| LearnedFilter::new(filter, problem.n_cells())),
+            weights: problem
+                .mode()
+                .own_weights(ranks.shares.cells.range())
+                .map(<[f64]>::to_vec),
+            mass: problem.mode().largest_mass(problem.n_cells()),
             settings,
             ranks,
             rest,
@@ -221,6 +248,9 @@ impl<'a, K: Communicator> Mirror<'a, K> {
             snapshot.restore(&mut mirror.pace, shares)?;
             snapshot.restore(&mut mirror.history, shares)?;
             snapshot.restore(&mut stage, shares)?;
+            if let Some(filter) = &mut mirror.filter {
+                snapshot.restore(filter, shares)?;
+            }
             mirror.resumed = Some(stage);
         }
         Ok(mirror)
@@ -228,12 +258,16 @@ impl<'a, K: Communicator> Mirror<'a, K> {
 
     /// What [`Begin::Resume`] needs.
     fn snapshot(&self, stage: &Stage) -> Snapshot {
-        Parts::default()
+        let parts = Parts::default()
             .with(&self.iterates)
             .with(&self.pace)
             .with(&self.history)
-            .with(stage)
-            .after(self.history.len())
+            .with(stage);
+        let parts = match &self.filter {
+            Some(filter) => parts.with(filter),
+            None => parts,
+        };
+        parts.after(self.history.len())
     }
 
     pub(super) fn train(
@@ -269,6 +303,7 @@ impl<'a, K: Communicator> Mirror<'a, K> {
         })?;
         Ok(Mirrored {
             factors: Factors::of_genes(self.pass.as_multiplied(stage.best.factors)),
+            filter: self.filter.map(LearnedFilter::into_best),
             chosen: stage.best.pass,
             stopped_early: stage.converged && self.history.len() < settings.passes,
             history: self.history,
@@ -306,15 +341,34 @@ impl<'a, K: Communicator> Mirror<'a, K> {
         let mut stage = self.resumed.take().unwrap_or_else(fresh);
         while self.history.len() < last && !stage.converged {
             self.iterates.point(&mut point);
-            let Some(entropy) = self.pass.predict(&mut point, keeper)? else {
+            let own = ranks.shares.cells.range();
+            let rows = match &self.filter {
+                Some(filter) => Rows {
+                    weights: Some(filter.of(own)),
+                    slope: filter.slope().map(|slope| slope.view()),
+                },
+                None => Rows {
+                    weights: self.weights.as_deref(),
+                    slope: None,
+                },
+            };
+            let Some(found) = self.pass.predict(&mut point, rows, keeper)? else {
                 let snapshot = self.snapshot(&stage);
                 return Err(keep_and_stop(keeper, self.history.len(), &snapshot));
             };
             let Stage { best, progress, .. } = &mut stage;
-            let entropy = (settings.objective[Term::Entropy] != 0.0).then_some(entropy);
+            let mass = match (&self.filter, part) {
+                (Some(filter), _) => filter.mass(),
+                (None, 1) => self.mass,
+                (None, _) => n_cells as f64,
+            };
+            let cells = OfCells {
+                entropy: (settings.objective[Term::Entropy] != 0.0).then_some(found.entropy),
+                ..OfCells::of(mass)
+            };
             let density = point.row(point.nrows() - 1).to_vec();
             let silent = silent_genes(&point, ranks);
-            let loss = evaluate(&self.loss, &mut point, n_cells as f64, entropy, ranks);
+            let loss = evaluate(&self.loss, &mut point, cells, ranks);
             for k in silent {
                 point.row_mut(k).fill(0.0);
             }
@@ -334,6 +388,9 @@ impl<'a, K: Communicator> Mirror<'a, K> {
                 self.pace.halve();
                 best.last_good = epoch + 1;
                 self.iterates.restart_at(best.factors.view());
+                if let Some(filter) = &mut self.filter {
+                    filter.back_to_best();
+                }
                 watch(&mut self.history[epoch]);
                 continue;
             }
@@ -341,16 +398,25 @@ impl<'a, K: Communicator> Mirror<'a, K> {
                 best.loss = loss.total.min(best.loss);
                 (best.pass, best.last_good) = (epoch, epoch);
                 self.iterates.point(&mut best.factors);
+                if let Some(filter) = &mut self.filter {
+                    filter.keep_best();
+                }
             }
             self.pace.follow(match keeps_best {
                 true => loss.total > best.loss + ROUNDING * best.loss.abs(),
                 // With a temperature the loss alone may rise on the way to convergence, but not swing.
                 false => progress.turns(loss.total),
             });
-            self.step(&mut point, n_cells, epoch);
+            self.step(&mut point, mass, epoch);
+            if let (Some(filter), Some(own)) = (&mut self.filter, found.weighed) {
+                filter.learn(&ranks.of_all_cells(&own));
+                // Losses of another filter are no measure for those to come: fewer cells may fit less well.
+                best.loss = f64::INFINITY;
+            }
             watch(&mut self.history[epoch]);
             progress.push(loss.total, density);
-            stage.converged = progress.has_converged(tolerance, ranks);
+            stage.converged = progress.has_converged(tolerance, ranks)
+                && self.filter.as_ref().is_none_or(LearnedFilter::has_settled);
             if stage.converged {
                 break;
             }
@@ -362,11 +428,16 @@ impl<'a, K: Communicator> Mirror<'a, K> {
     }
 
     /// Follows the gradient left in `slope` by [`evaluate`], with the terms that act on the factors themselves.
-    fn step(&mut self, slope: &mut Array2<f64>, n_cells: usize, epoch: usize) {
+    ///
+    /// * `mass`: Σ r of all rows
+    fn step(&mut self, slope: &mut Array2<f64>, mass: f64, epoch: usize) {
         let objective = &self.settings.objective;
         let last = slope.nrows() - 1;
-        let steepest = -objective[Term::Density] / (LEAST_SHARE * n_cells as f64);
+        let steepest = -objective[Term::Density] / (LEAST_SHARE * mass);
         slope.row_mut(last).mapv_inplace(|u| u.max(steepest));
+        if let Some(filter) = &mut self.filter {
+            filter.take_slope(epoch + 1, slope);
+        }
         let reach = self.pass.reach(slope.view());
         let (spread, mut largest) = (reach.spread, reach.largest);
         let temperature = self.settings.temperature;

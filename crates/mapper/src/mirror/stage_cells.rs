@@ -17,8 +17,8 @@ pub(crate) const LARGEST_SAMPLE: usize = if cfg!(test) { 400 } else { 1 << 26 };
 
 /// The cells of the passes of a stage.
 pub(crate) enum StageCells {
-    /// Held, block by block of the rank's cells.
-    Cut(Vec<Products>),
+    /// Held, block by block of the rank's cells, each with the place of its first.
+    Cut(Vec<(usize, Products)>),
     /// Streamed and cut at every pass: all, or those at these places, in growing order.
     Streamed(Option<Vec<usize>>),
 }
@@ -53,7 +53,13 @@ impl StageCells {
     ) -> Self {
         let genes = ranks.gene_parts();
         let blocks = ranks.shares.cells.blocks().into_iter();
-        let cut = |block| Products::in_parts::<T>(cells, rows(block), layout, &genes);
+        let cut = |block: Range<usize>| {
+            let first = block.start;
+            (
+                first,
+                Products::in_parts::<T>(cells, rows(block), layout, &genes),
+            )
+        };
         Self::Cut(blocks.map(cut).collect())
     }
 
@@ -70,8 +76,8 @@ impl StageCells {
     ) -> Result<ControlFlow<()>, MapError> {
         let chosen = match self {
             Self::Cut(blocks) => {
-                for products in blocks {
-                    if pass.add(products, ranks, polls).is_break() {
+                for (first, products) in blocks {
+                    if pass.add(products, *first, ranks, polls).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                     pass.end_block();
@@ -83,7 +89,7 @@ impl StageCells {
         let genes = ranks.gene_parts();
         for block in ranks.shares.cells.blocks() {
             // The next chunk is cut while this one is worked on.
-            let (mut waiting, mut flow) = (None::<Products>, ControlFlow::Continue(()));
+            let (mut waiting, mut flow) = (None::<(usize, Products)>, ControlFlow::Continue(()));
             let read = parts.for_each_part(block, &mut |first, part: &SparseRows| {
                 let cut = || match chosen {
                     None => Products::in_parts::<T>(part, 0..part.n_rows(), layout, &genes),
@@ -96,19 +102,19 @@ impl StageCells {
                 };
                 let next = match &mut waiting {
                     None => cut(),
-                    Some(products) => {
-                        let add = || pass.add(products, ranks, polls);
+                    Some((first, products)) => {
+                        let add = || pass.add(products, *first, ranks, polls);
                         let (added, next) = rayon::join(add, cut);
                         flow = added;
                         next
                     }
                 };
-                waiting = Some(next);
+                waiting = Some((first, next));
                 Ok(flow)
             });
             read.map_err(|e| MapError::Cells(e.into()))?;
-            if let (Some(products), true) = (&mut waiting, flow.is_continue()) {
-                flow = pass.add(products, ranks, polls);
+            if let (Some((first, products)), true) = (&mut waiting, flow.is_continue()) {
+                flow = pass.add(products, *first, ranks, polls);
             }
             if flow.is_break() {
                 return Ok(flow);

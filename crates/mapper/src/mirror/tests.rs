@@ -1,15 +1,19 @@
 //! The solver's own tests: stopping within a pass and going on, samples that are read or held, steps that are too long.
 
 use super::engine::open;
+use super::pass::Rows;
 use super::solver::{Begin, Mirror, Mirrored, train_mirror, train_mirror_part};
 use super::stage_cells::LARGEST_SAMPLE;
+use crate::evaluate::{evaluate_by_mass, loss_function};
 use crate::ranks::Ranks;
 use crate::workers::one_rank;
 use crate::{
-    Engine, Keeper, MapError, MirrorSettings, NoKeeper, Precision, Problem, Snapshot, Wish,
+    Engine, Filter, Keeper, MapError, MirrorSettings, Mode, NoKeeper, Precision, Problem, Snapshot,
+    TorchDevice, TorchEngine, Wish,
 };
+use ndarray::Array2;
 use tangram_comm::{Communicator, Grid, Reduce, Threads};
-use tangram_core::{InChunks, Objective, SparseRows, Term};
+use tangram_core::{InChunks, Objective, OfCells, SparseRows, Term};
 
 const SETTINGS: MirrorSettings = MirrorSettings {
     objective: Objective::NONE
@@ -213,4 +217,71 @@ fn a_step_that_is_far_too_long_is_taken_back() {
     assert!(mirrored.chosen().total <= before, "the harm was undone");
     let behind = mirrored.chosen().total - undisturbed.chosen().total;
     assert!(behind < 5e-3, "{behind} behind the undisturbed run");
+}
+
+#[test]
+fn what_a_filter_learns_from_is_the_slope_of_the_loss_by_it() {
+    const STEP: f64 = 1e-6;
+    let torch = Engine::Torch(TorchEngine {
+        device: TorchDevice::Cores,
+        memory: None,
+        block: None,
+    });
+    let problem = problem().with_mode(Mode::Constrained(Filter::new(9.0)));
+    let problem = problem.unwrap();
+    let (grid, shares) = (one_rank(), problem.shares());
+    let ranks = Ranks {
+        grid: &grid,
+        shares,
+    };
+    let objective = SETTINGS.objective.with(Term::Voxel, 0.7);
+    let loss = loss_function(&problem, &objective, ranks);
+    let factors = Array2::from_shape_fn((13, 9), |(k, j)| ((k * 5 + j * 3) % 7) as f64 / 9.0 - 0.3);
+    let f: Vec<f64> = (0..40).map(|i| 0.1 + ((i * 7) % 9) as f64 / 10.0).collect();
+    for engine in [Engine::Native, torch] {
+        let settings = MirrorSettings {
+            precision: Precision::F64,
+            objective,
+            engine,
+            ..SETTINGS
+        };
+        let mut pass = open::<f64, _, _>(&problem, &settings, ranks).unwrap();
+        pass.take_cells(1).unwrap();
+        // The loss at a filter, W and u, and the slope by Σ f.
+        let mut at = |f: &[f64]| {
+            let mut point = factors.clone();
+            let rows = Rows {
+                weights: Some(f),
+                slope: None,
+            };
+            pass.predict(&mut point, rows, &mut NoKeeper).unwrap();
+            let cells = OfCells::of(f.iter().sum());
+            let (loss, by_mass) = evaluate_by_mass(&loss, &mut point, cells, ranks);
+            (loss.total, point, by_mass)
+        };
+        let (_, slope, by_mass) = at(&f);
+        let differences: Vec<f64> = (0..f.len())
+            .map(|i| {
+                let moved = |by: f64| {
+                    let mut f = f.clone();
+                    f[i] += by;
+                    f
+                };
+                (at(&moved(STEP)).0 - at(&moved(-STEP)).0) / (2.0 * STEP)
+            })
+            .collect();
+        let rows = Rows {
+            weights: Some(&f),
+            slope: Some(slope.view()),
+        };
+        let found = pass.predict(&mut factors.clone(), rows, &mut NoKeeper);
+        let weighed = found.unwrap().unwrap().weighed.unwrap();
+        for (i, (t, difference)) in weighed.iter().zip(differences).enumerate() {
+            let slope = t + by_mass;
+            assert!(
+                (slope - difference).abs() < 1e-8,
+                "{i}: {slope} {difference}"
+            );
+        }
+    }
 }

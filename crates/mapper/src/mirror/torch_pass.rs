@@ -3,7 +3,7 @@
 use crate::cost::tally::Tally;
 use crate::engine::TorchEngine;
 use crate::evaluate::largest_of_genes;
-use crate::mirror::pass::Pass;
+use crate::mirror::pass::{OfRows, Pass, Rows};
 use crate::mirror::polls::{self, Polls};
 use crate::mirror::probe::{Probe, Reach};
 use crate::mirror::stage_cells::one_of_every;
@@ -13,8 +13,8 @@ use crate::rounding::{self, Rounding};
 use crate::torch::clock::timed;
 use crate::torch::memory::DeviceMemory;
 use crate::torch::products::{self, DeviceProducts};
-use crate::torch::softmax::{self, Softmax};
-use crate::{Keeper, MapError, MirrorSettings, PassPlan, Precision, Problem};
+use crate::torch::softmax::{self, Softmax, to_device, to_host};
+use crate::{Keeper, MapError, MirrorSettings, Mode, PassPlan, Precision, Problem};
 use ndarray::{Array2, ArrayView2};
 use std::ops::ControlFlow;
 use std::ops::Range;
@@ -32,6 +32,12 @@ pub(crate) struct DevicePass<T> {
     p: Tensor,
     /// Of the rows so far.
     entropy: Tensor,
+    /// Weights of this rank's cells; none where all count 1.
+    weights: Vec<f64>,
+    /// t of the cells so far, where they are weighed.
+    weighed: Option<Vec<f64>>,
+    /// Cells of this pass that are done.
+    n_done: usize,
 }
 
 /// The cells of the passes at a time.
@@ -47,11 +53,14 @@ enum Cells {
 impl<T: Number> DevicePass<T> {
     pub(crate) fn new(
         engine: &TorchEngine,
-        settings: &MirrorSettings,
+        (settings, mode): (&MirrorSettings, &Mode),
         rounding: Rounding,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
-        let plan = PassPlan::of_device(true, settings.objective, settings.precision);
+        let plan = PassPlan {
+            filter: mode.filter().is_some(),
+            ..PassPlan::of_device(true, settings.objective, settings.precision)
+        };
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let size = (ranks.shares.genes.len(), ranks.shares.voxels.len());
         let (rows, threads) = (memory.cells_per_block, settings.threads);
@@ -63,6 +72,9 @@ impl<T: Number> DevicePass<T> {
             logits: products.rows(rows)?,
             p: products.rows(rows)?,
             entropy: Tensor::f_zeros([1], (Kind::Double, engine.device.into()))?,
+            weights: Vec::new(),
+            weighed: None,
+            n_done: 0,
             products,
         })
     }
@@ -94,17 +106,25 @@ impl<T: Number> DevicePass<T> {
     }
 
     /// What the factors predict, in their place, (genes + 1, voxels): A, and the expected cells of every voxel as the last row. Gives
-    /// the entropy, which is 0 where nobody asks for it.
+    /// what it finds of the rows.
     ///
     /// * `all`: all cells
     /// * `factors`, `common`: as [`Rounding::round`] gave them
+    /// * `rows`, `slope`: how rows count; W likewise rounded, where cells are to be weighed
     pub(crate) fn predict(
         &mut self,
         all: &impl CellParts,
         (factors, common): (&mut Array2<f64>, i32),
+        (weights, slope): (Option<&[f64]>, Option<(&Array2<f64>, i32)>),
         ranks: Ranks<'_, impl Communicator>,
-    ) -> Result<f64, MapError> {
+    ) -> Result<OfRows, MapError> {
         self.products.take_weights(factors.view(), common, ranks)?;
+        self.weighed = slope.map(|_| Vec::new());
+        let slope = slope.map(|(slope, common)| (slope.view(), common));
+        self.products.take_slope(slope, ranks)?;
+        self.weights.clear();
+        self.weights.extend_from_slice(weights.unwrap_or(&[]));
+        self.n_done = 0;
         self.products.clear()?;
         let _ = self.entropy.f_zero_()?;
         match std::mem::replace(&mut self.cells, Cells::Read) {
@@ -130,7 +150,10 @@ impl<T: Number> DevicePass<T> {
         }
         self.products.finish(factors, ranks)?;
         let own = self.entropy.double_value(&[0]);
-        Ok(ranks.over_cells(vec![own]))
+        Ok(OfRows {
+            entropy: ranks.over_cells(vec![own]),
+            weighed: self.weighed.take(),
+        })
     }
 
     /// Brings cells to the device, and adds what they predict.
@@ -158,6 +181,22 @@ impl<T: Number> DevicePass<T> {
         self.products.logits(expression, &logits, ranks)?;
         self.products.hide_fillers(&logits)?;
         self.softmax.run(&logits, &p, &mut self.entropy, ranks)?;
+        // The logits are no longer needed: their room takes the slopes.
+        if let (Some(weighed), true) = (
+            &mut self.weighed,
+            self.products.slopes(expression, &logits, ranks)?,
+        ) {
+            let own = logits
+                .f_mul(&p)?
+                .f_sum_dim_intlist([-1].as_slice(), true, Kind::Double)?;
+            weighed.extend(ranks.rows_over_voxels(vec![to_host(&own)?]));
+        }
+        let cells = self.n_done..self.n_done + n_rows as usize;
+        self.n_done = cells.end;
+        if !self.weights.is_empty() {
+            let mut p = p.shallow_clone();
+            let _ = p.f_mul_(&to_device(&self.weights[cells], &p)?)?;
+        }
         self.products.accumulate(expression, &p)
     }
 }
@@ -186,6 +225,8 @@ pub(crate) struct TorchPass<'a, T, C, K> {
     ranks: Ranks<'a, K>,
     seed: u64,
     rounding: Rounding,
+    /// Of W.
+    slope_rounding: Rounding,
     device: DevicePass<T>,
     probe: Probe<T>,
     /// Cells in work: of this rank, and of all.
@@ -214,12 +255,19 @@ impl<'a, T: Number, C: CellParts, K: Communicator> TorchPass<'a, T, C, K> {
             false,
             largest.as_deref(),
         );
+        let slope_rounding = Rounding::of_gradients(
+            settings.precision,
+            &settings.engine,
+            false,
+            largest.as_deref(),
+        );
         Ok(Self {
             problem,
             ranks,
             seed: settings.seed,
+            slope_rounding,
             probe: Probe::new(problem.cells(), ranks)?,
-            device: DevicePass::new(engine, settings, rounding.clone(), ranks)?,
+            device: DevicePass::new(engine, (settings, problem.mode()), rounding.clone(), ranks)?,
             rounding,
             n_cells: [0; 2],
         })
@@ -249,15 +297,24 @@ impl<T: Number, C: CellParts, K: Communicator> Pass for TorchPass<'_, T, C, K> {
     fn predict(
         &mut self,
         factors: &mut Array2<f64>,
+        rows: Rows<'_>,
         keeper: &mut dyn Keeper,
-    ) -> Result<Option<f64>, MapError> {
+    ) -> Result<Option<OfRows>, MapError> {
         let ranks = self.ranks;
         // A pass on a device is short: ranks ask each other only when it is over.
         let polls = Polls::new(keeper, self.n_cells, ranks);
         let common = self.rounding.round(factors, ranks);
         let cells = self.problem.cells();
-        let entropy = timed(|| self.device.predict(cells, (factors, common), ranks))?;
-        Ok(polls.end(ranks).is_continue().then_some(entropy))
+        let slope = rows.slope.map(|slope| {
+            let mut slope = slope.to_owned();
+            let common = self.slope_rounding.round(&mut slope, ranks);
+            (slope, common)
+        });
+        let slope = slope.as_ref().map(|(slope, common)| (slope, *common));
+        let device = &mut self.device;
+        let found =
+            timed(|| device.predict(cells, (factors, common), (rows.weights, slope), ranks))?;
+        Ok(polls.end(ranks).is_continue().then_some(found))
     }
 
     fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64> {

@@ -60,7 +60,9 @@ impl DeviceMemory {
         let narrow = matches!(plan.precision, Precision::Bf16 | Precision::Fp16);
         let of_products = if narrow { 2 } else { number };
         // A, the weights of the products, and a copy in transit or a product before it is added.
-        let factors = genes * voxels * (2 * number + of_products);
+        // A filter weighs cells by a second W.
+        let n_weights = if plan.mirror && plan.filter { 2 } else { 1 };
+        let factors = genes * voxels * (2 * number + n_weights * of_products);
         let state = if plan.mirror {
             0
         } else {
@@ -169,6 +171,8 @@ mod tests {
             prior: true,
             temperature: false,
             asks_for_rest: false,
+            filter: false,
+            weighs: false,
             precision,
             reduce: Reduce::Fast,
             on_device: true,

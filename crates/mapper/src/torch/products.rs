@@ -38,6 +38,8 @@ pub(crate) struct DeviceProducts<T> {
     weights: Tensor,
     /// Binary exponent of the weights' common scale.
     common: i32,
+    /// W by which a filter weighs cells, with its exponent, where it does.
+    slope: Option<(Tensor, i32)>,
     sums: Tensor,
     /// Room for a product before it is added, where the form needs it.
     product: Tensor,
@@ -85,6 +87,7 @@ impl<T: Number> DeviceProducts<T> {
             factor,
             weights: Tensor::f_zeros([genes, voxels], (of_weights, device))?,
             common: 0,
+            slope: None,
             sums: Tensor::f_zeros([genes, voxels], (T::KIND, device))?,
             product: Tensor::f_zeros([0, 0], (T::KIND, device))?,
             p: Tensor::f_zeros([rows_of_p, voxels], (factor, device))?,
@@ -135,6 +138,30 @@ impl<T: Number> DeviceProducts<T> {
         common: i32,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<(), MapError> {
+        self.weights = self.weights_of(weights, common, ranks)?;
+        self.common = common;
+        Ok(())
+    }
+
+    /// Takes a second W for [`slopes`](Self::slopes), as [`take_weights`](Self::take_weights) takes the first; `None` where there is none.
+    pub(crate) fn take_slope(
+        &mut self,
+        slope: Option<(ArrayView2<'_, f64>, i32)>,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<(), MapError> {
+        self.slope = match slope {
+            Some((slope, common)) => Some((self.weights_of(slope, common, ranks)?, common)),
+            None => None,
+        };
+        Ok(())
+    }
+
+    fn weights_of(
+        &mut self,
+        weights: ArrayView2<'_, f64>,
+        common: i32,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<Tensor, MapError> {
         let (n_genes, voxels, rounding) = (self.n_genes, self.voxels as usize, &self.rounding);
         let has_last = ranks.grid.is_last_of_genes();
         let stage = self.stage.numbers::<T>(self.genes as usize * voxels)?;
@@ -152,9 +179,7 @@ impl<T: Number> DeviceProducts<T> {
                 }
             });
         let size = [self.genes, self.voxels];
-        self.weights = self.stage.upload::<T>(size, self.weights.kind())?;
-        self.common = common;
-        Ok(())
+        self.stage.upload::<T>(size, self.weights.kind())
     }
 
     /// Forgets A.
@@ -170,10 +195,36 @@ impl<T: Number> DeviceProducts<T> {
         rows: &Tensor,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<(), MapError> {
+        let weights = self.weights.shallow_clone();
+        self.product(expression, (&weights, self.common), rows, ranks)
+    }
+
+    /// The same by the second W.
+    pub(crate) fn slopes(
+        &mut self,
+        expression: &Tensor,
+        rows: &Tensor,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<bool, MapError> {
+        let slope = self.slope.as_ref();
+        let Some((slope, common)) = slope.map(|(slope, c)| (slope.shallow_clone(), *c)) else {
+            return Ok(false);
+        };
+        self.product(expression, (&slope, common), rows, ranks)?;
+        Ok(true)
+    }
+
+    fn product(
+        &mut self,
+        expression: &Tensor,
+        (weights, common): (&Tensor, i32),
+        rows: &Tensor,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<(), MapError> {
         let mut rows = rows.shallow_clone();
-        self.form.write(&rows, expression, &self.weights)?;
-        if self.common != 0 {
-            let _ = rows.f_mul_scalar_(2f64.powi(-self.common))?;
+        self.form.write(&rows, expression, weights)?;
+        if common != 0 {
+            let _ = rows.f_mul_scalar_(2f64.powi(-common))?;
         }
         if ranks.grid.shape().genes > 1 {
             let numbers = self.stage.download::<T>(&rows)?;
