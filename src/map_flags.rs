@@ -9,15 +9,17 @@ use std::path::PathBuf;
 use tangram_comm::Reduce;
 use tangram_core::{Normalize, Transform, Values};
 use tangram_pipeline::choices::{
-    DeviceChoice, Goal, GridChoice, KeepChoice, MappingFormat, PrecisionChoice, PriorChoice,
-    Solver, Stream, Temperature, as_text, maybe_text,
+    DeviceChoice, FilterChoice, Goal, GridChoice, KeepChoice, MappingFormat, Mode, PrecisionChoice,
+    PriorChoice, Solver, Stream, TargetCount, Temperature, as_text, maybe_text,
 };
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::match_genes::MatchGenes;
-use tangram_pipeline::named::{DEVICES, FORMATS, GOALS, PRECISIONS, SOLVERS, STREAMS};
+use tangram_pipeline::named::{
+    DEVICES, FILTERS, FORMATS, GOALS, MODES, PRECISIONS, SOLVERS, STREAMS,
+};
 use tangram_pipeline::neighbours::NeighbourChoice;
 use tangram_pipeline::settings::{MapSettings, threads};
-use tangram_pipeline::weights;
+use tangram_pipeline::weights::{self, Available};
 use tangram_store::MatrixName;
 
 const INPUT: &str = "Input";
@@ -81,6 +83,24 @@ pub struct MapFlags {
     #[arg(long, value_name = "HOW", help_heading = GENES)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transform: Option<Transform>,
+
+    /// Whether all cells take part (cells), or a filter leaves out those that do not belong (constrained)
+    #[arg(long, value_parser = one_of(MODES), default_value = "cells", help_heading = OBJECTIVE)]
+    #[serde(default)]
+    pub mode: Mode,
+    /// How many cells the filter of --mode constrained keeps: a number, voxels (as many as there are), or obs:COLUMN (the sum of the
+    /// voxels' segmented cells)
+    #[arg(long, value_name = "N", help_heading = OBJECTIVE)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub target_count: Option<TargetCount>,
+    /// How the filter finds them [default: learned, with --solver adam package]
+    #[arg(long, value_parser = one_of(FILTERS), help_heading = OBJECTIVE)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterChoice>,
+    /// Begin the filter from these logits, a NumPy array of one number for every cell
+    #[arg(long, value_name = "FILE.npy", help_heading = OBJECTIVE)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_filter: Option<PathBuf>,
 
     /// Purpose of the mapping; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
     /// with --solver adam package]
@@ -187,11 +207,20 @@ impl MapFlags {
     pub fn resolved(self) -> Result<MapSettings, PipelineError> {
         let goal = self.goal.unwrap_or(self.solver.default_goal());
         let of_goal = goal.settings();
-        let objective = weights::resolved(&self.weights.0, goal, &self.prior, self.neighbours)?;
         let temperature = match self.solver {
             Solver::Mirror => Some(self.temperature.unwrap_or(of_goal.temperature)),
             Solver::Adam => self.temperature,
         };
+        let filter = match self.mode {
+            Mode::Constrained => Some(self.filter.unwrap_or(self.solver.default_filter())),
+            Mode::Cells => self.filter,
+        };
+        let available = Available {
+            prior: &self.prior,
+            neighbours: self.neighbours,
+            filter,
+        };
+        let objective = weights::resolved(&self.weights.0, goal, &available)?;
         let settings = MapSettings {
             cells: absolute(self.cells),
             voxels: absolute(self.voxels),
@@ -206,6 +235,10 @@ impl MapFlags {
             normalize: self.normalize,
             normalize_voxels: self.normalize_voxels,
             transform: self.transform.unwrap_or(of_goal.transform),
+            mode: self.mode,
+            target_count: self.target_count,
+            filter,
+            init_filter: self.init_filter.map(absolute),
             goal,
             prior: self.prior,
             objective,

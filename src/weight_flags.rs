@@ -24,6 +24,10 @@ fn flag(term: Term) -> Arg {
             "{} [default: {weight}, or 0 with --prior none]",
             about.help
         )),
+        (DefaultWeight::Is(weight), Needs::PackageFilter) => flag.help(format!(
+            "{} [default: {weight} with --filter package]",
+            about.help
+        )),
         (DefaultWeight::Is(weight), _) => flag.help(about.help).default_value(weight.to_string()),
     }
 }

@@ -10,6 +10,7 @@ mod circles;
 #[cfg(feature = "mpi")]
 mod cluster;
 mod config;
+mod constrained;
 mod device;
 mod end_to_end;
 mod factored;

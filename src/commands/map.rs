@@ -161,6 +161,13 @@ fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
         record.seconds_per_epoch,
         record.final_loss.total,
     ))?;
+    if let Some(n_kept) = record.n_kept {
+        report.say(format_args!(
+            "the filter keeps {} of {} (f above 0.5)",
+            thousands(n_kept),
+            count(record.n_cells, "cell"),
+        ))?;
+    }
     let peak = memory::for_people(record.peak_memory_bytes);
     if let Some(factors) = &record.factors {
         report.say(format_args!(

@@ -147,13 +147,18 @@ pub fn run(args: ProjectArgs, report: Report) -> Result<()> {
         }
         Projected::Cells {
             n_cells,
+            n_placed,
             n_voxels_used,
             n_voxels,
         } => {
+            let left_out = match n_cells - n_placed {
+                0 => String::new(),
+                n => format!("; the filter leaves out {}", count(n, "cell")),
+            };
             report.say(format_args!(
-                "wrote {}: {} at {} of {}",
+                "wrote {}: {} at {} of {}{left_out}",
                 out.display(),
-                count(n_cells, "cell"),
+                count(n_placed, "cell"),
                 thousands(n_voxels_used),
                 count(n_voxels, "voxel"),
             ))?;

@@ -76,7 +76,7 @@ pub fn carry(
         if !is_type {
             labels = vec![name.clone()];
         }
-        let mut values = transfer(mapping, &values)?;
+        let mut values = transfer(&mapping.filtered(), &values)?;
         if is_type && what.type_scale != 1.0 {
             values.mapv_inplace(|v| (f64::from(v) * what.type_scale) as f32);
         }
@@ -92,7 +92,7 @@ pub fn carry(
         carried.push(InSpace {
             name: name.clone(),
             labels,
-            values: transfer(mapping, &values)?,
+            values: transfer(&mapping.filtered(), &values)?,
         });
     }
     for name in what.modalities {
@@ -100,7 +100,7 @@ pub fn carry(
         carried.push(InSpace {
             name: name.clone(),
             labels,
-            values: transfer(mapping, &values)?,
+            values: transfer(&mapping.filtered(), &values)?,
         });
     }
     Ok(carried)
@@ -198,7 +198,7 @@ pub fn add_most_probable_cells(
     mapping: &StoredMapping,
     cells: &Dataset,
 ) -> Result<()> {
-    let best = MostProbableCell::of_voxels(mapping)?;
+    let best = MostProbableCell::of_voxels(&mapping.filtered())?;
     let names = cells.obs_names()?;
     let name = |b: &Option<MostProbableCell>| b.map(|b| names[b.cell].clone()).unwrap_or_default();
     obs.set(

@@ -1,5 +1,9 @@
 //! What the user may choose: each choice is written as it is typed.
 
+mod constrained;
+
+pub use constrained::{FilterChoice, Mode, TargetCount};
+
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -471,6 +475,12 @@ mod tests {
         }
         for text in ["", "RNA", "obs:", "density"] {
             assert!(text.parse::<PriorChoice>().is_err(), "{text}");
+        }
+        for text in ["939", "12.5", "voxels", "obs:n_cells"] {
+            assert_eq!(text.parse::<TargetCount>().unwrap().to_string(), text);
+        }
+        for text in ["", "0", "-3", "obs:", "cells"] {
+            assert!(text.parse::<TargetCount>().is_err(), "{text}");
         }
         for text in ["off", "auto", "2", "0.5"] {
             assert_eq!(text.parse::<Temperature>().unwrap().to_string(), text);

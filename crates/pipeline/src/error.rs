@@ -243,6 +243,22 @@ pub enum PipelineError {
         /// Columns needed.
         n_voxels: usize,
     },
+    /// A number of cells that a filter cannot keep.
+    #[error("--target-count {given}: {reason}")]
+    TargetCount {
+        /// As typed.
+        given: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// Initial logits of a filter that do not fit.
+    #[error("{path}: {reason}")]
+    InitialFilter {
+        /// The `.npy` file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The ranks that a launcher started do not find each other.
     #[error("{0}")]
     Launcher(String),
@@ -431,6 +447,8 @@ impl PipelineError {
             | Self::NoPlaces { .. }
             | Self::Places { .. }
             | Self::InitialLogits { .. }
+            | Self::TargetCount { .. }
+            | Self::InitialFilter { .. }
             | Self::OtherCheckpoint { .. }
             | Self::DamagedCheckpoint { .. }
             | Self::Factors { .. }

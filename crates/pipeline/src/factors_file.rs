@@ -2,6 +2,7 @@
 
 use crate::carried_uns;
 use crate::error::{PipelineError, Result};
+use crate::filter;
 use crate::mapping_file::{Contents, write_training};
 use ndarray::Array2;
 use std::path::Path;
@@ -40,6 +41,9 @@ pub fn write(
     matrix.write_columns(0, weights.view())?;
     matrix.finish()?;
     file.uns(DISTANCES, &Uns::Numbers(familiar.distances().to_vec()))?;
+    if let Some(filter) = contents.filter {
+        file.uns(filter::COLUMN, &Uns::Numbers(filter.to_vec()))?;
+    }
     write_training(&mut file, contents)?;
     file.finish()?;
     Ok(())

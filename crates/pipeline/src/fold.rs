@@ -9,7 +9,7 @@ use ndarray::Array2;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
-use tangram_core::{CellParts, score_gene, transfer};
+use tangram_core::{CellParts, Filtered, score_gene, transfer};
 use tangram_mapper::{
     AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, Snapshot,
     train_adam_part, train_mirror_part,
@@ -122,6 +122,7 @@ impl<'a> FoldTraining<'a> {
             problem.cells().genes(&kept),
             problem.voxels().select_columns(&kept),
         )?;
+        let part = part.with_mode(problem.mode().clone())?;
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);
         let grid = alone();
@@ -141,7 +142,8 @@ impl<'a> FoldTraining<'a> {
                 };
                 let trained =
                     train_mirror_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
-                let predicted = in_space(trained.factors(), part.cells(), &carried)?;
+                let cells = (part.cells(), trained.filter());
+                let predicted = in_space(trained.factors(), cells, &carried)?;
                 (predicted, trained.history().len(), trained.chosen().total)
             }
             Solver::Adam => {
@@ -153,7 +155,7 @@ impl<'a> FoldTraining<'a> {
                 let values = carried.whole().ok_or(MapError::NotInMemory)?;
                 let last = trained.history().last().ok_or(PipelineError::NoEpoch)?;
                 (
-                    transfer(&trained, values)?,
+                    transfer(&Filtered::new(&trained, trained.filter()), values)?,
                     trained.history().len(),
                     last.total,
                 )
@@ -182,21 +184,24 @@ impl<'a> FoldTraining<'a> {
 
 /// Values of the cells in space, (voxels, genes).
 ///
-/// * `mapped`: the expression that the factors map
+/// * `mapped`: the expression that the factors map, and how much of every cell a filter keeps
 /// * `values`: the values to transfer, of the same cells
 fn in_space(
     factors: &Factors,
-    mapped: &CellExpression,
+    (mapped, kept): (&CellExpression, Option<&[f64]>),
     values: &CellExpression,
 ) -> Result<Array2<f32>, StoreError> {
     if let (Some(cells), Some(values)) = (mapped.whole(), values.whole()) {
-        return transfer(&factors.mapping(cells), values).map_err(|never| match never {});
+        let mapping = factors.mapping(cells);
+        return transfer(&Filtered::new(&mapping, kept), values).map_err(|never| match never {});
     }
     let mut sums = Array2::<f32>::zeros((factors.n_voxels(), values.n_genes()));
     values.for_each_part(0..values.n_cells(), &mut |first, values| {
         let last = first + values.n_rows();
         mapped.for_each_part(first..last, &mut |_, cells| {
-            let part = transfer(&factors.mapping(cells), values);
+            let mapping = factors.mapping(cells);
+            let kept = kept.map(|f| &f[first..last]);
+            let part = transfer(&Filtered::new(&mapping, kept), values);
             sums += &part.map_err(|never| match never {})?;
             Ok::<_, StoreError>(ControlFlow::Continue(()))
         })?;

@@ -56,7 +56,7 @@ impl Genes<'_> {
             drop(by_cell);
             for first in (0..columns.len()).step_by(self.chunk) {
                 let genes = first..columns.len().min(first + self.chunk);
-                let piece = transfer(mapping, &by_gene.rows(genes).transpose())?;
+                let piece = transfer(&mapping.filtered(), &by_gene.rows(genes).transpose())?;
                 visit(g * group + first, piece)?;
             }
         }

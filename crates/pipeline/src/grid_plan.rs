@@ -209,6 +209,8 @@ mod tests {
                 prior: true,
                 temperature: true,
                 asks_for_rest: true,
+                filter: false,
+                weighs: false,
                 precision: Precision::F32,
                 reduce: Reduce::Fast,
                 on_device: false,

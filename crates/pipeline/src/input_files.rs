@@ -15,6 +15,7 @@ use crate::prior::{prior, refuse_zero_voxels};
 use crate::ranks::{Ranks, agreed, on_first};
 use crate::rates::ASSUMED;
 use crate::settings::MapSettings;
+use crate::target_count::filter;
 use crate::wording::count;
 use std::ops::Range;
 use std::path::Path;
@@ -26,7 +27,7 @@ use tangram_core::{
     GeneChoice, Normalize, SharedGenes, SparseRows, Transform, align, drop_zero_genes, factors_to,
     median_positive, scale_rows,
 };
-use tangram_mapper::{Engine, Problem};
+use tangram_mapper::{Engine, Mode, Problem};
 use tangram_store::{
     CellExpression, ExpressionFile, RowNames, StreamedCells, fingerprint_names, memory,
 };
@@ -285,6 +286,7 @@ impl Files {
             None => file.read_part(rows, &columns[shares.genes.range()]),
         };
         let prior = prior(&settings.prior, &voxels, &voxel_sums.row_totals)?;
+        let filter = filter(settings, &voxels, cells.n_rows())?;
         let totals = &voxel_sums.row_totals;
         let voxel_factors =
             median(settings.normalize_voxels, totals).map(|median| factors_to(totals, median));
@@ -337,6 +339,10 @@ impl Files {
         let problem = Problem::part(cell_values, voxel_values, prior, shares)?;
         let problem = match graph {
             Some(graph) => problem.with_neighbours(graph)?,
+            None => problem,
+        };
+        let problem = match filter {
+            Some(filter) => problem.with_mode(Mode::Constrained(filter))?,
             None => problem,
         };
         Ok(Inputs {

@@ -149,6 +149,7 @@ pub fn read(
     let mut files = vec![&*settings.cells, &*settings.voxels];
     if ranks.shape().n_ranks() > 1 {
         files.extend(settings.init_logits.as_deref());
+        files.extend(settings.init_filter.as_deref());
     }
     let hashes = hashes(&files, ranks)?;
     let grid = opened.arrange(settings, engine, ranks, listener)?;

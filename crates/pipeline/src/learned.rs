@@ -10,7 +10,7 @@ use crate::settings::{Chosen, MapSettings};
 use ndarray::{Array2, s};
 use std::path::Path;
 use tangram_comm::{Axis, Communicator, Cut, Reduce};
-use tangram_core::{CellParts, Keep, transfer};
+use tangram_core::{CellParts, Filtered, Keep, transfer};
 use tangram_mapper::{
     AdamBegin, Begin, Epoch, Factors, InitialLogits, Keeper, MapError, Mirrored, Snapshot, Trained,
     train_adam_part, train_mirror_part,
@@ -22,7 +22,12 @@ use tangram_store::read_npy;
 #[derive(Debug)]
 pub enum Learned {
     /// Logits of this rank's cells and voxels.
-    Adam(Trained),
+    Adam {
+        /// What this rank learned.
+        trained: Trained,
+        /// f of all cells, where a filter was learned.
+        filter: Option<Vec<f64>>,
+    },
     /// Factors.
     Mirror {
         /// What this rank learned.
@@ -66,7 +71,14 @@ impl Learned {
                 };
                 let adam = settings.adam(chosen.engine);
                 let trained = train_adam_part(problem, &adam, begin, ranks, keeper, watch);
-                ended(ranks, trained, settings).map(Self::Adam)
+                let trained = ended(ranks, trained, settings)?;
+                let filter = trained.filter().map(|own| {
+                    let mut all = vec![0.0; problem.n_cells()];
+                    all[problem.shares().cells.range()].copy_from_slice(own);
+                    ranks.sum_over_cells(&mut all);
+                    all
+                });
+                Ok(Self::Adam { trained, filter })
             }
         }
     }
@@ -75,7 +87,7 @@ impl Learned {
     #[must_use]
     pub fn history(&self) -> &[Epoch] {
         match self {
-            Self::Adam(trained) => trained.history(),
+            Self::Adam { trained, .. } => trained.history(),
             Self::Mirror { own, .. } => own.history(),
         }
     }
@@ -84,7 +96,7 @@ impl Learned {
     #[must_use]
     pub fn chosen(&self) -> Option<&Epoch> {
         match self {
-            Self::Adam(trained) => trained.history().last(),
+            Self::Adam { trained, .. } => trained.history().last(),
             Self::Mirror { own, .. } => Some(own.chosen()),
         }
     }
@@ -93,8 +105,17 @@ impl Learned {
     #[must_use]
     pub fn stopped_early(&self) -> bool {
         match self {
-            Self::Adam(trained) => trained.stopped_early(),
+            Self::Adam { trained, .. } => trained.stopped_early(),
             Self::Mirror { own, .. } => own.stopped_early(),
+        }
+    }
+
+    /// How much of every cell a filter keeps, of all cells, where one was learned.
+    #[must_use]
+    pub fn filter(&self) -> Option<&[f64]> {
+        match self {
+            Self::Adam { filter, .. } => filter.as_deref(),
+            Self::Mirror { own, .. } => own.filter(),
         }
     }
 
@@ -102,7 +123,7 @@ impl Learned {
     #[must_use]
     pub fn gathered<'a>(&'a self, inputs: &'a Inputs, ranks: &'a Ranks) -> Option<Gathered<'a>> {
         match self {
-            Self::Adam(trained) if ranks.shape().n_ranks() > 1 => {
+            Self::Adam { trained, .. } if ranks.shape().n_ranks() > 1 => {
                 Some(Gathered::new(trained, ranks, inputs.problem.shares()))
             }
             _ => None,
@@ -124,8 +145,12 @@ impl Learned {
         contents: &Contents<'_>,
     ) -> Result<Stored> {
         match (self, gathered) {
-            (Self::Adam(_), Some(gathered)) => mapping_file::write(path, gathered, keep, contents),
-            (Self::Adam(trained), None) => mapping_file::write(path, trained, keep, contents),
+            (Self::Adam { .. }, Some(gathered)) => {
+                mapping_file::write(path, gathered, keep, contents)
+            }
+            (Self::Adam { trained, .. }, None) => {
+                mapping_file::write(path, trained, keep, contents)
+            }
             (Self::Mirror { factors, .. }, _) if inputs.grid.is_none() => {
                 let mapping = factors.mapping(inputs.problem.cells());
                 mapping_file::write(path, &mapping, keep, contents)
@@ -155,12 +180,12 @@ impl Learned {
             .map_or(problem.cells(), |(cells, _)| cells);
         let one_rank = ranks.shape().n_ranks() == 1;
         let part = match self {
-            Self::Adam(trained) => {
+            Self::Adam { trained, .. } => {
                 let values = carried.whole().expect("adam holds its cells");
-                transfer(trained, values)?
+                transfer(&Filtered::new(trained, trained.filter()), values)?
             }
             Self::Mirror { factors, .. } if one_rank => {
-                factors.carried(carried, settings.transform)?
+                factors.carried(carried, settings.transform, self.filter())?
             }
             Self::Mirror { factors, .. } => {
                 // Each rank predicts from a different share of the cells, with all genes.
@@ -173,7 +198,8 @@ impl Learned {
                 );
                 let values = inputs.all_cells.part(own.range(), 0..problem.n_genes());
                 let values = CellExpression::Streamed(values);
-                let found = factors.carried(&values, settings.transform);
+                let kept = self.filter().map(|f| &f[own.range()]);
+                let found = factors.carried(&values, settings.transform, kept);
                 alone(ranks, found.map_err(PipelineError::from))?
             }
         };
@@ -182,7 +208,7 @@ impl Learned {
         }
         let mut whole = Array2::<f64>::zeros((problem.n_voxels(), problem.n_genes()));
         let place = match self {
-            Self::Adam(_) => s![shares.voxels.range(), shares.genes.range()],
+            Self::Adam { .. } => s![shares.voxels.range(), shares.genes.range()],
             Self::Mirror { .. } => s![0..problem.n_voxels(), 0..problem.n_genes()],
         };
         whole.slice_mut(place).assign(&part.mapv(f64::from));

@@ -2,6 +2,7 @@
 
 use crate::carried_uns;
 use crate::error::{PipelineError, Result};
+use crate::filter;
 use crate::package;
 use crate::run_directory::GeneRecord;
 use crate::settings::MapSettings;
@@ -31,6 +32,8 @@ pub struct Contents<'a> {
     pub scores: &'a [GeneScore],
     /// Share of the cells in which each training gene is 0.
     pub sparsity: &'a [f64],
+    /// How much of every cell a filter keeps, where one was learned.
+    pub filter: Option<&'a [f64]>,
 }
 
 /// How much of the mapping was stored.
@@ -64,6 +67,9 @@ where
 
     let mut obs = contents.cells.obs()?;
     obs.set("dropped_mass", Column::numbers(dropped));
+    if let Some(filter) = contents.filter {
+        obs.set(filter::COLUMN, Column::numbers(filter.iter().copied()));
+    }
     let mut file = AnnDataWriter::create(path, Existing::Refuse, &obs, &contents.voxels.obs()?)?;
     if let Some(places) = contents.cells.spatial()? {
         file.obsm("spatial", places.view())?;

@@ -1,11 +1,11 @@
 //! Whether a mapping fits in memory, and whether its cells are held there or streamed.
 
-use crate::choices::{Solver, Stream};
+use crate::choices::{Mode, Solver, Stream};
 use crate::error::PipelineError;
 use crate::ranks::Ranks;
 use crate::settings::MapSettings;
 use tangram_comm::{Cut, Shares};
-use tangram_mapper::{Engine, Reading, memory_needed, mirror_memory_needed};
+use tangram_mapper::{Engine, Reading, filter_memory_needed, memory_needed, mirror_memory_needed};
 use tangram_store::ExpressionFile;
 use tangram_store::memory;
 
@@ -68,7 +68,13 @@ pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: C
         Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam(engine)),
         Solver::Mirror => {
             let (objective, precision) = (settings.objective, settings.precision.on(engine));
-            mirror_memory_needed(size, nnz, reading, &objective, precision)
+            let filter = match settings.mode {
+                Mode::Constrained => {
+                    filter_memory_needed(size, shares.cells.whole_len(), precision)
+                }
+                Mode::Cells => 0,
+            };
+            filter + mirror_memory_needed(size, nnz, reading, &objective, precision)
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Names and descriptions of what the user may choose from a short list.
 
-use crate::choices::{DeviceChoice, Goal, MappingFormat, PrecisionChoice, Solver, Stream};
+use crate::choices::{
+    DeviceChoice, FilterChoice, Goal, MappingFormat, Mode, PrecisionChoice, Solver, Stream,
+};
 use crate::project::Assign;
 
 /// A value, its name as it is typed, and its description.
@@ -17,6 +19,30 @@ pub const SOLVERS: &[Choice<Solver>] = &[
         Solver::Adam,
         "adam",
         "Gradient steps on a logit per cell and voxel, as the original package does",
+    ),
+];
+
+/// Modes.
+pub const MODES: &[Choice<Mode>] = &[
+    (Mode::Cells, "cells", "Every cell takes part, as one"),
+    (
+        Mode::Constrained,
+        "constrained",
+        "A filter keeps --target-count cells and leaves the others out",
+    ),
+];
+
+/// Filters.
+pub const FILTERS: &[Choice<FilterChoice>] = &[
+    (
+        FilterChoice::Learned,
+        "learned",
+        "Keeps exactly that many cells, those that lower the loss most (--solver mirror)",
+    ),
+    (
+        FilterChoice::Package,
+        "package",
+        "As the original package, weighed by --lambda-count and --lambda-f-reg: it keeps mostly what its random start prefers (--solver adam)",
     ),
 ];
 

@@ -236,7 +236,7 @@ impl Source {
         let what = Carried::types(&types, self.cells.matrix_name());
         let mut carried = annotations::carry(&what, &self.mapping, cells, &Silent)?;
         let carried = carried.pop().expect("one column gives one annotation");
-        let best = MostProbableCell::of_voxels(&self.mapping)?;
+        let best = MostProbableCell::of_voxels(&self.mapping.filtered())?;
         let assigned = best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect();
         let key = format!("{column}_colors");
         let own = match cells.uns_names()?.contains(&key) {
@@ -349,9 +349,12 @@ impl Source {
     /// # Errors
     /// If a file cannot be read.
     pub fn density(&self) -> Result<(Option<Vec<f64>>, Vec<f64>)> {
-        let learned = density(&self.mapping)?;
+        let learned = density(&self.mapping.filtered())?;
         let totals = self.voxels.totals()?;
-        let n_cells = self.mapping.n_cells() as f64;
+        let n_cells: f64 = match self.mapping.filter() {
+            Some(kept) => kept.iter().sum(),
+            None => self.mapping.n_cells() as f64,
+        };
         let prior = prior(&self.run.settings().prior, &self.voxels, &totals)?;
         let expected = prior.map(|p| p.weights().iter().map(|w| w * n_cells).collect());
         Ok((expected, learned))

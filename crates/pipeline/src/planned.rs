@@ -65,6 +65,8 @@ impl Planned {
                 prior: true,
                 temperature: mirror,
                 asks_for_rest: mirror,
+                filter: false,
+                weighs: false,
                 precision,
                 reduce: self.reduce,
                 on_device: self.gpu_memory_gb.is_some(),

@@ -6,6 +6,7 @@ use crate::carried_uns;
 use crate::choices::{ObsColumn, PriorChoice, maybe_text};
 use crate::error::{PipelineError, Result};
 use crate::expression_files::cells_of_training;
+use crate::filter::{self, KEPT};
 use crate::gene_list;
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::Listener;
@@ -17,7 +18,7 @@ use crate::stored_mapping::StoredMapping;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tangram_core::{Column, MappingRows, MostProbableVoxel, Table, density};
+use tangram_core::{Column, MostProbableVoxel, Table, density};
 use tangram_store::{AnnDataWriter, Dataset, Existing, ExpressionFile, MatrixName, RowNames, Uns};
 
 /// What to carry, and from where.
@@ -111,6 +112,8 @@ pub enum Projected {
     Cells {
         /// Its rows.
         n_cells: usize,
+        /// Cells that are placed: all, unless a filter leaves some out.
+        n_placed: usize,
         /// Voxels that are the most probable one of some cell.
         n_voxels_used: usize,
         /// All voxels.
@@ -177,8 +180,8 @@ fn write_voxels(
         cells,
     } = source;
     let mut obs = mapping.voxel_table()?;
-    let expected = density(mapping)?;
-    let scale = tissue_scale(run.settings(), &obs, mapping.n_cells());
+    let expected = density(&mapping.filtered())?;
+    let scale = tissue_scale(run.settings(), &obs, mapping.mass());
     let what = Carried {
         types: &settings.types,
         unlabelled: settings.unlabelled.as_deref(),
@@ -272,9 +275,15 @@ fn write_cells(
         return Err(PipelineError::Usage(text.to_owned()));
     }
     let mapping = &source.mapping;
-    let best = MostProbableVoxel::of_cells(mapping)?;
+    let mut best = MostProbableVoxel::of_cells(mapping)?;
     let voxels = mapping.voxels()?;
     let mut obs = source.cells.obs()?;
+    if let Some(kept) = mapping.filter() {
+        // A cell that is left out is nowhere.
+        let left_out = best.iter_mut().zip(kept).filter(|(_, f)| **f <= KEPT);
+        left_out.for_each(|(best, _)| *best = None);
+        obs.set(filter::COLUMN, Column::numbers(kept.iter().copied()));
+    }
     add_most_probable_voxels(&mut obs, &best, &voxels);
 
     let mut file = AnnDataWriter::create(out, existing, &obs, &Table::default())?;
@@ -289,6 +298,7 @@ fn write_cells(
     used.dedup();
     Ok(Projected::Cells {
         n_cells: best.len(),
+        n_placed: best.iter().flatten().count(),
         n_voxels_used: used.len(),
         n_voxels: voxels.len(),
     })
@@ -300,14 +310,16 @@ const REFERENCE_CELLS: &str = "expected_reference_cells";
 const TISSUE_CELLS: &str = "expected_cells";
 
 /// Cells of the tissue per cell of the reference, if the prior of the mapping was a number of cells in every voxel.
-fn tissue_scale(settings: &MapSettings, voxels: &Table, n_cells: usize) -> Option<f64> {
+///
+/// * `n_cells`: of the reference, as many as a filter keeps
+fn tissue_scale(settings: &MapSettings, voxels: &Table, n_cells: f64) -> Option<f64> {
     let PriorChoice::Obs(column) = &settings.prior else {
         return None;
     };
     let counts: Option<Vec<f64>> = voxels.column(column)?.as_numbers()?.into_iter().collect();
     let counts = counts?;
     let are_counts = counts.iter().all(|n| n.fract() == 0.0);
-    are_counts.then(|| counts.iter().sum::<f64>() / n_cells.max(1) as f64)
+    are_counts.then(|| counts.iter().sum::<f64>() / n_cells)
 }
 
 /// The file and the columns of the genes asked for.

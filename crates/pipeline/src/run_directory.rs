@@ -41,6 +41,9 @@ pub struct Record {
     /// SHA-256 of the cells' names in their order.
     #[serde(default)]
     pub cell_names_sha256: String,
+    /// Cells of which the filter keeps more than half, where one was learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_kept: Option<usize>,
     /// The total to which every cell was normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library_median: Option<f64>,

@@ -2,6 +2,7 @@
 
 use crate::error::{PipelineError, Result};
 use crate::factors_file;
+use crate::filter::KEPT;
 use crate::gathered::Gathered;
 use crate::inputs::Inputs;
 use crate::learned::Learned;
@@ -57,6 +58,7 @@ pub(crate) fn write_run(
         history,
         scores: &scores,
         sparsity: &sparsity,
+        filter: learned.filter(),
     };
     let factors = match learned {
         Learned::Mirror { factors, .. } => {
@@ -66,7 +68,7 @@ pub(crate) fn write_run(
             factors_file::write(&path, factors, &familiar, &contents)?;
             Some(name)
         }
-        Learned::Adam(_) => None,
+        Learned::Adam { .. } => None,
     };
     let (mapping, stored) = match settings.kept(problem.n_cells(), problem.n_voxels()) {
         Some(keep) => {
@@ -91,6 +93,7 @@ pub(crate) fn write_run(
         mapping,
         streamed: problem.cells().whole().is_none(),
         cell_names_sha256: cells.file.names_sha256().to_owned(),
+        n_kept: learned.filter().map(n_kept),
         library_median: inputs.library_median,
         n_cells: problem.n_cells(),
         n_voxels: problem.n_voxels(),
@@ -135,6 +138,11 @@ pub(crate) fn write_run(
         map: settings,
         record,
     })
+}
+
+/// Number of cells that a filter keeps: those of which it keeps more than half.
+fn n_kept(filter: &[f64]) -> usize {
+    filter.iter().filter(|&&f| f > KEPT).count()
 }
 
 /// Scores of predicted genes, (voxels, genes), against measured ones.

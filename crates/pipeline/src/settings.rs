@@ -1,13 +1,14 @@
 //! The settings of a mapping, with nothing left open but what is chosen when the inputs are known.
 
 use crate::choices::{
-    DeviceChoice, Goal, GridChoice, KeepChoice, MappingFormat, PrecisionChoice, PriorChoice,
-    Solver, Stream, Temperature, as_text, maybe_text,
+    DeviceChoice, FilterChoice, Goal, GridChoice, KeepChoice, MappingFormat, Mode, PrecisionChoice,
+    PriorChoice, Solver, Stream, TargetCount, Temperature, as_text, maybe_text,
 };
 use crate::error::{PipelineError, Result};
 use crate::match_genes::MatchGenes;
+use crate::mode_check::check_mode;
 use crate::neighbours::NeighbourChoice;
-use crate::weights;
+use crate::weights::{self, Available};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tangram_comm::{GridShape, Reduce};
@@ -68,6 +69,19 @@ pub struct MapSettings {
     pub normalize_voxels: Normalize,
     /// Transform of both sides for training.
     pub transform: Transform,
+
+    /// Whether all cells take part.
+    #[serde(default, skip_serializing_if = "Mode::is_default")]
+    pub mode: Mode,
+    /// How many cells a filter keeps, in constrained mode.
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub target_count: Option<TargetCount>,
+    /// How the filter finds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterChoice>,
+    /// A NumPy array of logits that the filter begins from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_filter: Option<PathBuf>,
 
     /// What the mapping is for.
     pub goal: Goal,
@@ -164,9 +178,13 @@ impl MapSettings {
             normalize: Normalize::FOR_CELLS,
             normalize_voxels: Normalize::FOR_VOXELS,
             transform: of_goal.transform,
+            mode: Mode::Cells,
+            target_count: None,
+            filter: None,
+            init_filter: None,
             goal,
             prior: PriorChoice::Rna,
-            objective: weights::resolved(&GivenWeights::default(), goal, &PriorChoice::Rna, None)
+            objective: weights::resolved(&GivenWeights::default(), goal, &Available::default())
                 .expect("default weights need no data but the prior"),
             neighbours: None,
             temperature: Some(of_goal.temperature),
@@ -203,6 +221,7 @@ impl MapSettings {
             Solver::Mirror => self.check_mirror()?,
             Solver::Adam => self.check_adam()?,
         }
+        check_mode(self)?;
         let on_device = matches!(self.device, DeviceChoice::Cuda | DeviceChoice::TorchCpu);
         match self.reduce == Reduce::Exact && on_device {
             true => usage(
@@ -295,6 +314,8 @@ impl MapSettings {
             prior: self.prior != PriorChoice::None,
             temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
             asks_for_rest: self.tolerance > 0.0,
+            filter: self.mode == Mode::Constrained,
+            weighs: self.mode == Mode::Constrained && self.solver == Solver::Mirror,
             precision: self.precision.on(engine),
             reduce: self.reduce,
             on_device: engine != Engine::Native,

@@ -4,12 +4,13 @@ use crate::carried_uns;
 use crate::error::{PipelineError, Result};
 use crate::expression_files::cells_of_training;
 use crate::factors_file;
+use crate::filter;
 use crate::match_genes::MatchGenes;
 use crate::run_directory::RunDirectory;
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
-use tangram_core::{MappingBlock, MappingRows, PBlock, SparseRows, Table};
+use tangram_core::{Filtered, MappingBlock, MappingRows, PBlock, SparseRows, Table};
 use tangram_mapper::Factors;
 use tangram_store::memory;
 use tangram_store::{CellExpression, StreamedCells};
@@ -28,6 +29,8 @@ pub struct StoredMapping {
     dataset: Dataset,
     cell_names_sha256: String,
     rows: Rows,
+    /// f, where a filter was learned.
+    filter: Option<Vec<f64>>,
 }
 
 /// Where the rows of P come from.
@@ -84,10 +87,32 @@ impl StoredMapping {
             )
         };
         Ok(Self {
+            filter: filter::read(run, &dataset)?,
             dataset,
             cell_names_sha256,
             rows,
         })
+    }
+
+    /// The rows with the cells left out that the filter leaves out: what transfers, densities and scores are made of.
+    #[must_use]
+    pub fn filtered(&self) -> Filtered<'_, Self> {
+        Filtered::new(self, self.filter())
+    }
+
+    /// Cells that take part: all, or Σ f where a filter was learned.
+    #[must_use]
+    pub fn mass(&self) -> f64 {
+        match self.filter() {
+            Some(kept) => kept.iter().sum(),
+            None => self.n_cells().max(1) as f64,
+        }
+    }
+
+    /// f of every cell, where a filter was learned.
+    #[must_use]
+    pub fn filter(&self) -> Option<&[f64]> {
+        self.filter.as_deref()
     }
 
     /// Names of the voxels.

@@ -32,7 +32,12 @@ pub fn check(settings: &MapSettings, out: &Path) -> Result<()> {
 
 /// Files besides cells and voxels.
 fn lists(settings: &MapSettings) -> impl Iterator<Item = &PathBuf> {
-    let files = [&settings.genes, &settings.hold_out, &settings.init_logits];
+    let files = [
+        &settings.genes,
+        &settings.hold_out,
+        &settings.init_logits,
+        &settings.init_filter,
+    ];
     files.into_iter().flatten()
 }
 

@@ -1,20 +1,36 @@
 //! The weights of the loss: what follows for the terms that were given none.
 
-use crate::choices::{Goal, PriorChoice};
+use crate::choices::{FilterChoice, Goal, PriorChoice};
 use crate::error::{PipelineError, Result};
 use crate::neighbours::{NeighbourChoice, refuse_without_neighbours};
 use tangram_core::{DefaultWeight, GivenWeights, Needs, Objective, Term};
+
+/// What the settings give the terms to compare predictions with.
+#[derive(Debug, Clone, Copy)]
+pub struct Available<'a> {
+    /// Where the density prior comes from.
+    pub prior: &'a PriorChoice,
+    /// Which voxels are neighbours.
+    pub neighbours: Option<NeighbourChoice>,
+    /// How a filter finds the cells that it keeps.
+    pub filter: Option<FilterChoice>,
+}
+
+impl Default for Available<'_> {
+    fn default() -> Self {
+        Self {
+            prior: &PriorChoice::Rna,
+            neighbours: None,
+            filter: None,
+        }
+    }
+}
 
 /// λ of every term: as given, or its default. A term whose data the settings leave out gets 0.
 ///
 /// # Errors
 /// [`PipelineError::Usage`] if a weight is given to such a term, or no term compares genes.
-pub fn resolved(
-    given: &GivenWeights,
-    goal: Goal,
-    prior: &PriorChoice,
-    neighbours: Option<NeighbourChoice>,
-) -> Result<Objective> {
+pub fn resolved(given: &GivenWeights, goal: Goal, available: &Available<'_>) -> Result<Objective> {
     let mut objective = Objective::NONE;
     for term in Term::ALL {
         let about = term.about();
@@ -23,14 +39,20 @@ pub fn resolved(
             DefaultWeight::OfGoal => goal.settings().weights[term],
         };
         let weight = match about.needs {
-            Needs::Prior if *prior == PriorChoice::None => match given[term] {
+            Needs::Prior if *available.prior == PriorChoice::None => match given[term] {
                 Some(weight) if weight > 0.0 => return refuse_without_prior(about.setting),
                 _ => 0.0,
             },
-            Needs::Neighbours if neighbours.is_none() => match given[term] {
+            Needs::Neighbours if available.neighbours.is_none() => match given[term] {
                 Some(weight) if weight > 0.0 => return refuse_without_neighbours(about.setting),
                 _ => 0.0,
             },
+            Needs::PackageFilter if available.filter != Some(FilterChoice::Package) => {
+                match given[term] {
+                    Some(weight) if weight > 0.0 => return refuse_without_filter(about.setting),
+                    _ => 0.0,
+                }
+            }
             _ => given[term].unwrap_or(by_default),
         };
         objective = objective.with(term, weight);
@@ -53,6 +75,12 @@ fn refuse_without_prior<T>(setting: &str) -> Result<T> {
     ))
 }
 
+fn refuse_without_filter<T>(setting: &str) -> Result<T> {
+    usage(format!(
+        "--{setting} weighs the package's filter: add --mode constrained --solver adam, or leave it out"
+    ))
+}
+
 fn usage<T>(text: String) -> Result<T> {
     Err(PipelineError::Usage(text))
 }
@@ -65,7 +93,12 @@ mod tests {
     fn what_the_settings_leave_out_has_no_weight() {
         let none = GivenWeights::default();
         let weights = |given: &GivenWeights, prior, neighbours| {
-            resolved(given, Goal::Impute, &prior, neighbours)
+            let available = Available {
+                prior: &prior,
+                neighbours,
+                filter: None,
+            };
+            resolved(given, Goal::Impute, &available)
         };
         let by_default = weights(&none, PriorChoice::Rna, None).unwrap();
         assert_eq!(by_default[Term::Voxel], 1.0);
@@ -78,6 +111,16 @@ mod tests {
         assert!(told.to_string().contains("--neighbours"), "{told}");
         let with = weights(&given, PriorChoice::Rna, Some(NeighbourChoice::Lattice)).unwrap();
         assert_eq!(with, by_default.with(Term::Neighbourhood, 0.5));
+
+        let count = none.with(Term::Count, Some(2.0));
+        let told = weights(&count, PriorChoice::Rna, None).unwrap_err();
+        assert!(told.to_string().contains("--mode constrained"), "{told}");
+        let package = Available {
+            filter: Some(FilterChoice::Package),
+            ..Available::default()
+        };
+        let with = resolved(&count, Goal::Impute, &package).unwrap();
+        assert_eq!((with[Term::Count], with[Term::Undecided]), (2.0, 1.0));
 
         // A term that compares genes is enough, whichever it is.
         let only = given

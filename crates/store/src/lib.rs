@@ -56,7 +56,7 @@ pub use folder::files_of;
 pub use kind::Kind;
 pub use matrix::Matrix;
 pub use matrix_name::{MatrixName, ParseMatrixNameError};
-pub use npy::read_npy;
+pub use npy::{read_npy, read_npy_list};
 pub use plausible::read_text;
 pub use probe::try_file;
 pub use probe_process::begin_probe;

@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use crate::plausible::open_file;
-use ndarray::Array2;
+use ndarray::{Array, Array1, Array2, Dimension};
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -15,18 +15,30 @@ const HEADER: u64 = 1 << 16;
 /// # Errors
 /// [`StoreError::Missing`], [`StoreError::Read`], or [`StoreError::Broken`] for other types and dimensions.
 pub fn read_npy(path: &Path) -> Result<Array2<f64>, StoreError> {
+    read(path, "2-D")
+}
+
+/// The same of one dimension.
+///
+/// # Errors
+/// As [`read_npy`].
+pub fn read_npy_list(path: &Path) -> Result<Array1<f64>, StoreError> {
+    read(path, "1-D")
+}
+
+fn read<D: Dimension>(path: &Path, expected: &str) -> Result<Array<f64, D>, StoreError> {
     let open = || open_file(path).map(BufReader::new);
     check_size(path)?;
     let fail = |e: ReadNpyError| {
         StoreError::broken(
             path,
             "array",
-            format!("{e}; expected a 2-D float64 or float32 array"),
+            format!("{e}; expected a {expected} float64 or float32 array"),
         )
     };
-    match Array2::<f64>::read_npy(open()?) {
+    match Array::<f64, D>::read_npy(open()?) {
         Err(ReadNpyError::WrongDescriptor(_)) => {
-            let array = Array2::<f32>::read_npy(open()?).map_err(fail)?;
+            let array = Array::<f32, D>::read_npy(open()?).map_err(fail)?;
             Ok(array.mapv(f64::from))
         }
         other => other.map_err(fail),

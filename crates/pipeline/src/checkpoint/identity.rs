@@ -53,6 +53,14 @@ impl Identity {
         if let Some(prior) = inputs.problem.prior() {
             read.push(("the density prior", of_numbers(prior.weights())));
         }
+        if let Some(filter) = inputs.problem.filter() {
+            let initial = filter.initial.iter().flatten();
+            let numbers: Vec<f64> = initial.copied().chain([filter.target]).collect();
+            read.push((
+                "the number of cells to keep or what the filter begins from",
+                of_numbers(&numbers),
+            ));
+        }
         let first_rank = !inputs.cells.sha256.is_empty();
         if let Some(logits) = settings.init_logits.as_deref().filter(|_| first_rank) {
             read.push(("the file of initial logits", fingerprint(logits)?));

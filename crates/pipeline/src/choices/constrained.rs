@@ -1,0 +1,81 @@
+//! Which cells take part: the mode, and what a filter keeps.
+
+use super::{Solver, positive};
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+/// Whether all cells take part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// All, each as one.
+    #[default]
+    Cells,
+    /// As many as are expected: a filter leaves the others out.
+    Constrained,
+}
+
+impl Mode {
+    /// Whether it is that of a mapping that names none.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a filter finds the cells that it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FilterChoice {
+    /// By the slope of the loss, with exactly as many cells as expected.
+    Learned,
+    /// As the original package: a term for the number of cells, and one for decided cells.
+    Package,
+}
+
+impl Solver {
+    /// The filter unless one is given.
+    #[must_use]
+    pub fn default_filter(self) -> FilterChoice {
+        match self {
+            Self::Mirror => FilterChoice::Learned,
+            Self::Adam => FilterChoice::Package,
+        }
+    }
+}
+
+/// How many cells a filter keeps: written as a number, `voxels` or `obs:COLUMN`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TargetCount {
+    /// So many.
+    Number(f64),
+    /// As many as there are voxels.
+    Voxels,
+    /// The sum of a column of the voxels' obs, such as their segmented cells.
+    Obs(String),
+}
+
+impl Display for TargetCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Voxels => f.write_str("voxels"),
+            Self::Obs(column) => write!(f, "obs:{column}"),
+        }
+    }
+}
+
+impl FromStr for TargetCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("obs:")) {
+            ("voxels", _) => Ok(Self::Voxels),
+            (_, Some(column)) if !column.is_empty() => Ok(Self::Obs(column.to_owned())),
+            (number, _) => positive(number)
+                .map(Self::Number)
+                .map_err(|_| "write a number above 0, voxels or obs:COLUMN".to_owned()),
+        }
+    }
+}
