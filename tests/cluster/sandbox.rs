@@ -166,6 +166,13 @@ impl Sandbox {
         said(self.output(command), &format!("{name} {arguments}"))
     }
 
+    /// The same, of a command that may fail.
+    pub fn try_tool(&self, name: &str, arguments: &str) {
+        let mut command = self.in_cluster(Command::new(name));
+        command.args(arguments.split_whitespace());
+        drop(self.output(command));
+    }
+
     /// The program, on the cluster's login node as it were.
     pub fn program(&self, arguments: &str) -> Command {
         let mut command = self.in_cluster(tangram());
