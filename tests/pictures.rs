@@ -274,6 +274,23 @@ fn the_report_works_in_a_browser() {
 }
 
 #[test]
+fn a_sweep_ends_with_a_report_of_the_genes_held_out() {
+    let sweep = "sweep new kfold --folds 3";
+    succeed(
+        folder(),
+        &format!("{sweep} --cells cells.h5ad --voxels voxels.h5ad --epochs 10 --out folds"),
+    );
+    succeed(folder(), "sweep run folds --all");
+    succeed(folder(), "sweep collect folds");
+    let html = fs::read_to_string(folder().join("folds/report.html")).unwrap();
+    assert!(html.contains("genes held out, each once") && !html.contains("<img src=x"));
+    succeed(folder(), "sweep collect folds --no-report --out plain");
+    assert!(!folder().join("plain/report.html").exists());
+    succeed(folder(), "sweep collect folds --out again");
+    assert!(html == fs::read_to_string(folder().join("again/report.html")).unwrap());
+}
+
+#[test]
 fn the_python_front_calls_the_program() {
     let Some(python) = crate::program::require::python() else {
         return;

@@ -11,37 +11,17 @@ use crate::project::ProjectSettings;
 use crate::run_directory::{GeneRecord, HISTORY_FILE, RunDirectory};
 use crate::score::{ScoredGene, for_each_gene};
 use crate::stored_mapping::StoredMapping;
+use crate::type_column::{codes_of, likely_types};
 use ndarray::Array2;
 use std::path::PathBuf;
 use tangram_core::{
-    Column, GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align, density,
-    score_gene,
+    GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align, density, score_gene,
 };
 use tangram_report::{Color, Places, type_colors};
-use tangram_store::{Dataset, ExpressionFile, RowNames, Uns};
-
-/// Names of obs columns that usually hold cell types, the likeliest first.
-const USUAL_TYPES: [&str; 14] = [
-    "cell_type",
-    "celltype",
-    "cell_types",
-    "cell_subclass",
-    "subclass",
-    "subclass_label",
-    "cell_type_label",
-    "annotation",
-    "cell_annotation",
-    "type",
-    "cell_class",
-    "class",
-    "cluster",
-    "leiden",
-];
-/// A column with more values than this does not hold types.
-const MOST_TYPES: usize = 200;
+use tangram_store::{ExpressionFile, RowNames, Uns};
 
 /// Values of genes at a time: 200 MB.
-const CHUNK_VALUES: usize = 50_000_000;
+pub(crate) const CHUNK_VALUES: usize = 50_000_000;
 
 /// Which run, where its inputs are, and what of it to show.
 #[derive(Debug, Clone, PartialEq)]
@@ -197,20 +177,7 @@ impl Source {
     /// # Errors
     /// If the file cannot be read.
     pub fn find_places(&self) -> Result<Result<Places, &'static str>> {
-        let dataset = self.voxels.dataset();
-        let Some(coordinates) = self.mapping.spatial()? else {
-            return Ok(Err("has no obsm/spatial"));
-        };
-        if coordinates.ncols() < 2 {
-            return Ok(Err("has obsm/spatial of fewer than two columns"));
-        }
-        let column = |k: usize| coordinates.column(k).to_vec();
-        let Some(places) = Places::new(column(0), column(1)) else {
-            return Ok(Err("has coordinates in obsm/spatial that are not finite"));
-        };
-        let image = dataset.kind() == tangram_store::Kind::SpaceRanger
-            || dataset.uns_names()?.iter().any(|name| name == "spatial");
-        Ok(Ok(if image { places.downwards() } else { places }))
+        places_of(&self.voxels, self.mapping.spatial()?)
     }
 
     /// The cells' types in space; `None` if none were asked for and no column looks like types.
@@ -399,46 +366,25 @@ impl Source {
     }
 }
 
-/// The category of each row; `None` if the column holds numbers.
-fn codes_of(column: &Column) -> Option<Vec<Option<u32>>> {
-    match column {
-        Column::Numeric(_) | Column::Integer(_) | Column::Flag(_) => None,
-        Column::Categorical { codes, .. } => Some(codes.clone()),
-        Column::Text(texts) => {
-            // As `one_hot` numbers them.
-            let filled: std::collections::BTreeSet<&String> =
-                texts.iter().filter(|t| !t.is_empty()).collect();
-            let sorted: Vec<&String> = filled.into_iter().collect();
-            let code = |t: &String| sorted.binary_search(&t).ok().map(|c| c as u32);
-            Some(texts.iter().map(code).collect())
-        }
+/// What [`Source::find_places`] gives for coordinates of the voxels in a file.
+pub(crate) fn places_of(
+    voxels: &ExpressionFile,
+    coordinates: Option<Array2<f64>>,
+) -> Result<Result<Places, &'static str>> {
+    let dataset = voxels.dataset();
+    let Some(coordinates) = coordinates else {
+        return Ok(Err("has no obsm/spatial"));
+    };
+    if coordinates.ncols() < 2 {
+        return Ok(Err("has obsm/spatial of fewer than two columns"));
     }
-}
-
-/// The obs column that most likely holds the types: one of a usual name, else the first of categories.
-fn likely_types(cells: &Dataset) -> Result<Option<String>> {
-    let obs = cells.obs()?;
-    let fits = |column: &Column| {
-        let n = match column {
-            Column::Numeric(_) | Column::Integer(_) | Column::Flag(_) => 0,
-            Column::Categorical { categories, .. } => categories.len(),
-            Column::Text(texts) => {
-                let distinct: std::collections::BTreeSet<&String> = texts.iter().collect();
-                distinct.len()
-            }
-        };
-        (2..=MOST_TYPES).contains(&n)
+    let column = |k: usize| coordinates.column(k).to_vec();
+    let Some(places) = Places::new(column(0), column(1)) else {
+        return Ok(Err("has coordinates in obsm/spatial that are not finite"));
     };
-    let usual = USUAL_TYPES
-        .iter()
-        .find(|name| obs.column(name).is_some_and(fits))
-        .map(|name| (*name).to_owned());
-    let first = || {
-        let categories = |c: &Column| matches!(c, Column::Categorical { .. });
-        let found = obs.columns.iter().find(|(_, c)| categories(c) && fits(c));
-        found.map(|(name, _)| name.clone())
-    };
-    Ok(usual.or_else(first))
+    let image = dataset.kind() == tangram_store::Kind::SpaceRanger
+        || dataset.uns_names()?.iter().any(|name| name == "spatial");
+    Ok(Ok(if image { places.downwards() } else { places }))
 }
 
 /// Names spread evenly over a list that is sorted by score, first and last included.

@@ -16,7 +16,7 @@ use tangram_store::{memory, write_aside};
 /// Types above which there is no overview of all of them.
 const OVERVIEW: usize = 60;
 /// Values of genes in space that fit a report, two bytes or more each.
-const MOST_VALUES: usize = 5_000_000;
+pub(crate) const MOST_VALUES: usize = 5_000_000;
 
 /// What a report shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -225,9 +225,13 @@ pub(crate) fn run_page(
     })
 }
 
-type Figures = Vec<(String, Figure)>;
+pub(crate) type Figures = Vec<(String, Figure)>;
 
-fn add(figures: &mut Figures, which: figures::Which, figure: Result<Figure>) -> Result<()> {
+pub(crate) fn add(
+    figures: &mut Figures,
+    which: figures::Which,
+    figure: Result<Figure>,
+) -> Result<()> {
     figures.push((which.about().to_owned(), figure?));
     Ok(())
 }
@@ -259,7 +263,11 @@ fn add_charts(
 
 /// The genes to show in space, the first to be left out last: those asked for, or a choice, of those that did not train before those that
 /// did, each spread over the range of scores.
-fn chosen_genes(settings: &ReportSettings, n_genes: usize, judged: &[JudgedGene]) -> Vec<String> {
+pub(crate) fn chosen_genes(
+    settings: &ReportSettings,
+    n_genes: usize,
+    judged: &[JudgedGene],
+) -> Vec<String> {
     if !settings.genes.is_empty() {
         return settings.genes.clone();
     }
@@ -311,7 +319,7 @@ fn type_rows(types: TypesInSpace) -> Vec<TypeRow> {
         .collect()
 }
 
-fn gene_row(gene: &JudgedGene) -> GeneRow {
+pub(crate) fn gene_row(gene: &JudgedGene) -> GeneRow {
     let score = &gene.scored.score;
     GeneRow {
         gene: gene.scored.gene.clone(),

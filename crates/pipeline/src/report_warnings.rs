@@ -6,7 +6,7 @@ use crate::run_directory::Record;
 use crate::settings::MapSettings;
 use crate::wording::count;
 use tangram_core::names::examples;
-use tangram_core::{GeneScore, Summary};
+use tangram_core::{GeneScore, Summary, WELL_PREDICTED};
 use tangram_report::{Places, Warning};
 
 /// Training genes below which a mapping has little to go by.
@@ -32,34 +32,23 @@ pub(crate) fn warnings(
     (places, types): (&Option<Places>, Option<&TypesInSpace>),
     judged: &[JudgedGene],
 ) -> Vec<Warning> {
-    let mut warnings = Vec::new();
+    let untested = || {
+        Warning {
+        text: "No gene was held out: the scores are of genes that trained, and tell only how well the mapping fits them.".to_owned(),
+        remedy: "Map again with --hold-out, or run a sweep, before you trust a predicted gene.".to_owned(),
+    }
+    };
+    let tested = match summary(judged, false) {
+        None => Some(untested()),
+        Some(_) => about_tested(judged),
+    };
+    let mut warnings: Vec<Warning> = tested.into_iter().collect();
     let mut warn = |text: String, remedy: &str| {
         warnings.push(Warning {
             text,
             remedy: remedy.to_owned(),
         });
     };
-    match summary(judged, false) {
-        None => warn(
-            "No gene was held out: the scores are of genes that trained, and tell only how well the mapping fits them.".to_owned(),
-            "Map again with --hold-out, or run a sweep, before you trust a predicted gene.",
-        ),
-        Some((summary, baseline)) if summary.mean_cosine <= baseline => warn(
-            format!(
-                "Genes that did not train are predicted no better than by the totals of the voxels: mean score {:.3}, totals alone {baseline:.3}.",
-                summary.mean_cosine
-            ),
-            "Do not rely on predicted genes; more shared genes, or cells of the same tissue, may help.",
-        ),
-        Some((summary, _)) if summary.quantiles[2] < 0.4 => warn(
-            format!(
-                "Scores are weak: half of the genes that did not train have a score below {:.2}.",
-                summary.quantiles[2]
-            ),
-            "The table of genes says which of them can be relied on.",
-        ),
-        Some(_) => {}
-    }
     if record.n_genes < FEW_GENES {
         warn(
             format!(
@@ -119,4 +108,25 @@ pub(crate) fn warnings(
         Some(_) => {}
     }
     warnings
+}
+
+/// What the scores of genes that did not train say against the predictions, if anything.
+pub(crate) fn about_tested(judged: &[JudgedGene]) -> Option<Warning> {
+    let (summary, baseline) = summary(judged, false)?;
+    if summary.mean_cosine <= baseline {
+        return Some(Warning {
+            text: format!(
+                "Genes that did not train are predicted no better than by the totals of the voxels: mean score {:.3}, totals alone {baseline:.3}.",
+                summary.mean_cosine
+            ),
+            remedy: "Do not rely on predicted genes; more shared genes, or cells of the same tissue, may help.".to_owned(),
+        });
+    }
+    (summary.quantiles[2] < WELL_PREDICTED).then(|| Warning {
+        text: format!(
+            "Scores are weak: half of the genes that did not train have a score below {:.2}.",
+            summary.quantiles[2]
+        ),
+        remedy: "The table of genes says which of them can be relied on.".to_owned(),
+    })
 }

@@ -3,13 +3,15 @@
 //! What the shards hold is scored here, against the voxels' file; of the records of attempts only passes and losses are taken.
 
 use crate::choices::MappingFormat;
-use crate::error::{PipelineError, Result};
+use crate::error::{PipelineError, Result, full_text};
 use crate::expression_files::measured_voxels;
 use crate::folds::{Fold, FoldResult, FoldSettings};
 use crate::listener::Listener;
+use crate::report::REPORT_FILE;
 use crate::run_directory::{RUN_FILE, RunDirectory, write};
 use crate::runs::{Run, RunResult, unchanged};
 use crate::settings::MapSettings;
+use crate::sweep_report;
 use crate::sweep_work::{CELLS, SweepKind, SweepWork, VOXELS};
 use crate::wording::count;
 use ndarray::Array2;
@@ -42,6 +44,8 @@ pub struct CollectSettings<'a> {
     pub format: MappingFormat,
     /// What happens to what an earlier collection wrote.
     pub existing: Existing,
+    /// Whether predictions come with their report, `report.html`.
+    pub report: bool,
 }
 
 /// What was collected.
@@ -91,7 +95,8 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
     }
     let scores = out.join("scores.tsv");
     let predictions = out.join(format!("predictions.{}", settings.format.ending()));
-    for path in [&scores, &predictions] {
+    let page = out.join(REPORT_FILE);
+    for path in [&scores, &predictions, &page] {
         if settings.existing == Existing::Refuse && path.symlink_metadata().is_ok() {
             return Err(StoreError::Exists { path: path.clone() }.into());
         }
@@ -136,6 +141,15 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
                 &folds,
                 &outcomes,
             ))?;
+            if results.is_some() && settings.report {
+                let map = shared.map_settings(sweep)?;
+                let place = (page.as_path(), settings.existing);
+                match sweep_report::of_predictions(sweep, &predictions, &map, place) {
+                    Ok(()) => listener.say(format_args!("wrote {}", page.display()))?,
+                    // The results are there.
+                    Err(error) => listener.warn(format_args!("no report: {}", full_text(&error))),
+                }
+            }
             let patterns: Vec<GeneScore> = outcomes
                 .values()
                 .flat_map(|f| f.genes.iter().map(|g| g.score))

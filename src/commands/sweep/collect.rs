@@ -15,6 +15,7 @@ const LONG_HELP: &str = "\
 Writes into DIR (or --out):
   predictions.h5ad  an AnnData of voxels × genes held out (leave-one-out, k-fold): every gene as predicted by the fold that did without it
   scores.tsv        a line for every fold and gene held out: cosine, Pearson, sparsity; for sweeps over runs, a line for every run
+  report.html       maps and scores of the genes held out in one file for a browser (leave-one-out, k-fold; not with --no-report)
 
 The same folds give the same files, whatever machines did them, in whatever order, after however many attempts.
 
@@ -41,6 +42,9 @@ pub struct CollectArgs {
     /// Replace what an earlier collection wrote
     #[arg(long, help_heading = "Output")]
     force: bool,
+    /// Do not end with report.html, the predictions and scores in one file for a browser
+    #[arg(long, help_heading = "Output")]
+    no_report: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,6 +84,7 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
             true => Existing::Replace,
             false => Existing::Refuse,
         },
+        report: !args.no_report,
     };
     let collected = collect(&settings, &report)?;
     if let Some(s) = &collected.held_out {
