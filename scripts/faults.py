@@ -83,7 +83,7 @@ class Work:
         tissue = self.root / "tissue"
         inputs = ["--cells", tissue / "cells.h5ad", "--voxels", tissue / "voxels.h5ad"]
         fixed = ["--keep", "all", "--threads", "1", "--quiet", "--checkpoint-minutes", "0.0005", "--out", out]
-        return [*launcher, self.tangram, "map", *map(str, inputs), *WAYS[way], *map(str, fixed), *more]
+        return [*launcher, self.tangram, "map", "--no-report", *map(str, inputs), *WAYS[way], *map(str, fixed), *more]
 
 
 def start(command, folder, slow):

@@ -24,6 +24,9 @@ class Stub(types.ModuleType):
 
     softmax = cosine_similarity = None
 
+    class Tensor:
+        """No array is one: scipy asks for every array where there is a torch."""
+
 
 stubs = ["torch", "torch.nn", "torch.nn.functional"]
 sys.modules.update({name: Stub(name) for name in stubs if "torch" not in sys.modules})
@@ -63,5 +66,8 @@ mapping.X = mapping.X.toarray()
 tg.project_cell_annotations(mapping, voxels, annotation="cell_type")
 of_package = voxels.obsm["tangram_ct_pred"]
 types_file = ad.read_h5ad("clean_types.h5ad")
-assert np.allclose(of_package[list(types_file.var_names)].to_numpy(), types_file.X, atol=1e-4)
+# The file keeps the largest probabilities of every cell, and what it leaves out is missing here: so much and no more.
+missing = np.asarray(types_file.X, dtype=float) - of_package[list(types_file.var_names)].to_numpy()
+left_out = len(mapping) - mapping.X.sum(dtype=float)
+assert missing.min() > -1e-4 and abs(missing.sum() - left_out) < 0.01, (missing.min(), missing.sum(), left_out)
 print("tangram-sc reads the mapping")
