@@ -69,7 +69,7 @@ pub fn chunked(slurm: &Sandbox) {
 /// A damaged shard is noticed by its checksum, and one more job does its task again.
 fn damaged(slurm: &Sandbox) {
     let sweep = slurm.folder().join("plain");
-    for file in ["scores.tsv", "predictions.h5ad"] {
+    for file in ["scores.tsv", "predictions.h5ad", "report.html"] {
         fs::remove_file(sweep.join(file)).unwrap();
     }
     let shard = sweep.join("results.zarr/predictions/c/5/0/0");

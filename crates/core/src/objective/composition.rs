@@ -110,7 +110,9 @@ fn by_voxel(values: ArrayView2<'_, f64>, factors: &[f64], genes: Range<usize>) -
         .into_iter()
         .zip(&factors[genes])
     {
-        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += factor * x);
+        sums.iter_mut()
+            .zip(row)
+            .for_each(|(sum, x)| *sum += factor * x);
     }
     sums
 }
@@ -134,7 +136,9 @@ impl LossTerm for CompositionTerm {
         };
         let factors: Vec<f64> = (0..predicted.nrows()).map(factor).collect();
         let mut depths = exchanges.over_genes(|genes| by_voxel(predicted, &factors, genes));
-        depths.iter_mut().for_each(|depth| *depth = depth.max(SMALLEST));
+        depths
+            .iter_mut()
+            .for_each(|depth| *depth = depth.max(SMALLEST));
         // a and h of a voxel's gene.
         let share = |k: usize, j: usize| factors[k] * predicted[[k, j]] / depths[j];
         let mixed = |k: usize, a: f64| (1.0 - MEAN_SHARE) * a + MEAN_SHARE * self.mean[k];

@@ -1,9 +1,7 @@
 //! The density term, `+ λ_d · Σ_j d_j (log d_j − log q_j)`: cells lie as densely as the prior expects.
 
 use super::sums::{Exchange, Exchanges, Sums};
-use super::term::{
-    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
-};
+use super::term::{About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes};
 
 /// A predicted density is clamped from below at this: a voxel without cells must cost much, not everything.
 /// Differs: the package lets log 0 turn the whole run to NaN.

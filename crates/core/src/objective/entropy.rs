@@ -1,9 +1,7 @@
 //! The entropy term, `+ λ_r · H`, `H = − Σ_ij P_ij log P_ij`: every cell sits in few voxels.
 
 use super::sums::{Exchanges, Sums};
-use super::term::{
-    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
-};
+use super::term::{About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes};
 
 pub(super) const ABOUT: About = About {
     name: "entropy",

@@ -64,7 +64,8 @@ impl GearyTerm {
     fn new(data: &Data<'_>, sums: &dyn Sums) -> Option<Self> {
         let (graph, shards) = (data.neighbours?, sums.voxel_shards());
         let transposed = graph.transposed();
-        let sum_of = |graph: &crate::Neighbours, voxel| graph.of(voxel).map(|(_, w)| w).sum::<f64>();
+        let sum_of =
+            |graph: &crate::Neighbours, voxel| graph.of(voxel).map(|(_, w)| w).sum::<f64>();
         let own = shards.range();
         let degrees = own.map(|j| sum_of(graph, j) + sum_of(&transposed, j));
         let all: f64 = (0..graph.n_voxels()).map(|j| sum_of(graph, j)).sum();

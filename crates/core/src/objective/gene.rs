@@ -2,9 +2,7 @@
 
 use super::cosine::{gene_norms, mean_of_genes};
 use super::sums::{Exchange, Exchanges, Sums};
-use super::term::{
-    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
-};
+use super::term::{About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes};
 
 pub(super) const ABOUT: About = About {
     name: "gene",

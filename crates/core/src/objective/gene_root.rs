@@ -59,7 +59,11 @@ impl LossTerm for GeneRootTerm {
             let g = measured.axis_iter(Axis(0)).into_par_iter();
             let of = |(a, g): (ArrayView1<'_, f64>, ArrayView1<'_, f64>)| {
                 let (mut dot, mut square) = (0.0, 0.0);
-                for (a, g) in a.slice(s![voxels.clone()]).iter().zip(g.slice(s![voxels.clone()])) {
+                for (a, g) in a
+                    .slice(s![voxels.clone()])
+                    .iter()
+                    .zip(g.slice(s![voxels.clone()]))
+                {
                     dot += a.sqrt() * g;
                     square += a;
                 }
@@ -73,9 +77,9 @@ impl LossTerm for GeneRootTerm {
         let cosines: Vec<Cosine> = pairs
             .map(|(sums, &norm)| Cosine::new(sums[0], sums[1].sqrt(), norm))
             .collect();
-        let value = exchanges.over_genes(|genes| {
-            vec![cosines[genes].iter().map(|c| c.value).sum()]
-        })[0] / n_genes;
+        let value = exchanges
+            .over_genes(|genes| vec![cosines[genes].iter().map(|c| c.value).sum()])[0]
+            / n_genes;
         let mut slope = Array2::zeros(predicted.dim());
         Zip::indexed(slope.rows_mut())
             .and(predicted.rows())

@@ -2,9 +2,7 @@
 
 use super::cosine::{mean_of_voxels, voxel_norms};
 use super::sums::{Exchange, Exchanges, Sums};
-use super::term::{
-    About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes,
-};
+use super::term::{About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes};
 
 pub(super) const ABOUT: About = About {
     name: "voxel",

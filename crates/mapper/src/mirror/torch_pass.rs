@@ -22,6 +22,9 @@ use tangram_comm::Communicator;
 use tangram_core::{CellParts, SparseRows, Term};
 use tch::{Kind, Tensor};
 
+/// A matrix, (genes + 1, voxels), and the binary exponent of its common scale, as [`Rounding::round`] gives them.
+type Scaled<'a> = (&'a Array2<f64>, i32);
+
 /// The buffers of a pass, on the device. Nothing in it grows with cells × voxels.
 pub(crate) struct DevicePass<T> {
     products: DeviceProducts<T>,
@@ -115,7 +118,7 @@ impl<T: Number> DevicePass<T> {
         &mut self,
         all: &impl CellParts,
         (factors, common): (&mut Array2<f64>, i32),
-        (weights, slope): (Option<&[f64]>, Option<(&Array2<f64>, i32)>),
+        (weights, slope): (Option<&[f64]>, Option<Scaled<'_>>),
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<OfRows, MapError> {
         self.products.take_weights(factors.view(), common, ranks)?;
