@@ -44,7 +44,7 @@ struct Record {
     cell_types: Vec<String>,
 }
 
-/// Writes a folder with [the files](write) of a tissue and its settings.
+/// Writes a folder with [the files](fn@write) of a tissue and its settings.
 ///
 /// # Errors
 /// If it exists or cannot be written.
