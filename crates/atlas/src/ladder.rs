@@ -99,7 +99,7 @@ pub fn measure(
 
 /// Distances between true and found positions of the tissue's pixels, sorted.
 fn distances(truth: &SyntheticSection, found: impl Fn([f64; 2]) -> [f64; 3]) -> Vec<f64> {
-    /// One pixel in so many is compared.
+    /// Every seventh pixel is compared.
     const EVERY: usize = 7;
     let [width, _] = truth.mask.size();
     let pixels = (0..truth.points.len()).step_by(EVERY);

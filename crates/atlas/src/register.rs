@@ -246,7 +246,7 @@ fn quality(
 
 /// Pixels of each class in the mask and, at the same places, in the atlas.
 fn areas(pyramid: &ProbabilityPyramid, mask: &SectionMask, transform: &Transform) -> Vec<usize> {
-    /// Along each axis, one of so many pixels is compared.
+    /// Every third pixel is compared, along each axis.
     const EVERY: usize = 3;
     let [width, height] = mask.size();
     let mut areas = vec![0; 256];

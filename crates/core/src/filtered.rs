@@ -1,4 +1,4 @@
-//! A mapping of which a filter leaves cells out: `f_i P_ij`.
+//! A mapping whose rows are multiplied by a filter: `f_i P_ij`.
 
 use crate::{MappingBlock, MappingRows, PBlock};
 use ndarray::Axis;

@@ -108,7 +108,7 @@ impl fmt::Display for Guess {
 const LARGEST_LOG: f32 = 25.0;
 /// A matrix whose largest value is below this may hold logarithms.
 const LIKELY_LOG: f32 = 16.0;
-/// In logarithms the largest value is at most so many times the median of the non-zero ones; in counts it is more.
+/// Largest ratio of the maximum to the median of the non-zero values in logarithms; counts have a larger ratio.
 const NARROW: f32 = 12.0;
 /// Sums of rows that vary by less than this share of their mean are equal.
 const EQUAL: f64 = 2e-3;

@@ -1,4 +1,4 @@
-//! What `scripts/gpu.sh` runs: trainings on random expression of which 15 % is not zero, or on a simulated tissue, as lines of JSON.
+//! What `scripts/gpu.sh` runs: trainings on random expression with 15 % non-zero entries, or on a simulated tissue. Prints lines of JSON.
 
 use ndarray::Array1;
 use ndarray_npy::NpzWriter;

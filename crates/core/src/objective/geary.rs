@@ -169,7 +169,7 @@ impl LossTerm for GearyTerm {
                 let sums = &sums[3 * k..3 * k + 3];
                 let variance = variance(sums, n_voxels);
                 let mean = sums[1] / n_voxels as f64;
-                // By C of the gene; C is a quotient, each part of which has twice its half slope.
+                // Derivative by C of this gene. C is a quotient: `slope` and `x - mean` are half the derivatives of its two parts.
                 let by_gene = by_c.measured * self.measured[k] + by_c.predicted * of_genes[k];
                 let by_gene = 2.0 * by_gene / variance;
                 for (slope, x) in slope.iter_mut().zip(x) {

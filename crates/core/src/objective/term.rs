@@ -133,7 +133,7 @@ pub struct OfCells {
 }
 
 impl OfCells {
-    /// So many cells, each counting once, whose entropy nobody asks for.
+    /// Cells that each count once; their entropy is not computed.
     #[must_use]
     pub const fn of(mass: f64) -> Self {
         Self {

@@ -15,7 +15,7 @@ const CELLS: OfCells = OfCells {
     undecided: Some(3.0),
 };
 
-/// A filter is to keep other than so many cells.
+/// What the terms know beforehand; the target count differs from the mass of [`CELLS`].
 fn known<'a>(prior: &'a [f64], graph: &'a Neighbours) -> Known<'a> {
     Known {
         prior: Some(prior),
