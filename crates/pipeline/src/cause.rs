@@ -30,6 +30,58 @@ pub fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
     of_input.then_some(Cause::Input)
 }
 
+impl PipelineError {
+    /// What a caller may do about it.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Within { source, .. } | Self::Alone { source, .. } => source.cause(),
+            Self::OtherRank { cause } | Self::Run { cause, .. } => *cause,
+            Self::Store(error) => of_store(error),
+            Self::Map(error) => of_map(error),
+            Self::Sweep(error) => of_sweep(error),
+            Self::Usage(_)
+            | Self::Grid(_)
+            | Self::Launcher(_)
+            | Self::RanksDiffer { .. }
+            | Self::Tissue(_) => Cause::Usage,
+            Self::NotOurs { .. }
+            | Self::Checkpoint { .. }
+            | Self::ForeignCheckpoint { .. }
+            | Self::AtWork { .. } => Cause::Output,
+            Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
+            Self::NoEpoch | Self::Picture(_) | Self::Toml(_) | Self::System(_) | Self::Slurm(_) => {
+                Cause::Unexpected
+            }
+            Self::NotARun { .. }
+            | Self::Hopeless { .. }
+            | Self::Torn { .. }
+            | Self::Changed { .. }
+            | Self::ChangedInput { .. }
+            | Self::OtherNames { .. }
+            | Self::GeneList { .. }
+            | Self::GeneNames(_)
+            | Self::Values { .. }
+            | Self::Empty { .. }
+            | Self::TrainingGenes { .. }
+            | Self::Prior { .. }
+            | Self::ZeroVoxels { .. }
+            | Self::NoPlaces { .. }
+            | Self::Places { .. }
+            | Self::InitialLogits { .. }
+            | Self::TargetCount { .. }
+            | Self::InitialFilter { .. }
+            | Self::OtherCheckpoint { .. }
+            | Self::DamagedCheckpoint { .. }
+            | Self::Factors { .. }
+            | Self::NoPicture { .. }
+            | Self::Genes(_)
+            | Self::Density(_)
+            | Self::Annotation(_) => Cause::Input,
+        }
+    }
+}
+
 pub(crate) fn of_map(error: &MapError) -> Cause {
     match error {
         MapError::Threads { .. } | MapError::Torch(_) => Cause::Unexpected,

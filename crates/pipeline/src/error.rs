@@ -1,6 +1,5 @@
 //! Why work on files stops: one variant for each cause, each with its remedy.
 
-use crate::cause;
 pub use crate::cause::cause_of;
 use crate::names_differ::NamesDiffer;
 use std::convert::Infallible;
@@ -409,56 +408,6 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    /// What a caller may do about it.
-    #[must_use]
-    pub fn cause(&self) -> Cause {
-        match self {
-            Self::Within { source, .. } | Self::Alone { source, .. } => source.cause(),
-            Self::OtherRank { cause } | Self::Run { cause, .. } => *cause,
-            Self::Store(error) => cause::of_store(error),
-            Self::Map(error) => cause::of_map(error),
-            Self::Sweep(error) => cause::of_sweep(error),
-            Self::Usage(_)
-            | Self::Grid(_)
-            | Self::Launcher(_)
-            | Self::RanksDiffer { .. }
-            | Self::Tissue(_) => Cause::Usage,
-            Self::NotOurs { .. }
-            | Self::Checkpoint { .. }
-            | Self::ForeignCheckpoint { .. }
-            | Self::AtWork { .. } => Cause::Output,
-            Self::Memory { .. } | Self::NoGridFits { .. } => Cause::Memory,
-            Self::NoEpoch | Self::Picture(_) | Self::Toml(_) | Self::System(_) | Self::Slurm(_) => {
-                Cause::Unexpected
-            }
-            Self::NotARun { .. }
-            | Self::Hopeless { .. }
-            | Self::Torn { .. }
-            | Self::Changed { .. }
-            | Self::ChangedInput { .. }
-            | Self::OtherNames { .. }
-            | Self::GeneList { .. }
-            | Self::GeneNames(_)
-            | Self::Values { .. }
-            | Self::Empty { .. }
-            | Self::TrainingGenes { .. }
-            | Self::Prior { .. }
-            | Self::ZeroVoxels { .. }
-            | Self::NoPlaces { .. }
-            | Self::Places { .. }
-            | Self::InitialLogits { .. }
-            | Self::TargetCount { .. }
-            | Self::InitialFilter { .. }
-            | Self::OtherCheckpoint { .. }
-            | Self::DamagedCheckpoint { .. }
-            | Self::Factors { .. }
-            | Self::NoPicture { .. }
-            | Self::Genes(_)
-            | Self::Density(_)
-            | Self::Annotation(_) => Cause::Input,
-        }
-    }
-
     /// The error itself, without the part of the work in which it occurred.
     #[must_use]
     pub fn innermost(&self) -> &Self {
