@@ -3,7 +3,7 @@
 //! A mapping gives every cell a row of probabilities. For a cell of a kind that was not in the training that row
 //! means little; [`Familiar`] measures this.
 
-use crate::{CellParts, SparseRows};
+use crate::{CellChunks, SparseRows};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
@@ -31,7 +31,7 @@ impl Familiar {
     ///
     /// # Errors
     /// `C::Error` if the cells cannot be read.
-    pub fn of<C: CellParts>(cells: &C) -> Result<Self, C::Error> {
+    pub fn of<C: CellChunks>(cells: &C) -> Result<Self, C::Error> {
         let n_cells = cells.n_cells();
         let chosen = spread(n_cells, EXEMPLARS.min(n_cells.div_ceil(2)), 0);
         let judging = spread(n_cells, JUDGES.min(n_cells), 1)

@@ -6,7 +6,7 @@
 //! Where to begin:
 //!
 //! * matrices and tables: [`SparseRows`] in [`matrix`], [`Table`] and [`Column`] in [`table`], cells as a stream of
-//!   chunks in [`parts`]
+//!   chunks in [`chunks`]
 //! * before a mapping is learned: [`values`] (counts or logarithms), [`matching`] (which names are the same gene), [`genes`]
 //!   (which genes train), [`normalize`], [`prior`] (expected density)
 //! * what a mapping should minimise: [`objective`]
@@ -16,6 +16,7 @@
 
 pub mod annotations;
 pub mod assignment;
+pub mod chunks;
 pub mod familiar;
 pub mod filtered;
 pub mod genes;
@@ -27,7 +28,6 @@ pub mod names;
 pub mod neighbours;
 pub mod normalize;
 pub mod objective;
-pub mod parts;
 pub mod prior;
 pub mod score;
 pub mod table;
@@ -37,6 +37,7 @@ pub mod values;
 
 pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
+pub use chunks::{CellChunks, InChunks, VisitChunk};
 pub use familiar::Familiar;
 pub use filtered::Filtered;
 pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_zero_genes};
@@ -51,7 +52,6 @@ pub use objective::{
     Comparison, DefaultWeight, Exchange, GivenWeights, Known, Loss, LossFunction, Needs, Objective,
     OfCells, Shard, Shown, Sums, Term, TermValues, VoxelShards, Whole,
 };
-pub use parts::{CellParts, InChunks, VisitPart};
 pub use prior::{DensityPrior, PriorError};
 pub use score::{
     AucCurve, GeneScore, Summary, WELL_PREDICTED, auc, auc_curve, partial_correlation, score_gene,

@@ -152,7 +152,7 @@ pub enum MapError {
     Cells(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Adam needs the cells' expression in memory.
     #[error(
-        "adam needs the expression of the cells in memory; take the factored solver for cells that are read in parts"
+        "adam needs the expression of the cells in memory; take the mirror solver for cells that are read in chunks"
     )]
     NotInMemory,
     /// A device that cannot hold the mapping.

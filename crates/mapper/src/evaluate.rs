@@ -8,12 +8,12 @@ use ndarray::{Array2, Axis};
 use std::ops::Range;
 use tangram_comm::Communicator;
 use tangram_core::{
-    CellParts, Exchange, Known, Loss, LossFunction, Neighbours, Objective, OfCells, Shard,
+    CellChunks, Exchange, Known, Loss, LossFunction, Neighbours, Objective, OfCells, Shard,
     SparseRows, Sums,
 };
 
 /// The loss of a problem, prepared on this rank.
-pub(crate) fn loss_function<C: CellParts>(
+pub(crate) fn loss_function<C: CellChunks>(
     problem: &Problem<C>,
     objective: &Objective,
     ranks: Ranks<'_, impl Communicator>,
@@ -96,11 +96,11 @@ pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option
 ///
 /// # Errors
 /// [`MapError::Cells`] if they cannot be read.
-pub(crate) fn largest_of_genes<C: CellParts>(cells: &C) -> Result<Vec<f64>, MapError> {
+pub(crate) fn largest_of_genes<C: CellChunks>(cells: &C) -> Result<Vec<f64>, MapError> {
     let mut largest = vec![0.0f64; cells.n_genes()];
-    let read = cells.for_each_part(0..cells.n_cells(), &mut |_, part: &SparseRows| {
-        for i in 0..part.n_rows() {
-            let (genes, values) = part.row(i);
+    let read = cells.for_each_chunk(0..cells.n_cells(), &mut |_, chunk: &SparseRows| {
+        for i in 0..chunk.n_rows() {
+            let (genes, values) = chunk.row(i);
             for (&k, &x) in genes.iter().zip(values) {
                 largest[k as usize] = largest[k as usize].max(x.into());
             }

@@ -7,7 +7,7 @@
 //!
 //! Both minimise a [`LossFunction`](tangram_core::LossFunction) and never store P. Products and rows are computed by this crate's
 //! own kernels, or by libtorch on a device ([`Engine`]). On several ranks each holds a shard of the problem
-//! ([`train_mirror_part`], [`train_adam_part`]).
+//! ([`train_mirror_shard`], [`train_adam_shard`]).
 //!
 //! Rooms: `mirror` and `adam` are the solvers, each with its passes on the CPU and on a device behind one trait; `cpu` and `torch` are the
 //! kernels; `cost` computes memory and traffic before anything runs, from what the passes and the terms of the loss declare.
@@ -33,7 +33,7 @@ mod workers;
 
 pub use adam::begin::AdamBegin;
 pub use adam::initial::InitialLogits;
-pub use adam::solver::{train_adam, train_adam_part};
+pub use adam::solver::{train_adam, train_adam_shard};
 pub use adam::state::Trained;
 pub use cost::memory::{Reading, filter_memory_needed, memory_needed, mirror_memory_needed};
 pub use cost::plan::PassPlan;
@@ -43,7 +43,7 @@ pub use engine::{Engine, TorchDevice, TorchEngine};
 pub use error::MapError;
 pub use history::Epoch;
 pub use mirror::factors::{FactoredMapping, Factors};
-pub use mirror::solver::{Begin, Mirrored, train_mirror, train_mirror_part};
+pub use mirror::solver::{Begin, Mirrored, train_mirror, train_mirror_shard};
 pub use mirror::temperature::{
     CELLS_TO_CHOOSE_BY, TemperatureScore, best_temperature, score_temperatures,
 };

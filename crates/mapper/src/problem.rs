@@ -2,7 +2,7 @@
 
 use crate::{Filter, MapError, Mode};
 use tangram_comm::Shares;
-use tangram_core::{CellParts, DensityPrior, Neighbours, SparseRows};
+use tangram_core::{CellChunks, DensityPrior, Neighbours, SparseRows};
 
 /// Cells, voxels and prior over the same training genes, checked.
 ///
@@ -17,7 +17,7 @@ pub struct Problem<C = SparseRows> {
     shares: Shares,
 }
 
-impl<C: CellParts> Problem<C> {
+impl<C: CellChunks> Problem<C> {
     /// Takes what is to be mapped.
     ///
     /// * `cells`: S, (cells, genes), normalised and transformed
@@ -32,7 +32,7 @@ impl<C: CellParts> Problem<C> {
         prior: Option<DensityPrior>,
     ) -> Result<Self, MapError> {
         let shares = Shares::whole(cells.n_cells(), voxels.n_rows(), cells.n_genes());
-        Self::part(cells, voxels, prior, shares)
+        Self::of_shard(cells, voxels, prior, shares)
     }
 
     /// Takes one rank's shard of a problem.
@@ -43,7 +43,7 @@ impl<C: CellParts> Problem<C> {
     ///
     /// # Errors
     /// [`MapError::Shapes`] or [`MapError::Prior`] where they do not fit each other or the rank's share.
-    pub fn part(
+    pub fn of_shard(
         cells: C,
         voxels: SparseRows,
         prior: Option<DensityPrior>,
@@ -100,7 +100,7 @@ impl<C: CellParts> Problem<C> {
     ///
     /// # Errors
     /// [`MapError::Shapes`], [`MapError::Prior`] or [`MapError::Neighbours`] where they do not fit each other.
-    pub fn of_same_voxels<D: CellParts>(
+    pub fn of_same_voxels<D: CellChunks>(
         &self,
         cells: D,
         voxels: SparseRows,
@@ -198,7 +198,7 @@ impl Problem<SparseRows> {
     /// [`MapError::Shapes`] if the share is of another problem.
     pub fn share(&self, shares: Shares) -> Result<Self, MapError> {
         let genes: Vec<usize> = shares.genes.range().collect();
-        let share = Self::part(
+        let share = Self::of_shard(
             self.cells.rows(shares.cells.range()).select_columns(&genes),
             self.voxels
                 .rows(shares.voxels.range())

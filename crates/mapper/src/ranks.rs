@@ -122,7 +122,7 @@ impl<K: Communicator> Ranks<'_, K> {
     }
 
     /// First gene of every block of this rank's genes.
-    pub(crate) fn gene_parts(&self) -> Vec<usize> {
+    pub(crate) fn first_genes(&self) -> Vec<usize> {
         self.gene_blocks().iter().map(|b| b.start).collect()
     }
 

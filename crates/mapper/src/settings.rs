@@ -52,9 +52,9 @@ pub struct MirrorSettings {
     /// κ: standard deviation of a cell's logits over the voxels at convergence; `None` leaves them free.
     pub temperature: Option<f64>,
     /// The first stage samples one cell in this many, each later stage twice as many cells, the last all; 1: all from the start.
-    pub first_part: usize,
+    pub batches: usize,
     /// Most passes over samples of the cells; `None`: half of all passes.
-    pub part_passes: Option<usize>,
+    pub batch_passes: Option<usize>,
     /// Seed of the samples.
     pub seed: u64,
     /// Worker threads, at least 1. Their number changes no bit of the result.
@@ -73,12 +73,12 @@ impl MirrorSettings {
     /// # Errors
     /// [`MapError::Setting`] names the first one.
     pub fn check(&self) -> Result<(), MapError> {
-        if self.first_part == 0 {
-            return refuse("first part", "0".into(), "must be 1 or more");
+        if self.batches == 0 {
+            return refuse("batches", "0".into(), "must be 1 or more");
         }
-        if let Some(passes) = self.part_passes.filter(|&passes| passes >= self.passes) {
+        if let Some(passes) = self.batch_passes.filter(|&passes| passes >= self.passes) {
             return refuse(
-                "passes over a part of the cells",
+                "passes over batches",
                 passes.to_string(),
                 "must be fewer than all passes",
             );
@@ -104,9 +104,9 @@ impl MirrorSettings {
         let weight = |term: Term| objective[term].to_string();
         match mode {
             Mode::Cells => Ok(()),
-            _ if self.first_part > 1 => {
+            _ if self.batches > 1 => {
                 let needs = "must be 1 where rows do not all count 1: every pass needs all of them";
-                refuse("first part", self.first_part.to_string(), needs)
+                refuse("batches", self.batches.to_string(), needs)
             }
             _ if objective[Term::Entropy] != 0.0 => {
                 let needs = "must be 0 where rows do not all count 1: each row's step is divided by its weight, which the entropy \

@@ -6,11 +6,12 @@ use ndarray::Array2;
 use std::convert::Infallible;
 use std::ops::Range;
 use tangram_comm::{Bytes, Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{CellParts, DensityPrior, Objective, SparseRows, Term, VisitPart};
+use tangram_core::{CellChunks, DensityPrior, Objective, SparseRows, Term, VisitChunk};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, Filter, InitialLogits, Keeper, MapError,
     MirrorSettings, Mirrored, Mode, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice,
-    TorchEngine, Wish, bytes_of_pass, train_adam, train_adam_part, train_mirror, train_mirror_part,
+    TorchEngine, Wish, bytes_of_pass, train_adam, train_adam_shard, train_mirror,
+    train_mirror_shard,
 };
 
 const SIZE: (usize, usize, usize) = (131, 19, 23);
@@ -19,7 +20,7 @@ const GRIDS: [&str; 5] = ["1x1x1", "2x1x1", "1x2x1", "1x1x2", "2x2x1"];
 /// Cells 50 to 50 from some file.
 struct Streamed(SparseRows);
 
-impl CellParts for Streamed {
+impl CellChunks for Streamed {
     type Error = Infallible;
     fn n_cells(&self) -> usize {
         self.0.n_rows()
@@ -27,10 +28,10 @@ impl CellParts for Streamed {
     fn n_genes(&self) -> usize {
         self.0.n_cols()
     }
-    fn for_each_part(
+    fn for_each_chunk(
         &self,
         range: Range<usize>,
-        visit: &mut VisitPart<'_, Infallible>,
+        visit: &mut VisitChunk<'_, Infallible>,
     ) -> Result<(), Infallible> {
         for first in range.clone().step_by(50) {
             if visit(first, &self.0.rows(first..range.end.min(first + 50)))?.is_break() {
@@ -81,8 +82,8 @@ fn mirror(precision: Precision, temperature: Option<f64>) -> MirrorSettings {
         objective: objective(0.6),
         passes: 32,
         temperature,
-        first_part: 1,
-        part_passes: None,
+        batches: 1,
+        batch_passes: None,
         seed: 3,
         threads: 1,
         precision,
@@ -149,14 +150,14 @@ fn by_mirror(
         let (begin, keeper) = (Begin::At(None), &mut NoKeeper);
         let shares = part.shares().clone();
         let mirrored = match streamed {
-            false => train_mirror_part(&part, settings, begin, grid, keeper, &mut |_| ()),
+            false => train_mirror_shard(&part, settings, begin, grid, keeper, &mut |_| ()),
             true => {
                 let cells = Streamed(part.cells().clone());
                 let (voxels, prior) = (part.voxels().clone(), part.prior().cloned());
                 let mode = part.mode().clone();
-                let part = Problem::part(cells, voxels, prior, shares.clone()).unwrap();
+                let part = Problem::of_shard(cells, voxels, prior, shares.clone()).unwrap();
                 let part = part.with_mode(mode).unwrap();
-                train_mirror_part(&part, settings, begin, grid, keeper, &mut |_| ())
+                train_mirror_shard(&part, settings, begin, grid, keeper, &mut |_| ())
             }
         };
         let mirrored = mirrored.unwrap();
@@ -174,7 +175,7 @@ fn by_adam(problem: &Problem, settings: &AdamSettings, (shape, how): (&str, Redu
     let all = on_grid(problem, shape, how, |grid, part| {
         let begin = AdamBegin::At(InitialLogits::Random);
         let keeper = &mut NoKeeper;
-        let trained = train_adam_part(&part, settings, begin, grid, keeper, &mut |_| ()).unwrap();
+        let trained = train_adam_shard(&part, settings, begin, grid, keeper, &mut |_| ()).unwrap();
         let losses: Vec<f64> = trained.history().iter().map(|e| e.total).collect();
         (
             part.shares().cells.range(),
@@ -301,12 +302,12 @@ fn counted(problem: &Problem, plan: &PassPlan, shape: &str, passes: usize) -> Ve
                 (settings.objective, settings.passes, settings.tolerance) =
                     (plan.objective, passes, 0.0);
                 let begin = Begin::At(None);
-                train_mirror_part(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
+                train_mirror_shard(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
             } else {
                 let mut settings = adam(plan.precision, 0.0);
                 (settings.objective, settings.epochs) = (plan.objective, passes);
                 let begin = AdamBegin::At(InitialLogits::Random);
-                train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
+                train_adam_shard(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
             }
             (part.shares().clone(), grid.bytes())
         })
@@ -404,12 +405,12 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
                 ..settings
             };
             let begin = Begin::At(None);
-            let ended = train_mirror_part(&part, &short, begin, grid, &mut keeper, &mut |_| ());
+            let ended = train_mirror_shard(&part, &short, begin, grid, &mut keeper, &mut |_| ());
             assert!(matches!(ended, Err(MapError::Stopped { .. })));
             let kept = keeper.kept.unwrap();
             let begin = Begin::Resume(&kept);
             let keeper = &mut NoKeeper;
-            train_mirror_part(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap()
+            train_mirror_shard(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap()
         });
         assert_eq!(result(&kept[0]), result(&alone), "after {stop}");
     }
@@ -425,12 +426,12 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
             ..settings
         };
         let begin = AdamBegin::At(InitialLogits::Random);
-        let ended = train_adam_part(&part, &short, begin, grid, &mut keeper, &mut |_| ());
+        let ended = train_adam_shard(&part, &short, begin, grid, &mut keeper, &mut |_| ());
         assert!(matches!(ended, Err(MapError::Stopped { .. })));
         let kept = keeper.kept.unwrap();
         let begin = AdamBegin::Resume(&kept);
         let keeper = &mut NoKeeper;
-        let trained = train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
+        let trained = train_adam_shard(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
         trained.filter().unwrap().to_vec()
     });
     assert_eq!(resumed[0], whole.filter);
@@ -612,13 +613,7 @@ fn what_does_not_fit_is_refused() {
     ));
     let good = mirror(Precision::F32, None);
     for (name, settings) in [
-        (
-            "first part",
-            MirrorSettings {
-                first_part: 2,
-                ..good
-            },
-        ),
+        ("batches", MirrorSettings { batches: 2, ..good }),
         (
             "lambda-r",
             MirrorSettings {

@@ -11,7 +11,7 @@ use tangram_core::{DensityPrior, InChunks, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice, TorchEngine,
-    Wish, bytes_of_pass, train_adam_part, train_mirror, train_mirror_part,
+    Wish, bytes_of_pass, train_adam_shard, train_mirror, train_mirror_shard,
 };
 
 /// Losses after some tens of passes in double precision: sums are taken in another order.
@@ -73,8 +73,8 @@ fn mirror_settings(precision: Precision, engine: Engine) -> MirrorSettings {
         objective: OBJECTIVE,
         passes: 40,
         temperature: None,
-        first_part: 1,
-        part_passes: None,
+        batches: 1,
+        batch_passes: None,
         seed: 3,
         threads: 1,
         precision,
@@ -159,7 +159,7 @@ fn mirror(problem: &Problem, settings: &MirrorSettings, shape: &str) -> Learned 
         let part = share(problem, grid);
         let begin = Begin::At(None);
         let mirrored =
-            train_mirror_part(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ()).unwrap();
+            train_mirror_shard(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ()).unwrap();
         let factors = mirrored.factors().of_all(grid, part.shares()).unwrap();
         Learned::new(mirrored.history(), factors.probabilities(problem.cells()))
     });
@@ -175,7 +175,7 @@ fn adam(problem: &Problem, settings: &AdamSettings, shape: &str) -> Learned {
         let part = share(problem, grid);
         let begin = AdamBegin::At(InitialLogits::Random);
         let trained =
-            train_adam_part(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ()).unwrap();
+            train_adam_shard(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ()).unwrap();
         let p = trained.probabilities(0..part.shares().cells.len());
         (part.shares().clone(), p, trained.history().to_vec())
     });
@@ -197,20 +197,20 @@ const ALL: Engine = Engine::Torch(TORCH);
 #[test]
 fn the_factored_solver_is_the_same_on_a_device() {
     let problem = problem();
-    for (temperature, first_part, entropy) in [
+    for (temperature, batches, entropy) in [
         (None, 1, 0.0),
         (Some(2.0), 1, 0.0),
         (None, 2, 0.0),
         (Some(2.0), 1, 1e-4),
     ] {
         let mut settings = mirror_settings(Precision::F64, Engine::Native);
-        (settings.temperature, settings.first_part) = (temperature, first_part);
+        (settings.temperature, settings.batches) = (temperature, batches);
         settings.objective = settings.objective.with(Term::Entropy, entropy);
         let native = mirror(&problem, &settings, "1x1x1");
         assert!(native.losses.len() > 15 && native.losses[14] < native.losses[0] - 0.05);
         for engine in [ALL, in_blocks(7), in_blocks(100), without_cells()] {
             settings.engine = engine;
-            let what = format!("{temperature:?} {first_part} {entropy} {engine:?}");
+            let what = format!("{temperature:?} {batches} {entropy} {engine:?}");
             let found = mirror(&problem, &settings, "1x1x1");
             native.check(&found, ROUNDING, P_ROUNDING, &what);
             assert_eq!(
@@ -225,9 +225,9 @@ fn the_factored_solver_is_the_same_on_a_device() {
 #[test]
 fn cells_that_are_read_in_parts_are_brought_to_the_device() {
     let whole = problem();
-    for first_part in [1, 2] {
+    for batches in [1, 2] {
         let mut settings = mirror_settings(Precision::F64, Engine::Native);
-        settings.first_part = first_part;
+        settings.batches = batches;
         let native = train_mirror(&whole, &settings, None, &mut |_| ()).unwrap();
         settings.engine = in_blocks(64);
         let cells = InChunks {
@@ -312,7 +312,7 @@ fn ranks_with_a_device_each_learn_what_one_learns() {
     for entropy in [0.0, 1e-4] {
         let mut settings = mirror_settings(Precision::F64, Engine::Native);
         settings.objective = settings.objective.with(Term::Entropy, entropy);
-        (settings.temperature, settings.first_part) = (Some(2.0), 2);
+        (settings.temperature, settings.batches) = (Some(2.0), 2);
         let native = mirror(&problem, &settings, "1x1x1");
         let mut of_adam = adam_settings(Precision::F64, Engine::Native);
         of_adam.objective = of_adam.objective.with(Term::Entropy, entropy);
@@ -392,13 +392,13 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
                         (settings.passes, settings.tolerance) = (epochs, 0.0);
                         settings.temperature = Some(2.0);
                         let begin = Begin::At(None);
-                        train_mirror_part(&part, &settings, begin, grid, keeper, &mut |_| ())
+                        train_mirror_shard(&part, &settings, begin, grid, keeper, &mut |_| ())
                             .unwrap();
                     } else {
                         let mut settings = adam_settings(precision, in_blocks(64));
                         settings.epochs = epochs;
                         let begin = AdamBegin::At(InitialLogits::Random);
-                        train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ())
+                        train_adam_shard(&part, &settings, begin, grid, keeper, &mut |_| ())
                             .unwrap();
                     }
                     (part.shares().clone(), grid.bytes())
@@ -459,18 +459,18 @@ fn what_was_stopped_goes_on_elsewhere() {
                 kept: None,
             };
             let mut settings = mirror_settings(Precision::F64, first);
-            settings.first_part = 2;
+            settings.batches = 2;
             let whole = mirror(&problem, &settings, "1x1x1");
             let mut kept = keeper();
             let begin = Begin::At(None);
             let stopped =
-                train_mirror_part(&problem, &settings, begin, &grid, &mut kept, &mut |_| ());
+                train_mirror_shard(&problem, &settings, begin, &grid, &mut kept, &mut |_| ());
             // The native engine is asked within a pass as well.
             assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes <= stop));
             settings.engine = then;
             let kept = kept.kept.unwrap();
             let begin = Begin::Resume(&kept);
-            let ended = train_mirror_part(
+            let ended = train_mirror_shard(
                 &problem,
                 &settings,
                 begin,
@@ -492,12 +492,12 @@ fn what_was_stopped_goes_on_elsewhere() {
             let mut kept = keeper();
             let begin = AdamBegin::At(InitialLogits::Random);
             let stopped =
-                train_adam_part(&problem, &settings, begin, &grid, &mut kept, &mut |_| ());
+                train_adam_shard(&problem, &settings, begin, &grid, &mut kept, &mut |_| ());
             assert!(stopped.is_err());
             settings.engine = then;
             let kept = kept.kept.unwrap();
             let begin = AdamBegin::Resume(&kept);
-            let ended = train_adam_part(
+            let ended = train_adam_shard(
                 &problem,
                 &settings,
                 begin,
@@ -523,7 +523,7 @@ fn what_a_device_cannot_do_is_refused() {
     let part = share(&problem, &exact);
     let keeper = &mut NoKeeper;
     let settings = mirror_settings(Precision::F32, ALL);
-    let told = train_mirror_part(
+    let told = train_mirror_shard(
         &part,
         &settings,
         Begin::At(None),
@@ -534,7 +534,7 @@ fn what_a_device_cannot_do_is_refused() {
     assert!(told.unwrap_err().to_string().contains("reduce = exact"));
     let adam = adam_settings(Precision::F32, ALL);
     let begin = AdamBegin::At(InitialLogits::Random);
-    let told = train_adam_part(&part, &adam, begin, &exact, keeper, &mut |_| ());
+    let told = train_adam_shard(&part, &adam, begin, &exact, keeper, &mut |_| ());
     assert!(told.unwrap_err().to_string().contains("reduce = exact"));
     let small = TorchEngine {
         memory: Some((512 << 20) + 10_000),

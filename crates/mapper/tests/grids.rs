@@ -11,7 +11,7 @@ use tangram_core::{DensityPrior, InChunks, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass,
-    train_adam_part, train_mirror_part,
+    train_adam_shard, train_mirror_shard,
 };
 
 const GRIDS: [&str; 8] = [
@@ -87,8 +87,8 @@ fn mirror(
                 cells_per_chunk: 100,
             };
             let (voxels, prior) = (part.voxels().clone(), part.prior().cloned());
-            let part = Problem::part(cells, voxels, prior, shares.clone()).unwrap();
-            train_mirror_part(
+            let part = Problem::of_shard(cells, voxels, prior, shares.clone()).unwrap();
+            train_mirror_shard(
                 &part,
                 settings,
                 Begin::At(None),
@@ -98,7 +98,7 @@ fn mirror(
             )
             .unwrap()
         } else {
-            train_mirror_part(
+            train_mirror_shard(
                 &part,
                 settings,
                 Begin::At(None),
@@ -132,7 +132,7 @@ fn adam(problem: &Problem, settings: &AdamSettings, shape: &str, how: Reduce) ->
         let part = problem.share(shares.clone()).unwrap();
         let begin = AdamBegin::At(InitialLogits::Random);
         let trained =
-            train_adam_part(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ()).unwrap();
+            train_adam_shard(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ()).unwrap();
         let p = trained.probabilities(0..shares.cells.len());
         let losses: Vec<f64> = trained.history().iter().map(|e| e.total).collect();
         (shares, p, losses)
@@ -169,8 +169,8 @@ fn mirror_settings(
         objective: OBJECTIVE,
         passes,
         temperature,
-        first_part: 1,
-        part_passes: None,
+        batches: 1,
+        batch_passes: None,
         seed: 3,
         threads: 1,
         precision,
@@ -203,9 +203,9 @@ fn every_grid_follows_one_rank_within_rounding() {
     const ROUNDING: f64 = 1e-9;
     let problem = problem(331, 37, 26);
     for temperature in [None, Some(2.0)] {
-        for first_part in [1, 2] {
+        for batches in [1, 2] {
             let mut settings = mirror_settings(Precision::F64, 40, temperature);
-            settings.first_part = first_part;
+            settings.batches = batches;
             let (alone, _) = mirror(&problem, &settings, "1x1x1", Reduce::Fast, false);
             for shape in GRIDS {
                 for streamed in [false, true] {
@@ -242,7 +242,7 @@ fn exact_sums_give_every_grid_the_same_bits() {
     for precision in [Precision::F32, Precision::F64] {
         for temperature in [None, Some(2.0)] {
             let mut settings = mirror_settings(precision, 25, temperature);
-            settings.first_part = 2;
+            settings.batches = 2;
             let (alone, _) = mirror(&problem, &settings, "1x1x1", Reduce::Exact, false);
             let (fast, _) = mirror(&problem, &settings, "1x1x1", Reduce::Fast, false);
             assert!(largest_difference(&alone.losses, &fast.losses) < 1e-3);
@@ -277,13 +277,13 @@ fn counted(problem: &Problem, plan: &PassPlan, shape: GridShape, epochs: usize) 
                 settings.objective = plan.objective;
                 settings.temperature = plan.temperature.then_some(2.0);
                 settings.tolerance = if plan.asks_for_rest { 1e-12 } else { 0.0 };
-                train_mirror_part(&part, &settings, Begin::At(None), grid, keeper, &mut |_| ())
+                train_mirror_shard(&part, &settings, Begin::At(None), grid, keeper, &mut |_| ())
                     .unwrap();
             } else {
                 let mut settings = adam_settings(plan.precision, 0.0);
                 (settings.objective, settings.epochs) = (plan.objective, epochs);
                 let begin = AdamBegin::At(InitialLogits::Random);
-                train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
+                train_adam_shard(&part, &settings, begin, grid, keeper, &mut |_| ()).unwrap();
             }
             grid.bytes()
         })
@@ -368,7 +368,7 @@ fn a_share_that_is_another_problems_is_refused() {
     let problem = problem(40, 10, 12);
     let grid = Grid::new(tangram_comm::Solo, GridShape::ONE, Reduce::Fast).unwrap();
     let shares = grid.shares(41, 10, 12).unwrap();
-    let part = Problem::part(
+    let part = Problem::of_shard(
         problem.cells().clone(),
         problem.voxels().clone(),
         None,
@@ -422,7 +422,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     for stop in [1, 2, 7, 13, 24] {
         for temperature in [None, Some(2.0)] {
             let mut settings = mirror_settings(Precision::F32, 25, temperature);
-            settings.first_part = 2;
+            settings.batches = 2;
             let (whole, _) = mirror(&problem, &settings, "2x2x1", Reduce::Fast, false);
             let resumed = on_grid(shape, Reduce::Fast, |grid| {
                 let shares = shares_of(grid);
@@ -430,12 +430,12 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
                 let mut keeper = StopsAfter::new(stop);
                 let begin = Begin::At(None);
                 let stopped =
-                    train_mirror_part(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
+                    train_mirror_shard(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
                 assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes == stop));
                 let kept = keeper.kept.unwrap();
                 let begin = Begin::Resume(&kept);
                 let ended =
-                    train_mirror_part(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
+                    train_mirror_shard(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
                 let ended = ended.unwrap();
                 Learned {
                     factors: Some(ended.factors().of_all(grid, &shares).unwrap()),
@@ -454,12 +454,12 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
                 let mut keeper = StopsAfter::new(stop);
                 let begin = AdamBegin::At(InitialLogits::Random);
                 let stopped =
-                    train_adam_part(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
+                    train_adam_shard(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
                 assert!(stopped.is_err());
                 let kept = keeper.kept.unwrap();
                 let begin = AdamBegin::Resume(&kept);
                 let ended =
-                    train_adam_part(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
+                    train_adam_shard(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
                 let ended = ended.unwrap();
                 let p = ended.probabilities(0..shares.cells.len());
                 let losses = ended.history().iter().map(|e| e.total).collect();
@@ -501,12 +501,13 @@ fn a_training_kept_at_its_end_needs_no_more_pass_and_gives_the_same_bits() {
     // At rest before its last pass, and not.
     for (passes, tolerance) in [(80, 1e-2), (12, 0.0)] {
         let mut settings = mirror_settings(Precision::F32, passes, None);
-        (settings.first_part, settings.tolerance) = (2, tolerance);
+        (settings.batches, settings.tolerance) = (2, tolerance);
         let train = |begin: Begin<'_>, keeper: &mut dyn Keeper| {
             let mut seen = 0;
-            let trained = train_mirror_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
-                seen += 1
-            });
+            let trained =
+                train_mirror_shard(&problem, &settings, begin, &grid, keeper, &mut |_| {
+                    seen += 1
+                });
             (trained, seen)
         };
         let (whole, _) = train(Begin::At(None), &mut NoKeeper);
@@ -529,7 +530,7 @@ fn a_training_kept_at_its_end_needs_no_more_pass_and_gives_the_same_bits() {
         (settings.epochs, settings.tolerance) = (70, tolerance);
         let train = |begin: AdamBegin<'_>, keeper: &mut dyn Keeper| {
             let mut seen = 0;
-            let trained = train_adam_part(&problem, &settings, begin, &grid, keeper, &mut |_| {
+            let trained = train_adam_shard(&problem, &settings, begin, &grid, keeper, &mut |_| {
                 seen += 1
             });
             (trained, seen)
@@ -555,11 +556,11 @@ fn a_state_of_another_problem_is_refused() {
     let mut keeper = StopsAfter::new(4);
     let begin = Begin::At(None);
     let one = problem(60, 12, 14);
-    let stopped = train_mirror_part(&one, &settings, begin, &grid, &mut keeper, &mut |_| ());
+    let stopped = train_mirror_shard(&one, &settings, begin, &grid, &mut keeper, &mut |_| ());
     assert!(stopped.is_err());
     let kept = keeper.kept.unwrap();
     let other = problem(60, 13, 14);
     let begin = Begin::Resume(&kept);
-    let refused = train_mirror_part(&other, &settings, begin, &grid, &mut NoKeeper, &mut |_| ());
+    let refused = train_mirror_shard(&other, &settings, begin, &grid, &mut NoKeeper, &mut |_| ());
     assert!(matches!(refused, Err(MapError::Snapshot { .. })));
 }

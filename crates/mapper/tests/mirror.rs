@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tangram_core::normalize::transform;
 use tangram_core::{
-    CellParts, DensityPrior, Filtered, LossFunction, MappingRows, Objective, PBlock, SparseRows,
-    Term, Transform, VisitPart, transfer,
+    CellChunks, DensityPrior, Filtered, LossFunction, MappingRows, Objective, PBlock, SparseRows,
+    Term, Transform, VisitChunk, transfer,
 };
 use tangram_mapper::{
     AdamSettings, Engine, Factors, InitialLogits, MapError, MirrorSettings, Mirrored, Precision,
@@ -72,8 +72,8 @@ fn settings(precision: Precision, passes: usize, temperature: Option<f64>) -> Mi
         objective: EVERY_TERM,
         passes,
         temperature,
-        first_part: 1,
-        part_passes: None,
+        batches: 1,
+        batch_passes: None,
         seed: 7,
         threads: 2,
         precision,
@@ -87,7 +87,7 @@ fn with(mut settings: MirrorSettings, change: impl FnOnce(&mut MirrorSettings)) 
     settings
 }
 
-fn train<C: CellParts>(problem: &Problem<C>, settings: &MirrorSettings) -> Mirrored {
+fn train<C: CellChunks>(problem: &Problem<C>, settings: &MirrorSettings) -> Mirrored {
     train_mirror(problem, settings, None, &mut |_| ()).unwrap()
 }
 
@@ -132,7 +132,7 @@ struct Gone {
     first: usize,
 }
 
-impl CellParts for InHundreds {
+impl CellChunks for InHundreds {
     type Error = Gone;
 
     fn n_cells(&self) -> usize {
@@ -143,10 +143,10 @@ impl CellParts for InHundreds {
         self.cells.n_cols()
     }
 
-    fn for_each_part(
+    fn for_each_chunk(
         &self,
         range: Range<usize>,
-        visit: &mut VisitPart<'_, Gone>,
+        visit: &mut VisitChunk<'_, Gone>,
     ) -> Result<(), Gone> {
         for first in range.clone().step_by(100) {
             let take = |left: usize| left.checked_sub(1);
@@ -536,7 +536,7 @@ fn cells_in_parts_are_as_cells_in_memory() {
         let parts = InHundreds::new(problem.cells(), left);
         Problem::new(parts, problem.voxels().clone(), problem.prior().cloned()).unwrap()
     };
-    let settings = with(settings(Precision::F64, 20, None), |s| s.first_part = 4);
+    let settings = with(settings(Precision::F64, 20, None), |s| s.batches = 4);
     let whole = train(&problem, &settings);
     let streamed = train(&stream(usize::MAX), &settings);
     assert!(largest_relative(&totals(&streamed), &totals(&whole)) < ROUNDING);
@@ -594,7 +594,7 @@ fn passes_over_a_part_of_the_cells_come_to_the_same() {
     let all = with(settings(Precision::F32, 300, None), |s| {
         (s.objective, s.tolerance) = (DEFAULT_TERMS, 1e-4);
     });
-    let some = with(all, |s| s.first_part = 16);
+    let some = with(all, |s| s.batches = 16);
     let (all, mirrored) = (train(&problem, &all), train(&problem, &some));
     let mut n_cells: Vec<usize> = mirrored.history().iter().map(|e| e.n_cells).collect();
     n_cells.dedup();
@@ -618,7 +618,7 @@ fn settings_out_of_range_are_refused() {
     let infinite = terms([1.0, 0.0, f64::INFINITY, 0.0]);
     for bad in [
         with(good, |s| s.passes = 0),
-        with(good, |s| s.first_part = 0),
+        with(good, |s| s.batches = 0),
         with(good, |s| s.threads = 0),
         with(good, |s| s.tolerance = f64::NAN),
         with(good, |s| s.objective = infinite),
@@ -729,7 +729,7 @@ fn with_rare_genes(rare: usize, of_cells: usize) -> Problem {
 fn genes_that_a_part_of_the_cells_does_not_express_do_no_harm() {
     /// Other stages end elsewhere on the plateau.
     const SAME: f64 = 2e-3;
-    for (rare, of_cells, first_part) in [
+    for (rare, of_cells, batches) in [
         (0, 0, 16),
         (1, 10, 16),
         (1, 3, 4),
@@ -741,12 +741,12 @@ fn genes_that_a_part_of_the_cells_does_not_express_do_no_harm() {
         let all = with(settings(Precision::F32, 300, None), |s| {
             (s.objective, s.tolerance) = (DEFAULT_TERMS, 5e-4);
         });
-        let part = train(&problem, &with(all, |s| s.first_part = first_part));
+        let part = train(&problem, &with(all, |s| s.batches = batches));
         let all = train(&problem, &all);
         let behind = part.chosen().total - all.chosen().total;
         assert!(
             behind < SAME,
-            "{rare} genes in {of_cells} cells, part {first_part}: behind {behind}"
+            "{rare} genes in {of_cells} cells, part {batches}: behind {behind}"
         );
     }
 }

@@ -9,7 +9,7 @@ use tangram_comm::{Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{DensityPrior, Objective, SparseRows, Term, scale_rows};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Engine, Filter, InitialLogits, Mode, NoKeeper, Precision, Problem,
-    TorchDevice, TorchEngine, Trained, train_adam, train_adam_part,
+    TorchDevice, TorchEngine, Trained, train_adam, train_adam_shard,
 };
 
 struct Fixture {
@@ -101,7 +101,7 @@ impl Fixture {
             let part = problem.share(shares.clone()).unwrap();
             let begin = AdamBegin::At(InitialLogits::Given(self.run2("M0.npy")));
             let keeper = &mut NoKeeper;
-            let trained = train_adam_part(&part, &settings, begin, &grid, keeper, &mut |_| ());
+            let trained = train_adam_shard(&part, &settings, begin, &grid, keeper, &mut |_| ());
             (shares, trained.unwrap())
         };
         let all: Vec<(Shares, Trained)> = std::thread::scope(|scope| {

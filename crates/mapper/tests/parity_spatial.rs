@@ -14,7 +14,7 @@ use tangram_core::{
 };
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, InitialLogits, MirrorSettings, NoKeeper, PassPlan,
-    Precision, Problem, bytes_of_pass, train_adam_part, train_mirror_part,
+    Precision, Problem, bytes_of_pass, train_adam_shard, train_mirror_shard,
 };
 
 /// Relative, of the loss at every epoch and of the first gradient by its largest entry.
@@ -262,7 +262,7 @@ impl Spatial {
                 let part = problem.share(shares.clone()).unwrap();
                 let begin = AdamBegin::At(InitialLogits::Given(array("M0.npy")));
                 let keeper = &mut NoKeeper;
-                let trained = train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ());
+                let trained = train_adam_shard(&part, &settings, begin, grid, keeper, &mut |_| ());
                 let trained = trained.unwrap();
                 let losses = trained.history().iter().map(|e| e.total).collect();
                 let moment = trained.first_moment(0..shares.cells.len());
@@ -339,8 +339,8 @@ fn both_solvers_exchange_what_was_planned() {
                             objective: plan.objective,
                             passes,
                             temperature: None,
-                            first_part: 1,
-                            part_passes: None,
+                            batches: 1,
+                            batch_passes: None,
                             seed: 1,
                             threads: 1,
                             precision: plan.precision,
@@ -348,12 +348,12 @@ fn both_solvers_exchange_what_was_planned() {
                             engine: Engine::Native,
                         };
                         let begin = Begin::At(None);
-                        train_mirror_part(&part, &settings, begin, grid, keeper, &mut |_| ())
+                        train_mirror_shard(&part, &settings, begin, grid, keeper, &mut |_| ())
                             .unwrap();
                     } else {
                         let begin = AdamBegin::At(InitialLogits::Random);
                         let settings = spatial.adam(passes);
-                        train_adam_part(&part, &settings, begin, grid, keeper, &mut |_| ())
+                        train_adam_shard(&part, &settings, begin, grid, keeper, &mut |_| ())
                             .unwrap();
                     }
                     (grid.world().rank(), grid.bytes())

@@ -9,10 +9,10 @@ use ndarray::Array2;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use tangram_comm::{Grid, GridShape, Reduce, Solo};
-use tangram_core::{CellParts, Filtered, score_gene, transfer};
+use tangram_core::{CellChunks, Filtered, score_gene, transfer};
 use tangram_mapper::{
     AdamBegin, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError, Snapshot,
-    train_adam_part, train_mirror_part,
+    train_adam_shard, train_mirror_shard,
 };
 use tangram_store::CellExpression;
 use tangram_store::StoreError;
@@ -92,7 +92,7 @@ impl<'a> FoldTraining<'a> {
         );
         let grid = alone();
         let begin = resumed.map_or(Begin::At(None), Begin::Resume);
-        let mirrored = train_mirror_part(problem, &settings, begin, &grid, keeper, &mut |_| ())?;
+        let mirrored = train_mirror_shard(problem, &settings, begin, &grid, keeper, &mut |_| ())?;
         self.all_genes = Some(mirrored.factors().clone());
         Ok(())
     }
@@ -118,11 +118,11 @@ impl<'a> FoldTraining<'a> {
         let kept: Vec<usize> = (0..problem.n_genes())
             .filter(|k| held_out.binary_search(k).is_err())
             .collect();
-        let part = problem.of_same_voxels(
+        let fold = problem.of_same_voxels(
             problem.cells().genes(&kept),
             problem.voxels().select_columns(&kept),
         )?;
-        let part = part.with_mode(problem.mode().clone())?;
+        let fold = fold.with_mode(problem.mode().clone())?;
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);
         let grid = alone();
@@ -132,7 +132,7 @@ impl<'a> FoldTraining<'a> {
                 let mut settings = self.settings.mirror(self.engine, self.settings.temperature);
                 settings.threads = threads;
                 if self.all_genes.is_some() {
-                    settings.first_part = 1;
+                    settings.batches = 1;
                     settings.tolerance *= WARM_TOLERANCE;
                 }
                 let start = self.all_genes.as_ref().map(|f| f.without_genes(held_out));
@@ -141,8 +141,8 @@ impl<'a> FoldTraining<'a> {
                     None => start.as_ref().map_or(Begin::At(None), Begin::Near),
                 };
                 let trained =
-                    train_mirror_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
-                let cells = (part.cells(), trained.filter());
+                    train_mirror_shard(&fold, &settings, begin, &grid, keeper, &mut after_pass)?;
+                let cells = (fold.cells(), trained.filter());
                 let predicted = in_space(trained.factors(), cells, &carried)?;
                 (predicted, trained.history().len(), trained.chosen().total)
             }
@@ -151,7 +151,7 @@ impl<'a> FoldTraining<'a> {
                 settings.threads = threads;
                 let begin = resumed.map_or(AdamBegin::At(InitialLogits::Random), AdamBegin::Resume);
                 let trained =
-                    train_adam_part(&part, &settings, begin, &grid, keeper, &mut after_pass)?;
+                    train_adam_shard(&fold, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let values = carried.whole().ok_or(MapError::NotInMemory)?;
                 let last = trained.history().last().ok_or(PipelineError::NoEpoch)?;
                 (
@@ -196,9 +196,9 @@ fn in_space(
         return transfer(&Filtered::new(&mapping, kept), values).map_err(|never| match never {});
     }
     let mut sums = Array2::<f32>::zeros((factors.n_voxels(), values.n_genes()));
-    values.for_each_part(0..values.n_cells(), &mut |first, values| {
+    values.for_each_chunk(0..values.n_cells(), &mut |first, values| {
         let last = first + values.n_rows();
-        mapped.for_each_part(first..last, &mut |_, cells| {
+        mapped.for_each_chunk(first..last, &mut |_, cells| {
             let mapping = factors.mapping(cells);
             let kept = kept.map(|f| &f[first..last]);
             let part = transfer(&Filtered::new(&mapping, kept), values);

@@ -217,8 +217,8 @@ mod tests {
             },
             cells: CellsAre::Held,
             reading: Reading {
-                cells_per_part: 1 << 16,
-                first_part: 1,
+                cells_per_chunk: 1 << 16,
+                batches: 1,
             },
             n_ranks,
             threads: 1,

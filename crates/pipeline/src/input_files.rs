@@ -283,7 +283,7 @@ impl Files {
                    columns: &[usize]| match held {
             Some(all) if left.len() == all.n_cols() => Ok(all),
             Some(all) => Ok(all.select_columns(&left)),
-            None => file.read_part(rows, &columns[shares.genes.range()]),
+            None => file.read_rows(rows, &columns[shares.genes.range()]),
         };
         let prior = prior(&settings.prior, &voxels, &voxel_sums.row_totals)?;
         let filter = filter(settings, &voxels, cells.n_rows())?;
@@ -316,7 +316,7 @@ impl Files {
         );
         let own_cells = shares.cells.range();
         let (cell_values, plain_cells) = if streamed {
-            let plain = all_cells.part(own_cells, shares.genes.range());
+            let plain = all_cells.shard(own_cells, shares.genes.range());
             (
                 CellExpression::Streamed(plain.transformed(how)),
                 transforms.then_some(CellExpression::Streamed(plain)),
@@ -336,7 +336,7 @@ impl Files {
         let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
         transform(&mut voxel_values, how);
         let graph = neighbours(settings.neighbours, &settings.objective, &voxels)?;
-        let problem = Problem::part(cell_values, voxel_values, prior, shares)?;
+        let problem = Problem::of_shard(cell_values, voxel_values, prior, shares)?;
         let problem = match graph {
             Some(graph) => problem.with_neighbours(graph)?,
             None => problem,

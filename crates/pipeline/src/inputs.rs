@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tangram_comm::GridShape;
 use tangram_core::names::examples;
 use tangram_core::normalize::transform;
-use tangram_core::{CellParts, SharedGenes, SparseRows};
+use tangram_core::{CellChunks, SharedGenes, SparseRows};
 use tangram_mapper::{CELLS_TO_CHOOSE_BY, Engine, Problem, mirror_memory_needed};
 use tangram_store::{CellExpression, ExpressionFile, StreamedCells, memory, try_file};
 

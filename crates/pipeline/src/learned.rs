@@ -10,10 +10,10 @@ use crate::settings::{Chosen, MapSettings};
 use ndarray::{Array2, s};
 use std::path::Path;
 use tangram_comm::{Axis, Communicator, Cut, Reduce};
-use tangram_core::{CellParts, Filtered, Keep, transfer};
+use tangram_core::{CellChunks, Filtered, Keep, transfer};
 use tangram_mapper::{
     AdamBegin, Begin, Epoch, Factors, InitialLogits, Keeper, MapError, Mirrored, Snapshot, Trained,
-    train_adam_part, train_mirror_part,
+    train_adam_shard, train_mirror_shard,
 };
 use tangram_store::CellExpression;
 use tangram_store::read_npy;
@@ -54,7 +54,7 @@ impl Learned {
             Solver::Mirror => {
                 let begin = resumed.map_or(Begin::At(None), Begin::Resume);
                 let mirror = settings.mirror(chosen.engine, chosen.temperature);
-                let own = train_mirror_part(problem, &mirror, begin, ranks, keeper, watch);
+                let own = train_mirror_shard(problem, &mirror, begin, ranks, keeper, watch);
                 let own = ended(ranks, own, settings)?;
                 let factors = own.factors().of_all(ranks, problem.shares())?;
                 Ok(Self::Mirror { own, factors })
@@ -70,7 +70,7 @@ impl Learned {
                     }
                 };
                 let adam = settings.adam(chosen.engine);
-                let trained = train_adam_part(problem, &adam, begin, ranks, keeper, watch);
+                let trained = train_adam_shard(problem, &adam, begin, ranks, keeper, watch);
                 let trained = ended(ranks, trained, settings)?;
                 let filter = trained.filter().map(|own| {
                     let mut all = vec![0.0; problem.n_cells()];
@@ -196,7 +196,7 @@ impl Learned {
                     ranks.shape().n_ranks(),
                     Reduce::Fast,
                 );
-                let values = inputs.all_cells.part(own.range(), 0..problem.n_genes());
+                let values = inputs.all_cells.shard(own.range(), 0..problem.n_genes());
                 let values = CellExpression::Streamed(values);
                 let kept = self.filter().map(|f| &f[own.range()]);
                 let found = factors.carried(&values, settings.transform, kept);

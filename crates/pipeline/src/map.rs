@@ -24,7 +24,7 @@ use ndarray::Array2;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tangram_comm::Communicator;
-use tangram_core::CellParts;
+use tangram_core::CellChunks;
 use tangram_mapper::{Epoch, Keeper, TemperatureScore};
 use tangram_store::{Aside, Existing, StoreError, memory, remove_all_leftovers};
 

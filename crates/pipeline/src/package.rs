@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::mapping_file::Contents;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use tangram_core::{CellParts, Column, Table, Term};
+use tangram_core::{CellChunks, Column, Table, Term};
 use tangram_mapper::Epoch;
 use tangram_store::{AnnDataWriter, CellExpression, Uns};
 
@@ -15,8 +15,8 @@ use tangram_store::{AnnDataWriter, CellExpression, Uns};
 /// If the cells cannot be read.
 pub(crate) fn sparsity(cells: &CellExpression) -> Result<Vec<f64>> {
     let mut seen = vec![0usize; cells.n_genes()];
-    cells.for_each_part(0..cells.n_cells(), &mut |_, part| {
-        let (_, genes, values) = part.parts();
+    cells.for_each_chunk(0..cells.n_cells(), &mut |_, chunk| {
+        let (_, genes, values) = chunk.parts();
         for (&gene, _) in genes.iter().zip(values).filter(|(_, v)| **v != 0.0) {
             seen[gene as usize] += 1;
         }

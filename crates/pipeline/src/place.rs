@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tangram_core::{
-    CellParts, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, Values, keep_block,
+    CellChunks, Column, Familiar, Keep, MappingRows, MostProbableVoxel, PBlock, Values, keep_block,
 };
 use tangram_mapper::FactoredMapping;
 use tangram_store::{AnnDataWriter, CellExpression, Dataset, MatrixName, RowNames, StoreError};
@@ -131,8 +131,8 @@ pub fn place(
 /// Share of training cells that are more usual than each cell.
 fn unlikeness(familiar: &Familiar, cells: &CellExpression) -> Result<Vec<f64>, StoreError> {
     let mut shares = Vec::with_capacity(cells.n_cells());
-    cells.for_each_part(0..cells.n_cells(), &mut |_, part| {
-        let distances = familiar.distance(part);
+    cells.for_each_chunk(0..cells.n_cells(), &mut |_, chunk| {
+        let distances = familiar.distance(chunk);
         shares.extend(distances.into_iter().map(|d| familiar.unlikeness(d)));
         Ok(ControlFlow::Continue(()))
     })?;

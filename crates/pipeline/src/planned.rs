@@ -5,7 +5,7 @@ use crate::grid_plan::{Candidate, Gpu, Task};
 use tangram_comm::Reduce;
 use tangram_core::{Objective, Term};
 use tangram_mapper::{Engine, PassPlan, Precision, Reading, TorchDevice, TorchEngine};
-use tangram_store::cells_per_part;
+use tangram_store::cells_per_chunk;
 
 /// Room that a job asks for beyond the planned memory.
 const MEMORY_TO_SPARE: f64 = 1.25;
@@ -73,8 +73,8 @@ impl Planned {
             },
             cells: self.stream.cells_of(self.solver),
             reading: Reading {
-                cells_per_part: cells_per_part(self.lens[2]),
-                first_part: self.batches,
+                cells_per_chunk: cells_per_chunk(self.lens[2]),
+                batches: self.batches,
             },
             n_ranks: self.n_ranks,
             threads: self.threads,

@@ -15,7 +15,7 @@ use crate::settings::MapSettings;
 use crate::versions::Versions;
 use ndarray::{Array2, ArrayView1};
 use std::path::Path;
-use tangram_core::{CellParts, Familiar, GeneScore, SparseRows, Summary, score_gene};
+use tangram_core::{CellChunks, Familiar, GeneScore, SparseRows, Summary, score_gene};
 use tangram_mapper::Epoch;
 use tangram_store::memory;
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use tangram_comm::{GridShape, Reduce};
 use tangram_core::{GivenWeights, Keep, Normalize, Objective, Transform, Values};
 use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Reading};
-use tangram_store::{MatrixName, cells_per_part};
+use tangram_store::{MatrixName, cells_per_chunk};
 
 /// Together with the inputs and the program's version they decide the result; they are `[map]` of `run.toml`.
 ///
@@ -326,8 +326,8 @@ impl MapSettings {
     #[must_use]
     pub fn reading(&self, n_genes: usize) -> Reading {
         Reading {
-            cells_per_part: cells_per_part(n_genes),
-            first_part: self.batches,
+            cells_per_chunk: cells_per_chunk(n_genes),
+            batches: self.batches,
         }
     }
 
@@ -358,8 +358,8 @@ impl MapSettings {
                 Some(Temperature::Kappa(kappa)) => Some(kappa),
                 _ => None,
             },
-            first_part: self.batches,
-            part_passes: self.batch_epochs,
+            batches: self.batches,
+            batch_passes: self.batch_epochs,
             seed: self.seed,
             threads: helpful(self.threads),
             precision: self.precision.on(engine),

@@ -13,7 +13,7 @@ use crate::settings::MapSettings;
 use crate::sweep_work::{CELLS, SweepKind, VOXELS};
 use std::collections::BTreeSet;
 use std::path::Path;
-use tangram_core::CellParts;
+use tangram_core::CellChunks;
 use tangram_mapper::{Engine, operations_of_pass};
 use tangram_store::{Existing, StoreError, write_aside};
 use tangram_sweep::{Input, Manifest, Results, table_of};

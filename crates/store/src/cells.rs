@@ -1,4 +1,4 @@
-//! The cells' expression over the training genes: in memory, or read from disk part by part at every pass.
+//! The cells' expression over the training genes: in memory, or read from disk chunk by chunk at every pass.
 
 use crate::StoreError;
 use crate::expression::ExpressionFile;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use tangram_core::normalize::transform;
-use tangram_core::{CellParts, SparseRows, Transform, VisitPart, scale_rows};
+use tangram_core::{CellChunks, SparseRows, Transform, VisitChunk, scale_rows};
 
 /// S, (cells, genes), normalised and transformed.
 #[derive(Debug, Clone)]
@@ -27,16 +27,16 @@ pub struct StreamedCells {
     transform: Transform,
     /// Of the file's cells.
     cells: Range<usize>,
-    cells_per_part: usize,
+    cells_per_chunk: usize,
 }
 
-/// Entries of a part as it is read, zeros counted: a few parts take less than 1 GB even if nothing is zero.
-const PART_ENTRIES: usize = 1 << 25;
+/// Entries of a chunk, zeros counted: a few chunks take less than 1 GB even if nothing is zero.
+const CHUNK_ENTRIES: usize = 1 << 25;
 
-/// Cells of a part of a file of so many genes.
+/// Cells of a chunk of a file of so many genes.
 #[must_use]
-pub fn cells_per_part(n_genes: usize) -> usize {
-    (PART_ENTRIES / n_genes.max(1)).clamp(64, 1 << 16)
+pub fn cells_per_chunk(n_genes: usize) -> usize {
+    (CHUNK_ENTRIES / n_genes.max(1)).clamp(64, 1 << 16)
 }
 
 impl StreamedCells {
@@ -50,7 +50,7 @@ impl StreamedCells {
         transform: Transform,
     ) -> Self {
         Self {
-            cells_per_part: cells_per_part(file.genes().len()),
+            cells_per_chunk: cells_per_chunk(file.genes().len()),
             cells: 0..file.n_rows(),
             file,
             columns,
@@ -61,7 +61,7 @@ impl StreamedCells {
 
     /// Some of these cells, and some of the genes.
     #[must_use]
-    pub fn part(&self, cells: Range<usize>, genes: Range<usize>) -> Self {
+    pub fn shard(&self, cells: Range<usize>, genes: Range<usize>) -> Self {
         let first = self.cells.start;
         Self {
             cells: first + cells.start..first + cells.end,
@@ -116,24 +116,24 @@ impl StreamedCells {
     /// # Errors
     /// [`StoreError`] if it cannot be read.
     pub fn held(&self) -> Result<SparseRows, StoreError> {
-        let mut all = self.file.read_part(self.cells.clone(), &self.columns)?;
+        let mut all = self.file.read_rows(self.cells.clone(), &self.columns)?;
         self.finish(&mut all, self.cells.clone());
         Ok(all)
     }
 
-    fn finish(&self, part: &mut SparseRows, cells: Range<usize>) {
+    fn finish(&self, chunk: &mut SparseRows, cells: Range<usize>) {
         if let Some(factors) = &self.factors {
-            scale_rows(part, &factors[cells]);
+            scale_rows(chunk, &factors[cells]);
         }
-        transform(part, self.transform);
+        transform(chunk, self.transform);
     }
 
     fn read(&self, cells: Range<usize>) -> Result<SparseRows, StoreError> {
         let first = self.cells.start;
         let cells = first + cells.start..first + cells.end;
-        let mut part = self.file.read_cells(cells.clone(), &self.columns)?;
-        self.finish(&mut part, cells);
-        Ok(part)
+        let mut chunk = self.file.read_cells(cells.clone(), &self.columns)?;
+        self.finish(&mut chunk, cells);
+        Ok(chunk)
     }
 }
 
@@ -153,7 +153,7 @@ impl CellExpression {
 /// Bytes of an entry as it is held and cut for products.
 const ENTRY_BYTES: u64 = 26;
 
-impl CellParts for StreamedCells {
+impl CellChunks for StreamedCells {
     type Error = StoreError;
 
     fn n_cells(&self) -> usize {
@@ -182,26 +182,26 @@ impl CellParts for StreamedCells {
         Ok(chosen)
     }
 
-    /// Reads the next part while one is worked on.
-    fn for_each_part(
+    /// Reads the next chunk while one is worked on.
+    fn for_each_chunk(
         &self,
         range: Range<usize>,
-        visit: &mut VisitPart<'_, StoreError>,
+        visit: &mut VisitChunk<'_, StoreError>,
     ) -> Result<(), StoreError> {
         std::thread::scope(|scope| {
-            let (sender, parts) = sync_channel(1);
+            let (sender, chunks) = sync_channel(1);
             let last = range.end;
             scope.spawn(move || {
-                for first in range.step_by(self.cells_per_part) {
-                    let part = self.read(first..last.min(first + self.cells_per_part));
+                for first in range.step_by(self.cells_per_chunk) {
+                    let chunk = self.read(first..last.min(first + self.cells_per_chunk));
                     // Nobody takes it after an error of `visit`, or a break.
-                    if sender.send((first, part)).is_err() {
+                    if sender.send((first, chunk)).is_err() {
                         return;
                     }
                 }
             });
-            for (first, part) in parts {
-                if visit(first, &part?)?.is_break() {
+            for (first, chunk) in chunks {
+                if visit(first, &chunk?)?.is_break() {
                     break;
                 }
             }
@@ -210,7 +210,7 @@ impl CellParts for StreamedCells {
     }
 }
 
-impl CellParts for CellExpression {
+impl CellChunks for CellExpression {
     type Error = StoreError;
 
     fn n_cells(&self) -> usize {
@@ -234,15 +234,15 @@ impl CellParts for CellExpression {
         }
     }
 
-    fn for_each_part(
+    fn for_each_chunk(
         &self,
         range: Range<usize>,
-        visit: &mut VisitPart<'_, StoreError>,
+        visit: &mut VisitChunk<'_, StoreError>,
     ) -> Result<(), StoreError> {
         match self {
             Self::Memory(rows) if range == (0..rows.n_rows()) => visit(0, rows).map(|_| ()),
             Self::Memory(rows) => visit(range.start, &rows.rows(range)).map(|_| ()),
-            Self::Streamed(cells) => cells.for_each_part(range, visit),
+            Self::Streamed(cells) => cells.for_each_chunk(range, visit),
         }
     }
 

@@ -241,7 +241,7 @@ impl ExpressionFile {
     ///
     /// # Errors
     /// [`StoreError`] if a value is no expression or the file cannot be read.
-    pub fn read_part(
+    pub fn read_rows(
         &self,
         rows: Range<usize>,
         columns: &[usize],

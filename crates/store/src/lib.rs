@@ -45,7 +45,7 @@ pub use aside::{
     write_aside,
 };
 pub use caught::pass_caught_panics;
-pub use cells::{CellExpression, StreamedCells, cells_per_part};
+pub use cells::{CellExpression, StreamedCells, cells_per_chunk};
 pub use coordinates::Place;
 pub use dataset::{Dataset, Names};
 pub use error::StoreError;

@@ -69,7 +69,7 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
         let weights = RowWeights::begin(mode, settings, shares);
         let state = match begin {
             AdamBegin::At(initial) => {
-                let logits = initial.part::<T>(settings.seed, shares)?;
+                let logits = initial.shard::<T>(settings.seed, shares)?;
                 AdamState::new(logits, n_voxels, weights)
             }
             AdamBegin::Resume(snapshot) => AdamState::resumed(snapshot, weights, shares)?,
@@ -82,10 +82,13 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
             gradients = gradients.exact(largest, ranks);
             sums = sums.exact(&by_gene, mode.largest_mass(shares.cells.whole_len()));
         }
-        let genes = ranks.gene_parts();
+        let genes = ranks.first_genes();
         let cut = |block: Range<usize>| {
             let first = block.start;
-            (first, Products::in_parts::<T>(cells, block, layout, &genes))
+            (
+                first,
+                Products::by_gene_blocks::<T>(cells, block, layout, &genes),
+            )
         };
         Ok(Self {
             settings,

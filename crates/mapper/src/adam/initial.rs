@@ -20,7 +20,7 @@ pub enum InitialLogits {
 
 impl InitialLogits {
     /// Those of a rank's cells and voxels, row after row.
-    pub(crate) fn part<T: Number>(&self, seed: u64, shares: &Shares) -> Result<Vec<T>, MapError> {
+    pub(crate) fn shard<T: Number>(&self, seed: u64, shares: &Shares) -> Result<Vec<T>, MapError> {
         self.check(shares)?;
         Ok(self.rows(seed, shares, 0..shares.cells.len()))
     }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn logits_are_standard_normal_and_differ_by_seed_and_cell() {
         let whole = Shares::whole(100, 501, 1);
-        let rows: Vec<f64> = InitialLogits::Random.part(0, &whole).unwrap();
+        let rows: Vec<f64> = InitialLogits::Random.shard(0, &whole).unwrap();
         let n = rows.len() as f64;
         let mean = rows.iter().sum::<f64>() / n;
         let variance = rows.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
@@ -130,14 +130,14 @@ mod tests {
         for rank in 0..6 {
             let shape = "2x3x1".parse().unwrap();
             let shares = Shares::at(shape, Reduce::Fast, [100, 501, 1], rank).unwrap();
-            let part: Vec<f64> = InitialLogits::Random.part(0, &shares).unwrap();
+            let part: Vec<f64> = InitialLogits::Random.shard(0, &shares).unwrap();
             let voxels = shares.voxels.range();
             for (cell, part) in shares.cells.range().zip(part.chunks(voxels.len())) {
                 let whole = &rows[cell * 501..][voxels.clone()];
                 assert_eq!(part, whole, "rank {rank}, cell {cell}");
             }
         }
-        let other: Vec<f64> = InitialLogits::Random.part(1, &whole).unwrap();
+        let other: Vec<f64> = InitialLogits::Random.shard(1, &whole).unwrap();
         assert_ne!(other[..501], rows[..501]);
         assert_ne!(rows[..501], rows[501..1002]);
     }

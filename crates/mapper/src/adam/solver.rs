@@ -16,7 +16,7 @@ use crate::workers::{one_rank, workers};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, Neighbours, Term};
+use tangram_core::{CellChunks, Neighbours, Term};
 
 /// Epochs over which [`AdamSettings::tolerance`] looks for progress.
 const PLATEAU: usize = 50;
@@ -27,14 +27,14 @@ const PLATEAU: usize = 50;
 ///
 /// # Errors
 /// [`MapError`]: a setting out of range, logits that do not fit, a loss that is no number.
-pub fn train_adam<C: CellParts>(
+pub fn train_adam<C: CellChunks>(
     problem: &Problem<C>,
     settings: &AdamSettings,
     initial: InitialLogits,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Trained, MapError> {
     let begin = AdamBegin::At(initial);
-    train_adam_part(problem, settings, begin, &one_rank(), &mut NoKeeper, watch)
+    train_adam_shard(problem, settings, begin, &one_rank(), &mut NoKeeper, watch)
 }
 
 /// [`train_adam`] on one of several ranks, with its part of the problem; each gets the mapping of its cells and voxels.
@@ -44,7 +44,7 @@ pub fn train_adam<C: CellParts>(
 /// # Errors
 /// As [`train_adam`]; [`MapError::Keep`] and [`MapError::Stopped`] by the keeper, [`MapError::Snapshot`] if that to go on from is
 /// of another training.
-pub fn train_adam_part<C: CellParts>(
+pub fn train_adam_shard<C: CellChunks>(
     problem: &Problem<C>,
     settings: &AdamSettings,
     begin: AdamBegin<'_>,
@@ -72,7 +72,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option
     keep::declare(tally);
 }
 
-fn train<T: Number, C: CellParts>(
+fn train<T: Number, C: CellChunks>(
     problem: &Problem<C>,
     settings: &AdamSettings,
     begin: &AdamBegin<'_>,

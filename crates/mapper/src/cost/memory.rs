@@ -10,13 +10,13 @@ use tangram_core::Objective;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// Cells of a chunk.
-    pub cells_per_part: usize,
-    /// [`MirrorSettings::first_part`](crate::MirrorSettings::first_part): samples of the cells are held, up to a size.
-    pub first_part: usize,
+    pub cells_per_chunk: usize,
+    /// [`MirrorSettings::batches`](crate::MirrorSettings::batches): samples of the cells are held, up to a size.
+    pub batches: usize,
 }
 
 /// Peak bytes per non-zero while streaming (measured): three decoded chunks, one raw chunk, one being cut for the products, two cut.
-const OF_PART: usize = 90;
+const OF_CHUNK: usize = 90;
 /// Peak bytes per non-zero of a sample that is held: the sample, and what is cut of it.
 const OF_SAMPLE: usize = 34;
 /// Bytes of the reader itself, beside the chunks (measured).
@@ -49,8 +49,8 @@ pub fn mirror_memory_needed(
     let expression = match reading {
         None => cells_by_genes(n_cells, 16 + 2 * Blocked::ENTRY, 1),
         Some(reading) => {
-            let part = cells_by_genes(n_cells.min(reading.cells_per_part), OF_PART, 3);
-            let sample = largest_held(reading.first_part, n_cells, n_genes - 1);
+            let part = cells_by_genes(n_cells.min(reading.cells_per_chunk), OF_CHUNK, 3);
+            let sample = largest_held(reading.batches, n_cells, n_genes - 1);
             READER + part.max(cells_by_genes(sample, OF_SAMPLE, 2))
         }
     };

@@ -88,7 +88,7 @@ pub fn memory_of_rank(
             // Then one rank scores all genes, for which it holds about what the solver would alone.
             let counts = (all_cells as f64 * all_genes as f64 * density) as usize;
             let reading = Reading {
-                first_part: 1,
+                batches: 1,
                 ..reading
             };
             let (size, reading) = ([all_cells, all_voxels, all_genes], Some(reading));
@@ -159,7 +159,7 @@ mod tests {
     /// Peak memory that ranks took whose cells were read from Zarr, 15 % of the counts not zero, `docs/ranks.md`.
     #[test]
     fn what_streamed_cells_took_is_within_a_tenth() {
-        for (lens, shape, first_part, took) in [
+        for (lens, shape, batches, took) in [
             ([300_000, 20_000, 500], "1x1x1", 1, 1183e6),
             ([1_000_000, 20_000, 500], "1x1x1", 8, 1302e6),
             ([1_000_000, 2_000, 500], "1x1x1", 1, 807e6),
@@ -169,8 +169,8 @@ mod tests {
             ([10_000_000, 20_000, 300], "2x1x1", 64, 1290e6),
         ] {
             let reading = Reading {
-                cells_per_part: (1 << 25) / lens[2].max(1 << 9),
-                first_part,
+                cells_per_chunk: (1 << 25) / lens[2].max(1 << 9),
+                batches,
             };
             let planned = planned(lens, shape, Some(reading));
             let off = planned / took - 1.0;

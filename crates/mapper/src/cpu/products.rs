@@ -147,7 +147,7 @@ impl Products {
     /// Takes the cells of `range`, (cells, genes), so that the logits of each block of genes can be computed alone.
     ///
     /// * `genes`: first gene of every block, 0 first
-    pub(crate) fn in_parts<T: Number>(
+    pub(crate) fn by_gene_blocks<T: Number>(
         cells: &SparseRows,
         range: Range<usize>,
         layout: Layout,

@@ -11,7 +11,7 @@ use ndarray::{Array2, s};
 use std::ops::ControlFlow;
 use tangram_comm::Shares;
 use tangram_core::normalize::transform;
-use tangram_core::{CellParts, SparseRows, Transform};
+use tangram_core::{CellChunks, SparseRows, Transform};
 
 impl Factors {
     /// `Pᵀ · (r ∘ values)`, (voxels, genes), in one pass over the cells: products of counts that are not zero, summed in single precision
@@ -26,7 +26,7 @@ impl Factors {
     ///
     /// # Panics
     /// If the number of genes differs.
-    pub fn carried<C: CellParts>(
+    pub fn carried<C: CellChunks>(
         &self,
         values: &C,
         how: Transform,
@@ -48,13 +48,14 @@ impl Factors {
         let mut carried = Predicted::<f32>::new(layout, n_genes + 1);
         let mut part_sums = Array2::zeros((n_genes + 1, n_voxels));
         let mut sums = Array2::<f64>::zeros((n_genes + 1, n_voxels));
-        values.for_each_part(0..values.n_cells(), &mut |first, values: &SparseRows| {
+        values.for_each_chunk(0..values.n_cells(), &mut |first, values: &SparseRows| {
             let mut mapped = (how != Transform::None).then(|| {
                 let mut mapped = values.clone();
                 transform(&mut mapped, how);
                 Products::for_logits::<f32>(&mapped, layout, &[0])
             });
-            let mut values = Products::in_parts::<f32>(values, 0..values.n_rows(), layout, &[0]);
+            let mut values =
+                Products::by_gene_blocks::<f32>(values, 0..values.n_rows(), layout, &[0]);
             carried.clear();
             for block in values.blocks() {
                 let logits = mapped.as_mut().unwrap_or(&mut values);

@@ -15,7 +15,7 @@ use crate::rounding::{self, Rounding};
 use crate::{Keeper, MapError, MirrorSettings, Precision, Problem};
 use ndarray::{Array2, ArrayView2};
 use tangram_comm::Communicator;
-use tangram_core::CellParts;
+use tangram_core::CellChunks;
 
 /// Buffers, and the cells in work.
 pub(crate) struct CpuPass<'a, T, C, K> {
@@ -41,7 +41,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision) {
     polls::declare(tally);
 }
 
-impl<'a, T: Number, C: CellParts, K: Communicator> CpuPass<'a, T, C, K> {
+impl<'a, T: Number, C: CellChunks, K: Communicator> CpuPass<'a, T, C, K> {
     pub(crate) fn new(
         problem: &'a Problem<C>,
         settings: &MirrorSettings,
@@ -86,7 +86,7 @@ impl<'a, T: Number, C: CellParts, K: Communicator> CpuPass<'a, T, C, K> {
     }
 }
 
-impl<T: Number, C: CellParts, K: Communicator> Pass for CpuPass<'_, T, C, K> {
+impl<T: Number, C: CellChunks, K: Communicator> Pass for CpuPass<'_, T, C, K> {
     fn take_cells(&mut self, part: usize) -> Result<usize, MapError> {
         // Room for these is that of those before them.
         self.cells = StageCells::Streamed(None);

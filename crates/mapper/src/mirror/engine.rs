@@ -8,7 +8,7 @@ use crate::number::Number;
 use crate::ranks::Ranks;
 use crate::{Engine, MapError, MirrorSettings, Precision, Problem};
 use tangram_comm::Communicator;
-use tangram_core::CellParts;
+use tangram_core::CellChunks;
 
 /// Declares what [`Pass::predict`] exchanges.
 pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision, on_device: bool) {
@@ -19,7 +19,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision, on_device: bo
 }
 
 /// The passes of the engine that the settings name.
-pub(crate) fn open<'a, T: Number, C: CellParts, K: Communicator>(
+pub(crate) fn open<'a, T: Number, C: CellChunks, K: Communicator>(
     problem: &'a Problem<C>,
     settings: &'a MirrorSettings,
     ranks: Ranks<'a, K>,

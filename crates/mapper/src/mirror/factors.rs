@@ -9,7 +9,7 @@ use crate::workers::one_rank;
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use std::ops::ControlFlow;
 use tangram_comm::{Communicator, Grid, GridError, Shares};
-use tangram_core::{CellParts, MappingBlock, MappingRows, PBlock, SparseRows};
+use tangram_core::{CellChunks, MappingBlock, MappingRows, PBlock, SparseRows};
 
 /// What the factored solver learns: Z, one weight per voxel and gene, and b, one per voxel.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,7 +139,7 @@ impl Factors {
     ///
     /// # Panics
     /// If the number of genes differs.
-    pub fn mapping<'a, C: CellParts>(&'a self, cells: &'a C) -> FactoredMapping<'a, C> {
+    pub fn mapping<'a, C: CellChunks>(&'a self, cells: &'a C) -> FactoredMapping<'a, C> {
         assert_eq!(cells.n_genes(), self.n_genes(), "the genes of the training");
         FactoredMapping {
             factors: self,
@@ -212,7 +212,7 @@ pub struct FactoredMapping<'a, C> {
     cells: &'a C,
 }
 
-impl<C: CellParts> MappingRows for FactoredMapping<'_, C> {
+impl<C: CellChunks> MappingRows for FactoredMapping<'_, C> {
     type Error = C::Error;
 
     fn n_cells(&self) -> usize {
@@ -230,12 +230,12 @@ impl<C: CellParts> MappingRows for FactoredMapping<'_, C> {
         let n_voxels = self.n_voxels();
         let mut reader: Option<Reader<f32>> = None;
         self.cells
-            .for_each_part(0..self.n_cells(), &mut |first, part| {
+            .for_each_chunk(0..self.n_cells(), &mut |first, chunk| {
                 let reader = reader.get_or_insert_with(|| {
-                    Reader::new(self.factors, usize::MAX, part.density(), Precision::F32)
+                    Reader::new(self.factors, usize::MAX, chunk.density(), Precision::F32)
                 });
                 let mut outcome = Ok(());
-                reader.for_each_block(part, &mut |row, stride, rows| {
+                reader.for_each_block(chunk, &mut |row, stride, rows| {
                     if outcome.is_err() {
                         return;
                     }

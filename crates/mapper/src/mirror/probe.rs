@@ -11,7 +11,7 @@ use ndarray::ArrayView2;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use tangram_comm::Communicator;
-use tangram_core::{CellParts, Sums};
+use tangram_core::{CellChunks, Sums};
 
 /// Cells of a probe: enough for means to within a few percent, at little cost beside a pass.
 const N_CELLS: usize = 128;
@@ -61,7 +61,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>) {
 
 impl<T: Number> Probe<T> {
     /// Takes the probe's cells that this rank has.
-    pub(crate) fn new<C: CellParts>(
+    pub(crate) fn new<C: CellChunks>(
         cells: &C,
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
@@ -92,7 +92,7 @@ impl<T: Number> Probe<T> {
         };
         let n_voxels = ranks.shares.voxels.len();
         let layout = Layout::new::<T>(chosen.n_rows(), n_voxels, 0, 0.0, precision);
-        let products = Products::for_logits::<T>(&chosen, layout, &ranks.gene_parts());
+        let products = Products::for_logits::<T>(&chosen, layout, &ranks.first_genes());
         let tiles = layout.tiles;
         let mut logits = AllGenes::new(layout);
         if ranks.is_exact() {

@@ -26,7 +26,7 @@ use ndarray::{Array2, ArrayView1, Zip, s};
 use std::ops::Range;
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellParts, LossFunction, Neighbours, OfCells, Sums, Term};
+use tangram_core::{CellChunks, LossFunction, Neighbours, OfCells, Sums, Term};
 
 /// Lower bound on q/d in the density's gradient, so that empty voxels do not dominate the step.
 const LEAST_SHARE: f64 = 0.02;
@@ -91,14 +91,14 @@ impl Mirrored {
 ///
 /// # Errors
 /// [`MapError`]: a setting out of range, cells that cannot be read, a loss that is no number at the start.
-pub fn train_mirror<C: CellParts>(
+pub fn train_mirror<C: CellChunks>(
     problem: &Problem<C>,
     settings: &MirrorSettings,
     start: Option<&Factors>,
     watch: &mut (dyn FnMut(&Epoch) + Send),
 ) -> Result<Mirrored, MapError> {
     let begin = Begin::At(start);
-    train_mirror_part(problem, settings, begin, &one_rank(), &mut NoKeeper, watch)
+    train_mirror_shard(problem, settings, begin, &one_rank(), &mut NoKeeper, watch)
 }
 
 /// Where a training begins.
@@ -120,7 +120,7 @@ pub enum Begin<'a> {
 /// # Errors
 /// As [`train_mirror`]; [`MapError::Keep`] and [`MapError::Stopped`] by the keeper, [`MapError::Snapshot`] if that to go on from is
 /// of another training.
-pub fn train_mirror_part<C: CellParts>(
+pub fn train_mirror_shard<C: CellChunks>(
     problem: &Problem<C>,
     settings: &MirrorSettings,
     begin: Begin<'_>,
@@ -187,7 +187,7 @@ pub(super) struct Mirror<'a, K> {
 }
 
 impl<'a, K: Communicator> Mirror<'a, K> {
-    pub(super) fn new<C: CellParts>(
+    pub(super) fn new<C: CellChunks>(
         problem: &Problem<C>,
         settings: &'a MirrorSettings,
         begin: Begin<'_>,
@@ -284,9 +284,9 @@ impl<'a, K: Communicator> Mirror<'a, K> {
         let settings = self.settings;
         let mut part = match &self.resumed {
             Some(stage) => stage.part,
-            None => self.first_part(),
+            None => self.first_batches(),
         };
-        let last = settings.part_passes.unwrap_or(settings.passes / 2);
+        let last = settings.batch_passes.unwrap_or(settings.passes / 2);
         while part > 1 && (self.resumed.is_some() || self.history.len() < last) {
             self.stage(part, last, keeper, &mut watch)?;
             self.iterates.restart();
@@ -311,10 +311,10 @@ impl<'a, K: Communicator> Mirror<'a, K> {
     }
 
     /// One of so many cells takes part in the first stage.
-    fn first_part(&self) -> usize {
+    fn first_batches(&self) -> usize {
         let shares = self.ranks.shares;
         let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());
-        let mut part = self.settings.first_part;
+        let mut part = self.settings.batches;
         while part > 1 && n_cells / part < LEAST_CELLS * n_voxels {
             part /= 2;
         }

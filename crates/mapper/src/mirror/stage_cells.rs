@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::ops::{ControlFlow, Range};
 use tangram_comm::Communicator;
-use tangram_core::{CellParts, SparseRows};
+use tangram_core::{CellChunks, SparseRows};
 
 /// Entries, zeros included, of the largest sample that a rank holds when cells are streamed: about as much memory as the chunks take.
 pub(crate) const LARGEST_SAMPLE: usize = if cfg!(test) { 400 } else { 1 << 26 };
@@ -51,13 +51,13 @@ impl StageCells {
         ranks: Ranks<'_, impl Communicator>,
         rows: impl Fn(Range<usize>) -> Range<usize>,
     ) -> Self {
-        let genes = ranks.gene_parts();
+        let genes = ranks.first_genes();
         let blocks = ranks.shares.cells.blocks().into_iter();
         let cut = |block: Range<usize>| {
             let first = block.start;
             (
                 first,
-                Products::in_parts::<T>(cells, rows(block), layout, &genes),
+                Products::by_gene_blocks::<T>(cells, rows(block), layout, &genes),
             )
         };
         Self::Cut(blocks.map(cut).collect())
@@ -65,11 +65,11 @@ impl StageCells {
 
     /// Adds what all of them predict to a pass; breaks if the pass is to be given up.
     ///
-    /// * `parts`: all cells of the rank
-    pub(crate) fn add_to<T: Number, C: CellParts>(
+    /// * `chunks`: all cells of the rank
+    pub(crate) fn add_to<T: Number, C: CellChunks>(
         &mut self,
         pass: &mut FactoredRows<T>,
-        parts: &C,
+        chunks: &C,
         layout: Layout,
         ranks: Ranks<'_, impl Communicator>,
         polls: &mut Polls<'_>,
@@ -86,18 +86,18 @@ impl StageCells {
             }
             Self::Streamed(chosen) => chosen.as_deref(),
         };
-        let genes = ranks.gene_parts();
+        let genes = ranks.first_genes();
         for block in ranks.shares.cells.blocks() {
             // The next chunk is cut while this one is worked on.
             let (mut waiting, mut flow) = (None::<(usize, Products)>, ControlFlow::Continue(()));
-            let read = parts.for_each_part(block, &mut |first, part: &SparseRows| {
+            let read = chunks.for_each_chunk(block, &mut |first, chunk: &SparseRows| {
                 let cut = || match chosen {
-                    None => Products::in_parts::<T>(part, 0..part.n_rows(), layout, &genes),
+                    None => Products::by_gene_blocks::<T>(chunk, 0..chunk.n_rows(), layout, &genes),
                     Some(chosen) => {
-                        let own = within(chosen, first..first + part.n_rows());
+                        let own = within(chosen, first..first + chunk.n_rows());
                         let rows: Vec<_> = chosen[own].iter().map(|cell| cell - first).collect();
-                        let part = part.select_rows(&rows);
-                        Products::in_parts::<T>(&part, 0..rows.len(), layout, &genes)
+                        let chunk = chunk.select_rows(&rows);
+                        Products::by_gene_blocks::<T>(&chunk, 0..rows.len(), layout, &genes)
                     }
                 };
                 let next = match &mut waiting {
@@ -131,22 +131,22 @@ fn within(chosen: &[usize], range: Range<usize>) -> Range<usize> {
     place(range.start)..place(range.end)
 }
 
-/// One cell of every `part` consecutive ones, chosen by the seed: neighbouring cells of a file are often similar.
+/// One cell of every `every` consecutive ones, chosen by the seed: neighbouring cells of a file are often similar.
 ///
 /// * `n_cells`: of all ranks
 /// * `range`: those of this rank; places are counted from its start
 pub(crate) fn one_of_every(
-    part: usize,
+    every: usize,
     seed: u64,
     n_cells: usize,
     range: Range<usize>,
 ) -> Vec<usize> {
     let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    let mut chosen = Vec::with_capacity(range.len() / part + 1);
+    let mut chosen = Vec::with_capacity(range.len() / every + 1);
     // Groups are of all cells, whatever the ranks.
-    for first in (range.start / part * part..range.end).step_by(part) {
+    for first in (range.start / every * every..range.end).step_by(every) {
         chance.set_word_pos(2 * first as u128);
-        let cell = first + (chance.next_u64() % part as u64) as usize;
+        let cell = first + (chance.next_u64() % every as u64) as usize;
         if range.contains(&cell) && cell < n_cells {
             chosen.push(cell - range.start);
         }
@@ -154,26 +154,26 @@ pub(crate) fn one_of_every(
     chosen
 }
 
-/// Whether a sample of one cell in every `part` is too large to hold when cells are streamed. It depends on the whole problem only:
+/// Whether a sample of one cell in every `every` is too large to hold when cells are streamed. It depends on the whole problem only:
 /// ranks that share cells must decide alike.
 pub(crate) fn too_large_to_hold(
-    part: usize,
+    every: usize,
     n_cells: usize,
     ranks: Ranks<'_, impl Communicator>,
 ) -> bool {
     let shape = ranks.grid.shape();
     let n_genes = ranks.shares.genes.whole_len().div_ceil(shape.genes);
-    n_cells / part / shape.cells * n_genes > LARGEST_SAMPLE
+    n_cells / every / shape.cells * n_genes > LARGEST_SAMPLE
 }
 
 /// Cells of the largest sample that a rank holds where all its cells are read at every pass.
 ///
-/// * `first_part`: the first stage takes one cell of so many, each later one twice as many
-pub(crate) fn largest_held(first_part: usize, n_cells: usize, n_genes: usize) -> usize {
-    let parts = std::iter::successors(Some(first_part), |part| Some(part / 2));
-    let samples = parts
-        .take_while(|&part| part > 1)
-        .map(|part| n_cells / part);
+/// * `batches`: the first stage takes one cell of so many, each later one twice as many
+pub(crate) fn largest_held(batches: usize, n_cells: usize, n_genes: usize) -> usize {
+    let stages = std::iter::successors(Some(batches), |every| Some(every / 2));
+    let samples = stages
+        .take_while(|&every| every > 1)
+        .map(|every| n_cells / every);
     let held = samples.take_while(|n_cells| n_cells * n_genes <= LARGEST_SAMPLE);
     held.last().unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 
 use crate::{Factors, MapError, MirrorSettings, Problem, train_mirror};
 use serde::{Deserialize, Serialize};
-use tangram_core::{CellParts, SparseRows, score_gene, transfer};
+use tangram_core::{CellChunks, SparseRows, score_gene, transfer};
 
 /// Temperatures that are tried, from the smoothest to free logits: a smooth mapping is a good start for a sharper one.
 const CANDIDATES: [Option<f64>; 6] = [Some(0.5), Some(1.0), Some(2.0), Some(4.0), Some(8.0), None];
@@ -29,7 +29,7 @@ pub struct TemperatureScore {
 ///
 /// # Errors
 /// [`MapError`] as [`train_mirror`]; with fewer than ten genes there is nothing to choose by, and no score comes back.
-pub fn score_temperatures<C: CellParts>(
+pub fn score_temperatures<C: CellChunks>(
     problem: &Problem<C>,
     settings: &MirrorSettings,
 ) -> Result<Vec<TemperatureScore>, MapError> {
@@ -64,8 +64,8 @@ pub fn score_temperatures<C: CellParts>(
             let settings = MirrorSettings {
                 temperature: score.temperature,
                 passes: PASSES[usize::from(start.is_some())],
-                first_part: 1,
-                part_passes: None,
+                batches: 1,
+                batch_passes: None,
                 ..*settings
             };
             let mirrored = train_mirror(&fold, &settings, start.as_ref(), &mut |_| ())?;

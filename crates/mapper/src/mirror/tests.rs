@@ -2,7 +2,7 @@
 
 use super::engine::open;
 use super::pass::Rows;
-use super::solver::{Begin, Mirror, Mirrored, train_mirror, train_mirror_part};
+use super::solver::{Begin, Mirror, Mirrored, train_mirror, train_mirror_shard};
 use super::stage_cells::LARGEST_SAMPLE;
 use crate::evaluate::{evaluate_by_mass, loss_function};
 use crate::ranks::Ranks;
@@ -21,8 +21,8 @@ const SETTINGS: MirrorSettings = MirrorSettings {
         .with(Term::Density, 1.0),
     passes: 80,
     temperature: None,
-    first_part: 1,
-    part_passes: None,
+    batches: 1,
+    batch_passes: None,
     seed: 1,
     threads: 1,
     precision: Precision::F32,
@@ -54,7 +54,7 @@ fn in_tens(problem: &Problem) -> Problem<InChunks> {
         cells: problem.cells().clone(),
         cells_per_chunk: 10,
     };
-    Problem::part(cells, voxels, prior, problem.shares().clone()).unwrap()
+    Problem::of_shard(cells, voxels, prior, problem.shares().clone()).unwrap()
 }
 
 /// Wishes to stop when it has been asked so often.
@@ -96,7 +96,7 @@ fn stopped_and_resumed(
             kept: None,
         };
         let begin = kept.as_ref().map_or(Begin::At(None), Begin::Resume);
-        match train_mirror_part(problem, settings, begin, grid, &mut keeper, &mut |_| ()) {
+        match train_mirror_shard(problem, settings, begin, grid, &mut keeper, &mut |_| ()) {
             Ok(mirrored) => return (mirrored, stops),
             Err(MapError::Stopped { passes }) => {
                 kept = keeper.kept;
@@ -108,11 +108,11 @@ fn stopped_and_resumed(
     }
 }
 
-fn check_stops(shape: &str, reduce: Reduce, first_part: usize) {
+fn check_stops(shape: &str, reduce: Reduce, batches: usize) {
     let problem = problem_of(160);
     let settings = MirrorSettings {
         passes: 16,
-        first_part,
+        batches,
         ..SETTINGS
     };
     let compare = |grid: &Grid<Threads>, problem: &Problem| {
@@ -147,14 +147,14 @@ fn a_sample_read_at_every_pass_is_the_one_that_is_held() {
     let problem = problem_of(160);
     let settings = MirrorSettings {
         passes: 16,
-        first_part: 4,
+        batches: 4,
         ..SETTINGS
     };
     let size = |part: usize| 160 / part * problem.n_genes();
     assert!(size(4) > LARGEST_SAMPLE, "the sample is read");
     let of = |problem: &Problem<InChunks>| {
         let (grid, begin) = (one_rank(), Begin::At(None));
-        train_mirror_part(problem, &settings, begin, &grid, &mut NoKeeper, &mut |_| ())
+        train_mirror_shard(problem, &settings, begin, &grid, &mut NoKeeper, &mut |_| ())
     };
     let read = of(&in_tens(&problem)).unwrap();
     let held = train_mirror(&problem, &settings, None, &mut |_| ()).unwrap();
@@ -170,9 +170,9 @@ fn a_sample_read_at_every_pass_is_the_one_that_is_held() {
 
 #[test]
 fn a_pass_given_up_and_gone_on_from_changes_no_bit() {
-    for first_part in [1, 4] {
+    for batches in [1, 4] {
         for shape in ["1x1x1", "2x1x1", "1x2x1", "1x1x2"] {
-            check_stops(shape, Reduce::Fast, first_part);
+            check_stops(shape, Reduce::Fast, batches);
         }
     }
     check_stops("3x1x1", Reduce::Exact, 1);
@@ -186,7 +186,7 @@ fn a_wish_to_stop_ends_a_pass_on_the_way() {
     for after in [0, 3, 15] {
         let mut keeper = Stops { after, kept: None };
         let begin = Begin::At(None);
-        let ended = train_mirror_part(&problem, &SETTINGS, begin, &grid, &mut keeper, &mut |_| ());
+        let ended = train_mirror_shard(&problem, &SETTINGS, begin, &grid, &mut keeper, &mut |_| ());
         // Sixteen parts: the first pass is not complete.
         assert!(matches!(ended, Err(MapError::Stopped { passes: 0 })));
         asks.push(keeper.after);

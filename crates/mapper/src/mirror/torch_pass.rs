@@ -19,7 +19,7 @@ use ndarray::{Array2, ArrayView2};
 use std::ops::ControlFlow;
 use std::ops::Range;
 use tangram_comm::Communicator;
-use tangram_core::{CellParts, SparseRows, Term};
+use tangram_core::{CellChunks, SparseRows, Term};
 use tch::{Kind, Tensor};
 
 /// A matrix, (genes + 1, voxels), and the binary exponent of its common scale, as [`Rounding::round`] gives them.
@@ -83,7 +83,7 @@ impl<T: Number> DevicePass<T> {
     }
 
     /// Takes all cells for the passes to come.
-    pub(crate) fn hold_all(&mut self, cells: &impl CellParts) -> Result<(), MapError> {
+    pub(crate) fn hold_all(&mut self, cells: &impl CellChunks) -> Result<(), MapError> {
         self.cells = match cells.whole() {
             Some(cells) if self.memory.resident => self.keep(cells)?,
             _ => Cells::Read,
@@ -116,7 +116,7 @@ impl<T: Number> DevicePass<T> {
     /// * `rows`, `slope`: how rows count; W likewise rounded, where cells are to be weighed
     pub(crate) fn predict(
         &mut self,
-        all: &impl CellParts,
+        all: &impl CellChunks,
         (factors, common): (&mut Array2<f64>, i32),
         (weights, slope): (Option<&[f64]>, Option<Scaled<'_>>),
         ranks: Ranks<'_, impl Communicator>,
@@ -141,9 +141,9 @@ impl<T: Number> DevicePass<T> {
             }
             Cells::Read => {
                 let mut added = Ok(());
-                let read = all.for_each_part(0..all.n_cells(), &mut |_, part| {
+                let read = all.for_each_chunk(0..all.n_cells(), &mut |_, chunk| {
                     if added.is_ok() {
-                        added = self.bring(part, ranks);
+                        added = self.bring(chunk, ranks);
                     }
                     Ok(ControlFlow::Continue(()))
                 });
@@ -236,7 +236,7 @@ pub(crate) struct TorchPass<'a, T, C, K> {
     n_cells: [usize; 2],
 }
 
-impl<'a, T: Number, C: CellParts, K: Communicator> TorchPass<'a, T, C, K> {
+impl<'a, T: Number, C: CellChunks, K: Communicator> TorchPass<'a, T, C, K> {
     pub(crate) fn new(
         engine: &TorchEngine,
         problem: &'a Problem<C>,
@@ -277,16 +277,16 @@ impl<'a, T: Number, C: CellParts, K: Communicator> TorchPass<'a, T, C, K> {
     }
 }
 
-impl<T: Number, C: CellParts, K: Communicator> Pass for TorchPass<'_, T, C, K> {
-    fn take_cells(&mut self, part: usize) -> Result<usize, MapError> {
+impl<T: Number, C: CellChunks, K: Communicator> Pass for TorchPass<'_, T, C, K> {
+    fn take_cells(&mut self, every: usize) -> Result<usize, MapError> {
         let (cells, range) = (self.problem.cells(), self.ranks.shares.cells.range());
-        let own = match part {
+        let own = match every {
             1 => {
                 self.device.hold_all(cells)?;
                 range.len()
             }
             _ => {
-                let chosen = one_of_every(part, self.seed, self.problem.n_cells(), range);
+                let chosen = one_of_every(every, self.seed, self.problem.n_cells(), range);
                 let sample = cells.select(&chosen);
                 self.device
                     .hold(sample.map_err(|e| MapError::Cells(e.into()))?)?;

@@ -1,4 +1,4 @@
-//! [`CellParts`]: the expression of the cells as a stream of chunks, because it may not fit in memory.
+//! [`CellChunks`]: the expression of the cells as a stream of chunks, because it may not fit in memory.
 //!
 //! The solvers read cells only through this trait. A matrix in memory is one chunk; readers of files implement it, too.
 
@@ -9,10 +9,10 @@ use std::ops::{ControlFlow, Range};
 /// A function that receives a chunk: the index of its first cell, and the cells, (cells of the chunk, genes).
 ///
 /// It returns `Break` if it needs no further chunk.
-pub type VisitPart<'a, E> = dyn FnMut(usize, &SparseRows) -> Result<ControlFlow<()>, E> + 'a;
+pub type VisitChunk<'a, E> = dyn FnMut(usize, &SparseRows) -> Result<ControlFlow<()>, E> + 'a;
 
 /// The expression S, (cells, genes), as chunks of consecutive cells that can be read any number of times.
-pub trait CellParts: Sync {
+pub trait CellChunks: Sync {
     /// Why a chunk cannot be read.
     type Error: std::error::Error + Send + Sync + 'static;
 
@@ -32,10 +32,10 @@ pub trait CellParts: Sync {
     ///
     /// # Errors
     /// If a chunk cannot be read, or the error of `visit`.
-    fn for_each_part(
+    fn for_each_chunk(
         &self,
         range: Range<usize>,
-        visit: &mut VisitPart<'_, Self::Error>,
+        visit: &mut VisitChunk<'_, Self::Error>,
     ) -> Result<(), Self::Error>;
 
     /// The given cells as one matrix, (cells chosen, genes).
@@ -50,16 +50,16 @@ pub trait CellParts: Sync {
         // Cells far apart are read one by one, so that the cells between them are not read.
         if cells.len() * FAR_APART < self.n_cells() {
             for cell in next {
-                self.for_each_part(cell..cell + 1, &mut |_, part| {
-                    chosen.append(part);
+                self.for_each_chunk(cell..cell + 1, &mut |_, chunk| {
+                    chosen.append(chunk);
                     Ok(ControlFlow::Continue(()))
                 })?;
             }
             return Ok(chosen);
         }
-        self.for_each_part(0..self.n_cells(), &mut |first, part| {
-            while let Some(cell) = next.next_if(|&cell| cell < first + part.n_rows()) {
-                let (genes, values) = part.row(cell - first);
+        self.for_each_chunk(0..self.n_cells(), &mut |first, chunk| {
+            while let Some(cell) = next.next_if(|&cell| cell < first + chunk.n_rows()) {
+                let (genes, values) = chunk.row(cell - first);
                 chosen.push_row(genes.iter().copied().zip(values.iter().copied()));
             }
             Ok(match next.peek() {
@@ -75,7 +75,7 @@ pub trait CellParts: Sync {
 const FAR_APART: usize = 1000;
 
 /// A matrix in memory, as one chunk.
-impl CellParts for SparseRows {
+impl CellChunks for SparseRows {
     type Error = Infallible;
 
     fn n_cells(&self) -> usize {
@@ -90,10 +90,10 @@ impl CellParts for SparseRows {
         Some(self)
     }
 
-    fn for_each_part(
+    fn for_each_chunk(
         &self,
         range: Range<usize>,
-        visit: &mut VisitPart<'_, Infallible>,
+        visit: &mut VisitChunk<'_, Infallible>,
     ) -> Result<(), Infallible> {
         let visited = if range == (0..self.n_rows()) {
             visit(0, self)
@@ -113,7 +113,7 @@ pub struct InChunks {
     pub cells_per_chunk: usize,
 }
 
-impl CellParts for InChunks {
+impl CellChunks for InChunks {
     type Error = Infallible;
 
     fn n_cells(&self) -> usize {
@@ -124,10 +124,10 @@ impl CellParts for InChunks {
         self.cells.n_cols()
     }
 
-    fn for_each_part(
+    fn for_each_chunk(
         &self,
         range: Range<usize>,
-        visit: &mut VisitPart<'_, Infallible>,
+        visit: &mut VisitChunk<'_, Infallible>,
     ) -> Result<(), Infallible> {
         for first in range.clone().step_by(self.cells_per_chunk) {
             let last = range.end.min(first + self.cells_per_chunk);
@@ -149,7 +149,7 @@ mod tests {
         for i in 0..3000u32 {
             rows.push_row([(i % 4, i as f32 + 1.0)]);
         }
-        let parts = InChunks {
+        let chunks = InChunks {
             cells: rows.clone(),
             cells_per_chunk: 3,
         };
@@ -159,7 +159,7 @@ mod tests {
             vec![5, 2999],
             (0..3000).step_by(7).collect(),
         ] {
-            assert_eq!(parts.select(&cells).unwrap(), rows.select_rows(&cells));
+            assert_eq!(chunks.select(&cells).unwrap(), rows.select_rows(&cells));
             assert_eq!(rows.select(&cells).unwrap(), rows.select_rows(&cells));
         }
     }
