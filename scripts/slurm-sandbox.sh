@@ -269,6 +269,8 @@ start_node() {
   # the PMIx plugin makes a directory per job step in a common /tmp, where nodes would trip over each other's;
   # so every slurmd reads a configuration folder of its own, which differs in mpi.conf alone
   mkdir -p "$SPOOL/$n" "$RUN/pmix-$n" "$cf"
+  # sockets of steps that a crash ended: the plugin of Slurm 22.05 cannot bind them again, and a machine's own boot removes them
+  rm -f "$SPOOL/$n"/stepd.slurm.pmix.*
   ln -sf ../slurm.conf ../gres.conf ../cgroup.conf "$cf/"
   echo "PMIxCliTmpDirBase=$RUN/pmix-$n" >"$cf/mpi.conf"
   if [ "$(isolation)" = 0 ]; then daemon "$n" slurmd -D -N "$n" -f "$cf/slurm.conf"; return; fi

@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use tangram_pipeline::choices::GridChoice;
 use tangram_pipeline::error::PipelineError;
+use tangram_pipeline::run_directory::RUN_FILE;
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::submission::{self, path_text};
 use tangram_pipeline::sweep_jobs::Intent;
@@ -95,6 +96,7 @@ fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
         exclude: Vec::new(),
         log: args.job.log(&out)?,
         directory: std::env::current_dir().context("the current folder")?,
+        result: Some(out.join(RUN_FILE)),
     };
     let text = script(&job, &profile)?;
     let job_log = job.log.clone();

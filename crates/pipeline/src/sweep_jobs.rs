@@ -12,8 +12,8 @@ use tangram_sweep::slurm::{
     Job, JobId, JobKind, JobName, Rehearsal, Scheduler, Sighting, Slurm, SlurmError, script,
 };
 use tangram_sweep::{
-    Again, Manifest, Outlook, Submission, Submissions, SubmittedJob, TaskProgress, progress_of,
-    verified_progress_of,
+    Again, Manifest, Outlook, Submission, Submissions, SubmittedJob, TaskProgress, alive_arrays,
+    progress_of, verified_progress_of,
 };
 
 /// Slurm's default MaxArraySize, assumed in a dry run without a cluster.
@@ -308,7 +308,8 @@ impl Jobs {
             match &job.kind {
                 JobKind::Collect => {
                     job.after.clone_from(&ids);
-                    job.after.extend(self.alive_arrays());
+                    job.after
+                        .extend(alive_arrays(&self.submissions, self.seen()));
                 }
                 _ => job.after.extend(planned.after.map(|i| ids[i])),
             }
@@ -317,19 +318,6 @@ impl Jobs {
             took(job, id)?;
         }
         Ok(())
-    }
-
-    /// Arrays of earlier submissions that are still queued or running.
-    pub(crate) fn alive_arrays(&self) -> Vec<JobId> {
-        let arrays = self.submissions.iter().flat_map(|s| &s.arrays);
-        let alive = |name: &JobName| {
-            self.seen()
-                .iter()
-                .find(|s| s.name == *name && s.state.is_alive())
-        };
-        arrays
-            .filter_map(|a| alive(&a.job.name).map(|s| s.job))
-            .collect()
     }
 
     /// Cancels earlier collecting jobs, which would not wait for the new tasks.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tangram_sweep::slurm::{
     Chunk, Job, JobKind, JobName, LogFile, Memory, Profile, TimeLimit, Word, chunks, share_throttle,
 };
-use tangram_sweep::{Again, SubmittedArray, SubmittedJob};
+use tangram_sweep::{Again, Beside, SubmittedArray, SubmittedJob};
 
 impl Jobs {
     /// The jobs to submit; the last one collects the results.
@@ -30,14 +30,7 @@ impl Jobs {
             .filter_map(|(_, again)| again.as_ref().and_then(|a| a.exclude.clone()));
         let exclude: Vec<Word> = nodes.collect();
         let logs = self.logs(round)?;
-        // What runs beside them has its part of the throttle already; without a part of their own, new ones wait for it.
-        let arrays = self.submissions().iter().flat_map(|s| &s.arrays);
-        let taken: usize = arrays.map(|a| a.n_at_once(self.seen())).sum();
-        let left = round.throttle.get().saturating_sub(taken);
-        let before = match left {
-            0 => self.alive_arrays(),
-            _ => Vec::new(),
-        };
+        let beside = Beside::of(round.throttle.get(), self.submissions(), self.seen());
         // Groups in a fixed order.
         let mut all: Vec<(Profile, Chunk)> = Vec::new();
         for ((time, memory), tasks) in groups {
@@ -48,7 +41,7 @@ impl Jobs {
             all.extend(chunks.into_iter().map(|chunk| (profile.clone(), chunk)));
         }
         share_throttle(
-            left.max(1),
+            beside.throttle,
             &mut all.iter_mut().map(|(_, c)| c).collect::<Vec<_>>(),
         );
         let mut plan: Vec<Planned> = Vec::new();
@@ -56,7 +49,7 @@ impl Jobs {
             let after = chunk.after;
             let command = self.run_command(&profile, round.program)?;
             let mut job = self.job(JobKind::Array(chunk), command, &exclude, &logs)?;
-            job.after.clone_from(&before);
+            job.after.clone_from(&beside.after);
             plan.push(Planned {
                 job,
                 after,
@@ -99,6 +92,7 @@ impl Jobs {
             exclude: exclude.to_vec(),
             log: LogFile::new(&log)?,
             directory: self.sweep.clone(),
+            result: None,
         })
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_sweep::slurm::JobState;
-use tangram_sweep::{Outlook, SubmittedArray};
+use tangram_sweep::{Outlook, alive_arrays};
 
 /// Maximum number of tasks named in a line.
 const MOST_NAMED: usize = 5;
@@ -107,14 +107,8 @@ impl SweepStatus {
                 }
             }
         }
-        let arrays = jobs.submissions().iter().flat_map(|s| &s.arrays);
-        let alive = |a: &SubmittedArray| {
-            jobs.seen()
-                .iter()
-                .find(|s| s.name == a.job.name && s.state.is_alive())
-                .map(|s| s.job.0)
-        };
-        status.jobs = arrays.filter_map(alive).collect();
+        let alive = alive_arrays(jobs.submissions(), jobs.seen());
+        status.jobs = alive.into_iter().map(|job| job.0).collect();
         seconds.sort_unstable_by(f64::total_cmp);
         status.seconds_per_fold = seconds.get(seconds.len() / 2).copied();
         let left = status.n_folds - status.folds_done.min(status.n_folds);

@@ -36,5 +36,7 @@ pub use outlook::{Again, Outlook, Why};
 pub use progress::{Standing, TaskProgress, progress_of, verified_progress_of};
 pub use queue::{AtWork, Done, Ended, Finished, Queue, QueueSettings};
 pub use results::Results;
-pub use submission::{OpenSubmission, Submission, Submissions, SubmittedArray, SubmittedJob};
+pub use submission::{
+    Beside, OpenSubmission, Submission, Submissions, SubmittedArray, SubmittedJob, alive_arrays,
+};
 pub use who::{OwnJob, Who};

@@ -102,6 +102,47 @@ impl SubmittedArray {
     }
 }
 
+/// What new arrays may begin beside those of earlier submissions.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Most new tasks at the same time; at least 1.
+    pub throttle: usize,
+    /// Jobs that must end first, since they have the whole throttle.
+    pub after: Vec<JobId>,
+}
+
+impl Beside {
+    /// Leaves every array that is alive its share of the throttle.
+    ///
+    /// * `throttle`: most tasks of the sweep that may run at the same time
+    #[must_use]
+    pub fn of(throttle: usize, submissions: &[Submission], seen: &[Sighting]) -> Self {
+        let arrays = submissions.iter().flat_map(|s| &s.arrays);
+        let taken: usize = arrays.map(|a| a.n_at_once(seen)).sum();
+        match throttle.saturating_sub(taken) {
+            0 => Self {
+                throttle: 1,
+                after: alive_arrays(submissions, seen),
+            },
+            left => Self {
+                throttle: left,
+                after: Vec::new(),
+            },
+        }
+    }
+}
+
+/// Arrays of earlier submissions that are still queued or running.
+#[must_use]
+pub fn alive_arrays(submissions: &[Submission], seen: &[Sighting]) -> Vec<JobId> {
+    let arrays = submissions.iter().flat_map(|s| &s.arrays);
+    let alive = |a: &SubmittedArray| {
+        let of_this = |s: &&Sighting| s.name == a.job.name && s.state.is_alive();
+        seen.iter().find(of_this).map(|s| s.job)
+    };
+    arrays.filter_map(alive).collect()
+}
+
 impl Submission {
     /// A new submission, still without arrays and collector.
     #[must_use]

@@ -52,6 +52,7 @@ fn job(kind: JobKind, profile: &Profile) -> Job {
         exclude: vec![],
         log: LogFile::new(Path::new("/data/logs/it")).unwrap(),
         directory: "/data".into(),
+        result: None,
     }
 }
 
@@ -200,6 +201,7 @@ impl Stage {
         Job {
             command: vec![program.to_str().unwrap().to_owned()],
             directory: self.folder.path().to_owned(),
+            result: None,
             ..job(kind, profile)
         }
     }
@@ -341,6 +343,22 @@ fn a_program_that_was_stopped_is_requeued_if_its_job_is_to_go_on() {
     check(JobKind::Map, 0, "RUNNING\n", "0", "");
     check(JobKind::Map, 1, "RUNNING\n", "0", "");
     check(JobKind::Collect, 75, "RUNNING\n", "0", "");
+}
+
+#[test]
+fn a_command_that_did_nothing_is_started_again() {
+    for (writes, code, asked) in [("it's done", 0, ""), ("another", 75, "requeue 42")] {
+        let stage = Stage::new();
+        let written = stage.path(writes).display().to_string();
+        stage.command("program", &format!("touch {written:?}"));
+        fs::write(stage.path("state"), "RUNNING\n").unwrap();
+        let profile = plain();
+        let mut job = stage.job(JobKind::Map, &profile);
+        job.result = Some(stage.path("it's done"));
+        let output = stage.bash(&job, &profile).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(stage.read("scontrol").trim(), asked);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::slurm::{JobId, JobKind, JobName, Profile};
-use crate::{Attempt, Outcome, OwnJob, SubmittedJob, Who};
+use crate::{Attempt, Beside, Outcome, OwnJob, SubmittedJob, Who};
 use std::path::PathBuf;
 use tangram_store::Process;
 
@@ -340,4 +340,49 @@ fn a_requeued_element_is_judged_by_its_last_attempt_alone() {
         .attempt(Running, None, 3.0, 0)
         .seen(JobState::NodeFailed);
     assert_eq!(case.again().why, Why::NodeFailed);
+}
+
+#[test]
+fn the_number_of_items_done_never_falls() {
+    let one = Case::new().attempt(Stopped, Some(Cause::Signal), 3.0, 3);
+    assert_eq!(one.task.items_done(), 3);
+    // An attempt that could not go on from the kept state begins anew.
+    let two = one.attempt(Running, None, 1.0, 1);
+    assert_eq!(two.task.items_done(), 3);
+    assert_eq!(two.task.seconds_of_items(), [1.0; 3]);
+    assert_eq!(two.attempt(Running, None, 9.0, 4).task.items_done(), 4);
+}
+
+#[test]
+fn new_arrays_have_what_the_old_ones_leave_of_the_throttle() {
+    let mut case = Case::new();
+    let array = &mut case.submissions[0].arrays[0];
+    (array.indices, array.throttle) = ((0..9).collect(), 4);
+    let see = |case: Case, state: JobState, indices: std::ops::Range<usize>| {
+        let mut case = case.seen(state);
+        case.seen.last_mut().unwrap().indices = indices.collect();
+        case
+    };
+    let beside = |case: &Case, throttle| {
+        let Beside { throttle, after } = Beside::of(throttle, &case.submissions, &case.seen);
+        (throttle, after.iter().map(|job| job.0).collect::<Vec<_>>())
+    };
+    assert_eq!(beside(&case, 6), (6, vec![]), "nothing is in the queue");
+    let case = see(case, JobState::Failed, 0..5);
+    assert_eq!(beside(&case, 6), (6, vec![]), "what failed takes no place");
+    let case = see(case, JobState::Running, 5..7);
+    assert_eq!(beside(&case, 6), (4, vec![]));
+    let case = see(case, JobState::Waiting, 7..9);
+    assert_eq!(beside(&case, 6), (2, vec![]), "what waits will run");
+    let mut case = see(case, JobState::Waiting, 0..5);
+    assert_eq!(beside(&case, 6), (2, vec![]), "its own throttle holds");
+    assert_eq!(
+        beside(&case, 4),
+        (1, vec![7]),
+        "nothing is left: wait for it"
+    );
+    for sighting in [1, 3] {
+        case.seen[sighting].name = JobName::fresh(&JobKind::Map);
+    }
+    assert_eq!(beside(&case, 9), (7, vec![]), "jobs of others do not count");
 }

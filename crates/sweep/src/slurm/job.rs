@@ -23,6 +23,8 @@ pub struct Job {
     pub log: LogFile,
     /// Where the command runs.
     pub directory: PathBuf,
+    /// A file that is there once the command has done its work: a launcher may end with code 0 although no rank began.
+    pub result: Option<PathBuf>,
 }
 
 /// Kinds of jobs; each has a template.

@@ -3,6 +3,7 @@
 use super::{Job, JobKind, Profile, SlurmError, StopSignal, Word, ranges};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::OnceLock;
 use tera::{Context, Tera, Value};
 
@@ -81,12 +82,10 @@ fn context(job: &Job, profile: &Profile) -> Result<Context, SlurmError> {
     for word in &job.command {
         representable("argument", word)?;
     }
-    let directory = job.directory.to_str().ok_or(SlurmError::Unrepresentable {
-        what: "folder",
-        value: job.directory.display().to_string(),
-        reason: "the path is not UTF-8; work in another folder".to_owned(),
-    })?;
+    let directory = path_text(&job.directory)?;
     representable("folder", directory)?;
+    let result = job.result.as_deref().map(path_text).transpose()?;
+    representable("result", result.unwrap_or_default())?;
 
     let mut context = Context::new();
     context.insert("version", env!("CARGO_PKG_VERSION"));
@@ -101,6 +100,7 @@ fn context(job: &Job, profile: &Profile) -> Result<Context, SlurmError> {
     context.insert("number", number);
     context.insert("directory", directory);
     context.insert("command", &job.command);
+    context.insert("result", &result);
     context.insert("partition", &profile.partition);
     context.insert("account", &profile.account);
     context.insert("qos", &profile.qos);
@@ -148,6 +148,14 @@ fn context(job: &Job, profile: &Profile) -> Result<Context, SlurmError> {
         context.insert("offset", &chunk.offset);
     }
     Ok(context)
+}
+
+fn path_text(path: &Path) -> Result<&str, SlurmError> {
+    path.to_str().ok_or_else(|| SlurmError::Unrepresentable {
+        what: "folder",
+        value: path.display().to_string(),
+        reason: "the path is not UTF-8; work in another folder".to_owned(),
+    })
 }
 
 fn list<'a>(words: impl Iterator<Item = &'a Word>) -> Option<String> {
