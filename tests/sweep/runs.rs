@@ -53,6 +53,20 @@ fn seeds_sections_and_lists_are_runs_of_their_own() {
     succeed(&folder, "sweep run list --all");
     let settings = fs::read_to_string(folder.join("list/runs/sharp/run.toml")).unwrap();
     assert!(settings.contains("goal = \"place\"") && settings.contains("lambda-g2 = 20"));
+    let run = folder.join("list/runs/sharp/run.toml");
+    fs::write(
+        &run,
+        settings.replace("goal = \"place\"", "goal = \"impute\""),
+    )
+    .unwrap();
+    let told = fail(&folder, "sweep collect list", 3);
+    assert!(
+        told.contains("runs/sharp") && told.contains("was changed after the sweep made it"),
+        "{told}"
+    );
+    assert!(!folder.join("list/scores.tsv").exists());
+    fs::write(&run, settings).unwrap();
+    succeed(&folder, "sweep collect list --no-report");
     fs::write(folder.join("wrong.toml"), "[sharp]\ngoals = 'place'\n").unwrap();
     let told = fail(
         &folder,

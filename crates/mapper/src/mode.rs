@@ -29,7 +29,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// A filter that keeps so many cells.
+    /// A filter that keeps a given number of cells.
     #[must_use]
     pub fn new(target: f64) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Filter {
 }
 
 impl Mode {
-    /// Refuses a mode that does not fit so many rows.
+    /// Refuses a mode that does not fit the number of rows.
     pub(crate) fn check(&self, n_cells: usize) -> Result<(), MapError> {
         match self {
             Self::Cells => Ok(()),

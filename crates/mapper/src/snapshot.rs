@@ -274,7 +274,7 @@ impl Parts {
         self
     }
 
-    /// The snapshot after so many passes.
+    /// The snapshot after `passes` passes.
     pub(crate) fn after(self, passes: usize) -> Snapshot {
         Snapshot {
             passes,

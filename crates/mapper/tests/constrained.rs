@@ -355,7 +355,7 @@ fn a_pass_exchanges_what_was_planned() {
     }
 }
 
-/// Wishes to stop after so many passes.
+/// Wishes to stop after a number of passes.
 struct Stops {
     passes: usize,
     kept: Option<Snapshot>,

@@ -221,7 +221,7 @@ fn bf16_on_cores_keeps_the_optimum() {
     );
 }
 
-/// The nearest number with so many bits, the leading one included.
+/// The nearest number of `n_bits` bits, the leading one included.
 fn to_bits(x: f64, n_bits: i32) -> f64 {
     if x == 0.0 {
         return 0.0;

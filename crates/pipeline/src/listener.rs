@@ -23,7 +23,7 @@ pub trait Listener: Sync {
     /// Something that may be a mistake of the user.
     fn warn(&self, line: Arguments<'_>);
 
-    /// Work of so many steps begins; it ends when what is returned is dropped.
+    /// Work of a known number of steps begins; it ends when the returned value is dropped.
     ///
     /// * `noun`: what a step is, such as `epoch`
     fn steps(&self, noun: &'static str, n_steps: usize) -> Box<dyn Steps + '_>;

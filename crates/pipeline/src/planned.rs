@@ -23,7 +23,7 @@ pub struct Planned {
     pub solver: Solver,
     /// Whether mirror reads the cells from disk at every pass.
     pub stream: Stream,
-    /// Mirror's first passes see one cell in so many.
+    /// Batches of mirror: its first passes see one cell in this number.
     pub batches: usize,
     /// Precision of the products.
     pub precision: PrecisionChoice,

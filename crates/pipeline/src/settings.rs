@@ -109,7 +109,7 @@ pub struct MapSettings {
     pub seed: u64,
     /// Training stops once the loss changes by less than this share of it; 0: never.
     pub tolerance: f64,
-    /// Mirror's first passes see one cell in so many.
+    /// Batches of mirror: its first passes see one cell in this number.
     pub batches: usize,
     /// Most passes over batches, if not half of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -322,7 +322,7 @@ impl MapSettings {
         }
     }
 
-    /// How cells that are not held are read from a file of so many genes.
+    /// How cells that are not held are read from a file of `n_genes` genes.
     #[must_use]
     pub fn reading(&self, n_genes: usize) -> Reading {
         Reading {

@@ -24,7 +24,7 @@ use toml::Table;
 pub struct NewSweep<'a> {
     /// The folder to write.
     pub out: &'a Path,
-    /// A task gets so many folds that it takes at least this long, by an estimate,
+    /// A task gets as many folds as take at least this long, by an estimate,
     pub target_seconds: f64,
     /// unless their number is given.
     pub folds_per_task: Option<usize>,
@@ -38,7 +38,7 @@ pub enum FoldsOf<'a> {
         /// A list of the genes, if not all.
         only: Option<&'a Path>,
     },
-    /// Each of so many groups of genes.
+    /// Each of this number of groups of genes.
     Groups(usize),
     /// All but a fraction of the genes, drawn anew each time.
     Fractions {

@@ -33,7 +33,7 @@ pub struct StreamedCells {
 /// Entries of a chunk, zeros counted: a few chunks take less than 1 GB even if nothing is zero.
 const CHUNK_ENTRIES: usize = 1 << 25;
 
-/// Cells of a chunk of a file of so many genes.
+/// Cells of a chunk of a file of `n_genes` genes.
 #[must_use]
 pub fn cells_per_chunk(n_genes: usize) -> usize {
     (CHUNK_ENTRIES / n_genes.max(1)).clamp(64, 1 << 16)

@@ -292,7 +292,7 @@ impl ExpressionFile {
         Ok((row_sums, column_sums))
     }
 
-    /// Most entries that so many of its columns hold.
+    /// Most entries that any `n_columns` of its columns hold.
     #[must_use]
     pub fn most_entries(&self, n_columns: usize) -> u64 {
         let all = (self.n_rows() * n_columns) as u64;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Bytes of memory that any array may take, however little of it is stored: constant columns compress without limit.
 const SMALL: u64 = 128 << 20;
-/// A larger array takes at most so many times the bytes stored of it: deflate cannot compress further than to one in 1,032.
+/// Largest ratio of an array's bytes to those stored of it: deflate compresses to one in 1,032 at best.
 const RATIO: u64 = 1_040;
 /// Bytes of a text that is read whole.
 const TEXT: u64 = 256 << 20;

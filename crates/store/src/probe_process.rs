@@ -20,7 +20,7 @@ const FIELD: usize = 4096;
 /// Memory a child may take: this, and a multiple of the file's length, for its texts.
 const MEMORY: u64 = 2 << 30;
 const MEMORY_BY_LENGTH: u64 = 16;
-/// CPU seconds of a child: these, and one more for every so many bytes of the file.
+/// CPU seconds of a child: the first number, and one second more for every this many bytes of the file.
 const SECONDS: u64 = 4;
 const BYTES_A_SECOND: u64 = 10 << 20;
 /// Variables in which launchers give a process its rank.

@@ -213,7 +213,7 @@ impl<'a, E: From<SweepError>> Queue<'a, E> {
         self.book().begun.keys().next().copied()
     }
 
-    /// Records that the [`state`](Self::state) of that name was kept after so many passes.
+    /// Records that the [`state`](Self::state) of that name was kept after `passes` passes.
     pub fn kept(&self, task: usize, name: &str, passes: usize) {
         let mut book = self.book();
         if let Some(begun) = book.begun.get_mut(&task) {

@@ -34,7 +34,7 @@ struct Wide {
 /// Entries of a block worked on by one task.
 const ENTRIES: usize = 4096;
 
-/// Declares what [`AllGenes::take_weights`], then [`AllGenes::for_each_block`] over so many cells exchange.
+/// Declares what [`AllGenes::take_weights`], then [`AllGenes::for_each_block`] over a number of cells exchange.
 pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
     if tally.is_exact() {
         tally.max_of_all(1);

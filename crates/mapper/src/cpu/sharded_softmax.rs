@@ -100,7 +100,7 @@ pub(crate) fn shared_softmax<T: Number, K: Communicator>(
         });
 }
 
-/// Declares what [`shared_softmax`] exchanges over so many cells.
+/// Declares what [`shared_softmax`] exchanges over a number of cells.
 pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
     tally.max_rows(n_cells);
     tally.sum_rows(2 * n_cells);

@@ -93,7 +93,7 @@ impl<T: Number> WeighedRows<T> {
     }
 }
 
-/// Declares what weighing so many cells exchanges.
+/// Declares what weighing a number of cells exchanges.
 pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
     sharded_logits::declare(tally, n_cells);
     tally.rows_over_voxels(n_cells);

@@ -38,7 +38,7 @@ const SAMPLE_TOLERANCE: f64 = 5e-3;
 const RUN_AWAY: f64 = 0.1;
 /// A loss above the best by less than this share of it is the same.
 const ROUNDING: f64 = 1e-6;
-/// After so many passes without a new best the solver goes back to the best.
+/// After this many passes without a new best the solver goes back to the best.
 const PATIENCE: usize = 20;
 /// A prior weight of 0 counts as this share of the mean when logits begin at its logarithm.
 const LEAST_PRIOR: f64 = 1e-6;
@@ -310,7 +310,7 @@ impl<'a, K: Communicator> Mirror<'a, K> {
         })
     }
 
-    /// One of so many cells takes part in the first stage.
+    /// In the first stage one cell in this number takes part.
     fn first_batches(&self) -> usize {
         let shares = self.ranks.shares;
         let (n_cells, n_voxels) = (shares.cells.whole_len(), shares.voxels.whole_len());

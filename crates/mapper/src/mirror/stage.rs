@@ -16,7 +16,7 @@ const DENSITY_TOLERANCE: f64 = 20.0;
 
 /// State of a stage.
 pub(crate) struct Stage {
-    /// One of so many cells takes part.
+    /// One cell in this number takes part.
     pub(crate) part: usize,
     pub(crate) best: Best,
     pub(crate) progress: Progress,

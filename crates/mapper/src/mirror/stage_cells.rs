@@ -131,7 +131,7 @@ fn within(chosen: &[usize], range: Range<usize>) -> Range<usize> {
     place(range.start)..place(range.end)
 }
 
-/// One cell of every `every` consecutive ones, chosen by the seed: neighbouring cells of a file are often similar.
+/// One of every `every` consecutive cells, chosen by the seed: neighbouring cells of a file are often similar.
 ///
 /// * `n_cells`: of all ranks
 /// * `range`: those of this rank; places are counted from its start
@@ -154,7 +154,7 @@ pub(crate) fn one_of_every(
     chosen
 }
 
-/// Whether a sample of one cell in every `every` is too large to hold when cells are streamed. It depends on the whole problem only:
+/// Whether a sample of one cell in `every` is too large to hold when cells are streamed. It depends on the whole problem only:
 /// ranks that share cells must decide alike.
 pub(crate) fn too_large_to_hold(
     every: usize,
@@ -168,7 +168,7 @@ pub(crate) fn too_large_to_hold(
 
 /// Cells of the largest sample that a rank holds where all its cells are read at every pass.
 ///
-/// * `batches`: the first stage takes one cell of so many, each later one twice as many
+/// * `batches`: the first stage takes one cell in `batches`, each later stage twice as many cells
 pub(crate) fn largest_held(batches: usize, n_cells: usize, n_genes: usize) -> usize {
     let stages = std::iter::successors(Some(batches), |every| Some(every / 2));
     let samples = stages

@@ -37,7 +37,7 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Of a rank's share on a device with so many bytes for it.
+    /// Of a rank's share on a device with `memory` bytes for it.
     ///
     /// # Errors
     /// The bytes needed at least, if it has fewer.

@@ -323,7 +323,7 @@ impl<T: Number> DeviceProducts<T> {
     }
 }
 
-/// Declares what [`DeviceProducts::logits`] exchanges over so many cells.
+/// Declares what [`DeviceProducts::logits`] exchanges over a number of cells.
 pub(crate) fn declare_logits(tally: &mut Tally<'_>, n_cells: usize) {
     tally.sum_logits(n_cells * tally.shares().voxels.len().next_multiple_of(PADDED));
 }

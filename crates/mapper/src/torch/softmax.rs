@@ -78,7 +78,7 @@ fn shared(
     Ok(norms)
 }
 
-/// Declares what [`Softmax::run`] exchanges over so many cells.
+/// Declares what [`Softmax::run`] exchanges over a number of cells.
 pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
     tally.max_rows(n_cells);
     tally.sum_rows(2 * n_cells);

@@ -29,7 +29,7 @@ impl Stage {
                 _ => bytes,
             };
         }
-        // SAFETY: the tensor holds at least so many bytes, contiguous and aligned as libtorch aligns all memory (64 bytes), and is
+        // SAFETY: the tensor holds at least that number of bytes, contiguous and aligned as libtorch aligns all memory (64 bytes), and is
         // borrowed mutably; views that `upload` and `download` make of it are gone, and copies to and from a device wait for
         // their end. Any bits are a number of the kinds in use.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.bytes.data_ptr().cast(), len) })

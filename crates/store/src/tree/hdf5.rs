@@ -230,7 +230,7 @@ struct Hdf5Array {
 }
 
 impl Hdf5Array {
-    /// Number of elements of a part, if the file can hold so many.
+    /// Number of elements of a part, if the file is large enough to hold them.
     fn n_elements(&self, lens: &[usize], element: usize) -> Result<usize, StoreError> {
         n_elements(&self.path, &self.at, lens, element, || {
             stored(&self.path, &self.dataset)
