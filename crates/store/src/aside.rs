@@ -10,6 +10,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Threads that wait for the disk.
+const SYNCS_AT_ONCE: usize = 16;
 
 /// What to do with an output that exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,12 +224,13 @@ impl Aside {
         &self.path
     }
 
-    /// Renames the finished output into place.
+    /// Waits until the output is on the disk, then renames it into place.
     ///
     /// # Errors
     /// [`StoreError::Exists`] if something came there meanwhile, [`StoreError::Write`] if it cannot be renamed.
     pub fn finish(self) -> Result<(), StoreError> {
         let fail = |e: io::Error| StoreError::write(&self.path, e);
+        let on_disk = to_disk(&self.partial);
         let held = self.outputs.lock();
         if held.given_up {
             return Err(StoreError::write(
@@ -233,6 +238,7 @@ impl Aside {
                 "the process was asked to stop",
             ));
         }
+        on_disk.map_err(fail)?;
         match self.existing {
             Existing::Refuse => {
                 rename_new(&self.partial, &self.path).map_err(|error| match error.kind() {
@@ -277,6 +283,48 @@ impl Drop for Aside {
         let mut held = self.outputs.lock();
         held.partials.retain(|p| *p != self.partial);
     }
+}
+
+/// Waits until all files of a folder, or one file, are on the disk: after a crash of the machine, what has its final name is whole.
+fn to_disk(path: &Path) -> io::Result<()> {
+    let mut all = Vec::new();
+    list(path, &mut all)?;
+    let sync = |paths: &[PathBuf]| -> io::Result<()> {
+        for path in paths {
+            match fs::File::open(path).and_then(|file| file.sync_all()) {
+                // Some file systems cannot sync a folder.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput && path.is_dir() => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
+    };
+    // The disk writes what is asked for at the same time in few steps.
+    let share = all.len().div_ceil(SYNCS_AT_ONCE).max(1);
+    thread::scope(|scope| {
+        let shares = all.chunks(share);
+        let threads: Vec<_> = shares
+            .map(|paths| scope.spawn(move || sync(paths)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            let died = || io::Error::other("a thread that waited for the disk died");
+            thread.join().map_err(|_| died())?
+        })
+    })
+}
+
+/// Adds the files below a path, and the folders after what is in them.
+fn list(path: &Path, all: &mut Vec<PathBuf>) -> io::Result<()> {
+    let kind = path.symlink_metadata()?.file_type();
+    if kind.is_dir() {
+        for entry in fs::read_dir(path)? {
+            list(&entry?.path(), all)?;
+        }
+    }
+    if kind.is_dir() || kind.is_file() {
+        all.push(path.to_owned());
+    }
+    Ok(())
 }
 
 fn parent(path: &Path) -> &Path {

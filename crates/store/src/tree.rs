@@ -6,6 +6,7 @@ mod hdf5_error;
 mod hdf5_links;
 mod hdf5_records;
 pub(crate) mod hdf5_write;
+mod new_folder;
 pub(crate) mod zarr;
 pub(crate) mod zarr_write;
 

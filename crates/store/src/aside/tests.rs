@@ -134,3 +134,33 @@ fn what_was_replaced_comes_back_if_its_successor_never_came() {
     remove_leftovers(&output);
     assert_eq!(files(&output), 5);
 }
+
+#[test]
+fn all_that_a_folder_holds_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    write_aside(
+        &path,
+        Existing::Refuse,
+        |partial| -> Result<(), StoreError> {
+            let deep = partial.join("a/b");
+            fs::create_dir_all(&deep).unwrap();
+            for i in 0..3 * SYNCS_AT_ONCE + 1 {
+                fs::write(deep.join(i.to_string()), "x").unwrap();
+            }
+            // Neither is a link followed, nor must it lead anywhere.
+            std::os::unix::fs::symlink("/nowhere", partial.join("link")).unwrap();
+            let mut all = Vec::new();
+            list(partial, &mut all).unwrap();
+            assert_eq!(all.len(), 3 * SYNCS_AT_ONCE + 1 + 3);
+            assert_eq!(all.last().unwrap(), partial);
+            Ok(())
+        },
+    )
+    .unwrap();
+    assert!(path.join("a/b/0").is_file());
+    let nothing = write_aside(&folder.path().join("nothing"), Existing::Refuse, |_| {
+        Ok::<_, StoreError>(())
+    });
+    assert!(matches!(nothing, Err(StoreError::Write { .. })));
+}

@@ -1,6 +1,7 @@
 //! Zarr, format 3, as a tree, for writing: chunks of a few megabytes, compressed with zstd, in shards where they are
 //! many. Floats that were never written read as NaN, not as zero.
 
+use super::new_folder::NewFolder;
 use super::{Attr, Attrs, Banded, Growing, Number, TreeWriter, Values};
 use crate::StoreError;
 use ndarray::{Array2, ArrayView2, s};
@@ -14,7 +15,6 @@ use zarrs::array::{
     Array as ZarrsArray, ArrayBuilder, ArrayMetadataOptions, CodecSpecificOptions, Element,
     data_type,
 };
-use zarrs::filesystem::FilesystemStore;
 use zarrs::metadata::FillValueMetadata;
 
 /// Numbers per chunk of a long array: 4 MB of `f32`.
@@ -38,10 +38,10 @@ pub(crate) struct ZarrWriter {
 struct Place {
     /// The final place, for messages.
     path: PathBuf,
-    store: Arc<FilesystemStore>,
+    store: Arc<NewFolder>,
 }
 
-type Stored = ZarrsArray<FilesystemStore>;
+type Stored = ZarrsArray<NewFolder>;
 
 /// A number type with its Zarr name and the value of places never written.
 trait ZarrNumber: Element + Copy + std::fmt::Debug {
@@ -76,7 +76,7 @@ zarr_number! {
 }
 
 /// Makes the same values the same bytes, by whatever version of the library on how many threads.
-pub(crate) fn make_reproducible(array: &mut ZarrsArray<FilesystemStore>) {
+pub(crate) fn make_reproducible<S: ?Sized>(array: &mut ZarrsArray<S>) {
     array.set_metadata_options(ArrayMetadataOptions::default().with_include_zarrs_metadata(false));
     // Else chunks lie in a shard in the order in which threads were done with them.
     let in_order = ShardingCodecOptions::default().with_subchunk_write_order(SubchunkWriteOrder::C);
@@ -147,7 +147,7 @@ fn json_attrs(attrs: Attrs<'_>) -> Map<String, Value> {
 impl ZarrWriter {
     pub(crate) fn create(partial: &Path, path: &Path) -> Result<Self, StoreError> {
         fs::create_dir(partial).map_err(|e| StoreError::write(path, e))?;
-        let store = FilesystemStore::new(partial).map_err(|e| StoreError::write(path, e))?;
+        let store = NewFolder::new(partial).map_err(|e| StoreError::write(path, e))?;
         let place = Place {
             path: path.to_owned(),
             store: Arc::new(store),
