@@ -147,6 +147,21 @@ impl<T: Number> AdamState<T> {
             return self.shared_step(block, stride, gradient, step, ranks);
         }
         let arch = Arch::new();
+        self.step_rows(block, (stride, gradient), step, |_, row| {
+            (arch.dispatch(row), ())
+        });
+    }
+
+    /// Steps every row of a block whose voxels are all here, and gives what `work` gives beside the norm of the new row.
+    ///
+    /// * `work`: gets the row's place in the block
+    fn step_rows<R: Send>(
+        &mut self,
+        block: Range<usize>,
+        (stride, gradient): (usize, &mut [T]),
+        step: AdamStep<T>,
+        work: impl Fn(usize, RowStep<'_, T>) -> (RowNorm<T>, R) + Sync,
+    ) -> Vec<R> {
         let n_voxels = self.n_voxels;
         let entries = block.start * n_voxels..block.end * n_voxels;
         let logits = self.logits[entries.clone()].par_chunks_mut(n_voxels);
@@ -157,22 +172,27 @@ impl<T: Number> AdamState<T> {
             .par_chunks_mut(stride)
             .zip(logits)
             .zip(first.zip(second))
-            .zip(norms);
-        rows.with_min_len(ROWS).for_each_init(
-            || zeros(stride),
-            |room, (((gradient, logits), (first_moment, second_moment)), norm)| {
-                let row = RowStep {
-                    logits,
-                    first_moment,
-                    second_moment,
-                    gradient,
-                    room,
-                    norm: *norm,
-                    step,
-                };
-                *norm = arch.dispatch(row);
-            },
-        );
+            .zip(norms)
+            .enumerate();
+        rows.with_min_len(ROWS)
+            .map_init(
+                || zeros(stride),
+                |room, (i, (((gradient, logits), (first_moment, second_moment)), norm))| {
+                    let row = RowStep {
+                        logits,
+                        first_moment,
+                        second_moment,
+                        gradient,
+                        room,
+                        norm: *norm,
+                        step,
+                    };
+                    let (new, found) = work(i, row);
+                    *norm = new;
+                    found
+                },
+            )
+            .collect()
     }
 }
 

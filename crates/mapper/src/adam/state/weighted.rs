@@ -1,14 +1,11 @@
 //! The step of rows that do not all count 1.
 
 use super::AdamState;
-use crate::cpu::adam_row::{AdamStep, RowStep, WeightedStep};
-use crate::cpu::aligned::zeros;
+use crate::cpu::adam_row::{AdamStep, WeightedStep};
 use crate::cpu::row_product::scale_rows;
-use crate::cpu::sharded_softmax::ROWS;
 use crate::number::Number;
 use crate::ranks::Ranks;
 use pulp::Arch;
-use rayon::prelude::*;
 use std::ops::Range;
 use tangram_comm::Communicator;
 use tangram_core::Sums;
@@ -30,37 +27,10 @@ impl<T: Number> AdamState<T> {
             return self.shared_weighted_step(block, (stride, gradient), weights, step, ranks);
         }
         let arch = Arch::new();
-        let n_voxels = self.n_voxels;
-        let entries = block.start * n_voxels..block.end * n_voxels;
-        let logits = self.logits[entries.clone()].par_chunks_mut(n_voxels);
-        let first = self.first_moment[entries.clone()].par_chunks_mut(n_voxels);
-        let second = self.second_moment[entries].par_chunks_mut(n_voxels);
-        let norms = self.norms[block].par_iter_mut();
-        let rows = gradient
-            .par_chunks_mut(stride)
-            .zip(logits)
-            .zip(first.zip(second))
-            .zip(norms.zip(weights));
-        rows.with_min_len(ROWS)
-            .map_init(
-                || zeros(stride),
-                |room, (((gradient, logits), (first_moment, second_moment)), (norm, &weight))| {
-                    let row = RowStep {
-                        logits,
-                        first_moment,
-                        second_moment,
-                        gradient,
-                        room,
-                        norm: *norm,
-                        step,
-                    };
-                    let weight = T::from_f64(weight);
-                    let (new, weighed) = arch.dispatch(WeightedStep { row, weight });
-                    *norm = new;
-                    weighed
-                },
-            )
-            .collect()
+        self.step_rows(block, (stride, gradient), step, |i, row| {
+            let weight = T::from_f64(weights[i]);
+            arch.dispatch(WeightedStep { row, weight })
+        })
     }
 
     /// The same where the voxels of a row are in several blocks, usually on several ranks.
