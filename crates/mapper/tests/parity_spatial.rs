@@ -154,19 +154,30 @@ impl Spatial {
         let positive = beyond.mapv(|x| if x > 0.0 { 1.0 / size } else { 0.0 });
         let by_c = &positive - &self.pairs.t().dot(&positive);
         let mut by_p = self.types.dot(&by_c.t()) * weights.islands;
-        // Getis-Ord: sums over a voxel and its neighbours by the sum over all voxels.
-        let around = &self.pairs + &Array2::<f64>::eye(N.1);
-        let star = |a: &Array2<f64>| around.dot(a) / &a.sum_axis(Axis(0));
         let a = p.t().dot(&self.cells);
-        let (cosine, by_star) = column_cosines(&star(&a), &self.measured_star());
-        let totals = a.sum_axis(Axis(0));
-        let by_total = (&by_star * &star(&a)).sum_axis(Axis(0)) / &totals;
-        let by_a = around.t().dot(&(&by_star / &totals)) - &by_total;
+        let (cosine, by_a) = self.getis_ord(&a, &self.measured_star());
         by_p = by_p - self.cells.dot(&by_a.t()) * weights.getis_ord;
         let squares = logits.mapv(|x| x * x).sum();
         let value =
             weights.islands * islands - weights.getis_ord * cosine + weights.squares * squares;
         (value, by_logits(p, by_p) + logits * (2.0 * weights.squares))
+    }
+
+    /// Sums over a voxel and its neighbours by the sum over all voxels.
+    fn star(&self, a: &Array2<f64>) -> Array2<f64> {
+        let around = &self.pairs + &Array2::<f64>::eye(N.1);
+        around.dot(a) / &a.sum_axis(Axis(0))
+    }
+
+    /// The Getis-Ord term of `a` and a measured G*, and its slope by `a`.
+    fn getis_ord(&self, a: &Array2<f64>, measured: &Array2<f64>) -> (f64, Array2<f64>) {
+        let around = &self.pairs + &Array2::<f64>::eye(N.1);
+        let star = self.star(a);
+        let (cosine, by_star) = column_cosines(&star, measured);
+        let totals = a.sum_axis(Axis(0));
+        let by_total = (&by_star * &star).sum_axis(Axis(0)) / &totals;
+        let by_a = around.t().dot(&(&by_star / &totals)) - &by_total;
+        (cosine, by_a)
     }
 
     /// The whole loss and its slope by the logits.
@@ -220,6 +231,34 @@ fn every_loss_the_first_gradient_and_p_are_those_of_the_package() {
     }
     let off = largest(&(softmax(&logits) - array::<f64>("P_final.npy")));
     assert!(off < PROBABILITY, "P off by {off:e}");
+}
+
+#[test]
+fn getis_ord_is_that_of_the_package() {
+    let spatial = Spatial::open();
+    let p = softmax(&array("M0.npy"));
+    let a = p.t().dot(&spatial.cells);
+    let weight = spatial.weights.getis_ord;
+    let own = Spatial {
+        weights: Weights {
+            objective: Objective::NONE.with(Term::GetisOrd, weight),
+            ..spatial.weights
+        },
+        ..spatial
+    };
+    let mut slope = a.t().as_standard_layout().into_owned();
+    let mut q = (p.sum_axis(Axis(0)) / N.0 as f64).to_vec();
+    let loss = own
+        .loss_function()
+        .evaluate(slope.view_mut(), &mut q, N.0 as f64, None);
+    // The same written out, which with all else gives the recorded losses; here measured in double precision, too.
+    let (cosine, by_a) = own.getis_ord(&a, &own.star(&own.measured));
+    assert!((loss.total + weight * cosine).abs() < 1e-12);
+    let off = largest(&(&slope.t() + &(by_a * weight))) / largest(&slope);
+    assert!(off < RELATIVE, "slope off by {off:e}");
+    // The package's own measured G* is in single precision.
+    let (recorded, _) = own.getis_ord(&a, &own.measured_star());
+    assert!((recorded - cosine).abs() < 1e-6);
 }
 
 fn on_grid<R: Send>(
