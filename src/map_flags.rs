@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use tangram_comm::Reduce;
 use tangram_core::{Normalize, Transform, Values};
 use tangram_pipeline::choices::{
-    DeviceChoice, FilterChoice, Goal, GridChoice, KeepChoice, MappingFormat, Mode, PrecisionChoice,
-    PriorChoice, Solver, Stream, TargetCount, Temperature, as_text, maybe_text,
+    ClusterValues, DeviceChoice, FilterChoice, Goal, GridChoice, KeepChoice, MappingFormat, Mode,
+    ObsColumn, PrecisionChoice, PriorChoice, Solver, Stream, TargetCount, Temperature, as_text,
+    maybe_text,
 };
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::match_genes::MatchGenes;
 use tangram_pipeline::named::{
-    DEVICES, FILTERS, FORMATS, GOALS, MODES, PRECISIONS, SOLVERS, STREAMS,
+    CLUSTER_VALUES, DEVICES, FILTERS, FORMATS, GOALS, MODES, PRECISIONS, SOLVERS, STREAMS,
 };
 use tangram_pipeline::neighbours::NeighbourChoice;
 use tangram_pipeline::settings::{MapSettings, threads};
@@ -84,10 +85,18 @@ pub struct MapFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transform: Option<Transform>,
 
-    /// Whether all cells take part (cells), or a filter leaves out those that do not belong (constrained)
+    /// What is mapped: all cells (cells), clusters of them (clusters), or those that a filter keeps because they belong (constrained)
     #[arg(long, value_parser = one_of(MODES), default_value = "cells", help_heading = OBJECTIVE)]
     #[serde(default)]
     pub mode: Mode,
+    /// The column of the cells' obs that tells the clusters of --mode clusters; cells without a label are left out
+    #[arg(long, value_name = "obs:COLUMN", help_heading = OBJECTIVE)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ObsColumn>,
+    /// What of its cells' values a cluster is [default: sums, as in the original package]
+    #[arg(long, value_parser = one_of(CLUSTER_VALUES), help_heading = OBJECTIVE)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_values: Option<ClusterValues>,
     /// How many cells the filter of --mode constrained keeps: a number, voxels (as many as there are), or obs:COLUMN (the sum of the
     /// voxels' segmented cells)
     #[arg(long, value_name = "N", help_heading = OBJECTIVE)]
@@ -213,7 +222,11 @@ impl MapFlags {
         };
         let filter = match self.mode {
             Mode::Constrained => Some(self.filter.unwrap_or(self.solver.default_filter())),
-            Mode::Cells => self.filter,
+            Mode::Cells | Mode::Clusters => self.filter,
+        };
+        let cluster_values = match self.mode {
+            Mode::Clusters => Some(self.cluster_values.unwrap_or(ClusterValues::DEFAULT)),
+            Mode::Cells | Mode::Constrained => self.cluster_values,
         };
         let available = Available {
             prior: &self.prior,
@@ -236,6 +249,8 @@ impl MapFlags {
             normalize_voxels: self.normalize_voxels,
             transform: self.transform.unwrap_or(of_goal.transform),
             mode: self.mode,
+            cluster: self.cluster,
+            cluster_values,
             target_count: self.target_count,
             filter,
             init_filter: self.init_filter.map(absolute),

@@ -9,6 +9,7 @@ mod bad_input;
 mod circles;
 #[cfg(feature = "mpi")]
 mod cluster;
+mod clusters;
 mod config;
 mod constrained;
 mod device;

@@ -29,7 +29,11 @@ single-cell data, of which there may be more or fewer than the tissue has; divid
 shares and means. If the mapping's --prior was a column of cell counts, types are scaled to cells of the tissue, and
 `expected_cells` in obs holds their total. Genes are normalised as in training, but not transformed.
 
---assign voxels adds to obs the most probable cell of every voxel (one cell may serve many voxels).
+Where the mapping is of clusters, all cells of a cluster are in space as the cluster is: types are counted by cells, other
+values are the sum or the mean over each cluster's cells, as in training.
+
+--assign voxels adds to obs the most probable cell of every voxel (one cell may serve many voxels), or the cluster of which
+it has most cells.
 --assign cells writes an AnnData of the cells instead: obs tells every cell's most probable voxel (many cells may share
 one), obsm/spatial where that voxel is.
 

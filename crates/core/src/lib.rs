@@ -10,6 +10,7 @@
 //! * before a mapping is learned: [`values`] (counts or logarithms), [`matching`] (which names are the same gene), [`genes`]
 //!   (which genes train), [`normalize`], [`prior`] (expected density)
 //! * what a mapping should minimise: [`objective`]
+//! * cells grouped by their labels: [`clusters`]
 //! * after it: [`mapping`] (P as a stream of row blocks), [`keep`] (which entries are stored), [`mod@transfer`] and
 //!   [`assignment`] (annotations in space), [`score`], [`familiar`] (cells unlike the training cells)
 //! * data with known truth: [`tissue`]
@@ -17,6 +18,7 @@
 pub mod annotations;
 pub mod assignment;
 pub mod chunks;
+pub mod clusters;
 pub mod familiar;
 pub mod filtered;
 pub mod genes;
@@ -38,6 +40,7 @@ pub mod values;
 pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
 pub use chunks::{CellChunks, InChunks, VisitChunk};
+pub use clusters::{ClusterSums, Clusters, ClustersError};
 pub use familiar::Familiar;
 pub use filtered::Filtered;
 pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_zero_genes};

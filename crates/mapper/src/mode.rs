@@ -13,7 +13,8 @@ pub enum Mode {
     Cells,
     /// Clusters of cells by their weights, such as the numbers of their cells: `r = w`.
     ///
-    /// S is then expression for one unit of weight: the mean of the cluster where A is to be predicted from sums over cells.
+    /// S is then expression for one unit of weight: the mean of the cluster where A is to be predicted from sums over cells, the mean
+    /// divided by the weight where A is to be predicted from means.
     Clusters(Vec<f64>),
     /// Cells of which some are left out: `r = f`, learned.
     Constrained(Filter),
@@ -94,6 +95,18 @@ impl Mode {
         match self {
             Self::Clusters(weights) => Some(weights),
             _ => None,
+        }
+    }
+
+    /// The same of some rows, where no filter is to be learned.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub(crate) fn of_rows(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::Clusters(weights) => Self::Clusters(rows.iter().map(|&i| weights[i]).collect()),
+            Self::Cells | Self::Constrained(_) => Self::Cells,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::stored_mapping::StoredMapping;
 use crate::wording::count;
 use ndarray::Array2;
 use std::collections::BTreeMap;
-use tangram_core::{Column, MostProbableCell, Table, one_hot, transfer};
+use tangram_core::{Column, MostProbableCell, Table, one_hot};
 use tangram_store::{Dataset, MatrixName, Uns};
 
 /// An annotation in space.
@@ -76,7 +76,10 @@ pub fn carry(
         if !is_type {
             labels = vec![name.clone()];
         }
-        let mut values = transfer(&mapping.filtered(), &values)?;
+        let mut values = match is_type {
+            true => mapping.transfer_counts(&values)?,
+            false => mapping.transfer(&values)?,
+        };
         if is_type && what.type_scale != 1.0 {
             values.mapv_inplace(|v| (f64::from(v) * what.type_scale) as f32);
         }
@@ -92,7 +95,7 @@ pub fn carry(
         carried.push(InSpace {
             name: name.clone(),
             labels,
-            values: transfer(&mapping.filtered(), &values)?,
+            values: mapping.transfer(&values)?,
         });
     }
     for name in what.modalities {
@@ -100,7 +103,7 @@ pub fn carry(
         carried.push(InSpace {
             name: name.clone(),
             labels,
-            values: transfer(&mapping.filtered(), &values)?,
+            values: mapping.transfer(&values)?,
         });
     }
     Ok(carried)
@@ -188,11 +191,42 @@ pub fn labels_table(annotations: &[InSpace]) -> Table {
     table
 }
 
-/// Adds to the voxels' table the most probable cell of every voxel, its probability and its types.
+/// Adds to the voxels' table the most probable cell of every voxel, its probability and its types; or, where the rows of the mapping are
+/// clusters, the cluster of which a voxel has most cells, and its share of them.
 ///
 /// # Errors
 /// If the mapping or the types cannot be read.
-pub fn add_most_probable_cells(
+pub fn add_most_probable(
+    obs: &mut Table,
+    types: &[ObsColumn],
+    mapping: &StoredMapping,
+    cells: &Dataset,
+) -> Result<()> {
+    let Some(clusters) = mapping.clusters() else {
+        return add_most_probable_cells(obs, types, mapping, cells);
+    };
+    let best = MostProbableCell::of_voxels(&mapping.filtered())?;
+    let names = clusters.clusters().names();
+    let labels = best.iter().map(|b| b.map(|b| b.cell as u32)).collect();
+    let labels = Column::Categorical {
+        codes: labels,
+        categories: names.to_vec(),
+        ordered: false,
+    };
+    obs.set("most_probable_cluster", labels);
+    let cells_of = mapping.density()?;
+    let share = |(b, all): (&Option<MostProbableCell>, &f64)| {
+        b.filter(|_| *all > 0.0)
+            .map(|b| f64::from(b.probability) / all)
+    };
+    obs.set(
+        "most_probable_cluster_share",
+        Column::Numeric(best.iter().zip(&cells_of).map(share).collect()),
+    );
+    Ok(())
+}
+
+fn add_most_probable_cells(
     obs: &mut Table,
     types: &[ObsColumn],
     mapping: &StoredMapping,

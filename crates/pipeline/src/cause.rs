@@ -69,6 +69,7 @@ impl PipelineError {
             | Self::NoPlaces { .. }
             | Self::Places { .. }
             | Self::InitialLogits { .. }
+            | Self::Clusters { .. }
             | Self::TargetCount { .. }
             | Self::InitialFilter { .. }
             | Self::OtherCheckpoint { .. }

@@ -2,7 +2,7 @@
 
 mod constrained;
 
-pub use constrained::{FilterChoice, Mode, TargetCount};
+pub use constrained::{ClusterValues, FilterChoice, Mode, TargetCount};
 
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};

@@ -242,6 +242,16 @@ pub enum PipelineError {
         /// Columns needed.
         n_voxels: usize,
     },
+    /// A column that tells no clusters.
+    #[error("{path}: obs column `{column}` as clusters: {reason}")]
+    Clusters {
+        /// The file of the cells.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
     /// A number of cells that a filter cannot keep.
     #[error("--target-count {given}: {reason}")]
     TargetCount {

@@ -142,7 +142,8 @@ impl<'a> FoldTraining<'a> {
                 };
                 let trained =
                     train_mirror_shard(&fold, &settings, begin, &grid, keeper, &mut after_pass)?;
-                let cells = (fold.cells(), trained.filter());
+                let weights = trained.filter().or(fold.mode().weights());
+                let cells = (fold.cells(), weights);
                 let predicted = in_space(trained.factors(), cells, &carried)?;
                 (predicted, trained.history().len(), trained.chosen().total)
             }
@@ -154,8 +155,9 @@ impl<'a> FoldTraining<'a> {
                     train_adam_shard(&fold, &settings, begin, &grid, keeper, &mut after_pass)?;
                 let values = carried.whole().ok_or(MapError::NotInMemory)?;
                 let last = trained.history().last().ok_or(PipelineError::NoEpoch)?;
+                let weights = trained.filter().or(fold.mode().weights());
                 (
-                    transfer(&Filtered::new(&trained, trained.filter()), values)?,
+                    transfer(&Filtered::new(&trained, weights), values)?,
                     trained.history().len(),
                     last.total,
                 )
@@ -184,24 +186,24 @@ impl<'a> FoldTraining<'a> {
 
 /// Values of the cells in space, (voxels, genes).
 ///
-/// * `mapped`: the expression that the factors map, and how much of every cell a filter keeps
+/// * `mapped`: the expression that the factors map, and what every row of it counts, if not 1
 /// * `values`: the values to transfer, of the same cells
 fn in_space(
     factors: &Factors,
-    (mapped, kept): (&CellExpression, Option<&[f64]>),
+    (mapped, weights): (&CellExpression, Option<&[f64]>),
     values: &CellExpression,
 ) -> Result<Array2<f32>, StoreError> {
     if let (Some(cells), Some(values)) = (mapped.whole(), values.whole()) {
         let mapping = factors.mapping(cells);
-        return transfer(&Filtered::new(&mapping, kept), values).map_err(|never| match never {});
+        return transfer(&Filtered::new(&mapping, weights), values).map_err(|never| match never {});
     }
     let mut sums = Array2::<f32>::zeros((factors.n_voxels(), values.n_genes()));
     values.for_each_chunk(0..values.n_cells(), &mut |first, values| {
         let last = first + values.n_rows();
         mapped.for_each_chunk(first..last, &mut |_, cells| {
             let mapping = factors.mapping(cells);
-            let kept = kept.map(|f| &f[first..last]);
-            let part = transfer(&Filtered::new(&mapping, kept), values);
+            let weights = weights.map(|r| &r[first..last]);
+            let part = transfer(&Filtered::new(&mapping, weights), values);
             sums += &part.map_err(|never| match never {})?;
             Ok::<_, StoreError>(ControlFlow::Continue(()))
         })?;

@@ -2,7 +2,6 @@
 
 use crate::stored_mapping::StoredMapping;
 use ndarray::Array2;
-use tangram_core::transfer;
 use tangram_store::ExpressionFile;
 use tangram_store::StoreError;
 use tangram_store::memory;
@@ -56,7 +55,7 @@ impl Genes<'_> {
             drop(by_cell);
             for first in (0..columns.len()).step_by(self.chunk) {
                 let genes = first..columns.len().min(first + self.chunk);
-                let piece = transfer(&mapping.filtered(), &by_gene.rows(genes).transpose())?;
+                let piece = mapping.transfer(&by_gene.rows(genes).transpose())?;
                 visit(g * group + first, piece)?;
             }
         }

@@ -1,6 +1,7 @@
 //! Opens, aligns and reads the two files of a mapping.
 
 use crate::choices::GridChoice;
+use crate::clusters::{CellClusters, Clustered, Reading};
 use crate::doubts;
 use crate::error::{PipelineError, Result, Within};
 use crate::expression_files::{OF_CELLS, OF_VOXELS, both, check_values};
@@ -42,6 +43,8 @@ pub(crate) struct Files {
     shared: SharedGenes,
     matched: Matched,
     dropped_voxels: Vec<String>,
+    /// The clusters of the cells, if they are mapped by clusters.
+    clusters: Option<CellClusters>,
 }
 
 /// Sums over all rows and columns of a file.
@@ -121,7 +124,9 @@ impl Files {
         };
         let shared = align(opened.cells.genes(), opened.voxels.genes(), &choice)
             .of_both(&settings.cells, &settings.voxels)?;
+        let clusters = CellClusters::read(settings, opened.cells.dataset())?;
         Ok(Self {
+            clusters,
             cells: Arc::new(opened.cells),
             voxels: Arc::new(opened.voxels),
             matched: opened.matched,
@@ -142,12 +147,21 @@ impl Files {
                 examples(self.dropped_voxels.iter().map(String::as_str)),
             ))?;
         }
+        if let Some(clusters) = &self.clusters {
+            clusters.tell(listener)?;
+        }
         doubts::of_files(
             settings,
             self.cells.dataset(),
             self.voxels.dataset(),
             listener,
         )
+    }
+
+    /// Rows of the mapping: cells or clusters.
+    fn n_rows(&self) -> usize {
+        let clusters = self.clusters.as_ref().map(|c| c.clusters().len());
+        clusters.unwrap_or(self.cells.n_rows())
     }
 
     /// Arranges several ranks in the fastest grid that fits, unless the settings name one; returns the grid.
@@ -193,14 +207,14 @@ impl Files {
         bytes: f64,
     ) -> Result<GridShape> {
         let task = Task {
-            lens: [
-                self.cells.n_rows(),
-                self.voxels.n_rows(),
-                self.shared.names.len(),
-            ],
-            density: self.cells.density(),
+            lens: [self.n_rows(), self.voxels.n_rows(), self.shared.names.len()],
+            density: match self.clusters {
+                // Some cell of a cluster has nearly every gene.
+                Some(_) => 1.0,
+                None => self.cells.density(),
+            },
             pass: settings.pass_plan(engine),
-            cells: settings.stream.cells_of(settings.solver),
+            cells: settings.cells_are(),
             reading: settings.reading(self.cells.genes().len()),
             n_ranks,
             threads: settings.threads,
@@ -227,7 +241,7 @@ impl Files {
     ) -> Result<([Sums; 2], bool)> {
         let one_rank = ranks.shape().n_ranks() == 1;
         let n_genes = self.shared.names.len();
-        let shares = ranks.shares(self.cells.n_rows(), self.voxels.n_rows(), n_genes)?;
+        let shares = ranks.shares(self.n_rows(), self.voxels.n_rows(), n_genes)?;
         // All ranks or none: ranks with the same cells work on the same blocks.
         let (_, on_node) = ranks.world().on_this_node();
         let streamed = streams(settings, engine, &self.cells, &shares, on_node);
@@ -244,20 +258,64 @@ impl Files {
         let voxels = Sums::read(&self.voxels, held, ranks)?;
         let zero = refuse_zero_voxels(&self.voxels, &voxels.row_totals);
         agreed(ranks, zero)?;
-        // Streamed cells are read for their sums now, and again at every pass.
-        let held = (one_rank && !streamed).then_some(&self.shared.in_cells[..]);
+        // Streamed cells are read for their sums now, and again at every pass; those of clusters once more.
+        let held = one_rank && !streamed && self.clusters.is_none();
+        let held = held.then_some(&self.shared.in_cells[..]);
         let cells = Sums::read(&self.cells, held, ranks)?;
         Ok(([voxels, cells], streamed))
+    }
+
+    /// Adds up the cells of every cluster, if they are mapped by clusters. All ranks call it.
+    ///
+    /// The sums of the cells become those of the cells that are in a cluster.
+    pub(crate) fn clustered(
+        &self,
+        cell_sums: &mut Sums,
+        settings: &MapSettings,
+        ranks: &Ranks,
+    ) -> Result<Option<Clustered>> {
+        let Some(clusters) = &self.clusters else {
+            return Ok(None);
+        };
+        let totals = &cell_sums.row_totals;
+        let of_cell = totals.iter().zip(clusters.clusters().of_cell());
+        let labelled: Vec<f64> = of_cell.filter_map(|(t, c)| c.map(|_| *t)).collect();
+        let library_median = median_of(settings.normalize, &labelled);
+        let factors = library_median.map(|median| factors_to(totals, median));
+        let columns = &self.shared.in_cells;
+        let cells = StreamedCells::new(
+            Arc::clone(&self.cells),
+            columns.clone(),
+            factors.clone().map(Into::into),
+            Transform::None,
+        );
+        let reading = Reading {
+            cells: &cells,
+            totals,
+            factors: factors.as_deref(),
+            transform: settings.transform,
+        };
+        let expression = clusters.expression(&reading, ranks)?;
+        cell_sums.column_sums.fill(0.0);
+        for (&column, sum) in columns.iter().zip(expression.plain.column_sums()) {
+            cell_sums.column_sums[column] = sum;
+        }
+        Ok(Some(Clustered {
+            of: clusters.clone(),
+            expression,
+            library_median,
+        }))
     }
 
     pub(crate) fn inputs(
         self,
         [voxel_sums, cell_sums]: [Sums; 2],
-        streamed: bool,
+        (streamed, clustered): (bool, Option<Clustered>),
         settings: &MapSettings,
         [cells_sha256, voxels_sha256]: [String; 2],
         ranks: &Ranks,
     ) -> Result<Inputs> {
+        let n_rows = self.n_rows();
         let Self {
             cells,
             voxels,
@@ -270,12 +328,7 @@ impl Files {
             drop_zero_genes(shared, &cell_sums.column_sums, &voxel_sums.column_sums)
                 .of_both(&settings.cells, &settings.voxels)?;
         let left = places(&genes.names, &all_names);
-        let shares = ranks.shares(cells.n_rows(), voxels.n_rows(), genes.names.len())?;
-        let median = |normalize, totals: &[f64]| match normalize {
-            // If all totals are 0 there is nothing to normalise.
-            Normalize::Library => Some(median_positive(totals).unwrap_or(1.0)),
-            Normalize::None => None,
-        };
+        let shares = ranks.shares(n_rows, voxels.n_rows(), genes.names.len())?;
         // From the columns in memory, or from the file.
         let own = |held: Option<SparseRows>,
                    file: &ExpressionFile,
@@ -289,7 +342,7 @@ impl Files {
         let filter = filter(settings, &voxels, cells.n_rows())?;
         let totals = &voxel_sums.row_totals;
         let voxel_factors =
-            median(settings.normalize_voxels, totals).map(|median| factors_to(totals, median));
+            median_of(settings.normalize_voxels, totals).map(|median| factors_to(totals, median));
         let own_voxels = shares.voxels.range();
         let mut voxel_values = own(
             voxel_sums.held,
@@ -301,7 +354,10 @@ impl Files {
             scale_rows(&mut voxel_values, &factors[own_voxels]);
         }
         let totals = cell_sums.row_totals;
-        let library_median = median(settings.normalize, &totals);
+        let library_median = match &clustered {
+            Some(clustered) => clustered.library_median,
+            None => median_of(settings.normalize, &totals),
+        };
         // Shared by all chunks of the cells: 80 MB for ten million.
         let cell_factors: Option<Arc<[f64]>> =
             library_median.map(|median| factors_to(&totals, median).into());
@@ -315,7 +371,17 @@ impl Files {
             Transform::None,
         );
         let own_cells = shares.cells.range();
-        let (cell_values, plain_cells) = if streamed {
+        let clustered = clustered.map(|clustered| clustered.of_genes(&left));
+        let (cell_values, plain_cells) = if let Some(Clustered { expression, .. }) = &clustered {
+            let own_genes: Vec<usize> = shares.genes.range().collect();
+            let own = |all: &SparseRows| {
+                CellExpression::Memory(all.rows(own_cells.clone()).select_columns(&own_genes))
+            };
+            (
+                own(&expression.trained),
+                transforms.then(|| own(&expression.plain)),
+            )
+        } else if streamed {
             let plain = all_cells.shard(own_cells, shares.genes.range());
             (
                 CellExpression::Streamed(plain.transformed(how)),
@@ -341,9 +407,10 @@ impl Files {
             Some(graph) => problem.with_neighbours(graph)?,
             None => problem,
         };
-        let problem = match filter {
-            Some(filter) => problem.with_mode(Mode::Constrained(filter))?,
-            None => problem,
+        let problem = match (filter, &clustered) {
+            (Some(filter), _) => problem.with_mode(Mode::Constrained(filter))?,
+            (None, Some(clustered)) => problem.with_mode(Mode::Clusters(clustered.of.weights()))?,
+            (None, None) => problem,
         };
         Ok(Inputs {
             cells: Side {
@@ -360,9 +427,18 @@ impl Files {
             problem,
             untransformed,
             all_cells,
+            clustered,
             grid: None,
             library_median,
         })
+    }
+}
+
+/// The total to which rows are brought, if they are; 1 if all totals are 0, so that there is nothing to normalise.
+fn median_of(normalize: Normalize, totals: &[f64]) -> Option<f64> {
+    match normalize {
+        Normalize::Library => Some(median_positive(totals).unwrap_or(1.0)),
+        Normalize::None => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a mapping reads: both files, their training genes, the prior.
 
+use crate::clusters::Clustered;
 use crate::doubts;
 use crate::error::{PipelineError, Result};
 use crate::input_files::Files;
@@ -43,6 +44,8 @@ pub struct Inputs {
     pub untransformed: Option<(CellExpression, SparseRows)>,
     /// All cells with the training genes, untransformed, read from disk on demand.
     pub all_cells: StreamedCells,
+    /// The clusters of the cells, if the rows of the problem are clusters.
+    pub clustered: Option<Clustered>,
     /// The grid that the ranks were arranged in, by the settings or by what fits; `None` for one rank.
     pub grid: Option<GridShape>,
     /// Median total of the cells, if they were normalised to it.
@@ -59,13 +62,34 @@ pub struct Side {
 }
 
 impl Inputs {
-    /// The values of all cells and training genes that are transferred into space.
+    /// The untransformed values of all rows of the problem, cells or clusters, and training genes.
     #[must_use]
     pub fn carried(&self, ranks: &Ranks) -> Cow<'_, CellExpression> {
+        if let Some(clustered) = &self.clustered {
+            return Cow::Owned(CellExpression::Memory(clustered.expression.plain.clone()));
+        }
         let own = self.untransformed.as_ref().map(|(cells, _)| cells);
         match ranks.shape().n_ranks() {
             1 => Cow::Borrowed(own.unwrap_or(self.problem.cells())),
             _ => Cow::Owned(CellExpression::Streamed(self.all_cells.clone())),
+        }
+    }
+
+    /// The untransformed values of all cells, whether or not they are mapped by clusters, and training genes.
+    #[must_use]
+    pub fn single_cells(&self, ranks: &Ranks) -> Cow<'_, CellExpression> {
+        match self.clustered {
+            Some(_) => Cow::Owned(CellExpression::Streamed(self.all_cells.clone())),
+            None => self.carried(ranks),
+        }
+    }
+
+    /// The values of all rows of the problem, cells or clusters, and training genes, as they are mapped.
+    #[must_use]
+    pub fn mapped(&self, settings: &MapSettings) -> CellExpression {
+        match &self.clustered {
+            Some(clustered) => CellExpression::Memory(clustered.expression.trained.clone()),
+            None => CellExpression::Streamed(self.all_cells.transformed(settings.transform)),
         }
     }
 
@@ -107,8 +131,8 @@ impl Inputs {
         let how = settings.transform;
         let mut voxels = self.measured(ranks, settings)?.into_owned();
         transform(&mut voxels, how);
-        let cells = CellExpression::Streamed(self.all_cells.transformed(how));
-        Ok(problem.of_same_voxels(cells, voxels)?)
+        let whole = problem.of_same_voxels(self.mapped(settings), voxels)?;
+        Ok(whole.with_mode(problem.mode().clone())?)
     }
 
     /// The measured training genes in all voxels, untransformed.
@@ -154,10 +178,11 @@ pub fn read(
     let hashes = hashes(&files, ranks)?;
     let grid = opened.arrange(settings, engine, ranks, listener)?;
     let ranks = &*ranks;
-    let (sums, streamed) = opened.sums(settings, engine, ranks)?;
+    let (mut sums, streamed) = opened.sums(settings, engine, ranks)?;
     doubts::of_prior(settings, sums[0].totals(), listener);
+    let clustered = opened.clustered(&mut sums[1], settings, ranks)?;
     let hashes = [hashes[0].clone(), hashes[1].clone()];
-    let inputs = opened.inputs(sums, streamed, settings, hashes, ranks);
+    let inputs = opened.inputs(sums, (streamed, clustered), settings, hashes, ranks);
     let inputs = agreed(ranks, inputs.map(|inputs| Inputs { grid, ..inputs }))?;
     tell_inputs(&inputs, listener)?;
     neighbours::tell(settings.neighbours, inputs.problem.neighbours(), listener)?;
@@ -173,9 +198,16 @@ fn tell_inputs(inputs: &Inputs, listener: &dyn Listener) -> Result<()> {
         problem,
         ..
     } = inputs;
+    let cells = match &inputs.clustered {
+        Some(clustered) => {
+            let n_cells = clustered.of.clusters().n_cells().iter().sum();
+            let clusters = count(problem.n_cells(), "cluster");
+            format!("{clusters} of {}", count(n_cells, "cell"))
+        }
+        None => count(problem.n_cells(), "cell"),
+    };
     listener.say(format_args!(
-        "{} onto {} by {}",
-        count(problem.n_cells(), "cell"),
+        "{cells} onto {} by {}",
         count(problem.n_voxels(), "voxel"),
         count(problem.n_genes(), "gene"),
     ))?;
@@ -225,7 +257,8 @@ fn tell_doubts(settings: &MapSettings, inputs: &Inputs, listener: &dyn Listener)
             count(n_genes, "gene")
         ));
     }
-    for (n, what) in [(problem.n_cells(), "cell"), (problem.n_voxels(), "voxel")] {
+    let n_cells = inputs.cells.file.n_rows();
+    for (n, what) in [(n_cells, "cell"), (problem.n_voxels(), "voxel")] {
         if n < FEW_ROWS {
             listener.warn(format_args!(
                 "only {}: is it the right file, and not its transpose?",

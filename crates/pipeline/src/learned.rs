@@ -156,7 +156,7 @@ impl Learned {
                 mapping_file::write(path, &mapping, keep, contents)
             }
             (Self::Mirror { factors, .. }, _) => {
-                let cells = inputs.all_cells.transformed(settings.transform);
+                let cells = inputs.mapped(settings);
                 mapping_file::write(path, &factors.mapping(&cells), keep, contents)
             }
         }
@@ -174,6 +174,10 @@ impl Learned {
     ) -> Result<Array2<f32>> {
         let problem = &inputs.problem;
         let shares = problem.shares();
+        if let (Self::Mirror { factors, .. }, Some(clustered)) = (self, &inputs.clustered) {
+            // Every rank has all of it.
+            return Ok(clustered.in_space(factors));
+        }
         let carried = inputs
             .untransformed
             .as_ref()
@@ -182,7 +186,9 @@ impl Learned {
         let part = match self {
             Self::Adam { trained, .. } => {
                 let values = carried.whole().expect("adam holds its cells");
-                transfer(&Filtered::new(trained, trained.filter()), values)?
+                let of_clusters = problem.mode().weights();
+                let own = of_clusters.map(|weights| &weights[shares.cells.range()]);
+                transfer(&Filtered::new(trained, trained.filter().or(own)), values)?
             }
             Self::Mirror { factors, .. } if one_rank => {
                 factors.carried(carried, settings.transform, self.filter())?

@@ -59,6 +59,7 @@ mod carried_uns;
 mod cause;
 pub mod checkpoint;
 pub mod choices;
+pub mod clusters;
 mod convergence;
 pub mod device;
 pub mod doctor;

@@ -1,6 +1,7 @@
 //! The mapping as an AnnData file: cells × voxels.
 
 use crate::carried_uns;
+use crate::clusters::CellClusters;
 use crate::error::{PipelineError, Result};
 use crate::filter;
 use crate::package;
@@ -34,6 +35,8 @@ pub struct Contents<'a> {
     pub sparsity: &'a [f64],
     /// How much of every cell a filter keeps, where one was learned.
     pub filter: Option<&'a [f64]>,
+    /// The clusters that are its rows, if it is not the cells.
+    pub clusters: Option<&'a CellClusters>,
 }
 
 /// How much of the mapping was stored.
@@ -65,19 +68,28 @@ where
     })?;
     let mean_dropped_mass = dropped.iter().sum::<f64>() / dropped.len().max(1) as f64;
 
-    let mut obs = contents.cells.obs()?;
+    let mut obs = match contents.clusters {
+        Some(clusters) => clusters.table(),
+        None => contents.cells.obs()?,
+    };
     obs.set("dropped_mass", Column::numbers(dropped));
     if let Some(filter) = contents.filter {
         obs.set(filter::COLUMN, Column::numbers(filter.iter().copied()));
     }
     let mut file = AnnDataWriter::create(path, Existing::Refuse, &obs, &contents.voxels.obs()?)?;
-    if let Some(places) = contents.cells.spatial()? {
+    let places = match contents.clusters {
+        Some(_) => None,
+        None => contents.cells.spatial()?,
+    };
+    if let Some(places) = places {
         file.obsm("spatial", places.view())?;
     }
     if let Some((places, _)) = contents.voxels.coordinates()? {
         file.varm("spatial", places.view())?;
     }
-    carried_uns::write(&mut file, &carried_uns::of(contents.cells)?, &[])?;
+    if contents.clusters.is_none() {
+        carried_uns::write(&mut file, &carried_uns::of(contents.cells)?, &[])?;
+    }
     carried_uns::write_of_voxels(&mut file, carried_uns::of(contents.voxels)?)?;
     write_probabilities(&mut file, mapping, keep)?;
     write_training(&mut file, contents)?;

@@ -1,6 +1,6 @@
 //! Whether a mapping fits in memory, and whether its cells are held there or streamed.
 
-use crate::choices::{Mode, Solver, Stream};
+use crate::choices::{CellsAre, Mode, Solver};
 use crate::error::PipelineError;
 use crate::ranks::Ranks;
 use crate::settings::MapSettings;
@@ -20,10 +20,10 @@ pub fn streams(
     shares: &Shares,
     on_node: usize,
 ) -> bool {
-    match (settings.solver, settings.stream) {
-        (Solver::Adam, _) | (_, Stream::Off) => false,
-        (_, Stream::On) => true,
-        (_, Stream::Auto) => {
+    match settings.cells_are() {
+        CellsAre::Held => false,
+        CellsAre::Streamed => true,
+        CellsAre::HeldIfTheyFit => {
             let entries = cells.most_entries(shares.genes.len()) as usize;
             let own = entries as f64 * shares.cells.len() as f64 / shares.cells.whole_len() as f64;
             let needed =
@@ -64,7 +64,11 @@ impl Counts {
 pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: Counts) -> u64 {
     let size = [&shares.cells, &shares.voxels, &shares.genes].map(Cut::len);
     let Counts { nnz, reading } = counts;
-    match settings.solver {
+    let reading_clusters = match settings.mode {
+        Mode::Clusters => sums_of_clusters(shares),
+        Mode::Cells | Mode::Constrained => 0,
+    };
+    let solver = match settings.solver {
         Solver::Adam => memory_needed(size[0], size[1], size[2], nnz, &settings.adam(engine)),
         Solver::Mirror => {
             let (objective, precision) = (settings.objective, settings.precision.on(engine));
@@ -72,11 +76,18 @@ pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: C
                 Mode::Constrained => {
                     filter_memory_needed(size, shares.cells.whole_len(), precision)
                 }
-                Mode::Cells => 0,
+                Mode::Cells | Mode::Clusters => 0,
             };
             filter + mirror_memory_needed(size, nnz, reading, &objective, precision)
         }
-    }
+    };
+    solver + reading_clusters
+}
+
+/// Bytes of the sums over the cells of every cluster, untransformed and transformed, and of what is made of them; every rank has all.
+fn sums_of_clusters(shares: &Shares) -> u64 {
+    let all = shares.cells.whole_len() * shares.genes.whole_len();
+    (all * 2 * (8 + 8)) as u64
 }
 
 /// Checks that memory suffices: before anything large is read, and again when the counts are known.

@@ -1,7 +1,8 @@
 //! Names and descriptions of what the user may choose from a short list.
 
 use crate::choices::{
-    DeviceChoice, FilterChoice, Goal, MappingFormat, Mode, PrecisionChoice, Solver, Stream,
+    ClusterValues, DeviceChoice, FilterChoice, Goal, MappingFormat, Mode, PrecisionChoice, Solver,
+    Stream,
 };
 use crate::project::Assign;
 
@@ -26,9 +27,28 @@ pub const SOLVERS: &[Choice<Solver>] = &[
 pub const MODES: &[Choice<Mode>] = &[
     (Mode::Cells, "cells", "Every cell takes part, as one"),
     (
+        Mode::Clusters,
+        "clusters",
+        "The cells of a cluster take part together: the rows of the mapping are the clusters of --cluster",
+    ),
+    (
         Mode::Constrained,
         "constrained",
         "A filter keeps --target-count cells and leaves the others out",
+    ),
+];
+
+/// Values of clusters.
+pub const CLUSTER_VALUES: &[Choice<ClusterValues>] = &[
+    (
+        ClusterValues::Sums,
+        "sums",
+        "The sum over its cells: what a cluster adds to a voxel grows with its number of cells",
+    ),
+    (
+        ClusterValues::Means,
+        "means",
+        "The mean of its cells: every cluster counts as one, only the density knows how many cells it has",
     ),
 ];
 

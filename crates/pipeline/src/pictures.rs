@@ -15,7 +15,7 @@ use crate::type_column::{codes_of, likely_types};
 use ndarray::Array2;
 use std::path::PathBuf;
 use tangram_core::{
-    GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align, density, score_gene,
+    GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align, score_gene,
 };
 use tangram_report::{Color, Places, type_colors};
 use tangram_store::{ExpressionFile, RowNames, Uns};
@@ -73,7 +73,7 @@ pub struct TypesInSpace {
     pub colors: Vec<Color>,
     /// Expected number of cells, (voxels, types).
     pub values: Array2<f32>,
-    /// The type of the most probable cell of each voxel.
+    /// The type of the most probable cell of each voxel; where clusters were mapped, that of most of its cells.
     pub assigned: Vec<Option<u32>>,
 }
 
@@ -188,9 +188,10 @@ impl Source {
         let cells = self.cells.dataset();
         let (column, guessed) = match &self.types {
             Some(ObsColumn(name)) => (name.clone(), false),
-            None => match likely_types(cells)? {
-                Some(name) => (name, true),
-                None => return Ok(None),
+            None => match (self.mapping.clusters(), likely_types(cells)?) {
+                (Some(clusters), _) => (clusters.column().to_owned(), false),
+                (None, Some(name)) => (name, true),
+                (None, None) => return Ok(None),
             },
         };
         let Some(codes) = codes_of(&cells.obs_column(&column)?) else {
@@ -203,8 +204,13 @@ impl Source {
         let what = Carried::types(&types, self.cells.matrix_name());
         let mut carried = annotations::carry(&what, &self.mapping, cells, &Silent)?;
         let carried = carried.pop().expect("one column gives one annotation");
-        let best = MostProbableCell::of_voxels(&self.mapping.filtered())?;
-        let assigned = best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect();
+        let assigned = match self.mapping.clusters() {
+            Some(_) => most_cells(&carried.values),
+            None => {
+                let best = MostProbableCell::of_voxels(&self.mapping.filtered())?;
+                best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect()
+            }
+        };
         let key = format!("{column}_colors");
         let own = match cells.uns_names()?.contains(&key) {
             // A value of some other kind under such a key is not meant for us.
@@ -316,12 +322,9 @@ impl Source {
     /// # Errors
     /// If a file cannot be read.
     pub fn density(&self) -> Result<(Option<Vec<f64>>, Vec<f64>)> {
-        let learned = density(&self.mapping.filtered())?;
+        let learned = self.mapping.density()?;
         let totals = self.voxels.totals()?;
-        let n_cells: f64 = match self.mapping.filter() {
-            Some(kept) => kept.iter().sum(),
-            None => self.mapping.n_cells() as f64,
-        };
+        let n_cells = self.mapping.mass();
         let prior = prior(&self.run.settings().prior, &self.voxels, &totals)?;
         let expected = prior.map(|p| p.weights().iter().map(|w| w * n_cells).collect());
         Ok((expected, learned))
@@ -362,8 +365,29 @@ impl Source {
             }
             Ok(())
         })?;
-        Ok(entropies)
+        let Some(clusters) = self.mapping.clusters() else {
+            return Ok(entropies);
+        };
+        // The cells of a cluster have its probabilities.
+        let of_cell = clusters.clusters().of_cell().iter().flatten();
+        Ok(of_cell.map(|&c| entropies[c as usize]).collect())
     }
+}
+
+/// The type of which each voxel has most cells; `None` if it has none.
+///
+/// * `counts`: (voxels, types)
+fn most_cells(counts: &Array2<f32>) -> Vec<Option<u32>> {
+    let most = |row: ndarray::ArrayView1<'_, f32>| {
+        let mut best: Option<(u32, f32)> = None;
+        for (kind, &n) in (0..).zip(row) {
+            if n > best.map_or(0.0, |(_, most)| most) {
+                best = Some((kind, n));
+            }
+        }
+        best.map(|(kind, _)| kind)
+    };
+    counts.rows().into_iter().map(most).collect()
 }
 
 /// What [`Source::find_places`] gives for coordinates of the voxels in a file.

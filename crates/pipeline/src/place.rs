@@ -2,7 +2,7 @@
 
 use crate::assigned::{add_most_probable_voxels, places_of};
 use crate::carried_uns;
-use crate::choices::{as_text, maybe_text};
+use crate::choices::{ClusterValues, Mode, as_text, maybe_text};
 use crate::error::{PipelineError, Result};
 use crate::expression_files::{OF_CELLS, cells_of_training, check_values};
 use crate::factors_file;
@@ -71,6 +71,7 @@ pub fn place(
         );
         return Err(PipelineError::Usage(text));
     }
+    tell_mode(&run, listener)?;
     let may_replace = replaceable(out, replace, &[&settings.cells, run.path()])?;
     let stored = Dataset::open(&run.mapping()?)?;
     let factors = factors_file::read(&stored)?;
@@ -126,6 +127,30 @@ pub fn place(
         n_voxels: voxels.len(),
         unlikeness,
     })
+}
+
+/// What the mode of a mapping means for cells that were not in its training.
+fn tell_mode(run: &RunDirectory, listener: &dyn Listener) -> Result<()> {
+    let settings = run.settings();
+    match (settings.mode, settings.cluster_values) {
+        (Mode::Cells, _) => {}
+        (Mode::Constrained, _) => listener.warn(format_args!(
+            "the mapping has a filter, which knows only the cells of its training: every new cell is placed, also one that does not \
+             belong to the tissue, and counts in full"
+        )),
+        (Mode::Clusters, Some(ClusterValues::Means)) => {
+            return Err(PipelineError::Usage(format!(
+                "{}: its clusters count as one each (--cluster-values means), so that it does not tell what a single cell counts; \
+                 map again with --cluster-values sums or --mode cells",
+                run.path().display()
+            )));
+        }
+        (Mode::Clusters, _) => listener.warn(format_args!(
+            "the mapping was learned from means of clusters: single cells have more noise, and cells of one cluster may get different \
+             places that nothing supports"
+        )),
+    }
+    Ok(())
 }
 
 /// Share of training cells that are more usual than each cell.

@@ -18,7 +18,7 @@ use crate::stored_mapping::StoredMapping;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tangram_core::{Column, MostProbableVoxel, Table, density};
+use tangram_core::{Column, MostProbableVoxel, Table};
 use tangram_store::{AnnDataWriter, Dataset, Existing, ExpressionFile, MatrixName, RowNames, Uns};
 
 /// What to carry, and from where.
@@ -180,7 +180,7 @@ fn write_voxels(
         cells,
     } = source;
     let mut obs = mapping.voxel_table()?;
-    let expected = density(&mapping.filtered())?;
+    let expected = mapping.density()?;
     let scale = tissue_scale(run.settings(), &obs, mapping.mass());
     let what = Carried {
         types: &settings.types,
@@ -199,7 +199,7 @@ fn write_voxels(
         );
     }
     if settings.assign == Some(Assign::Voxels) {
-        annotations::add_most_probable_cells(&mut obs, &settings.types, mapping, cells)?;
+        annotations::add_most_probable(&mut obs, &settings.types, mapping, cells)?;
     }
 
     let genes = chosen_genes(settings, run, cells)?;
@@ -215,7 +215,9 @@ fn write_voxels(
     let mut entries = mapping.voxel_uns()?;
     for ObsColumn(name) in &settings.types {
         let key = match settings.assign {
-            Some(Assign::Voxels) => format!("most_probable_cell_{name}_colors"),
+            Some(Assign::Voxels) if mapping.clusters().is_none() => {
+                format!("most_probable_cell_{name}_colors")
+            }
             _ => format!("{name}_colors"),
         };
         if let Some(colors) = carried_uns::colors_of(cells, name)? {
@@ -275,6 +277,13 @@ fn write_cells(
         return Err(PipelineError::Usage(text.to_owned()));
     }
     let mapping = &source.mapping;
+    if let Some(clusters) = mapping.clusters() {
+        return Err(PipelineError::Usage(format!(
+            "--assign cells: the rows of this mapping are clusters, and all cells of a cluster would get the same voxel; \
+             take --types obs:{} for the cells of each cluster in every voxel, or --assign voxels",
+            clusters.column()
+        )));
+    }
     let mut best = MostProbableVoxel::of_cells(mapping)?;
     let voxels = mapping.voxels()?;
     let mut obs = source.cells.obs()?;

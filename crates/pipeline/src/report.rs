@@ -88,13 +88,11 @@ pub(crate) fn of_new_run(
     listener: &dyn Listener,
 ) -> Result<()> {
     let Record {
-        n_cells,
-        n_voxels,
-        n_genes,
-        ..
+        n_voxels, n_genes, ..
     } = file.record;
+    let n_rows = file.record.n_clusters.unwrap_or(file.record.n_cells);
     let later = format!("tangram report {}", quoted(&run.to_string_lossy()));
-    if n_cells as f64 * n_voxels as f64 * n_genes as f64 > LARGEST {
+    if n_rows as f64 * n_voxels as f64 * n_genes as f64 > LARGEST {
         listener.say(format_args!(
             "no report, which would take minutes for a mapping of this size; write it with: {later}"
         ))?;
@@ -332,10 +330,18 @@ pub(crate) fn gene_row(gene: &JudgedGene) -> GeneRow {
 }
 
 fn facts(record: &Record, map: &MapSettings, judged: &[JudgedGene]) -> Vec<(String, String)> {
+    let clusters = match (&map.cluster, record.n_clusters) {
+        (Some(column), Some(n)) => format!(", mapped as {} of {column}", count(n, "cluster")),
+        _ => String::new(),
+    };
     let mut facts = vec![
         (
             "cells",
-            format!("{} in {}", thousands(record.n_cells), map.cells.display()),
+            format!(
+                "{} in {}{clusters}",
+                thousands(record.n_cells),
+                map.cells.display()
+            ),
         ),
         (
             "voxels",

@@ -49,6 +49,12 @@ pub struct Record {
     pub library_median: Option<f64>,
     /// Number of cells.
     pub n_cells: usize,
+    /// Number of their clusters, if they were mapped by clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_clusters: Option<usize>,
+    /// Number of cells without a label, which are in no cluster.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_unlabelled: usize,
     /// Number of voxels.
     pub n_voxels: usize,
     /// Voxels without a count that were left out.
@@ -109,6 +115,15 @@ pub struct Record {
     pub versions: Versions,
     /// Genes by their part in training.
     pub genes: GeneRecord,
+}
+
+/// Whether there are none, which `run.toml` leaves out.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The list of a run's files, `files.tsv`.

@@ -1,5 +1,6 @@
 //! What is written of a mapping when it is learned: factors, probabilities, history, `run.toml`.
 
+use crate::clusters::CellClusters;
 use crate::error::{PipelineError, Result};
 use crate::factors_file;
 use crate::filter::KEPT;
@@ -15,7 +16,7 @@ use crate::settings::MapSettings;
 use crate::versions::Versions;
 use ndarray::{Array2, ArrayView1};
 use std::path::Path;
-use tangram_core::{CellChunks, Familiar, GeneScore, SparseRows, Summary, score_gene};
+use tangram_core::{CellChunks, Clusters, Familiar, GeneScore, SparseRows, Summary, score_gene};
 use tangram_mapper::Epoch;
 use tangram_store::memory;
 
@@ -59,11 +60,12 @@ pub(crate) fn write_run(
         scores: &scores,
         sparsity: &sparsity,
         filter: learned.filter(),
+        clusters: inputs.clustered.as_ref().map(|clustered| &clustered.of),
     };
     let factors = match learned {
         Learned::Mirror { factors, .. } => {
             let name = settings.format.factors_name().to_owned();
-            let familiar = Familiar::of(&*inputs.carried(ranks))?;
+            let familiar = Familiar::of(&*inputs.single_cells(ranks))?;
             let path = directory.join(&name);
             factors_file::write(&path, factors, &familiar, &contents)?;
             Some(name)
@@ -86,6 +88,7 @@ pub(crate) fn write_run(
         None => (None, Stored::default()),
     };
     write_history(directory, history)?;
+    let clusters = contents.clusters.map(CellClusters::clusters);
     let passes: usize = history.iter().map(|e| e.n_cells).sum();
     let shared = ranks.shape().n_ranks() > 1;
     let record = Record {
@@ -95,7 +98,9 @@ pub(crate) fn write_run(
         cell_names_sha256: cells.file.names_sha256().to_owned(),
         n_kept: learned.filter().map(n_kept),
         library_median: inputs.library_median,
-        n_cells: problem.n_cells(),
+        n_cells: cells.file.n_rows(),
+        n_clusters: clusters.map(Clusters::len),
+        n_unlabelled: clusters.map_or(0, Clusters::n_unlabelled),
         n_voxels: problem.n_voxels(),
         dropped_voxels: inputs.dropped_voxels.clone(),
         n_genes: problem.n_genes(),

@@ -1,8 +1,9 @@
 //! The settings of a mapping, with nothing left open but what is chosen when the inputs are known.
 
 use crate::choices::{
-    DeviceChoice, FilterChoice, Goal, GridChoice, KeepChoice, MappingFormat, Mode, PrecisionChoice,
-    PriorChoice, Solver, Stream, TargetCount, Temperature, as_text, maybe_text,
+    CellsAre, ClusterValues, DeviceChoice, FilterChoice, Goal, GridChoice, KeepChoice,
+    MappingFormat, Mode, ObsColumn, PrecisionChoice, PriorChoice, Solver, Stream, TargetCount,
+    Temperature, as_text, maybe_text,
 };
 use crate::error::{PipelineError, Result};
 use crate::match_genes::MatchGenes;
@@ -70,9 +71,15 @@ pub struct MapSettings {
     /// Transform of both sides for training.
     pub transform: Transform,
 
-    /// Whether all cells take part.
+    /// What is mapped: all cells, clusters of them, or those that a filter keeps.
     #[serde(default, skip_serializing_if = "Mode::is_default")]
     pub mode: Mode,
+    /// The column of the cells' obs that tells their clusters, in clusters mode.
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ObsColumn>,
+    /// What of its cells' values a cluster is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_values: Option<ClusterValues>,
     /// How many cells a filter keeps, in constrained mode.
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub target_count: Option<TargetCount>,
@@ -179,6 +186,8 @@ impl MapSettings {
             normalize_voxels: Normalize::FOR_VOXELS,
             transform: of_goal.transform,
             mode: Mode::Cells,
+            cluster: None,
+            cluster_values: None,
             target_count: None,
             filter: None,
             init_filter: None,
@@ -319,6 +328,15 @@ impl MapSettings {
             precision: self.precision.on(engine),
             reduce: self.reduce,
             on_device: engine != Engine::Native,
+        }
+    }
+
+    /// Where the cells' values are during the passes. Those of clusters are few.
+    #[must_use]
+    pub fn cells_are(&self) -> CellsAre {
+        match self.mode {
+            Mode::Clusters => CellsAre::Held,
+            Mode::Cells | Mode::Constrained => self.stream.cells_of(self.solver),
         }
     }
 

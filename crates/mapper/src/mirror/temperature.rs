@@ -2,7 +2,7 @@
 
 use crate::{Factors, MapError, MirrorSettings, Problem, train_mirror};
 use serde::{Deserialize, Serialize};
-use tangram_core::{CellChunks, SparseRows, score_gene, transfer};
+use tangram_core::{CellChunks, Filtered, SparseRows, score_gene, transfer};
 
 /// Temperatures that are tried, from the smoothest to free logits: a smooth mapping is a good start for a sharper one.
 const CANDIDATES: [Option<f64>; 6] = [Some(0.5), Some(1.0), Some(2.0), Some(4.0), Some(8.0), None];
@@ -25,7 +25,7 @@ pub struct TemperatureScore {
     pub held_out: f64,
 }
 
-/// Scores temperatures by training genes held out in turn; all passes see at most 2,048 cells.
+/// Scores temperatures by training genes held out in turn; all passes see at most 2,048 cells, and no filter.
 ///
 /// # Errors
 /// [`MapError`] as [`train_mirror`]; with fewer than ten genes there is nothing to choose by, and no score comes back.
@@ -42,6 +42,7 @@ pub fn score_temperatures<C: CellChunks>(
     let chosen: Vec<usize> = (0..chosen).map(|i| i * n_cells / chosen).collect();
     let cells = problem.cells().select(&chosen);
     let cells = cells.map_err(|e| MapError::Cells(e.into()))?;
+    let mode = problem.mode().of_rows(&chosen);
     let mut scores = CANDIDATES.map(|temperature| TemperatureScore {
         temperature,
         held_out: 0.0,
@@ -57,6 +58,7 @@ pub fn score_temperatures<C: CellChunks>(
             cells.select_columns(&kept),
             problem.voxels().select_columns(&kept),
         )?;
+        let fold = fold.with_mode(mode.clone())?;
         let carried = cells.select_columns(&held_out);
         let measured = problem.voxels().select_columns(&held_out);
         let mut start: Option<Factors> = None;
@@ -70,8 +72,7 @@ pub fn score_temperatures<C: CellChunks>(
             };
             let mirrored = train_mirror(&fold, &settings, start.as_ref(), &mut |_| ())?;
             let factors = mirrored.factors().clone();
-            score.held_out +=
-                mean_cosine(&factors, fold.cells(), &carried, &measured)? / FOLDS as f64;
+            score.held_out += mean_cosine(&factors, &fold, &carried, &measured)? / FOLDS as f64;
             start = Some(factors);
         }
     }
@@ -88,11 +89,12 @@ pub fn best_temperature(scores: &[TemperatureScore]) -> Option<f64> {
 
 fn mean_cosine(
     factors: &Factors,
-    cells: &SparseRows,
+    fold: &Problem,
     carried: &SparseRows,
     measured: &SparseRows,
 ) -> Result<f64, MapError> {
-    let predicted = transfer(&factors.mapping(cells), carried);
+    let mapping = factors.mapping(fold.cells());
+    let predicted = transfer(&Filtered::new(&mapping, fold.mode().weights()), carried);
     let predicted = predicted.map_err(|e| MapError::Cells(e.into()))?;
     let measured = measured.to_dense();
     let pairs = predicted.columns().into_iter().zip(measured.columns());

@@ -1,17 +1,19 @@
-//! Which cells take part: the mode, and what a filter keeps.
+//! What the rows of a mapping are: cells, clusters of them, or those of which a filter keeps some.
 
 use super::{Solver, positive};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// Whether all cells take part.
+/// What is mapped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// All, each as one.
+    /// All cells, each as one.
     #[default]
     Cells,
+    /// Clusters of the cells.
+    Clusters,
     /// As many as are expected: a filter leaves the others out.
     Constrained,
 }
@@ -22,6 +24,21 @@ impl Mode {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What of its cells' values a cluster is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterValues {
+    /// Their sum: a cluster counts by its cells.
+    Sums,
+    /// Their mean: every cluster counts as one.
+    Means,
+}
+
+impl ClusterValues {
+    /// Unless others are given: those of the original package.
+    pub const DEFAULT: Self = Self::Sums;
 }
 
 /// How a filter finds the cells that it keeps.
