@@ -49,6 +49,44 @@ fn what_cannot_fit_is_refused_and_what_would_is_said() {
 }
 
 #[test]
+fn a_plan_counts_the_filter_and_the_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |flags: &str, grid: &str| {
+        let line = format!("{ATLAS} --ranks 2 {flags}");
+        let grids = summary(folder.path(), &line);
+        let all = grids.as_array().unwrap().clone();
+        let found = all.into_iter().find(|g| g["grid"] == grid).unwrap();
+        let bytes: u64 = found["bytes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|kind| kind[1].as_u64().unwrap())
+            .sum();
+        (bytes, found["memory-bytes"].as_u64().unwrap())
+    };
+    let cells = of("", "2x1x1");
+    let filter = of("--mode constrained", "2x1x1");
+    // One pass in five sums a number of every cell.
+    assert_eq!(filter.0 - cells.0, 8 * 1_000_000 / 5);
+    // W of the pass before, in double precision and as it is multiplied, and five numbers of every cell.
+    assert!(filter.1 - cells.1 > 100_000 * 2_001 * 12 + 5 * 8 * 1_000_000);
+    let plain = of("", "1x2x1");
+    let compared = of("--neighbours lattice", "1x2x1");
+    // A row of the lattice, 317 voxels, touches the other rank's: values and slopes of 2,000 genes.
+    let more = compared.0 - plain.0;
+    assert!(
+        (2 * 8 * 317 * 2_000..2 * 8 * 320 * 2_000).contains(&more),
+        "{more}"
+    );
+    let told = fail(
+        folder.path(),
+        "plan --cells 9 --voxels 5 --genes 3 --neighbours nearest:5",
+        2,
+    );
+    assert!(told.contains("nearest:5"), "{told}");
+}
+
+#[test]
 fn rates_are_measured_and_read_back() {
     let folder = tempfile::tempdir().unwrap();
     succeed(folder.path(), "plan --measure rates.toml");

@@ -8,10 +8,11 @@ use clap::Args;
 use std::path::PathBuf;
 use tangram_comm::{Communicator, Kind, Reduce, World};
 use tangram_mapper::Engine;
-use tangram_pipeline::choices::{PrecisionChoice, Solver, Stream};
+use tangram_pipeline::choices::{Mode, PrecisionChoice, Solver, Stream};
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::grid_plan::Candidate;
-use tangram_pipeline::named::{PRECISIONS, SOLVERS, STREAMS};
+use tangram_pipeline::named::{MODES, PRECISIONS, SOLVERS, STREAMS};
+use tangram_pipeline::neighbours::NeighbourChoice;
 use tangram_pipeline::planned::{Planned, script};
 use tangram_pipeline::rates::{self, ASSUMED, Measuring};
 use tangram_pipeline::wording::thousands;
@@ -28,7 +29,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PlanArgs {
-    /// Number of cells
+    /// Number of cells; with --mode clusters, of clusters
     #[arg(long, value_name = "N", value_parser = at_least_one, required_unless_present = "measure")]
     cells: Option<usize>,
     /// Number of voxels
@@ -58,6 +59,13 @@ pub struct PlanArgs {
     /// Solver
     #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror")]
     solver: Solver,
+    /// What is mapped (as --mode of map)
+    #[arg(long, value_parser = one_of(MODES), default_value = "cells")]
+    mode: Mode,
+    /// Compare each voxel's surroundings (as --neighbours of map with one term of the loss), the voxels being on a square lattice of
+    /// distance 1, in the order of its rows
+    #[arg(long, value_name = "WHICH")]
+    neighbours: Option<NeighbourChoice>,
     /// Whether mirror reads the cells from disk at every pass (as --stream of map); auto: if they do not fit
     #[arg(long, value_parser = one_of(STREAMS), default_value = "auto")]
     stream: Stream,
@@ -104,7 +112,9 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
         ),
         Some(path) => (rates::read(path)?, format!("rates of {}", path.display())),
     };
-    let task = planned(args).task();
+    let planned = planned(args);
+    let graph = planned.graph()?;
+    let task = planned.task(graph.as_ref());
     let candidates = task.candidates(rates);
     if !candidates.first().is_some_and(|best| best.fits) {
         return Err(PipelineError::Usage(task.nothing_fits(&candidates)).into());
@@ -116,6 +126,8 @@ pub fn run(args: &PlanArgs, report: Report) -> Result<()> {
 fn planned(args: &PlanArgs) -> Planned {
     Planned {
         lens: [args.cells, args.voxels, args.genes].map(|n| n.unwrap_or(1)),
+        mode: args.mode,
+        neighbours: args.neighbours,
         density: args.density,
         solver: args.solver,
         stream: args.stream,
@@ -135,8 +147,12 @@ fn tell(args: &PlanArgs, candidates: &[Candidate], source: &str, report: Report)
         None => source.to_owned(),
     };
     report.say(format_args!(
-        "{} cells onto {} voxels by {} genes, {} ranks of {} cores\n{source}",
+        "{} {} onto {} voxels by {} genes, {} ranks of {} cores\n{source}",
         thousands(args.cells.unwrap_or(0)),
+        match args.mode {
+            Mode::Clusters => "clusters",
+            Mode::Cells | Mode::Constrained => "cells",
+        },
         thousands(args.voxels.unwrap_or(0)),
         thousands(args.genes.unwrap_or(0)),
         args.ranks,

@@ -43,6 +43,7 @@ pub use engine::{Engine, TorchDevice, TorchEngine};
 pub use error::MapError;
 pub use history::Epoch;
 pub use mirror::factors::{FactoredMapping, Factors};
+pub use mirror::filter::EVERY as PASSES_PER_WEIGHING;
 pub use mirror::solver::{Begin, Mirrored, train_mirror, train_mirror_shard};
 pub use mirror::temperature::{
     CELLS_TO_CHOOSE_BY, TemperatureScore, best_temperature, score_temperatures,

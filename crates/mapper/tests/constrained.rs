@@ -6,7 +6,7 @@ use ndarray::Array2;
 use std::convert::Infallible;
 use std::ops::Range;
 use tangram_comm::{Bytes, Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{CellChunks, DensityPrior, Objective, SparseRows, Term, VisitChunk};
+use tangram_core::{CellChunks, DensityPrior, Neighbours, Objective, SparseRows, Term, VisitChunk};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, Filter, InitialLogits, Keeper, MapError,
     MirrorSettings, Mirrored, Mode, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice,
@@ -348,6 +348,54 @@ fn a_pass_exchanges_what_was_planned() {
                 };
                 for (shares, found) in counted(&problem, &plan, shape, passes) {
                     let planned = bytes_of_pass(shape.parse().unwrap(), &shares, &plan, None);
+                    assert_eq!(planned, found, "{shape} {plan:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A row of voxels, each the neighbour of those beside it.
+fn row_of_voxels(n_voxels: usize) -> Neighbours {
+    let beside = |j: usize| {
+        let both = [j.checked_sub(1), (j + 1 < n_voxels).then_some(j + 1)];
+        both.into_iter().flatten().map(|l| (l, 0.5)).collect()
+    };
+    Neighbours::new((0..n_voxels).map(beside).collect()).unwrap()
+}
+
+#[test]
+fn weights_of_rows_and_neighbours_exchange_what_was_planned() {
+    let graph = row_of_voxels(SIZE.1);
+    let weights = (0..SIZE.0).map(|i| 1.0 + (i % 3) as f64).collect();
+    let clusters = problem(50.0).with_mode(Mode::Clusters(weights)).unwrap();
+    for (problem, filter) in [(problem(50.0), true), (clusters, false)] {
+        let problem = problem.with_neighbours(graph.clone()).unwrap();
+        for shape in GRIDS {
+            for (mirror, of_solver) in [
+                (true, objective(0.6)),
+                (false, adam(Precision::F32, 0.0).objective),
+            ] {
+                // Of the package's filter there is nothing without one.
+                let of_solver = match filter {
+                    true => of_solver,
+                    false => of_solver.with(Term::Count, 0.0).with(Term::Undecided, 0.0),
+                };
+                let plan = PassPlan {
+                    mirror,
+                    objective: of_solver.with(Term::Neighbourhood, 0.3),
+                    prior: true,
+                    temperature: false,
+                    asks_for_rest: false,
+                    filter,
+                    weighs: filter && mirror,
+                    precision: Precision::F32,
+                    reduce: Reduce::Fast,
+                    on_device: false,
+                };
+                for (shares, found) in counted(&problem, &plan, shape, 10) {
+                    let grid = shape.parse().unwrap();
+                    let planned = bytes_of_pass(grid, &shares, &plan, Some(&graph));
                     assert_eq!(planned, found, "{shape} {plan:?}");
                 }
             }

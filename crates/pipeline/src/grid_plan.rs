@@ -3,27 +3,32 @@
 use crate::choices::{CellsAre, Solver};
 use crate::rates::{ASSUMED, Rates, passes_of};
 use serde::Serialize;
-use tangram_comm::{GridShape, Shares};
+use tangram_comm::{GridShape, Kind, Shares};
+use tangram_core::Neighbours;
 use tangram_mapper::{
-    DeviceMemory, PassPlan, Reading, bytes_of_pass, memory_of_rank, operations_of_pass,
-    super_blocks,
+    DeviceMemory, PASSES_PER_WEIGHING, PassPlan, Reading, bytes_of_pass, memory_of_rank,
+    operations_of_pass, super_blocks,
 };
 use tangram_store::memory::for_people;
 
 /// Grids within this factor of the fastest time count as equally fast.
 const ABOUT_AS_FAST: f64 = 1.02;
+/// What a pass multiplies more that weighs the cells for a filter, as a share of what others do.
+const WEIGHING: f64 = 0.5;
 /// Doublings of the number of ranks tried in the search for one that fits.
 const DOUBLINGS: usize = 12;
 
 /// A mapping to distribute over ranks.
 #[derive(Debug, Clone, Copy)]
-pub struct Task {
+pub struct Task<'a> {
     /// Numbers of cells, voxels and training genes.
     pub lens: [usize; 3],
     /// Share of the cells' counts that are not zero.
     pub density: f64,
     /// The settings that determine the traffic of a pass.
     pub pass: PassPlan,
+    /// The graph of the voxels, if a term of the loss compares neighbours.
+    pub neighbours: Option<&'a Neighbours>,
     /// Where the cells are.
     pub cells: CellsAre,
     /// How they are read if they are on disk.
@@ -73,7 +78,7 @@ pub struct Candidate {
     pub seconds_in_all: f64,
 }
 
-impl Task {
+impl Task<'_> {
     /// Every possible grid: first the best that fits, then the others from the fastest to the slowest.
     ///
     /// Of equally fast grids, the best distributes genes least, then voxels: the communication of every super-block waits for the slowest
@@ -101,7 +106,7 @@ impl Task {
         let pass = &self.pass;
         // Rank 0 has the largest share, to within one entry.
         let shares = Shares::at(shape, pass.reduce, self.lens, 0).ok()?;
-        let bytes = bytes_of_pass(shape, &shares, pass, None);
+        let bytes = self.bytes_of_pass(shape, &shares);
         let limit = self.memory.unwrap_or(u64::MAX);
         let held = memory_of_rank(&shares, pass, self.density, None);
         let streamed = memory_of_rank(&shares, pass, self.density, Some(self.reading));
@@ -117,6 +122,9 @@ impl Task {
         let computing = match self.gpu {
             None => rates.seconds(operations_of_pass(&shares, self.density), self.threads),
             Some(gpu) => operations_of_pass(&shares, 1.0) / gpu.operations,
+        } * match pass.weighs {
+            true => 1.0 + WEIGHING / PASSES_PER_WEIGHING as f64,
+            false => 1.0,
         };
         // Sums over voxels and genes are needed in every super-block.
         let blocks = match &on_gpu {
@@ -146,6 +154,27 @@ impl Task {
             seconds_computing: computing,
             seconds_exchanging: exchanging,
             seconds_in_all: passes * (computing + exchanging),
+        })
+    }
+
+    /// Bytes that a rank brings to the collectives of a pass; where some passes weigh the cells for a filter, the mean over them.
+    fn bytes_of_pass(&self, shape: GridShape, shares: &Shares) -> [(Kind, u64); 5] {
+        let of = |weighs| {
+            let pass = PassPlan {
+                weighs,
+                ..self.pass
+            };
+            bytes_of_pass(shape, shares, &pass, self.neighbours)
+        };
+        let usual = of(false);
+        if !self.pass.weighs {
+            return usual;
+        }
+        let weighing = of(true);
+        std::array::from_fn(|kind| {
+            let (kind, usual, weighing) = (usual[kind].0, usual[kind].1, weighing[kind].1);
+            let passes = PASSES_PER_WEIGHING as u64;
+            (kind, usual + (weighing - usual) / passes)
         })
     }
 
@@ -196,7 +225,7 @@ mod tests {
     use tangram_core::{Objective, Term};
     use tangram_mapper::Precision;
 
-    fn task(lens: [usize; 3], n_ranks: usize) -> Task {
+    fn task(lens: [usize; 3], n_ranks: usize) -> Task<'static> {
         Task {
             lens,
             density: 0.15,
@@ -215,6 +244,7 @@ mod tests {
                 reduce: Reduce::Fast,
                 on_device: false,
             },
+            neighbours: None,
             cells: CellsAre::Held,
             reading: Reading {
                 cells_per_chunk: 1 << 16,
@@ -254,5 +284,46 @@ mod tests {
         };
         let told = told.nothing_fits(&told.candidates(ASSUMED));
         assert!(told.contains("ranks would do"), "{told}");
+    }
+
+    #[test]
+    fn a_filter_and_neighbours_cost_what_their_passes_exchange() {
+        let plain = task([1000, 400, 50], 2);
+        let of = |task: &Task<'_>, grid: &str| {
+            let all = task.candidates(ASSUMED);
+            let found = all.into_iter().find(|c| c.grid == grid).unwrap();
+            let bytes: u64 = found.bytes.iter().map(|(_, bytes)| bytes).sum();
+            (bytes, found.memory_bytes, found.seconds_computing)
+        };
+        let filter = Task {
+            pass: PassPlan {
+                filter: true,
+                weighs: true,
+                ..plain.pass
+            },
+            ..plain
+        };
+        let (without, with) = (of(&plain, "2x1x1"), of(&filter, "2x1x1"));
+        // One pass in five gathers a number of every cell.
+        assert_eq!(with.0 - without.0, 8 * 1000 / 5);
+        assert!(with.1 > without.1);
+        assert!((with.2 / without.2 - 1.1).abs() < 1e-9);
+        // A row of voxels in which everyone is a neighbour of the next: one voxel is needed by the other rank, there and back.
+        let row = (0..400).map(|j: usize| {
+            let next = [j.checked_sub(1), (j < 399).then_some(j + 1)];
+            next.into_iter().flatten().map(|l| (l, 0.5)).collect()
+        });
+        let row = Neighbours::new(row.collect()).unwrap();
+        let compared = Task {
+            pass: PassPlan {
+                objective: plain.pass.objective.with(Term::Neighbourhood, 1.0),
+                ..plain.pass
+            },
+            neighbours: Some(&row),
+            ..plain
+        };
+        let more = of(&compared, "1x2x1").0 - of(&plain, "1x2x1").0;
+        // Values and slopes of 50 genes in one voxel, and the sums of the term's cosines: dot products and norms.
+        assert_eq!(more, 8 * (2 * 50 + 2 * 50));
     }
 }

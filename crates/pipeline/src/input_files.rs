@@ -206,7 +206,9 @@ impl Files {
         n_ranks: usize,
         bytes: f64,
     ) -> Result<GridShape> {
+        let graph = neighbours(settings.neighbours, &settings.objective, &self.voxels)?;
         let task = Task {
+            neighbours: graph.as_ref(),
             lens: [self.n_rows(), self.voxels.n_rows(), self.shared.names.len()],
             density: match self.clusters {
                 // Some cell of a cluster has nearly every gene.

@@ -4,9 +4,10 @@ use crate::choices::positive;
 use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
 use crate::wording::count;
+use ndarray::ArrayView2;
 use std::fmt::{self, Display};
 use std::str::FromStr;
-use tangram_core::{Needs, Neighbours, Objective};
+use tangram_core::{Needs, Neighbours, Objective, PlacesError};
 use tangram_store::ExpressionFile;
 
 /// Which voxels are neighbours: written `lattice`, `nearest:K` or `radius:R`.
@@ -47,6 +48,17 @@ impl FromStr for NeighbourChoice {
     }
 }
 
+impl NeighbourChoice {
+    /// The graph of voxels at these places, (voxels, 2 or 3).
+    pub(crate) fn of(self, places: ArrayView2<'_, f64>) -> Result<Neighbours, PlacesError> {
+        match self {
+            Self::Lattice => Neighbours::lattice(places),
+            Self::Nearest(k) => Neighbours::nearest(places, k),
+            Self::Radius(radius) => Neighbours::within(places, radius),
+        }
+    }
+}
+
 /// The graph of all voxels, if a term of the loss compares neighbours.
 ///
 /// # Errors
@@ -69,11 +81,7 @@ pub(crate) fn neighbours(
         let setting = term.about().setting;
         return Err(PipelineError::NoPlaces { path, setting });
     };
-    let graph = match choice {
-        NeighbourChoice::Lattice => Neighbours::lattice(places.view()),
-        NeighbourChoice::Nearest(k) => Neighbours::nearest(places.view(), k),
-        NeighbourChoice::Radius(radius) => Neighbours::within(places.view(), radius),
-    };
+    let graph = choice.of(places.view());
     let graph = graph.map_err(|reason| PipelineError::Places { path, reason })?;
     Ok(Some(graph))
 }

@@ -1,9 +1,12 @@
 //! A mapping that is planned by its sizes, before there are files.
 
-use crate::choices::{PrecisionChoice, Solver, Stream};
+use crate::choices::{CellsAre, Mode, PrecisionChoice, Solver, Stream};
+use crate::error::{PipelineError, Result};
 use crate::grid_plan::{Candidate, Gpu, Task};
+use crate::neighbours::NeighbourChoice;
+use ndarray::Array2;
 use tangram_comm::Reduce;
-use tangram_core::{Objective, Term};
+use tangram_core::{Neighbours, Objective, Term};
 use tangram_mapper::{Engine, PassPlan, Precision, Reading, TorchDevice, TorchEngine};
 use tangram_store::cells_per_chunk;
 
@@ -15,8 +18,12 @@ const TIME_TO_SPARE: (f64, f64) = (3.0, 600.0);
 /// Sizes and settings of a mapping, with the loss of its solver's default goal.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
-    /// Numbers of cells, voxels and training genes.
+    /// Numbers of cells, voxels and training genes; clusters count as cells.
     pub lens: [usize; 3],
+    /// What is mapped.
+    pub mode: Mode,
+    /// Which voxels are neighbours, if a term of the loss compares them.
+    pub neighbours: Option<NeighbourChoice>,
     /// Share of the cells' counts that are not zero.
     pub density: f64,
     /// How the mapping is found.
@@ -40,9 +47,29 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// The graph of voxels on a square lattice of distance 1, in the order of its rows; `None` if no term compares neighbours.
+    ///
+    /// # Errors
+    /// [`PipelineError::Usage`] if there are no such neighbours.
+    pub fn graph(&self) -> Result<Option<Neighbours>> {
+        let Some(choice) = self.neighbours else {
+            return Ok(None);
+        };
+        let n_voxels = self.lens[1];
+        let side = (n_voxels as f64).sqrt().ceil() as usize;
+        let place = |(j, axis): (usize, usize)| [j % side, j / side][axis] as f64;
+        let places = Array2::from_shape_fn((n_voxels, 2), place);
+        let graph = choice.of(places.view());
+        graph
+            .map(Some)
+            .map_err(|reason| PipelineError::Usage(format!("--neighbours {choice}: {reason}")))
+    }
+
     /// The mapping to distribute over ranks.
+    ///
+    /// * `graph`: that of the voxels
     #[must_use]
-    pub fn task(&self) -> Task {
+    pub fn task<'a>(&self, graph: Option<&'a Neighbours>) -> Task<'a> {
         let mirror = self.solver == Solver::Mirror;
         let precision = self.precision.on(match self.gpu_memory_gb {
             None => Engine::Native,
@@ -61,17 +88,22 @@ impl Planned {
                 objective: Objective::NONE
                     .with(Term::Gene, 1.0)
                     .with(Term::Voxel, if mirror { 1.0 } else { 0.0 })
-                    .with(Term::Density, 1.0),
+                    .with(Term::Density, 1.0)
+                    .with(Term::Neighbourhood, f64::from(u8::from(graph.is_some()))),
                 prior: true,
                 temperature: mirror,
                 asks_for_rest: mirror,
-                filter: false,
-                weighs: false,
+                filter: self.mode == Mode::Constrained,
+                weighs: mirror && self.mode == Mode::Constrained,
                 precision,
                 reduce: self.reduce,
                 on_device: self.gpu_memory_gb.is_some(),
             },
-            cells: self.stream.cells_of(self.solver),
+            neighbours: graph,
+            cells: match self.mode {
+                Mode::Clusters => CellsAre::Held,
+                Mode::Cells | Mode::Constrained => self.stream.cells_of(self.solver),
+            },
             reading: Reading {
                 cells_per_chunk: cells_per_chunk(self.lens[2]),
                 batches: self.batches,

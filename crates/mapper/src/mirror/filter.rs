@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use tangram_comm::Shares;
 
-/// The filter moves after every pass of this number: what it learns from is a product more, half of what a pass multiplies.
-const EVERY: usize = 5;
+/// The filter moves after one pass of so many: what it learns from is a product more, half of what a pass multiplies.
+pub const EVERY: usize = 5;
 /// It stays as it began before this pass: P must have found where cells belong.
 const FIRST: usize = 10;
 /// How far h moves first, in standard deviations of the slope; the n-th move is shorter by the factor `1 + n / SHORTER`.
