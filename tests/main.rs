@@ -22,6 +22,7 @@ mod layers;
 mod packaging;
 mod pictures;
 mod plan;
+mod presets;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod sweep;
