@@ -26,6 +26,14 @@ pub struct GeneScore {
     pub sparsity_predicted: f64,
 }
 
+impl GeneScore {
+    /// Whether the gene has values other than 0 on both sides, so that its score says something.
+    #[must_use]
+    pub fn has_pattern(&self) -> bool {
+        self.sparsity_measured < 1.0 && self.sparsity_predicted < 1.0
+    }
+}
+
 /// Summary of the scores of many genes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Summary {

@@ -2,7 +2,7 @@
 
 use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
-use crate::pictures::{GeneInSpace, JudgedGene, LossHistory, Source, TypesInSpace, spread};
+use crate::pictures::{GeneInSpace, LossHistory, Source, TypesInSpace, spread};
 use crate::run_directory::{Replace, replaceable};
 use std::path::Path;
 use tangram_core::GeneScore;
@@ -253,13 +253,13 @@ pub(crate) fn map(places: &Places, types: &TypesInSpace) -> Result<Figure> {
 }
 
 /// The genes whose pictures tell most: best, median and worst of those that did not train, or of all if those are too few.
-pub(crate) fn telling(genes: &[JudgedGene]) -> Vec<String> {
+pub(crate) fn telling(genes: &[ScoredGene]) -> Vec<String> {
     let sorted = |trained: bool| {
-        let mut genes: Vec<&JudgedGene> = genes
+        let mut genes: Vec<&ScoredGene> = genes
             .iter()
             .filter(|g| g.has_pattern() && g.trained() == trained)
             .collect();
-        genes.sort_by(|a, b| b.scored.score.cosine.total_cmp(&a.scored.score.cosine));
+        genes.sort_by(|a, b| b.score.cosine.total_cmp(&a.score.cosine));
         genes
     };
     let tested = sorted(false);
@@ -270,22 +270,22 @@ pub(crate) fn telling(genes: &[JudgedGene]) -> Vec<String> {
     };
     spread(&from, 3)
         .into_iter()
-        .map(|g| g.scored.gene.clone())
+        .map(|g| g.gene.clone())
         .collect()
 }
 
 pub(crate) fn genes(
     places: &Places,
     genes: &[GeneInSpace],
-    judged: &[JudgedGene],
+    judged: &[ScoredGene],
 ) -> Result<Figure> {
     let note = |name: &str| {
-        let found = judged.iter().find(|g| g.scored.gene == name);
+        let found = judged.iter().find(|g| g.gene == name);
         found.map_or("not measured in the voxels".to_owned(), |g| {
             format!(
                 "{}, score {:.3}",
-                part(g.scored.training),
-                g.scored.score.cosine
+                part(g.training),
+                g.score.cosine
             )
         })
     };
@@ -315,15 +315,15 @@ pub(crate) fn part(training: &str) -> &str {
     }
 }
 
-fn cosines(genes: &[JudgedGene], trained: bool) -> Vec<f64> {
+fn cosines(genes: &[ScoredGene], trained: bool) -> Vec<f64> {
     let of = genes
         .iter()
         .filter(|g| g.has_pattern() && g.trained() == trained);
-    of.map(|g| g.scored.score.cosine).collect()
+    of.map(|g| g.score.cosine).collect()
 }
 
 /// Genes that did not train, if there are any, then those that did.
-fn groups(genes: &[JudgedGene]) -> Vec<Group> {
+fn groups(genes: &[ScoredGene]) -> Vec<Group> {
     let group = |name: &str, trained| Group {
         name: name.to_owned(),
         values: cosines(genes, trained),
@@ -338,20 +338,20 @@ fn groups(genes: &[JudgedGene]) -> Vec<Group> {
         .collect()
 }
 
-pub(crate) fn scores(genes: &[JudgedGene]) -> Result<Figure> {
+pub(crate) fn scores(genes: &[ScoredGene]) -> Result<Figure> {
     Ok(charts::distribution(&groups(genes))?)
 }
 
-pub(crate) fn parts(genes: &[JudgedGene]) -> Result<Figure> {
+pub(crate) fn parts(genes: &[ScoredGene]) -> Result<Figure> {
     let mut groups = groups(genes);
     groups.reverse();
     Ok(charts::histograms(&groups)?)
 }
 
 /// The genes to judge by: those that did not train, or the training genes if all did; and their name.
-fn judged_by(genes: &[JudgedGene]) -> (Vec<&JudgedGene>, &'static str) {
-    let of = |trained: bool| -> Vec<&JudgedGene> {
-        let wanted = |g: &&JudgedGene| g.has_pattern() && g.trained() == trained;
+fn judged_by(genes: &[ScoredGene]) -> (Vec<&ScoredGene>, &'static str) {
+    let of = |trained: bool| -> Vec<&ScoredGene> {
+        let wanted = |g: &&ScoredGene| g.has_pattern() && g.trained() == trained;
         genes.iter().filter(wanted).collect()
     };
     let tested = of(false);
@@ -361,17 +361,17 @@ fn judged_by(genes: &[JudgedGene]) -> (Vec<&JudgedGene>, &'static str) {
     }
 }
 
-pub(crate) fn sparsity(genes: &[JudgedGene]) -> Result<Figure> {
+pub(crate) fn sparsity(genes: &[ScoredGene]) -> Result<Figure> {
     let (genes, name) = judged_by(genes);
-    let scores: Vec<GeneScore> = genes.iter().map(|g| g.scored.score).collect();
+    let scores: Vec<GeneScore> = genes.iter().map(|g| g.score).collect();
     Ok(charts::sparsity(&scores, name)?)
 }
 
-pub(crate) fn baseline(genes: &[JudgedGene]) -> Result<Figure> {
+pub(crate) fn baseline(genes: &[ScoredGene]) -> Result<Figure> {
     let (genes, name) = judged_by(genes);
     let pairs: Vec<(f64, f64)> = genes
         .iter()
-        .map(|g| (g.baseline, g.scored.score.cosine))
+        .map(|g| (g.against.totals.cosine, g.score.cosine))
         .collect();
     Ok(charts::baseline(&pairs, name)?)
 }

@@ -4,7 +4,9 @@ use crate::choices::Solver;
 use crate::error::{PipelineError, Result};
 use crate::folds::{FoldResult, GeneOutcome};
 use crate::inputs::Inputs;
+use crate::score::totals_of;
 use crate::settings::MapSettings;
+use crate::yardstick::VoxelTotals;
 use ndarray::Array2;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -30,6 +32,10 @@ pub struct FoldTraining<'a> {
     engine: Engine,
     /// G of all training genes, untransformed, (voxels, genes).
     measured: Array2<f32>,
+    /// What the predictions are compared with,
+    totals: VoxelTotals,
+    /// and what `measured` was multiplied by.
+    factors: Option<Vec<f64>>,
     /// The mapping of all genes, if folds start from it.
     all_genes: Option<Factors>,
 }
@@ -62,17 +68,22 @@ impl TrainedFold {
 
 impl<'a> FoldTraining<'a> {
     /// Prepares to train folds on the inputs of a sweep.
-    #[must_use]
-    pub fn new(inputs: &'a Inputs, settings: &'a MapSettings, engine: Engine) -> Self {
+    ///
+    /// # Errors
+    /// If the voxels cannot be read.
+    pub fn new(inputs: &'a Inputs, settings: &'a MapSettings, engine: Engine) -> Result<Self> {
         let voxels = inputs.untransformed.as_ref().map(|(_, voxels)| voxels);
         let measured = voxels.unwrap_or(inputs.problem.voxels()).to_dense();
-        Self {
+        let (totals, factors) = totals_of(&inputs.voxels.file, settings)?;
+        Ok(Self {
             inputs,
             settings,
             engine,
             measured,
+            totals,
+            factors,
             all_genes: None,
-        }
+        })
     }
 
     /// Learns the mapping of all genes; later folds start from it.
@@ -163,9 +174,14 @@ impl<'a> FoldTraining<'a> {
                 )
             }
         };
-        let score = |(&gene, predicted): (&usize, ndarray::ArrayView1<'_, f32>)| GeneOutcome {
-            gene: genes.names[gene].clone(),
-            score: score_gene(&predicted.to_vec(), &self.measured.column(gene).to_vec()),
+        let score = |(&gene, predicted): (&usize, ndarray::ArrayView1<'_, f32>)| {
+            let (predicted, measured) = (predicted.to_vec(), self.measured.column(gene).to_vec());
+            let factors = self.factors.as_deref();
+            GeneOutcome {
+                gene: genes.names[gene].clone(),
+                score: score_gene(&predicted, &measured),
+                against: Some(self.totals.compare(&predicted, &measured, factors)),
+            }
         };
         let scores = held_out
             .iter()

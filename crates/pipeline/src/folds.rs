@@ -3,6 +3,7 @@
 use crate::error::PipelineError;
 use crate::settings::MapSettings;
 use crate::sweep_work::SweepKind;
+use crate::yardstick::AgainstTotals;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,6 +71,9 @@ pub struct GeneOutcome {
     /// Its scores.
     #[serde(flatten)]
     pub score: GeneScore,
+    /// Those of the totals of the voxels; `None` in records of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<AgainstTotals>,
 }
 
 /// The items of folds. Where every gene is held out once, predictions go into the array of the sweep.

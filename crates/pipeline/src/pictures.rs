@@ -8,14 +8,14 @@ use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::{Listener, Silent};
 use crate::prior::prior;
 use crate::project::ProjectSettings;
-use crate::run_directory::{GeneRecord, HISTORY_FILE, RunDirectory};
+use crate::run_directory::{HISTORY_FILE, RunDirectory};
 use crate::score::{ScoredGene, for_each_gene};
 use crate::stored_mapping::StoredMapping;
 use crate::type_column::{codes_of, likely_types};
 use ndarray::Array2;
 use std::path::PathBuf;
 use tangram_core::{
-    GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align, score_gene,
+    GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align,
 };
 use tangram_report::{Color, Places, type_colors};
 use tangram_store::{ExpressionFile, RowNames, Uns};
@@ -75,31 +75,6 @@ pub struct TypesInSpace {
     pub values: Array2<f32>,
     /// The type of the most probable cell of each voxel; where clusters were mapped, that of most of its cells.
     pub assigned: Vec<Option<u32>>,
-}
-
-/// A gene and how well it is predicted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JudgedGene {
-    /// The gene with its score.
-    pub scored: ScoredGene,
-    /// Cosine of the measured values and the totals of the training genes in each voxel, the gene itself left out: what a prediction
-    /// reaches that knows no cells.
-    pub baseline: f64,
-}
-
-impl JudgedGene {
-    /// Whether the gene has counts in both files, so that its score says something.
-    #[must_use]
-    pub fn has_pattern(&self) -> bool {
-        let score = &self.scored.score;
-        score.sparsity_measured < 1.0 && score.sparsity_predicted < 1.0
-    }
-
-    /// Whether it trained the mapping.
-    #[must_use]
-    pub fn trained(&self) -> bool {
-        self.scored.training == GeneRecord::TRAINED
-    }
 }
 
 /// A gene in space.
@@ -231,20 +206,11 @@ impl Source {
         }))
     }
 
-    /// All genes that both files have, with their scores and baselines.
+    /// All genes that both files have, with their scores.
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn genes(&self, listener: &dyn Listener) -> Result<Vec<JudgedGene>> {
-        let factors = self.voxels.factors(self.run.settings().normalize_voxels)?;
-        let training = self.voxels.columns_of(&self.run.record().genes.training)?;
-        let mut totals = vec![0f64; self.voxels.n_rows()];
-        for columns in training.chunks(self.chunk) {
-            let values = self.voxels.read_scaled(columns, factors.as_deref())?;
-            for (total, sum) in totals.iter_mut().zip(values.row_sums()) {
-                *total += sum;
-            }
-        }
+    pub fn genes(&self, listener: &dyn Listener) -> Result<Vec<ScoredGene>> {
         let mut genes = Vec::new();
         for_each_gene(
             self.chunk,
@@ -252,19 +218,7 @@ impl Source {
             &self.mapping,
             (&self.cells, &self.voxels),
             listener,
-            &mut |scored, measured| {
-                let own = |j: usize| match scored.training == GeneRecord::TRAINED {
-                    true => f64::from(measured[j]),
-                    false => 0.0,
-                };
-                let others: Vec<f32> = totals
-                    .iter()
-                    .enumerate()
-                    .map(|(j, total)| (total - own(j)).max(0.0) as f32)
-                    .collect();
-                let baseline = score_gene(&others, measured).cosine;
-                genes.push(JudgedGene { scored, baseline });
-            },
+            &mut |gene| genes.push(gene),
         )?;
         Ok(genes)
     }

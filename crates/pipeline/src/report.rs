@@ -3,12 +3,14 @@
 use crate::error::{Result, full_text};
 use crate::figures::{self, telling, write_bytes};
 use crate::listener::{Listener, Silent};
-use crate::pictures::{JudgedGene, PictureSettings, Source, TypesInSpace, spread};
+use crate::pictures::{PictureSettings, Source, TypesInSpace, spread};
 use crate::report_warnings::{summary, warnings};
 use crate::run_directory::{Record, Replace, RunDirectory, RunFile, replaceable};
+use crate::score::{ScoredGene, in_short};
 use crate::settings::MapSettings;
 use crate::versions::Versions;
 use crate::wording::{count, duration, thousands};
+use crate::yardstick::PartSummary;
 use std::path::{Path, PathBuf};
 use tangram_report::{Figure, GeneRow, GeneValues, Page, RunPage, TypeRow};
 use tangram_store::{memory, write_aside};
@@ -237,12 +239,12 @@ pub(crate) fn add(
 fn add_charts(
     list: &mut Figures,
     source: &Source,
-    judged: &[JudgedGene],
+    judged: &[ScoredGene],
     (prior, learned): (Option<&[f64]>, &[f64]),
 ) -> Result<()> {
     use figures::Which;
     let patterns = judged.iter().filter(|g| g.has_pattern());
-    let (trained, tested): (Vec<&JudgedGene>, Vec<&JudgedGene>) =
+    let (trained, tested): (Vec<&ScoredGene>, Vec<&ScoredGene>) =
         patterns.partition(|g| g.trained());
     if !trained.is_empty() || !tested.is_empty() {
         add(list, Which::Scores, figures::scores(judged))?;
@@ -264,18 +266,18 @@ fn add_charts(
 pub(crate) fn chosen_genes(
     settings: &ReportSettings,
     n_genes: usize,
-    judged: &[JudgedGene],
+    judged: &[ScoredGene],
 ) -> Vec<String> {
     if !settings.genes.is_empty() {
         return settings.genes.clone();
     }
     let by_score = |trained: bool| {
-        let mut genes: Vec<&JudgedGene> =
+        let mut genes: Vec<&ScoredGene> =
             judged.iter().filter(|g| g.trained() == trained).collect();
         genes.sort_by(|a, b| {
-            let (p, q) = (a.scored.score.cosine, b.scored.score.cosine);
+            let (p, q) = (a.score.cosine, b.score.cosine);
             q.total_cmp(&p)
-                .then_with(|| a.scored.gene.cmp(&b.scored.gene))
+                .then_with(|| a.gene.cmp(&b.gene))
         });
         genes
     };
@@ -291,8 +293,8 @@ pub(crate) fn chosen_genes(
         .into_iter()
         .chain(spread(&trained, for_trained));
     for gene in chosen {
-        if names.len() < n_genes && !names.contains(&gene.scored.gene) {
-            names.push(gene.scored.gene.clone());
+        if names.len() < n_genes && !names.contains(&gene.gene) {
+            names.push(gene.gene.clone());
         }
     }
     names
@@ -317,19 +319,19 @@ fn type_rows(types: TypesInSpace) -> Vec<TypeRow> {
         .collect()
 }
 
-pub(crate) fn gene_row(gene: &JudgedGene) -> GeneRow {
-    let score = &gene.scored.score;
+pub(crate) fn gene_row(gene: &ScoredGene) -> GeneRow {
+    let score = &gene.score;
     GeneRow {
-        gene: gene.scored.gene.clone(),
-        training: gene.scored.training,
+        gene: gene.gene.clone(),
+        training: gene.training,
         cosine: score.cosine,
-        baseline: gene.baseline,
+        baseline: gene.against.totals.cosine,
         pearson: score.pearson,
         sparsity: score.sparsity_measured,
     }
 }
 
-fn facts(record: &Record, map: &MapSettings, judged: &[JudgedGene]) -> Vec<(String, String)> {
+fn facts(record: &Record, map: &MapSettings, judged: &[ScoredGene]) -> Vec<(String, String)> {
     let clusters = match (&map.cluster, record.n_clusters) {
         (Some(column), Some(n)) => format!(", mapped as {} of {column}", count(n, "cluster")),
         _ => String::new(),
@@ -353,18 +355,23 @@ fn facts(record: &Record, map: &MapSettings, judged: &[JudgedGene]) -> Vec<(Stri
         (true, "their mean score"),
         (false, "mean score of genes that did not train"),
     ] {
-        if let Some((summary, baseline)) = summary(judged, trained) {
+        if let Some(PartSummary {
+            predicted, totals, ..
+        }) = summary(judged, trained)
+        {
             facts.push((
                 name,
                 format!(
-                    "{:.3} ({}; {:.0} % above 0.4; voxel totals alone {baseline:.3})",
-                    summary.mean_cosine,
-                    count(summary.n_genes, "gene"),
-                    summary.share_above * 100.0
+                    "{:.3} ({}; {:.0} % above 0.4; voxel totals alone {:.3})",
+                    predicted.mean_cosine,
+                    count(predicted.n_genes, "gene"),
+                    predicted.share_above * 100.0,
+                    totals.mean_cosine
                 ),
             ));
         }
     }
+    facts.extend(in_short(judged).sentence().map(|said| (SAID, said)));
     let converged = if record.stopped_early {
         ", converged"
     } else {
@@ -387,6 +394,9 @@ fn facts(record: &Record, map: &MapSettings, judged: &[JudgedGene]) -> Vec<(Stri
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
+
+/// What the facts call the sentence about scores.
+pub(crate) const SAID: &str = "what the scores say";
 
 /// The command that repeats a run.
 fn repeat(name: &str) -> String {

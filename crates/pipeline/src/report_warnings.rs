@@ -1,12 +1,14 @@
 //! What the reader of a report should know before its results.
 
 use crate::choices::Solver;
-use crate::pictures::{JudgedGene, TypesInSpace};
+use crate::pictures::TypesInSpace;
 use crate::run_directory::Record;
+use crate::score::ScoredGene;
 use crate::settings::MapSettings;
 use crate::wording::count;
+use crate::yardstick::PartSummary;
 use tangram_core::names::examples;
-use tangram_core::{GeneScore, Summary, WELL_PREDICTED};
+use tangram_core::{Summary, WELL_PREDICTED};
 use tangram_report::{Places, Warning};
 
 /// Training genes below which a mapping has little to go by.
@@ -14,15 +16,12 @@ const FEW_GENES: usize = 30;
 /// Mean mass of a cell that is not stored, above which it is said.
 const MUCH_MASS: f64 = 0.05;
 
-/// Summary of the genes that trained or of those that did not, and the mean of their baselines.
-pub(crate) fn summary(judged: &[JudgedGene], trained: bool) -> Option<(Summary, f64)> {
-    let of: Vec<&JudgedGene> = judged
+/// Summary of the genes that trained or of those that did not, beside that of the totals of the voxels.
+pub(crate) fn summary(judged: &[ScoredGene], trained: bool) -> Option<PartSummary> {
+    let of = judged
         .iter()
-        .filter(|g| g.has_pattern() && g.trained() == trained)
-        .collect();
-    let scores: Vec<GeneScore> = of.iter().map(|g| g.scored.score).collect();
-    let baseline = of.iter().map(|g| g.baseline).sum::<f64>() / of.len().max(1) as f64;
-    Some((Summary::of(&scores)?, baseline))
+        .filter(|g| g.has_pattern() && g.trained() == trained);
+    PartSummary::of(&of.map(|g| (g.score, g.against)).collect::<Vec<_>>())
 }
 
 /// What a reader should know before the results.
@@ -30,7 +29,7 @@ pub(crate) fn warnings(
     record: &Record,
     map: &MapSettings,
     (places, types): (&Option<Places>, Option<&TypesInSpace>),
-    judged: &[JudgedGene],
+    judged: &[ScoredGene],
 ) -> Vec<Warning> {
     let untested = || {
         Warning {
@@ -111,8 +110,12 @@ pub(crate) fn warnings(
 }
 
 /// What the scores of genes that did not train say against the predictions, if anything.
-pub(crate) fn about_tested(judged: &[JudgedGene]) -> Option<Warning> {
-    let (summary, baseline) = summary(judged, false)?;
+pub(crate) fn about_tested(judged: &[ScoredGene]) -> Option<Warning> {
+    let PartSummary {
+        predicted: summary,
+        totals: Summary { mean_cosine: baseline, .. },
+        ..
+    } = summary(judged, false)?;
     if summary.mean_cosine <= baseline {
         return Some(Warning {
             text: format!(

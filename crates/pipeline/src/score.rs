@@ -1,7 +1,7 @@
 //! Predicted against measured genes.
 
 use crate::error::{Result, Within};
-use crate::expression_files::{Opened, both, measured_voxels};
+use crate::expression_files::{Opened, both};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::Listener;
 use crate::run_directory::{GeneRecord, Replace, RunDirectory, replaceable, write};
@@ -9,7 +9,6 @@ use crate::settings::MapSettings;
 use crate::stored_mapping::StoredMapping;
 use crate::versions::Versions;
 use crate::yardstick::{AgainstTotals, Scored, ScoresInShort, VoxelTotals};
-use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_core::{GeneChoice, GeneScore, Normalize, align, library_factors, score_gene};
@@ -39,6 +38,20 @@ pub struct ScoredGene {
     pub against: AgainstTotals,
     /// Its part in training: `trained`, `held_out` or `other`.
     pub training: &'static str,
+}
+
+impl ScoredGene {
+    /// Whether the gene has counts in both files, so that its score says something.
+    #[must_use]
+    pub fn has_pattern(&self) -> bool {
+        self.score.has_pattern()
+    }
+
+    /// Whether it trained the mapping.
+    #[must_use]
+    pub fn trained(&self) -> bool {
+        self.training == GeneRecord::TRAINED
+    }
 }
 
 /// What the table was made from.
@@ -133,7 +146,7 @@ fn score_genes(
     listener: &dyn Listener,
 ) -> Result<Vec<ScoredGene>> {
     let mut lines = Vec::new();
-    for_each_gene(chunk, run, mapping, files, listener, &mut |gene, _| {
+    for_each_gene(chunk, run, mapping, files, listener, &mut |gene| {
         lines.push(gene);
     })?;
     Ok(lines)
@@ -141,14 +154,14 @@ fn score_genes(
 
 /// Scores every gene that both files have, one after the other.
 ///
-/// * `visit`: gets the gene with its score, and its measured values, one for each voxel
+/// * `visit`: gets the gene with its score
 pub(crate) fn for_each_gene(
     chunk: usize,
     run: &RunDirectory,
     mapping: &StoredMapping,
     (cells, voxels): (&ExpressionFile, &ExpressionFile),
     listener: &dyn Listener,
-    visit: &mut dyn FnMut(ScoredGene, &[f32]),
+    visit: &mut dyn FnMut(ScoredGene),
 ) -> Result<()> {
     let paths = (cells.dataset().path(), voxels.dataset().path());
     let shared =
@@ -180,7 +193,7 @@ pub(crate) fn for_each_gene(
                 against: totals.compare(&predicted, &measured, factors.as_deref()),
                 training,
             };
-            visit(scored, &measured);
+            visit(scored);
         }
         steps.step(first + predicted.ncols(), &String::new);
         Ok(())
@@ -189,36 +202,11 @@ pub(crate) fn for_each_gene(
     Ok(())
 }
 
-/// Scores predictions that are there already, as a sweep gathers them; genes without a prediction are left out.
-///
-/// * `predicted`: (voxels, genes); NaN where there is no prediction
+/// The totals of the voxels as they are, and what the voxels are multiplied by for the scores.
 ///
 /// # Errors
-/// If the voxels cannot be read or lack a gene.
-pub fn of_predictions(
-    settings: &MapSettings,
-    genes: &[String],
-    predicted: &Array2<f32>,
-) -> Result<Vec<Scored>> {
-    let voxels = measured_voxels(settings)?;
-    let (totals, factors) = totals_of(&voxels, settings)?;
-    let columns = voxels.columns_of(genes)?;
-    let measured = voxels.read_scaled(&columns, factors.as_deref())?.to_dense();
-    let pairs = predicted.columns().into_iter().zip(measured.columns());
-    let scored = |(predicted, measured): (ArrayView1<'_, f32>, ArrayView1<'_, f32>)| {
-        let (predicted, measured) = (predicted.to_vec(), measured.to_vec());
-        Scored {
-            trained: false,
-            score: score_gene(&predicted, &measured),
-            against: totals.compare(&predicted, &measured, factors.as_deref()),
-        }
-    };
-    let there = |(predicted, _): &(ArrayView1<'_, f32>, _)| !predicted.iter().any(|v| v.is_nan());
-    Ok(pairs.filter(there).map(scored).collect())
-}
-
-/// The totals of the voxels as they are, and what the voxels are multiplied by for the scores.
-fn totals_of(
+/// If the file cannot be read.
+pub(crate) fn totals_of(
     voxels: &ExpressionFile,
     settings: &MapSettings,
 ) -> Result<(VoxelTotals, Option<Vec<f64>>)> {
@@ -234,7 +222,7 @@ fn totals_of(
 #[must_use]
 pub fn in_short(genes: &[ScoredGene]) -> ScoresInShort {
     let scored = |gene: &ScoredGene| Scored {
-        trained: gene.training == GeneRecord::TRAINED,
+        trained: gene.trained(),
         score: gene.score,
         against: gene.against,
     };

@@ -5,15 +5,17 @@
 use crate::choices::MappingFormat;
 use crate::error::{PipelineError, Result, full_text};
 use crate::expression_files::measured_voxels;
-use crate::folds::{Fold, FoldResult, FoldSettings};
+use crate::folds::{Fold, FoldResult, FoldSettings, GeneOutcome};
 use crate::listener::Listener;
 use crate::report::REPORT_FILE;
 use crate::run_directory::{RUN_FILE, RunDirectory, write};
 use crate::runs::{Run, RunResult, unchanged};
+use crate::score::totals_of;
 use crate::settings::MapSettings;
 use crate::sweep_report;
 use crate::sweep_work::{CELLS, SweepKind, SweepWork, VOXELS};
 use crate::wording::count;
+use crate::yardstick::{Scored, ScoresInShort};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,8 @@ pub struct Collected {
     pub scores: PathBuf,
     /// Scores of the genes held out, over all folds.
     pub held_out: Option<Summary>,
+    /// The same beside what the totals of the voxels alone would score; `None` if records of earlier builds do not say.
+    pub yardstick: Option<ScoresInShort>,
     /// Area under the curve of score and sparsity.
     pub auc: Option<f64>,
 }
@@ -116,6 +120,7 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
                 predictions: None,
                 scores,
                 held_out: None,
+                yardstick: None,
                 auc: None,
             }
         }
@@ -150,17 +155,24 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
                     Err(error) => listener.warn(format_args!("no report: {}", full_text(&error))),
                 }
             }
-            let patterns: Vec<GeneScore> = outcomes
-                .values()
-                .flat_map(|f| f.genes.iter().map(|g| g.score))
-                .filter(|s| s.sparsity_measured < 1.0 && s.sparsity_predicted < 1.0)
-                .collect();
+            let genes = || outcomes.values().flat_map(|f| &f.genes);
+            let scores_of = genes().map(|g| g.score);
+            let patterns: Vec<GeneScore> = scores_of.filter(GeneScore::has_pattern).collect();
+            let scored = |gene: &GeneOutcome| {
+                Some(Scored {
+                    trained: false,
+                    score: gene.score,
+                    against: gene.against?,
+                })
+            };
+            let beside: Option<Vec<Scored>> = genes().map(scored).collect();
             Collected {
                 n_items: folds.len(),
                 n_missing: folds.len() - outcomes.len(),
                 predictions: results.map(|_| predictions),
                 scores,
                 held_out: Summary::of(&patterns),
+                yardstick: beside.map(|scored| ScoresInShort::of(&scored)),
                 auc: auc(&patterns),
             }
         }
@@ -273,7 +285,7 @@ fn rescore(
     }
     // As the folds saw them: scaled, not transformed.
     let columns = voxels.columns_of(&predicted.genes)?;
-    let factors = voxels.factors(map.normalize_voxels)?;
+    let (totals, factors) = totals_of(voxels, map)?;
     let measured = voxels.read_scaled(&columns, factors.as_deref())?;
     let measured = measured.to_dense();
     let place: BTreeMap<&str, usize> = predicted
@@ -294,7 +306,9 @@ fn rescore(
         for gene in &mut outcome.genes {
             let k = place[gene.gene.as_str()];
             let column = |of: &Array2<f32>| of.column(k).to_vec();
-            gene.score = score_gene(&column(&predicted.matrix), &column(&measured));
+            let (predicted, measured) = (column(&predicted.matrix), column(&measured));
+            gene.score = score_gene(&predicted, &measured);
+            gene.against = Some(totals.compare(&predicted, &measured, factors.as_deref()));
         }
     }
     Ok(())
@@ -363,7 +377,8 @@ fn table_of_folds(
 ) -> String {
     let labelled = kind == SweepKind::Ablation;
     let mut text = if labelled { "fold\tlabel\t" } else { "fold\t" }.to_owned();
-    text.push_str("gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\tpasses\tloss\n");
+    text.push_str("gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\tpasses\tloss\t\
+                   totals_cosine\ttotals_pearson\tpartial_pearson\n");
     for (fold, outcome) in outcomes {
         for gene in &outcome.genes {
             let GeneScore {
@@ -372,14 +387,24 @@ fn table_of_folds(
                 sparsity_measured,
                 sparsity_predicted,
             } = gene.score;
-            let pearson = pearson.map(|p| p.to_string()).unwrap_or_default();
+            let maybe = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
+            let against = gene.against.as_ref();
+            let against = [
+                against.map(|a| a.totals.cosine),
+                against.and_then(|a| a.totals.pearson),
+                against.and_then(|a| a.partial),
+            ];
+            let pearson = maybe(pearson);
             let label = match labelled {
                 true => format!("{}\t", folds[*fold].label),
                 false => String::new(),
             };
             text.push_str(&format!(
-                "{fold}\t{label}{}\t{cosine}\t{pearson}\t{sparsity_measured}\t{sparsity_predicted}\t{}\t{}\n",
-                gene.gene, outcome.passes, outcome.loss
+                "{fold}\t{label}{}\t{cosine}\t{pearson}\t{sparsity_measured}\t{sparsity_predicted}\t{}\t{}\t{}\n",
+                gene.gene,
+                outcome.passes,
+                outcome.loss,
+                against.map(maybe).join("\t")
             ));
         }
     }

@@ -3,17 +3,17 @@
 use crate::error::Result;
 use crate::expression_files::measured_voxels;
 use crate::figures::{self, Which, write_bytes};
-use crate::pictures::{CHUNK_VALUES, JudgedGene, places_of};
+use crate::pictures::{CHUNK_VALUES, places_of};
 use crate::project::ProjectSettings;
-use crate::report::{MOST_VALUES, ReportSettings, add, chosen_genes, gene_row, page, quoted};
+use crate::report::{MOST_VALUES, ReportSettings, SAID, add, chosen_genes, gene_row, page, quoted};
 use crate::report_warnings::{about_tested, summary};
-use crate::score::ScoredGene;
+use crate::score::{ScoredGene, in_short, totals_of};
 use crate::settings::MapSettings;
 use crate::wording::{count, thousands};
-use crate::yardstick::VoxelTotals;
+use crate::yardstick::PartSummary;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tangram_core::{Column, GeneChoice, GeneScore, Table, align, score_gene};
+use tangram_core::{Column, GeneChoice, GeneScore, Table, align};
 use tangram_report::{GeneValues, RunPage, Warning};
 use tangram_store::{Dataset, Existing, MatrixName, write_aside};
 
@@ -36,7 +36,7 @@ pub(crate) fn of_predictions(
     let command = format!("tangram sweep collect {}", quoted(&name));
     let dataset = Dataset::open(predictions)?;
     let voxels = measured_voxels(map)?;
-    let yardstick = VoxelTotals::new(voxels.totals()?);
+    let (yardstick, factors) = totals_of(&voxels, map)?;
     let names = dataset.var_names()?;
     let scores = scores(&dataset.var()?, &names);
     let places = places_of(&voxels, dataset.spatial()?)?.ok();
@@ -57,7 +57,6 @@ pub(crate) fn of_predictions(
                 .zip(shared.in_voxels.iter().copied()),
         )
         .collect();
-    let factors = voxels.factors(map.normalize_voxels)?;
     let measured = |genes: &[&str]| -> Result<Vec<Vec<f32>>> {
         let columns: Vec<usize> = genes.iter().map(|g| column_of[g].1).collect();
         let values = voxels.read_scaled(&columns, factors.as_deref())?.to_dense();
@@ -69,35 +68,18 @@ pub(crate) fn of_predictions(
         .filter(|g| column_of.contains_key(g))
         .collect();
     let chunk = (CHUNK_VALUES / voxels.n_rows().max(1)).clamp(1, ProjectSettings::CHUNK);
-    let mut totals = vec![0f64; voxels.n_rows()];
-    for part in genes.chunks(chunk) {
-        for values in measured(part)? {
-            totals
-                .iter_mut()
-                .zip(values)
-                .for_each(|(t, v)| *t += f64::from(v));
-        }
-    }
     let mut judged = Vec::with_capacity(genes.len());
     for part in genes.chunks(chunk) {
         for (gene, values) in part.iter().zip(measured(part)?) {
-            let others: Vec<f32> = totals
-                .iter()
-                .zip(&values)
-                .map(|(total, own)| (total - f64::from(*own)).max(0.0) as f32)
-                .collect();
-            judged.push(JudgedGene {
-                scored: ScoredGene {
-                    gene: (*gene).to_owned(),
-                    score: scores[gene],
-                    against: yardstick.compare(
-                        &rows.column(column_of[gene].0).to_vec(),
-                        &values,
-                        factors.as_deref(),
-                    ),
-                    training: "held_out",
-                },
-                baseline: score_gene(&others, &values).cosine,
+            judged.push(ScoredGene {
+                gene: (*gene).to_owned(),
+                score: scores[gene],
+                against: yardstick.compare(
+                    &rows.column(column_of[gene].0).to_vec(),
+                    &values,
+                    factors.as_deref(),
+                ),
+                training: "held_out",
             });
         }
     }
@@ -132,7 +114,7 @@ pub(crate) fn of_predictions(
         ));
     }
     let mut drawn = Vec::new();
-    if judged.iter().any(JudgedGene::has_pattern) {
+    if judged.iter().any(ScoredGene::has_pattern) {
         add(&mut drawn, Which::Scores, figures::scores(&judged))?;
         add(&mut drawn, Which::Baseline, figures::baseline(&judged))?;
         add(&mut drawn, Which::Sparsity, figures::sparsity(&judged))?;
@@ -156,16 +138,21 @@ pub(crate) fn of_predictions(
         ),
         ("genes held out, each once", thousands(judged.len())),
     ];
-    if let Some((summary, baseline)) = summary(&judged, false) {
+    if let Some(PartSummary {
+        predicted, totals, ..
+    }) = summary(&judged, false)
+    {
         facts.push((
             "their mean score",
             format!(
-                "{:.3} ({:.0} % above 0.4; voxel totals alone {baseline:.3})",
-                summary.mean_cosine,
-                summary.share_above * 100.0
+                "{:.3} ({:.0} % above 0.4; voxel totals alone {:.3})",
+                predicted.mean_cosine,
+                predicted.share_above * 100.0,
+                totals.mean_cosine
             ),
         ));
     }
+    facts.extend(in_short(&judged).sentence().map(|said| (SAID, said)));
     let run = RunPage {
         name: name.clone(),
         warnings,

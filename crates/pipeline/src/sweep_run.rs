@@ -203,7 +203,7 @@ fn train(
 ) -> Result<()> {
     let every = settings.keep_every;
     let each = (settings.threads / ready.jobs).max(1);
-    let mut training = FoldTraining::new(&ready.inputs, &ready.map, ready.engine);
+    let mut training = FoldTraining::new(&ready.inputs, &ready.map, ready.engine)?;
     if let (Start::Warm, Some(task)) = (shared.start, queue.first_begun()) {
         listener.say(format_args!(
             "learning the mapping of all genes, from which every fold begins"

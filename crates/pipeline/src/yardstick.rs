@@ -3,7 +3,7 @@
 //! The predictor of a gene is the total of every voxel over all other genes. Where a gene follows it, a mapping that knows only where
 //! there is much tissue scores well. The partial correlation takes the totals out of both sides.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tangram_core::{GeneScore, Summary, auc, partial_correlation, score_gene};
 
 /// The totals of the voxels over all genes.
@@ -11,11 +11,12 @@ use tangram_core::{GeneScore, Summary, auc, partial_correlation, score_gene};
 pub struct VoxelTotals(Vec<f64>);
 
 /// How well the totals predict a gene, and what of its prediction is left without them.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AgainstTotals {
     /// The scores of the totals of all other genes as a prediction of this one.
     pub totals: GeneScore,
     /// Correlation of predicted and measured values with these totals partialled out; `None` where something does not vary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<f64>,
 }
 
@@ -110,8 +111,7 @@ impl ScoresInShort {
     /// Of these genes.
     #[must_use]
     pub fn of(genes: &[Scored]) -> Self {
-        let has_pattern =
-            |g: &&Scored| g.score.sparsity_measured < 1.0 && g.score.sparsity_predicted < 1.0;
+        let has_pattern = |g: &&Scored| g.score.has_pattern();
         let part = |trained: bool| -> Vec<(GeneScore, AgainstTotals)> {
             let genes = genes.iter().filter(has_pattern);
             let genes = genes.filter(|g| g.trained == trained);

@@ -9,12 +9,14 @@ use tangram_core::Summary;
 use tangram_pipeline::choices::MappingFormat;
 use tangram_pipeline::sweep_collect::{CollectSettings, collect};
 use tangram_pipeline::wording::count;
+use tangram_pipeline::yardstick::PartSummary;
 use tangram_store::Existing;
 
 const LONG_HELP: &str = "\
 Writes into DIR (or --out):
   predictions.h5ad  an AnnData of voxels × genes held out (leave-one-out, k-fold): every gene as predicted by the fold that did without it
-  scores.tsv        a line for every fold and gene held out: cosine, Pearson, sparsity; for sweeps over runs, a line for every run
+  scores.tsv        a line for every fold and gene held out: cosine, Pearson, sparsity, and the same of the voxels' totals, which know no
+                    cells (see `tangram score --help`); for sweeps over runs, a line for every run
   report.html       maps and scores of the genes held out in one file for a browser (leave-one-out, k-fold; not with --no-report)
 
 The same folds give the same files, whatever machines did them, in whatever order, after however many attempts.
@@ -64,6 +66,12 @@ struct CollectSummary<'a> {
     predictions: Option<&'a Path>,
     scores: &'a Path,
     held_out: Option<Summary>,
+    /// What the totals of the voxels alone would score for the same genes.
+    totals: Option<Summary>,
+    /// Mean correlation with these totals partialled out.
+    mean_partial: Option<f64>,
+    /// What the comparison says.
+    sentence: Option<String>,
     auc: Option<f64>,
 }
 
@@ -88,13 +96,25 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
     };
     let collected = collect(&settings, &report)?;
     if let Some(s) = &collected.held_out {
+        report.say(format_args!("{}: {}", count(s.n_genes, "gene"), means(s)))?;
+    }
+    let yardstick = collected.yardstick;
+    let beside = yardstick.and_then(|scores| scores.test);
+    if let Some(PartSummary {
+        totals,
+        mean_partial,
+        ..
+    }) = &beside
+    {
         report.say(format_args!(
-            "{}: mean cosine {:.3}, mean Pearson {}, {:.1} % above 0.4",
-            count(s.n_genes, "gene"),
-            s.mean_cosine,
-            s.mean_pearson.map_or("–".to_owned(), |p| format!("{p:.3}")),
-            100.0 * s.share_above
+            "  voxel totals alone: {}; totals taken out: {}",
+            means(totals),
+            or_dash(*mean_partial)
         ))?;
+    }
+    let sentence = yardstick.and_then(|scores| scores.sentence());
+    if let Some(sentence) = &sentence {
+        report.say(sentence)?;
     }
     report.summary(&CollectSummary {
         sweep: &args.sweep,
@@ -103,6 +123,23 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
         predictions: collected.predictions.as_deref(),
         scores: &collected.scores,
         held_out: collected.held_out,
+        totals: beside.map(|part| part.totals),
+        mean_partial: beside.and_then(|part| part.mean_partial),
+        sentence,
         auc: collected.auc,
     })
+}
+
+/// The means of some scores, for people.
+fn means(s: &Summary) -> String {
+    format!(
+        "mean cosine {:.3}, mean Pearson {}, {:.1} % above 0.4",
+        s.mean_cosine,
+        or_dash(s.mean_pearson),
+        100.0 * s.share_above
+    )
+}
+
+fn or_dash(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |v| format!("{v:.3}"))
 }
