@@ -25,7 +25,7 @@ Exit codes:
   6    Slurm is not there, did not answer, or did not take a job
   7    a registration was refused: the fit is too poor to be a result
   75   stopped by SIGTERM or SIGUSR2 with its state kept: the same command with --resume goes on
-  130  stopped by Ctrl-C; nothing half-written stays behind";
+  130  stopped by Ctrl-C; nothing half-written stays behind, and `sweep run` keeps the folds that are done";
 
 const UNEXPECTED: u8 = 1;
 /// See [`TABLE`].
@@ -56,7 +56,10 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         // Nobody is left to tell if standard error is closed.
         let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
     }
-    ExitCode::from(code(error))
+    ExitCode::from(match code(error) {
+        STOPPED if crate::interrupt::stopped_by_ctrl_c() => INTERRUPTED,
+        code => code,
+    })
 }
 
 /// Prints help, a version, or an error of the command line.

@@ -4,6 +4,7 @@ use crate::{exit, exit_record};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tangram_pipeline::listener::LastWords;
@@ -16,6 +17,8 @@ const ENDS: u8 = 0;
 const GOES_ON: u8 = 1;
 /// They are reported by [`stop_asked`]: what is at work keeps its state and stops.
 const KEEPS: u8 = 2;
+/// Whether Ctrl-C, too, asks instead of ending the process, once: where it would lose work that can be kept.
+static CTRL_C_ASKS: AtomicBool = AtomicBool::new(false);
 /// The signal that asked to stop, 0 if none did.
 static STOP: AtomicI32 = AtomicI32::new(0);
 /// Whether the process is giving up what it writes, and about to end.
@@ -27,9 +30,11 @@ static LAST_WORDS: Mutex<Option<LastWords>> = Mutex::new(None);
 ///
 /// * `arguments`: of the process; a mapping and the tasks of a sweep go on from what is on disk
 pub fn stand(arguments: &[OsString]) {
-    if goes_on(arguments) {
+    let command = command(arguments);
+    if goes_on(&command) {
         MODE.store(GOES_ON, Ordering::SeqCst);
     }
+    CTRL_C_ASKS.store(command == SWEEP_RUN, Ordering::SeqCst);
     // A handler that cannot be set leaves what is half-written to the next command that writes the same output.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]) else {
         return;
@@ -37,21 +42,37 @@ pub fn stand(arguments: &[OsString]) {
     std::thread::spawn(move || signals.forever().for_each(handle));
 }
 
-/// Whether a command line is of a command that goes on when it is given again: `map`, `sweep run`.
-fn goes_on(arguments: &[OsString]) -> bool {
-    let mut words = arguments.iter().skip(1).filter_map(|a| a.to_str());
-    match words.find(|word| !word.starts_with('-')) {
-        Some("map") => true,
-        Some("sweep") => words.find(|word| !word.starts_with('-')) == Some("run"),
-        _ => false,
-    }
+/// The command that does the tasks of a sweep.
+const SWEEP_RUN: [&str; 2] = ["sweep", "run"];
+
+/// The first two words of a command line that are no flags.
+fn command(arguments: &[OsString]) -> Vec<&str> {
+    let words = arguments.iter().skip(1).filter_map(|a| a.to_str());
+    words
+        .filter(|word| !word.starts_with('-'))
+        .take(2)
+        .collect()
+}
+
+/// Whether a command is one that goes on when it is given again.
+fn goes_on(command: &[&str]) -> bool {
+    command.first() == Some(&"map") || command == SWEEP_RUN
 }
 
 fn handle(signal: i32) {
     let asks = [SIGTERM, SIGUSR2].contains(&signal);
+    // The second time, whoever typed it has no patience left.
+    let typed = signal == SIGINT && CTRL_C_ASKS.load(Ordering::SeqCst) && !stop_asked();
     match MODE.load(Ordering::SeqCst) {
-        KEEPS if asks => {
+        KEEPS if asks || typed => {
             STOP.store(signal, Ordering::SeqCst);
+            if typed {
+                // Nobody is left to tell if standard error is closed.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "stopping; what is done is kept (Ctrl-C again ends at once)"
+                );
+            }
             // Launchers that end all ranks may not wait for more.
             exit_record::asked(&format!("asked to stop by {}", name(signal)));
         }
@@ -60,7 +81,8 @@ fn handle(signal: i32) {
     }
 }
 
-/// While `yes`, SIGTERM and SIGUSR2 do not end the process but set [`stop_asked`]; the training polls it, saves its state and stops.
+/// While `yes`, SIGTERM and SIGUSR2, and in a sweep the first Ctrl-C, do not end the process but set [`stop_asked`]; the training polls it,
+/// saves its state and stops.
 pub fn keeps_state(yes: bool) {
     MODE.store(if yes { KEEPS } else { GOES_ON }, Ordering::SeqCst);
 }
@@ -73,14 +95,24 @@ pub fn last_words(words: Option<LastWords>) {
 /// Ends the process if it was asked to stop too late for the work that keeps its state.
 pub fn end_if_asked() {
     if stop_asked() {
-        end(STOP.load(Ordering::SeqCst), exit::STOPPED);
+        let code = match stopped_by_ctrl_c() {
+            true => exit::INTERRUPTED,
+            false => exit::STOPPED,
+        };
+        end(STOP.load(Ordering::SeqCst), code);
     }
 }
 
-/// Whether SIGTERM or SIGUSR2 arrived while [`keeps_state`] was set.
+/// Whether a request to stop arrived while [`keeps_state`] was set.
 #[must_use]
 pub fn stop_asked() -> bool {
     STOP.load(Ordering::SeqCst) != 0
+}
+
+/// Whether Ctrl-C was what set [`stop_asked`].
+#[must_use]
+pub fn stopped_by_ctrl_c() -> bool {
+    STOP.load(Ordering::SeqCst) == SIGINT
 }
 
 /// Name of the signal that set [`stop_asked`].
@@ -132,7 +164,11 @@ mod tests {
 
     #[test]
     fn only_what_goes_on_when_given_again_says_so() {
-        let goes = |line: &str| goes_on(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let goes = |line: &str| {
+            goes_on(&command(
+                &line.split(' ').map(OsString::from).collect::<Vec<_>>(),
+            ))
+        };
         assert!(goes("tangram map --cells a") && goes("tangram --quiet sweep run s --all"));
         assert!(!goes("tangram project --mapping map") && !goes("tangram sweep status run"));
     }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use tangram_pipeline::listener::Steps;
 use tangram_pipeline::wording::duration;
 
-/// Maximum number of lines where there is no terminal.
+/// Maximum number of lines where there is no terminal,
 const N_LINES: usize = 20;
+/// and the time between them.
+const APART: Duration = Duration::from_secs(10);
 /// Shorter work prints no lines.
 const QUICK: Duration = Duration::from_secs(2);
 
@@ -21,6 +23,8 @@ pub struct Progress {
     n_steps: usize,
     begun: Instant,
     end: Mutex<End>,
+    /// When the last line was printed.
+    last: Mutex<Option<Instant>>,
 }
 
 /// Where the work is expected to end.
@@ -54,7 +58,21 @@ impl Progress {
             n_steps,
             begun: Instant::now(),
             end: Mutex::new(End::Last),
+            last: Mutex::new(None),
         }
+    }
+
+    /// Whether a step has a line where there is no terminal: some steps, not too soon after another, and the last one.
+    fn is_due(&self, done: usize) -> bool {
+        let n = self.n_steps;
+        let is_some = done == 1 || done == n || done.is_multiple_of(n.div_ceil(N_LINES - 2).max(1));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let too_soon = last.is_some_and(|last| last.elapsed() < APART) && done < n;
+        let due = is_some && !too_soon && self.begun.elapsed() >= QUICK;
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
     }
 
     /// How long the work will still take, in words; empty if that is unknown.
@@ -83,8 +101,7 @@ impl Steps for Progress {
             return;
         }
         let (noun, n) = (self.noun, self.n_steps);
-        let due = done == 1 || done == n || done.is_multiple_of(n.div_ceil(N_LINES - 2).max(1));
-        if due && self.begun.elapsed() >= QUICK {
+        if self.is_due(done) {
             let line = format!("{noun} {done}/{n}  {}{}", state(), self.left(done));
             // A closed standard error is no reason to fail.
             let _ = writeln!(std::io::stderr(), "{}", line.trim_end());
@@ -109,6 +126,14 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_there_is_no_terminal_quick_steps_have_no_line_each() {
+        let mut progress = Progress::begin("fold", 8);
+        progress.begun = Instant::now() - Duration::from_secs(3);
+        let due: Vec<usize> = (1..=8).filter(|&done| progress.is_due(done)).collect();
+        assert_eq!(due, [1, 8]);
+    }
 
     #[test]
     fn time_left_is_a_range_or_nothing_where_work_may_end_early() {

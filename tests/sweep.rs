@@ -1,6 +1,7 @@
 //! Sweeps on one machine: what they predict, and that nothing that happens to them changes it.
 
 mod runs;
+mod told;
 
 use crate::program::require::{Need, skip};
 use crate::program::{fail, shared_folder, succeed, summary, tangram};

@@ -51,6 +51,9 @@ struct SubmitMapArgs {
     /// Minutes between checkpoints (0: none but when the job is asked to stop)
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = not_negative, help_heading = "Output")]
     checkpoint_minutes: f64,
+    /// Do not end with report.html, the run in one file for a browser
+    #[arg(long, help_heading = "Output")]
+    no_report: bool,
 }
 
 /// What `--json` prints.
@@ -88,6 +91,9 @@ fn submit_map(args: &SubmitMapArgs, report: Report) -> Result<()> {
     command.push(format!("--out={}", path_text(&out)?));
     command.push(format!("--checkpoint-minutes={}", args.checkpoint_minutes));
     command.push("--resume".to_owned());
+    if args.no_report {
+        command.push("--no-report".to_owned());
+    }
     let job = Job {
         name: JobName::fresh(&kind),
         kind,

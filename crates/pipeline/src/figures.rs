@@ -4,6 +4,7 @@ use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
 use crate::pictures::{GeneInSpace, LossHistory, Source, TypesInSpace, spread};
 use crate::run_directory::{Replace, replaceable};
+use crate::score::ScoredGene;
 use std::path::Path;
 use tangram_core::GeneScore;
 use tangram_report::charts::{self, GenePanel, Group, Term};
@@ -282,11 +283,7 @@ pub(crate) fn genes(
     let note = |name: &str| {
         let found = judged.iter().find(|g| g.gene == name);
         found.map_or("not measured in the voxels".to_owned(), |g| {
-            format!(
-                "{}, score {:.3}",
-                part(g.training),
-                g.score.cosine
-            )
+            format!("{}, score {:.3}", part(g.training), g.score.cosine)
         })
     };
     let notes: Vec<String> = genes.iter().map(|g| note(&g.name)).collect();

@@ -14,9 +14,7 @@ use crate::stored_mapping::StoredMapping;
 use crate::type_column::{codes_of, likely_types};
 use ndarray::Array2;
 use std::path::PathBuf;
-use tangram_core::{
-    GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align,
-};
+use tangram_core::{GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align};
 use tangram_report::{Color, Places, type_colors};
 use tangram_store::{ExpressionFile, RowNames, Uns};
 

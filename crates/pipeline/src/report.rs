@@ -276,8 +276,7 @@ pub(crate) fn chosen_genes(
             judged.iter().filter(|g| g.trained() == trained).collect();
         genes.sort_by(|a, b| {
             let (p, q) = (a.score.cosine, b.score.cosine);
-            q.total_cmp(&p)
-                .then_with(|| a.gene.cmp(&b.gene))
+            q.total_cmp(&p).then_with(|| a.gene.cmp(&b.gene))
         });
         genes
     };

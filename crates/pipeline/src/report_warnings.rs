@@ -113,7 +113,10 @@ pub(crate) fn warnings(
 pub(crate) fn about_tested(judged: &[ScoredGene]) -> Option<Warning> {
     let PartSummary {
         predicted: summary,
-        totals: Summary { mean_cosine: baseline, .. },
+        totals: Summary {
+            mean_cosine: baseline,
+            ..
+        },
         ..
     } = summary(judged, false)?;
     if summary.mean_cosine <= baseline {

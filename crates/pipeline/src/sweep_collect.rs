@@ -377,8 +377,10 @@ fn table_of_folds(
 ) -> String {
     let labelled = kind == SweepKind::Ablation;
     let mut text = if labelled { "fold\tlabel\t" } else { "fold\t" }.to_owned();
-    text.push_str("gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\tpasses\tloss\t\
-                   totals_cosine\ttotals_pearson\tpartial_pearson\n");
+    text.push_str(
+        "gene\tcosine\tpearson\tsparsity_measured\tsparsity_predicted\tpasses\tloss\t\
+                   totals_cosine\ttotals_pearson\tpartial_pearson\n",
+    );
     for (fold, outcome) in outcomes {
         for gene in &outcome.genes {
             let GeneScore {

@@ -154,8 +154,10 @@ fn folds(
     };
     listener.asks_whether_to_stop(false);
     ended.or_else(|n_folds| {
-        Err(MapError::Stopped { passes: n_folds })
-            .within(|| format!("{} of this sweep kept", count(n_folds, "finished fold")))
+        Err(MapError::Stopped { passes: n_folds }).within(|| {
+            let kept = count(n_folds, "finished fold");
+            format!("{kept} of this sweep kept; the same command goes on with the rest")
+        })
     })
 }
 

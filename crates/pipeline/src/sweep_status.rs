@@ -5,6 +5,7 @@ use crate::wording::count;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tangram_store::Process;
 use tangram_sweep::slurm::JobState;
 use tangram_sweep::{Outlook, alive_arrays};
 
@@ -32,6 +33,9 @@ pub struct SweepStatus {
     not_begun: Vec<usize>,
     /// To be submitted again, by the cause of their end.
     again: BTreeMap<String, Vec<usize>>,
+    /// Processes that ended without recording why, by task.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    lost: BTreeMap<usize, Process>,
     /// What would fail again, with its message.
     failed: BTreeMap<usize, String>,
     /// Jobs that Slurm shows.
@@ -74,6 +78,7 @@ impl SweepStatus {
             unknown: vec![],
             not_begun: vec![],
             again: BTreeMap::new(),
+            lost: BTreeMap::new(),
             failed: BTreeMap::new(),
             jobs: vec![],
             slurm_is_silent: jobs.silence().map(ToString::to_string),
@@ -89,6 +94,10 @@ impl SweepStatus {
                 _ => task.items_done(),
             };
             seconds.extend(task.seconds_of_items());
+            let at_work = matches!(outlook, Outlook::Queued(_) | Outlook::Unknown);
+            if let Some(last) = task.attempts.last().filter(|_| task.lost && !at_work) {
+                status.lost.insert(number, last.who.process.clone());
+            }
             match outlook {
                 Outlook::Done => status.done += 1,
                 Outlook::Queued(JobState::Running) => status.running.push(number),
@@ -163,6 +172,11 @@ impl SweepStatus {
         for (task, Held { job, reason }) in self.held.iter().take(MOST_NAMED) {
             lines.push(format!(
                 "    task {task} is held ({reason}): `scontrol release {job}` lets it go on"
+            ));
+        }
+        for (task, Process { host, pid, .. }) in self.lost.iter().take(MOST_NAMED) {
+            lines.push(format!(
+                "    task {task}: its process {pid} on {host} is gone and left no word; what it kept is not lost"
             ));
         }
         for (task, why) in self.failed.iter().take(MOST_NAMED) {
@@ -245,6 +259,7 @@ mod tests {
             unknown: vec![],
             not_begun: vec![],
             again: BTreeMap::new(),
+            lost: BTreeMap::new(),
             failed: BTreeMap::new(),
             jobs: vec![],
             slurm_is_silent: None,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tangram_store::Process;
 
 const FOLDER: &str = "attempts";
 /// How often the record of an attempt at work is touched,
@@ -217,7 +218,7 @@ impl Attempts {
         if process.is_of_this_machine() {
             return process.is_alive_here();
         }
-        if attempt.who.is_before(own) {
+        if attempt.who.is_before(own) || self.is_silent(attempt, own, watched) {
             return false;
         }
         let path = self.path(attempt.task, attempt.number);
@@ -225,14 +226,6 @@ impl Attempts {
         let Some(before) = touched() else {
             return false;
         };
-        // The clock of the file system, which all machines share.
-        let aside = self.folder.join(format!(".clock.{}", own.process));
-        let clock = fs::write(&aside, "").ok().and_then(|()| modified(&aside));
-        let _ = fs::remove_file(&aside);
-        let silent = clock.and_then(|now| now.duration_since(before).ok());
-        if silent.is_some_and(|silent| silent > watched) {
-            return false;
-        }
         let begun = Instant::now();
         while begun.elapsed() < watched {
             std::thread::sleep(Duration::from_secs(1).min(watched));
@@ -241,6 +234,30 @@ impl Attempts {
             }
         }
         false
+    }
+
+    /// Whether the record of an attempt at work was not touched for so long, by the clock of the file system, which all machines share;
+    /// `false` if that cannot be told.
+    fn is_silent(&self, attempt: &Attempt, own: &Who, watched: Duration) -> bool {
+        let touched = modified(&self.path(attempt.task, attempt.number));
+        let aside = self.folder.join(format!(".clock.{}", own.process));
+        let clock = fs::write(&aside, "").ok().and_then(|()| modified(&aside));
+        let _ = fs::remove_file(&aside);
+        let silent = clock.zip(touched);
+        let silent = silent.and_then(|(now, touched)| now.duration_since(touched).ok());
+        silent.is_some_and(|silent| silent > watched)
+    }
+
+    /// Whether an attempt that was at work has ended without a word: its process, if of this machine, is gone; of another, it gave no sign
+    /// of life for as long as others wait before they take its task over.
+    #[must_use]
+    pub fn is_lost(&self, attempt: &Attempt) -> bool {
+        let process = &attempt.who.process;
+        attempt.state == State::Running
+            && match process.is_of_this_machine() {
+                true => *process != Process::here() && !process.is_alive_here(),
+                false => self.is_silent(attempt, &Who::here(), WATCHED),
+            }
     }
 
     /// A folder for what an attempt keeps or has not finished.

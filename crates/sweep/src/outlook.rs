@@ -139,9 +139,10 @@ impl Outlook {
         let submitted = arrays.iter().any(|(_, a)| a.job.job.is_some());
         if let Some(last) = at_work {
             let process = &last.who.process;
-            // Of this machine that is known. Of another the queue tells; without one, the record is all there is.
+            // Of this machine that is known. Of another the queue tells; without one, the record, which it touches while it is at work.
             let no_queue = silent || last.who.job.is_none();
-            if process.is_alive_here() || no_queue && !process.is_of_this_machine() {
+            let elsewhere = no_queue && !process.is_of_this_machine() && !task.lost;
+            if process.is_alive_here() || elsewhere {
                 return Self::Queued(JobState::Running);
             }
         }

@@ -27,6 +27,8 @@ pub struct TaskProgress {
     pub standing: Standing,
     /// Attempts so far, by number.
     pub attempts: Vec<Attempt>,
+    /// Whether the newest attempt was at work and its process has ended without a word ([`Attempts::is_lost`]).
+    pub lost: bool,
 }
 
 impl TaskProgress {
@@ -67,6 +69,7 @@ pub fn progress_of(folder: &Path, manifest: &Manifest) -> Result<Vec<TaskProgres
             task,
             standing: Standing::Waiting,
             attempts: Vec::new(),
+            lost: false,
         })
         .collect();
     let attempts = Attempts::of(folder);
@@ -101,6 +104,7 @@ pub fn progress_of(folder: &Path, manifest: &Manifest) -> Result<Vec<TaskProgres
             // Its result is gone.
             State::Done => Standing::Waiting,
         };
+        task.lost = attempts.is_lost(newest);
     }
     Ok(tasks)
 }

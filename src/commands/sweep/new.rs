@@ -51,7 +51,7 @@ struct Shared {
     /// The folder to write
     #[arg(long, value_name = "DIR", help_heading = "Sweep")]
     out: PathBuf,
-    /// A task gets so many folds that it takes at least this long, by an estimate
+    /// A task gets so many folds that it takes about this long, if cores are as fast as assumed (nothing is measured)
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = positive, help_heading = "Sweep")]
     target_minutes: f64,
     /// Folds of a task [default: by --target-minutes]
@@ -139,7 +139,8 @@ struct NewSummary<'a> {
     n_folds: usize,
     n_tasks: usize,
     folds_per_task: usize,
-    seconds_per_fold: f64,
+    /// Not known before one is done.
+    seconds_per_fold: Option<f64>,
 }
 
 impl Shared {
@@ -236,19 +237,18 @@ fn runs(
 fn tell(out: &Path, manifest: &Manifest, noun: &str, report: Report) -> Result<()> {
     let (n_folds, n_tasks) = (manifest.n_items(), manifest.n_tasks());
     report.say(format_args!(
-        "wrote {}: {} in {}, up to {} each, about {} in all on this machine",
+        "wrote {}: {} in {}, up to {} each; how long they take is unknown until one is done (`tangram sweep status` then says)",
         out.display(),
         count(n_folds, noun),
         count(n_tasks, "task"),
         count(manifest.items_per_task, noun),
-        tangram_pipeline::wording::duration(manifest.seconds_per_item * n_folds as f64),
     ))?;
     report.summary(&NewSummary {
         sweep: out,
         n_folds,
         n_tasks,
         folds_per_task: manifest.items_per_task,
-        seconds_per_fold: manifest.seconds_per_item,
+        seconds_per_fold: None,
     })
 }
 

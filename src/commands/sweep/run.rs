@@ -5,7 +5,7 @@ use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::{at_least_one, n_threads, not_negative};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tangram_pipeline::wording::count;
 
 const LONG_HELP: &str = "\
 A task that is done is left as it is, so the same command can be given again after anything: it goes on with what is missing. SIGTERM and SIGUSR2
-end it with code 75, the folds that are done kept for the next attempt.
+end it with code 75, Ctrl-C with code 130, the folds that are done kept for the next attempt; a second Ctrl-C ends it at once.
 
 Examples:
   tangram sweep run loo --all
@@ -24,18 +24,16 @@ Examples:
 
 /// Flags of `tangram sweep run`.
 #[derive(Debug, Args)]
-#[command(after_help = LONG_HELP)]
+#[command(
+    after_help = LONG_HELP,
+    group = ArgGroup::new("which").required(true).args(["task", "all"])
+)]
 pub struct RunArgs {
     /// The folder that `tangram sweep new` wrote
     #[arg(value_name = "DIR")]
     sweep: PathBuf,
     /// Do this task, numbered from 0; may be given several times
-    #[arg(
-        long,
-        value_name = "N",
-        required_unless_present = "all",
-        conflicts_with = "all"
-    )]
+    #[arg(long, value_name = "N")]
     task: Vec<usize>,
     /// Do all tasks
     #[arg(long)]

@@ -40,8 +40,10 @@ fn a_task_is_taken_over_from_another_machine_only_when_that_is_silent() {
         let error = claim().unwrap_err().to_string();
         assert!(error.contains("another-machine"), "{error}");
     });
+    assert!(!attempts.is_lost(&attempts.at(1).unwrap()[0]));
     // Silent for long: taken over at once; and then while it is watched.
     touch(SystemTime::now() - Duration::from_secs(60));
+    assert!(attempts.is_lost(&attempts.at(1).unwrap()[0]));
     assert_eq!(claim().unwrap().attempt().number, 2);
     let names = fs::read_dir(folder.path().join(FOLDER)).unwrap().count();
     assert_eq!(names, 2, "nothing is left over");

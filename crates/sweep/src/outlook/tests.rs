@@ -23,6 +23,7 @@ impl Case {
                 task: 0,
                 standing: Standing::Waiting,
                 attempts: vec![],
+                lost: false,
             },
             submissions: vec![],
             seen: vec![],

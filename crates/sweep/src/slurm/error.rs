@@ -51,9 +51,19 @@ pub enum SlurmError {
     Template(String),
     /// One of Slurm's commands is not there.
     #[error(
-        "`{tool}` is not on the PATH: Slurm's commands are needed here; log in to the cluster's login node, or `module load slurm` there (Debian: apt-get install slurm-client)"
+        "there is no Slurm here: `{tool}` is not on the PATH. Submit from a login node of the cluster (perhaps after `module load slurm`); \
+         --dry-run prints the scripts; `tangram map` and `tangram sweep run DIR --all` work without a cluster"
     )]
     NoTool {
+        /// The command.
+        tool: String,
+    },
+    /// Its commands are there, but no cluster.
+    #[error(
+        "there is no cluster here: `{tool}` is installed, but finds no configuration of one. Submit from a login node of the cluster; \
+         --dry-run prints the scripts; `tangram map` and `tangram sweep run DIR --all` work without a cluster"
+    )]
+    NoCluster {
         /// The command.
         tool: String,
     },

@@ -52,13 +52,19 @@ fn overrides(name: &str) -> bool {
     name.starts_with("SBATCH_") && !kept.contains(&name)
 }
 
+/// What a command says that finds no configuration of a cluster, whatever else it says.
+const NO_CONFIGURATION: [&str; 2] = [
+    "Could not establish a configuration source",
+    "Unable to process configuration file",
+];
+
 /// Runs a command of Slurm.
 ///
 /// * `input`: its standard input
 /// * `patience`: after so long it is ended
 ///
 /// # Errors
-/// [`SlurmError::NoTool`] if it is not there; [`SlurmError::Failed`] if it cannot be run.
+/// [`SlurmError::NoTool`] if it is not there, [`SlurmError::NoCluster`] if no cluster is; [`SlurmError::Failed`] if it cannot be run.
 pub(super) fn run(
     tool: &Path,
     arguments: &[String],
@@ -138,6 +144,11 @@ pub(super) fn run(
     if let Some(signal) = status.signal() {
         return Ok(Answer::None(format!("ended by signal {signal}")));
     }
+    if !status.success() && NO_CONFIGURATION.iter().any(|said| errors.contains(said)) {
+        return Err(SlurmError::NoCluster {
+            tool: tool.display().to_string(),
+        });
+    }
     Ok(if status.success() {
         // sbatch --test-only answers on standard error.
         Answer::Well(if out.trim().is_empty() { errors } else { out })
@@ -148,4 +159,28 @@ pub(super) fn run(
                 .to_owned(),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_cluster_is_told_from_a_command_that_fails() {
+        let says = |text: &str| {
+            let script = format!("echo 'sbatch: error: x' >&2; echo '{text}' >&2; exit 1");
+            let arguments = ["-c".to_owned(), script];
+            run(Path::new("sh"), &arguments, "", Duration::from_secs(60))
+        };
+        // As Slurm 22 and 24 say it, without and with a slurm.conf that is missing.
+        for text in [
+            "sbatch: fatal: Could not establish a configuration source",
+            "sbatch: fatal: Unable to process configuration file",
+        ] {
+            let told = says(text).unwrap_err().to_string();
+            assert!(told.starts_with("there is no cluster here: `sh`"), "{told}");
+        }
+        let other = says("sbatch: error: Batch job submission failed");
+        assert!(matches!(other, Ok(Answer::Ill(_))), "{other:?}");
+    }
 }
