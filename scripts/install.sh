@@ -20,6 +20,8 @@ if [ ! -x "$program" ]; then
 fi
 # The folder that the program's libtorch is loaded from now.
 torch=$(ldd "$program" | sed -n 's/.*libtorch_cpu\.so => \(\/.*\) (0x.*/\1/p')
+# Folders that are made here, everyone may enter, whatever the umask; those that are there stay as they are.
+umask 022
 mkdir -p "$prefix/bin" "$prefix/lib/tangram"
 if [ -n "$torch" ]; then
     cp -aL "$(dirname "$torch")"/*.so* "$prefix/lib/tangram/"
@@ -29,6 +31,13 @@ elif ldd "$program" | grep -q 'libtorch.*not found'; then
 fi
 install -m 755 "$program" "$prefix/bin/tangram"
 chmod -R a+rX "$prefix/lib/tangram"
+folder=$(realpath "$prefix/bin")
+while [ "$folder" != / ]; do
+    if [ -z "$(find "$folder" -maxdepth 0 -perm -o=x)" ]; then
+        say "other users may not enter $folder: the program is for those who may (chmod a+x $folder lets all in)"
+    fi
+    folder=$(dirname "$folder")
+done
 # As a user without any settings would start it.
 if ! env -i PATH=/usr/bin:/bin "$prefix/bin/tangram" --version; then
     say "$prefix/bin/tangram does not start"

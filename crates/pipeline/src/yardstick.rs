@@ -151,7 +151,7 @@ impl ScoresInShort {
     pub fn sentence(&self) -> Option<String> {
         let (part, genes) = match (&self.test, &self.train) {
             (Some(test), _) => (test, "genes that did not train"),
-            (None, Some(train)) => (train, "training genes, which say little of other genes"),
+            (None, Some(train)) => (train, "training genes (which say little of other genes)"),
             (None, None) => return None,
         };
         let own = part.predicted.mean_pearson?;
