@@ -2,6 +2,7 @@
 # Makes a Python environment in the cache and prints the path of its interpreter.
 #
 #   TANGRAM_PYTHON=$(bash scripts/python-env.sh tests)     anndata, scanpy, zarr, h5py, tangram-sc without torch: for tests and pictures
+#   bash scripts/python-env.sh tests-next                  the same with anndata 0.13, which needs Python 3.12
 #   bash scripts/python-env.sh browser                     playwright, which drives a Chromium that is there: for tests of the report
 #   bash scripts/python-env.sh reference                   tangram-sc 1.0.4 with torch (5 GB): for bench.sh and validate.sh only
 #
@@ -19,9 +20,9 @@ scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache="${TANGRAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tangram}"
 name=${1:-}
 case "$name" in
-tests | browser | reference) ;;
+tests | tests-next | browser | reference) ;;
 *)
-    say "usage: python-env.sh tests|browser|reference"
+    say "usage: python-env.sh tests|tests-next|browser|reference"
     exit 2
     ;;
 esac
@@ -36,16 +37,18 @@ if [ -e "$env/complete" ] && "$env/bin/python" -c '' 2>/dev/null; then
     exit 0
 fi
 
-# anndata 0.12 needs Python 3.11.
+# anndata 0.12 needs Python 3.11, anndata 0.13 Python 3.12.
+least=11
+[ "$name" != tests-next ] || least=12
 base=
 for candidate in python3 python3.13 python3.12 python3.11; do
-    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+    if "$candidate" -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, $least))" >/dev/null 2>&1; then
         base=$candidate
         break
     fi
 done
 if [ -z "$base" ]; then
-    say "no Python 3.11 or newer with venv; install python3.11 and python3.11-venv (Debian, Ubuntu), or: module load python"
+    say "no Python 3.$least or newer with venv; install python3.$least and python3.$least-venv (Debian, Ubuntu), or: module load python"
     exit 1
 fi
 

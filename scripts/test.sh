@@ -99,6 +99,12 @@ check "format of the terms" rustfmt --edition 2024 --check crates/core/src/objec
 check scripts scripts_parse
 check lints cargo clippy --workspace --all-targets --quiet -- -D warnings
 check "tests and doc tests" cargo test --workspace --quiet
+if next=$(bash scripts/python-env.sh tests-next); then
+    check "files with anndata 0.13" env TANGRAM_PYTHON="$next" \
+        cargo test --workspace --quiet --test files --test program -- python tangram_sc
+else
+    printf 'test.sh: no Python 3.12: no file is read with anndata 0.13\n' >&2
+fi
 RUSTDOCFLAGS="-D warnings" check docs cargo doc --workspace --no-deps --quiet
 
 list=$(printf ', %s' "${passed[@]}")
