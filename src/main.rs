@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod exit;
 mod exit_record;
+mod hints;
 mod interrupt;
 mod job_flags;
 mod map_flags;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     let cli = match args::parse(arguments.clone()) {
         Ok(cli) => cli,
         Err(error) => {
+            let error = hints::add(error, &arguments);
             let code = exit::usage(&error);
             if let Some(origin) = config::origin(&error, &typed, &arguments) {
                 Report::new(Detail::Normal, false).warn(origin);

@@ -44,6 +44,14 @@ impl Report {
         self.line(Detail::Normal, line)
     }
 
+    /// Names the command that people run next.
+    ///
+    /// # Errors
+    /// If standard output is closed.
+    pub fn next(self, command: impl Display) -> io::Result<()> {
+        self.line(Detail::Normal, format_args!("next: {command}"))
+    }
+
     /// Prints a line of detail.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::map::{Earlier, Output, is_complete, map};
 use tangram_pipeline::ranks::{self, Ranks};
-use tangram_pipeline::report::REPORT_FILE;
+use tangram_pipeline::report::{REPORT_FILE, quoted};
 use tangram_pipeline::run_directory::RunFile;
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::wording::{count, thousands};
@@ -190,6 +190,8 @@ fn tell_outcome(args: &MapArgs, file: &RunFile, report: Report) -> Result<()> {
             "wrote {}; open it in a browser",
             html.display()
         ))?;
+        let run = quoted(&args.out.to_string_lossy());
+        report.next(format_args!("tangram score --mapping {run}"))?;
     }
     report.summary(&MapSummary {
         run: &args.out,

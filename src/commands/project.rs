@@ -13,6 +13,7 @@ use tangram_pipeline::choices::ObsColumn;
 use tangram_pipeline::match_genes::MatchGenes;
 use tangram_pipeline::named::ASSIGNMENTS;
 use tangram_pipeline::project::{Assign, ProjectSettings, Projected, project};
+use tangram_pipeline::report::quoted;
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::{count, thousands};
 
@@ -169,6 +170,13 @@ pub fn run(args: ProjectArgs, report: Report) -> Result<()> {
             (n_cells, 0, BTreeMap::new())
         }
     };
+    let run = quoted(&settings.mapping.to_string_lossy());
+    if let Some(types) = settings.types.first() {
+        report.next(format_args!(
+            "tangram plot types {run} --types {} --out types.png",
+            quoted(&types.to_string())
+        ))?;
+    }
     report.summary(&ProjectSummary {
         out,
         n_rows,

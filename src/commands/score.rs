@@ -8,6 +8,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use tangram_pipeline::report::quoted;
+use tangram_pipeline::run_directory::GeneRecord;
 use tangram_pipeline::score::{ScoreSettings, ScoredGene, in_short, score};
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::count;
@@ -105,6 +107,16 @@ fn tell(args: &ScoreArgs, genes: &[ScoredGene], report: Report) -> Result<()> {
     }
     if let Some(out) = &args.out {
         report.say(format_args!("wrote {}", out.display()))?;
+    }
+    let run = quoted(&args.mapping.to_string_lossy());
+    let tested = genes.iter().any(|g| g.training != GeneRecord::TRAINED);
+    match tested {
+        true => report.next(format_args!(
+            "tangram plot genes {run} --out genes.png    (the best, the median and the worst gene)"
+        ))?,
+        false => report.next(format_args!(
+            "map again with --hold-out, or tangram sweep new kfold, to have scores of genes that did not train"
+        ))?,
     }
     report.summary(&Printed {
         run: &args.mapping,

@@ -11,6 +11,7 @@ use tangram_core::{Tissue, TissueSettings};
 use tangram_pipeline::choices::MappingFormat;
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::named::FORMATS;
+use tangram_pipeline::report::quoted;
 use tangram_pipeline::run_directory::existing;
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::simulate::{FOLDER_FILE, write_folder};
@@ -102,6 +103,10 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
         "  spots.{ending}   {}, {}",
         count(args.spots, "spot"),
         count(args.genes, "gene")
+    ))?;
+    let out = quoted(&args.out.to_string_lossy());
+    report.next(format_args!(
+        "tangram map --cells {out}/cells.{ending} --voxels {out}/voxels.{ending} --out run"
     ))?;
     report.summary(&simulated)
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
 use tangram_atlas::{ClassRule, ImportSources, Orientation, import};
+use tangram_pipeline::report::quoted;
 use tangram_pipeline::run_directory::replaceable;
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::count;
@@ -161,5 +162,9 @@ pub fn run(args: &ImportArgs, report: Report) -> Result<()> {
             "densities of {cells}: {used} rows used; {unknown} about structures that the tree lacks, {other} about other things"
         ))?;
     }
+    report.next(format_args!(
+        "tangram atlas register --atlas {} --regions MASK.png --pixel-size MICROMETRES --out section1",
+        quoted(&args.out.to_string_lossy())
+    ))?;
     report.summary(&found)
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::folds::Start;
+use tangram_pipeline::report::quoted;
 use tangram_pipeline::settings::MapSettings;
 use tangram_pipeline::sweep_new::{FoldsOf, NewSweep, of_folds, of_runs};
 use tangram_pipeline::sweep_work::SweepKind;
@@ -242,6 +243,10 @@ fn tell(out: &Path, manifest: &Manifest, noun: &str, report: Report) -> Result<(
         count(n_folds, noun),
         count(n_tasks, "task"),
         count(manifest.items_per_task, noun),
+    ))?;
+    let sweep = quoted(&out.to_string_lossy());
+    report.next(format_args!(
+        "tangram sweep run {sweep} --all    (on a cluster: tangram sweep submit {sweep} --profile cpu)"
     ))?;
     report.summary(&NewSummary {
         sweep: out,

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tangram_pipeline::report::quoted;
 use tangram_pipeline::runs::Run;
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::sweep_run::{RunSettings, run as run_tasks};
@@ -100,6 +101,10 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
             n => format!("; {} done before", count(n, "task")),
         },
     ))?;
+    if args.all && done.ended.failure.is_none() {
+        let sweep = quoted(&args.sweep.to_string_lossy());
+        report.next(format_args!("tangram sweep collect {sweep}"))?;
+    }
     report.summary(&summary)?;
     match done.ended.failure {
         None => Ok(()),
