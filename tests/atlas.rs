@@ -160,6 +160,11 @@ fn a_section_is_registered_and_every_file_says_the_same() {
     assert_eq!(ids[pixel], brain.tree.structures()[row].id);
     let flat = FlatMap::read(&at("labels.flat")).unwrap();
     assert_eq!(flat.indices[pixel] as usize, row + 1);
+    let page = fs::read_to_string(at("report.html")).unwrap();
+    assert!(page.contains("mean Dice") && page.contains("data:image/svg+xml"));
+    succeed(folder, "plot section section --out section.svg");
+    let drawn = fs::read_to_string(folder.join("section.svg")).unwrap();
+    assert!(drawn.contains("from the anterior end") && drawn.contains("cortex: Dice"));
     for picture in ["labels.png", "overlay.png"] {
         let picture = ImageReader::open(at(picture)).unwrap().decode().unwrap();
         assert_eq!(
@@ -171,7 +176,11 @@ fn a_section_is_registered_and_every_file_says_the_same() {
     let again = fail(folder, &register, 4);
     assert!(again.contains("exists already"), "{again}");
     let before = fs::read(at("transform.json")).unwrap();
-    succeed(folder, &format!("{register} --force --threads 1"));
+    succeed(
+        folder,
+        &format!("{register} --force --threads 1 --no-report"),
+    );
+    assert!(!at("report.html").exists());
     assert_eq!(
         fs::read(at("transform.json")).unwrap(),
         before,

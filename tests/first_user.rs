@@ -367,6 +367,21 @@ fn antibodies_are_no_genes_but_can_be_carried() {
         (total / wanted - 1.0).abs() < 1e-4,
         "{total} is not {wanted}"
     );
+    let drawn = crate::program::tangram()
+        .current_dir(folder)
+        .args(["plot", "modality", "adt", "--out", "adt.svg"])
+        .args(["--modality", "Antibody Capture", "--feature", "CD1"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&drawn.stderr);
+    match drawn.status.success() {
+        true => {
+            let picture = std::fs::read_to_string(folder.join("adt.svg")).unwrap();
+            assert!(picture.contains("CD1") && !picture.contains("CD2"));
+        }
+        // Voxels without coordinates have no map.
+        false => assert!(told.contains("obsm/spatial"), "{told}"),
+    }
     succeed(
         folder,
         "project --mapping adt --genes all --out adt_genes.h5ad",

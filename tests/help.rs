@@ -17,6 +17,7 @@ fn help_texts() {
         "project",
         "score",
         "inspect",
+        "plot",
         "submit map",
         "sweep submit",
         "sweep status",
@@ -92,6 +93,12 @@ fn a_command_line_that_is_wrong_is_told_so() {
         "simulate --out tissue --cells 0",
         "simulate --out tissue --genes 10 --panel 20",
         "mapp",
+        "train",
+        "cross_val",
+        "map cells.h5ad voxels.h5ad",
+        "score run",
+        "plot",
+        "plot map",
     ];
     let told: Vec<String> = wrong
         .iter()

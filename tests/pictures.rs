@@ -55,6 +55,11 @@ fn counts(n_rows: usize) -> SparseRows {
 }
 
 fn write_inputs(folder: &Path) {
+    write_inputs_with(folder, None);
+}
+
+/// * `image`: `uns/spatial` of the voxels
+fn write_inputs_with(folder: &Path, image: Option<Uns>) {
     let kinds = ["inner", "outer", HOSTILE];
     let mut obs = Table::of_names((0..N_CELLS).map(|i| format!("cell{i}")).collect());
     let kind = |i: usize| kinds[i * kinds.len() / N_CELLS];
@@ -88,6 +93,9 @@ fn write_inputs(folder: &Path) {
         }
     });
     voxels.obsm("spatial", places.view()).unwrap();
+    if let Some(image) = &image {
+        voxels.uns("spatial", image).unwrap();
+    }
     voxels.finish().unwrap();
 }
 
@@ -171,6 +179,98 @@ fn a_run_without_coordinates_has_a_report_without_maps() {
     let html = fs::read_to_string(own.path().join("run.html")).unwrap();
     assert!(html.contains("no usable coordinates"));
     assert!(html.contains("No gene was held out"));
+}
+
+#[test]
+fn figures_of_several_runs_and_of_sweeps() {
+    let own = tempfile::tempdir().unwrap();
+    write_inputs(own.path());
+    let inputs = "--cells cells.h5ad --voxels voxels.h5ad --epochs 8";
+    for command in [
+        format!("sweep new seeds --seeds 1,2,3 {inputs} --solver adam --out seeds"),
+        "sweep run seeds --all".to_owned(),
+        format!("sweep new ablation --fractions 0.4,0.7 --repeats 2 {inputs} --out shares"),
+    ] {
+        succeed(own.path(), &command);
+    }
+    let error = fail(own.path(), "plot fractions shares --out f.svg", 3);
+    assert!(error.contains("tangram sweep run"), "{error}");
+    succeed(own.path(), "sweep run shares --all");
+    let text = |command: &str, file: &str| {
+        succeed(own.path(), &format!("plot {command} --out {file}"));
+        fs::read_to_string(own.path().join(file)).unwrap()
+    };
+    let of_sweep = text("agreement seeds", "a.svg");
+    assert!(of_sweep.contains("seed-1") && of_sweep.contains("mean over 60 cells"));
+    let named = text("agreement seeds/runs/seed-1 seeds/runs/seed-2", "b.svg");
+    assert!(named.contains("seed-2") && !named.contains("seed-3"));
+    let progress = text("progress shares", "p.svg");
+    assert!(progress.contains("4 of 4 folds done"), "{progress}");
+    let fractions = text("fractions shares", "f.svg");
+    assert!(fractions.contains("trainings (4)"), "{fractions}");
+
+    let error = fail(own.path(), "plot agreement shares --out c.svg", 3);
+    assert!(error.contains("sweep new seeds"), "{error}");
+    let error = fail(
+        own.path(),
+        "plot agreement seeds/runs/seed-1 --out c.svg",
+        2,
+    );
+    assert!(error.contains("two runs or more"), "{error}");
+    let other = folder().join("run");
+    let command = format!(
+        "plot agreement seeds/runs/seed-1 {} --out c.svg",
+        other.display()
+    );
+    succeed(own.path(), &command);
+    let error = fail(own.path(), "plot fractions seeds --out d.svg", 3);
+    assert!(error.contains("not an ablation"), "{error}");
+    let error = fail(own.path(), "plot loss --out d.svg", 2);
+    assert!(error.contains("tangram plot loss FOLDER"), "{error}");
+    let error = fail(own.path(), "plot modality seeds/runs/seed-1 --out d.svg", 2);
+    assert!(error.contains("--modality"), "{error}");
+    assert!(!own.path().join("d.svg").exists());
+}
+
+/// An image of the tissue whose pixels are an eighth of the coordinates, as scanpy keeps it.
+fn tissue_image() -> Uns {
+    let (height, width) = (90usize, 150usize);
+    let values = (0..height * width * 3).map(|k| (k / 3 % width) as f32 / width as f32);
+    let image = Uns::Array {
+        shape: vec![height, width, 3],
+        values: tangram_store::ArrayValues::F32(values.collect()),
+    };
+    let map = |entries: Vec<(&str, Uns)>| {
+        let named = entries.into_iter().map(|(name, v)| (name.to_owned(), v));
+        Uns::Map(named.collect())
+    };
+    let factors = map(vec![
+        ("tissue_hires_scalef", Uns::Number(0.125)),
+        ("spot_diameter_fullres", Uns::Number(55.0)),
+    ]);
+    let section = map(vec![
+        ("images", map(vec![("hires", image)])),
+        ("scalefactors", factors),
+    ]);
+    map(vec![("section", section)])
+}
+
+#[test]
+fn spots_lie_over_the_image_of_the_tissue_as_circles() {
+    let own = tempfile::tempdir().unwrap();
+    write_inputs_with(own.path(), Some(tissue_image()));
+    succeed(
+        own.path(),
+        "map --cells cells.h5ad --voxels voxels.h5ad --epochs 5 --no-report --out run",
+    );
+    let text = |flag: &str, file: &str| {
+        succeed(own.path(), &format!("plot map run {flag} --out {file}"));
+        fs::read_to_string(own.path().join(file)).unwrap()
+    };
+    let over = text("", "over.svg");
+    assert!(over.contains("<use href=\"#below\"") && over.contains("<circle"));
+    let alone = text("--no-image", "alone.svg");
+    assert!(!alone.contains("#below") && alone.contains("<polygon"));
 }
 
 /// The report of the run, made once: its file.

@@ -1,7 +1,9 @@
 //! What a registration leaves behind: the transform, its field, labels, pictures.
 
 use crate::store::Atlas;
-use crate::{AtlasError, BACKGROUND, FlatMap, NO_CLASS, Registration, SectionMask, encode_nrrd};
+use crate::{
+    AtlasError, BACKGROUND, FlatMap, NO_CLASS, Registration, SectionMask, Transform, encode_nrrd,
+};
 use image::{Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
@@ -24,8 +26,7 @@ pub const OVERLAY_PICTURE: &str = "overlay.png";
 ///
 /// # Errors
 /// [`AtlasError`] if the atlas cannot be read.
-pub fn section_ids(atlas: &Atlas, registration: &Registration) -> Result<Vec<u32>, AtlasError> {
-    let transform = &registration.transform;
+pub fn section_ids(atlas: &Atlas, transform: &Transform) -> Result<Vec<u32>, AtlasError> {
     let labels = atlas.labels(atlas.level_of(transform.parameters().pixel_um))?;
     let structures = atlas.tree().structures();
     let id = |point| match labels.at(point) {
@@ -73,7 +74,7 @@ pub fn write_registration(
     store.array("positions", &[height, width, 3], values, &[])?;
     store.finish()?;
 
-    let ids = section_ids(atlas, registration)?;
+    let ids = section_ids(atlas, transform)?;
     let pixel = transform.parameters().pixel_um;
     let nrrd =
         encode_nrrd(&[width, height], Some(&[pixel, pixel]), &ids).map_err(|e| failed(&e))?;

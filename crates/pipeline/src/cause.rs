@@ -1,6 +1,7 @@
 //! What a caller may do about an error, by the error's type.
 
 use crate::error::PipelineError;
+use tangram_atlas::AtlasError;
 use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
 use tangram_mapper::MapError;
@@ -40,6 +41,9 @@ impl PipelineError {
             Self::Store(error) => of_store(error),
             Self::Map(error) => of_map(error),
             Self::Sweep(error) => of_sweep(error),
+            Self::Atlas(AtlasError::Store(error)) => of_store(error),
+            Self::Atlas(AtlasError::Rule { .. }) => Cause::Usage,
+            Self::Atlas(_) => Cause::Input,
             Self::Usage(_)
             | Self::Grid(_)
             | Self::Launcher(_)

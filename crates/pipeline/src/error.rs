@@ -5,6 +5,7 @@ use crate::names_differ::NamesDiffer;
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
+use tangram_atlas::AtlasError;
 use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PlacesError, PriorError, TissueError};
 use tangram_mapper::MapError;
@@ -409,6 +410,9 @@ pub enum PipelineError {
     /// A picture that cannot be made.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// From the atlas, or a registered section.
+    #[error(transparent)]
+    Atlas(#[from] AtlasError),
     /// Settings that TOML cannot hold, such as a path that is not UTF-8.
     #[error(transparent)]
     Toml(#[from] toml::ser::Error),

@@ -20,6 +20,8 @@ pub enum Which {
     Map,
     /// Measured above predicted values of genes.
     Genes,
+    /// Features other than genes in space.
+    Modality,
     /// Distribution function of scores.
     Scores,
     /// Histograms of scores of training and of held-out genes.
@@ -36,12 +38,16 @@ pub enum Which {
     Entropy,
 }
 
+/// Features that are chosen unless they are named.
+const MOST_FEATURES: usize = 12;
+
 impl Which {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Types,
         Self::Map,
         Self::Genes,
+        Self::Modality,
         Self::Scores,
         Self::Parts,
         Self::Sparsity,
@@ -58,6 +64,7 @@ impl Which {
             Self::Types => "types",
             Self::Map => "map",
             Self::Genes => "genes",
+            Self::Modality => "modality",
             Self::Scores => "scores",
             Self::Parts => "parts",
             Self::Sparsity => "sparsity",
@@ -78,6 +85,9 @@ impl Which {
             Self::Map => "The type of the most probable cell of every voxel",
             Self::Genes => {
                 "Measured above predicted values of genes: chosen ones, or the best, the median and the worst that did not train"
+            }
+            Self::Modality => {
+                "Features of the cells other than genes, such as proteins, in every voxel, each panel from its least (0) to its greatest value (1)"
             }
             Self::Scores => {
                 "Distribution function of the scores, with the mark of 0.4 above which a gene counts as well predicted"
@@ -105,6 +115,10 @@ pub struct Shown {
     pub genes: Vec<String>,
     /// Types of [`Which::Types`]; empty for all.
     pub types: Vec<String>,
+    /// The kind of features of [`Which::Modality`].
+    pub modality: Option<String>,
+    /// Features of [`Which::Modality`]; empty for those with the greatest totals.
+    pub features: Vec<String>,
 }
 
 /// Draws a figure of a run.
@@ -129,6 +143,7 @@ pub fn figure(
             };
             genes(&places, &source.genes_in_space(&names)?, &judged)
         }
+        Which::Modality => modality(source, shown),
         Which::Scores => scores(&source.genes(listener)?),
         Which::Parts => parts(&source.genes(listener)?),
         Which::Sparsity => sparsity(&source.genes(listener)?),
@@ -157,14 +172,30 @@ pub fn plot(
     (out, replace): (&Path, Replace),
     listener: &dyn Listener,
 ) -> Result<Figure> {
-    let format = format_of(out)?;
     let inputs = [
         source.cells.dataset().path(),
         source.voxels.dataset().path(),
         source.run().path(),
     ];
-    let existing = replaceable(out, replace, &inputs)?;
-    let figure = figure(which, source, shown, listener)?;
+    draw_into((out, replace), &inputs, || {
+        figure(which, source, shown, listener)
+    })
+}
+
+/// Draws a figure into a file, in the format of its ending.
+///
+/// * `inputs`: what it is drawn from, which is not overwritten
+///
+/// # Errors
+/// If the ending is unknown, the file cannot be written, or as `draw`.
+pub fn draw_into(
+    (out, replace): (&Path, Replace),
+    inputs: &[&Path],
+    draw: impl FnOnce() -> Result<Figure>,
+) -> Result<Figure> {
+    let format = format_of(out)?;
+    let existing = replaceable(out, replace, inputs)?;
+    let figure = draw()?;
     let bytes = figure.bytes(format)?;
     write_aside(out, existing, |aside| -> Result<()> {
         write_bytes(aside, &bytes)
@@ -250,6 +281,57 @@ pub(crate) fn map(places: &Places, types: &TypesInSpace) -> Result<Figure> {
         &types.names,
         &types.colors,
         &heading,
+    )?)
+}
+
+/// Features in space: those asked for, or the [`MOST_FEATURES`] with the greatest totals.
+fn modality(source: &Source, shown: &Shown) -> Result<Figure> {
+    let kind = shown.modality.as_deref().ok_or_else(|| {
+        PipelineError::Usage(
+            "modality shows features of the cells other than genes: name their kind, as in --modality \"Antibody Capture\" (tangram inspect shows which there are)".to_owned(),
+        )
+    })?;
+    let (names, values) = source.modality(kind)?;
+    let columns: Vec<Vec<f32>> = values.columns().into_iter().map(|c| c.to_vec()).collect();
+    let at = |name: &String| {
+        names.iter().position(|n| n == name).ok_or_else(|| {
+            PipelineError::Usage(format!(
+                "--feature {name}: no such feature of kind {kind}; there are {}",
+                tangram_core::names::examples(names.iter().map(String::as_str))
+            ))
+        })
+    };
+    let chosen: Vec<usize> = match shown.features.is_empty() {
+        false => shown.features.iter().map(at).collect::<Result<_>>()?,
+        true => {
+            let total = |k: &usize| columns[*k].iter().map(|v| f64::from(*v)).sum::<f64>();
+            let mut order: Vec<usize> = (0..names.len()).collect();
+            order.sort_by(|a, b| total(b).total_cmp(&total(a)));
+            order.truncate(MOST_FEATURES);
+            order
+        }
+    };
+    let panels: Vec<Panel<'_>> = chosen
+        .iter()
+        .map(|&k| Panel {
+            title: &names[k],
+            note: "",
+            values: &columns[k],
+        })
+        .collect();
+    let heading = match chosen.len() < names.len() && shown.features.is_empty() {
+        true => format!(
+            "{kind}, the {} of {} with the greatest totals",
+            chosen.len(),
+            names.len()
+        ),
+        false => kind.to_owned(),
+    };
+    Ok(value_maps(
+        &source.places()?,
+        &panels,
+        &heading,
+        Scale::Own,
     )?)
 }
 

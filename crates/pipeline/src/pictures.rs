@@ -8,9 +8,10 @@ use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::{Listener, Silent};
 use crate::prior::prior;
 use crate::project::ProjectSettings;
-use crate::run_directory::{HISTORY_FILE, RunDirectory};
+use crate::run_directory::RunDirectory;
 use crate::score::{ScoredGene, for_each_gene};
 use crate::stored_mapping::StoredMapping;
+use crate::tissue_image;
 use crate::type_column::{codes_of, likely_types};
 use ndarray::Array2;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct PictureSettings {
     pub voxels: Option<PathBuf>,
     /// The obs column of the cells' types; `None`: the likeliest.
     pub types: Option<ObsColumn>,
+    /// Whether voxels are drawn over the image of the tissue, if their file keeps one.
+    pub tissue: bool,
 }
 
 impl PictureSettings {
@@ -43,6 +46,7 @@ impl PictureSettings {
             cells: None,
             voxels: None,
             types: None,
+            tissue: true,
         }
     }
 }
@@ -55,6 +59,7 @@ pub struct Source {
     pub(crate) cells: ExpressionFile,
     pub(crate) voxels: ExpressionFile,
     types: Option<ObsColumn>,
+    tissue: bool,
     chunk: usize,
 }
 
@@ -121,6 +126,7 @@ impl Source {
             cells,
             voxels,
             types: settings.types.clone(),
+            tissue: settings.tissue,
             chunk,
         })
     }
@@ -150,7 +156,14 @@ impl Source {
     /// # Errors
     /// If the file cannot be read.
     pub fn find_places(&self) -> Result<Result<Places, &'static str>> {
-        places_of(&self.voxels, self.mapping.spatial()?)
+        let places = places_of(&self.voxels, self.mapping.spatial()?)?;
+        let (true, Ok(places)) = (self.tissue, &places) else {
+            return Ok(places);
+        };
+        Ok(Ok(match tissue_image::of(self.voxels.dataset())? {
+            Some((tissue, diameter)) => places.clone().over(tissue, diameter),
+            None => places.clone(),
+        }))
     }
 
     /// The cells' types in space; `None` if none were asked for and no column looks like types.
@@ -202,6 +215,24 @@ impl Source {
             values: carried.values,
             assigned,
         }))
+    }
+
+    /// Features of the cells other than genes in space: their names and values, (voxels, features).
+    ///
+    /// * `modality`: their kind, such as `Antibody Capture`
+    ///
+    /// # Errors
+    /// If the cells' file has no features of this kind, which it then names.
+    pub fn modality(&self, modality: &str) -> Result<(Vec<String>, Array2<f32>)> {
+        let modalities = [modality.to_owned()];
+        let what = Carried {
+            modalities: &modalities,
+            ..Carried::types(&[], self.cells.matrix_name())
+        };
+        let cells = self.cells.dataset();
+        let mut carried = annotations::carry(&what, &self.mapping, cells, &Silent)?;
+        let carried = carried.pop().expect("one modality gives one annotation");
+        Ok((carried.labels, carried.values))
     }
 
     /// All genes that both files have, with their scores.
@@ -375,51 +406,5 @@ pub(crate) fn spread<T>(sorted: &[T], most: usize) -> Vec<&T> {
         _ => (0..most)
             .map(|k| &sorted[k * (n - 1) / (most - 1)])
             .collect(),
-    }
-}
-
-impl Source {
-    /// The loss and its terms by epoch, from `history.tsv`.
-    ///
-    /// # Errors
-    /// [`PipelineError::NoPicture`] if the file cannot be read.
-    pub fn history(&self) -> Result<LossHistory> {
-        let path = self.run.path().join(HISTORY_FILE);
-        let wrong = |reason: String| PipelineError::NoPicture {
-            path: path.clone(),
-            reason: format!("{reason}; copy the run again from where it is whole"),
-        };
-        let text =
-            tangram_store::read_text(&path).map_err(|e| wrong(format!("cannot be read ({e})")))?;
-        let mut lines = text
-            .lines()
-            .map(|line| line.split('\t').collect::<Vec<_>>());
-        let names = lines.next().unwrap_or_default();
-        let (Some("epoch"), Some(end)) = (
-            names.first().copied(),
-            names.iter().position(|n| *n == "cells"),
-        ) else {
-            return Err(wrong("is no history of a training".to_owned()));
-        };
-        let mut history = LossHistory {
-            epochs: Vec::new(),
-            terms: names[1..end]
-                .iter()
-                .map(|name| ((*name).to_owned(), Vec::new()))
-                .collect(),
-        };
-        for fields in lines {
-            let bad = || wrong("has a line that is not of numbers".to_owned());
-            let number = |k: usize| match fields.get(k) {
-                Some(&"") => Ok(None),
-                Some(field) => field.parse::<f64>().map(Some).map_err(|_| bad()),
-                None => Err(bad()),
-            };
-            history.epochs.push(number(0)?.ok_or_else(bad)?);
-            for (k, (_, values)) in history.terms.iter_mut().enumerate() {
-                values.push(number(k + 1)?);
-            }
-        }
-        Ok(history)
     }
 }

@@ -1,6 +1,6 @@
 //! Axes, and what is drawn between them: lines, dashes, points, a legend.
 
-use crate::canvas::{Area, FINE, INK, PALE, Placed, fitted, short, style};
+use crate::canvas::{Area, FINE, INK, Images, PALE, Placed, fitted, short, style};
 use crate::error::PictureError;
 use crate::palette::{Color, type_colors};
 use crate::raster::{Disc, Raster};
@@ -125,7 +125,7 @@ pub(crate) fn dashes(
 /// Points in one colour, as an image if they are many.
 pub(crate) fn points(
     chart: &mut Chart<'_>,
-    images: &mut Vec<Placed>,
+    images: &mut Images,
     points: &[(f64, f64)],
     color: Color,
     name: &str,
@@ -151,7 +151,7 @@ pub(crate) fn points(
             let place = |p: i32, from: i32| f64::from(p - from) / f64::from(coarse);
             raster.disc((place(px, x.start), place(py, y.start)), &disc, color);
         }
-        images.push(Placed {
+        images.above.push(Placed {
             left: x.start,
             top: y.start,
             width: width.unsigned_abs(),

@@ -35,18 +35,52 @@ pub(crate) struct Placed {
     pub(crate) raster: Raster,
 }
 
+/// The images of a figure.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    /// Those above everything else.
+    pub(crate) above: Vec<Placed>,
+    /// One that lies below everything else, at one place or several.
+    pub(crate) below: Option<Repeated>,
+}
+
+/// An image at several places, in units of the drawing.
+#[derive(Debug)]
+pub(crate) struct Repeated {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) raster: Raster,
+    /// Left and top of each.
+    pub(crate) at: Vec<(i32, i32)>,
+}
+
+impl Repeated {
+    fn svg(&self) -> Result<String, PictureError> {
+        let Self { width, height, .. } = self;
+        let data = STANDARD.encode(self.raster.png()?);
+        let mut svg = format!(
+            "\n<defs><image id=\"below\" width=\"{width}\" height=\"{height}\" href=\"data:image/png;base64,{data}\"/></defs>\n"
+        );
+        for (left, top) in &self.at {
+            writeln!(svg, "<use href=\"#below\" x=\"{left}\" y=\"{top}\"/>")
+                .expect("a text takes what is written");
+        }
+        Ok(svg)
+    }
+}
+
 /// Paints a figure.
 ///
 /// * `size`: width and height in pixels
-/// * `paint`: gets the whole area; images that it pushes lie above everything else
+/// * `paint`: gets the whole area, and where to put images
 pub(crate) fn paint(
     size: (u32, u32),
-    paint: impl FnOnce(&Area<'_>, &mut Vec<Placed>) -> Result<(), PictureError>,
+    paint: impl FnOnce(&Area<'_>, &mut Images) -> Result<(), PictureError>,
 ) -> Result<Figure, PictureError> {
     let (width, height) = size;
     let fine = FINE.unsigned_abs();
     let mut svg = String::new();
-    let mut images = Vec::new();
+    let mut images = Images::default();
     {
         let backend = SVGBackend::with_string(&mut svg, (width * fine, height * fine));
         let area = backend.into_drawing_area();
@@ -70,7 +104,12 @@ pub(crate) fn paint(
         .rfind("</svg>")
         .ok_or_else(|| PictureError::Drawing("the drawing has no end".to_owned()))?;
     svg.truncate(end);
-    for image in &images {
+    if let Some(below) = &images.below {
+        // The first mark is the white ground.
+        let ground = svg.find("/>").map_or(end, |at| at + 2);
+        svg.insert_str(ground, &below.svg()?);
+    }
+    for image in &images.above {
         let Placed {
             left,
             top,
@@ -94,6 +133,7 @@ pub(crate) fn paint(
 pub(crate) enum Anchor {
     Left,
     Middle,
+    Right,
 }
 
 /// The style of a text of a size in pixels.
@@ -111,11 +151,24 @@ pub(crate) fn write_text(
     at: (i32, i32),
     anchor: Anchor,
 ) -> Result<(), PictureError> {
+    write_in(area, text, size, at, (anchor, INK))
+}
+
+/// The same in a colour.
+pub(crate) fn write_in(
+    area: &Area<'_>,
+    text: &str,
+    size: f64,
+    at: (i32, i32),
+    (anchor, color): (Anchor, RGBColor),
+) -> Result<(), PictureError> {
     let horizontal = match anchor {
         Anchor::Left => HPos::Left,
         Anchor::Middle => HPos::Center,
+        Anchor::Right => HPos::Right,
     };
-    let style = style(size).pos(Pos::new(horizontal, VPos::Center));
+    let mut style = style(size).pos(Pos::new(horizontal, VPos::Center));
+    style.color = color.to_backend_color();
     area.draw(&Text::new(text.to_owned(), at, style))?;
     Ok(())
 }

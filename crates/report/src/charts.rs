@@ -3,7 +3,7 @@
 use crate::axes::{
     Labels, axes, blue, dashes, legend, line, nothing, of_scores, orange, points, wide,
 };
-use crate::canvas::{FINE, fitted, paint, short};
+use crate::canvas::{Area, FINE, fitted, paint, short};
 use crate::error::PictureError;
 use crate::figure::Figure;
 use crate::maps::{Panel, Scale, panel_grid};
@@ -154,6 +154,18 @@ fn histogram_of(
     x: Range<f64>,
     labels: Labels<'_>,
 ) -> Result<Figure, PictureError> {
+    paint((620, 400), |area, _| {
+        draw_histogram(area, groups, x, labels)
+    })
+}
+
+/// Draws histograms of groups, each as shares of its group.
+pub(crate) fn draw_histogram(
+    area: &Area<'_>,
+    groups: &[Group],
+    x: Range<f64>,
+    labels: Labels<'_>,
+) -> Result<(), PictureError> {
     let step = (x.end - x.start) / BINS as f64;
     let shares = |group: &Group| {
         let mut shares = vec![0.0; BINS];
@@ -165,36 +177,34 @@ fn histogram_of(
     };
     let bars: Vec<Vec<f64>> = groups.iter().map(shares).collect();
     let most = bars.iter().flatten().copied().fold(0.0, f64::max);
-    paint((620, 400), |area, _| {
-        let mut chart = axes(area, labels, x.clone(), 0.0..most * 1.25)?;
-        let colors = [orange(), blue()];
-        for ((group, shares), color) in groups.iter().zip(&bars).zip(colors) {
-            if group.values.is_empty() {
-                continue;
-            }
-            let style = color.plotters().mix(0.6).filled();
-            let bar = |(k, &share): (usize, &f64)| {
-                let left = x.start + k as f64 * step;
-                Rectangle::new([(left, 0.0), (left + step, share)], style)
-            };
-            let drawn = shares.iter().enumerate().filter(|(_, share)| **share > 0.0);
-            let mean = group.values.iter().sum::<f64>() / group.values.len() as f64;
-            let name = format!(
-                "{} ({}): mean {}",
-                group.name,
-                group.values.len(),
-                short(mean)
-            );
-            chart
-                .draw_series(drawn.map(bar))?
-                .label(fitted(&name, 11.0, 400.0))
-                .legend(move |(x, y)| {
-                    let corners = [(x, y - 5 * FINE), (x + 16 * FINE, y + 5 * FINE)];
-                    Rectangle::new(corners, style)
-                });
+    let mut chart = axes(area, labels, x.clone(), 0.0..most * 1.25)?;
+    let colors = [orange(), blue()];
+    for ((group, shares), color) in groups.iter().zip(&bars).zip(colors) {
+        if group.values.is_empty() {
+            continue;
         }
-        legend(&mut chart, SeriesLabelPosition::UpperLeft)
-    })
+        let style = color.plotters().mix(0.6).filled();
+        let bar = |(k, &share): (usize, &f64)| {
+            let left = x.start + k as f64 * step;
+            Rectangle::new([(left, 0.0), (left + step, share)], style)
+        };
+        let drawn = shares.iter().enumerate().filter(|(_, share)| **share > 0.0);
+        let mean = group.values.iter().sum::<f64>() / group.values.len() as f64;
+        let name = format!(
+            "{} ({}): mean {}",
+            group.name,
+            group.values.len(),
+            short(mean)
+        );
+        chart
+            .draw_series(drawn.map(bar))?
+            .label(fitted(&name, 11.0, 400.0))
+            .legend(move |(x, y)| {
+                let corners = [(x, y - 5 * FINE), (x + 16 * FINE, y + 5 * FINE)];
+                Rectangle::new(corners, style)
+            });
+    }
+    legend(&mut chart, SeriesLabelPosition::UpperLeft)
 }
 
 /// Score against the share of voxels without a count, with the parabola whose area summarises it.

@@ -109,6 +109,19 @@ impl Fitted {
         (self.left + across, self.top + down)
     }
 
+    /// The point at a place: undoes [`at`](Self::at).
+    pub(crate) fn back(&self, (left, top): (f64, f64)) -> (f64, f64) {
+        let (across, down) = (
+            (left - self.left) / self.scale,
+            (top - self.top) / self.scale,
+        );
+        let up = match self.down {
+            true => down,
+            false => self.extent.height - down,
+        };
+        (self.extent.left + across, self.extent.bottom + up)
+    }
+
     /// Corners of a hexagon around a point.
     pub(crate) fn hexagon(&self, (x, y): (f64, f64), radius: f64, turn: f64) -> Vec<(i32, i32)> {
         let corner = |k: u32| {
@@ -142,6 +155,8 @@ mod tests {
         let fitted = Fitted::new(&places, rect);
         let (left, low) = fitted.at(0.0, 0.0);
         let (right, high) = fitted.at(20.0, 5.0);
+        let (x, y) = fitted.back((right, high));
+        assert!((x - 20.0).abs() < 1e-9 && (y - 5.0).abs() < 1e-9);
         assert!(left >= 100.0 && right <= 500.0);
         assert!(high < low, "y points upwards");
         let ratio = (right - left) / (low - high);

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | draw values or categories of voxels in space | [`value_maps`], [`category_map`] |
 //! | draw scores, loss and density | the functions of [`charts`] |
+//! | draw runs side by side, or a sweep | the functions of [`several`] |
+//! | draw a section in its atlas | [`registered_section`] |
 //! | have a drawing as SVG, PNG or PDF | [`Figure::svg`], [`Figure::png`], [`Figure::pdf`] |
 //! | write the report | [`Page::html`] |
 //!
@@ -32,6 +34,9 @@ mod page;
 mod palette;
 mod places;
 mod raster;
+mod section;
+pub mod several;
+mod tissue;
 
 pub use error::PictureError;
 pub use figure::{Figure, Format};
@@ -39,3 +44,5 @@ pub use maps::{Panel, Scale, category_map, value_maps};
 pub use page::{GeneRow, GeneValues, Page, RunPage, TypeRow, Warning};
 pub use palette::{Color, type_colors};
 pub use places::Places;
+pub use section::{Profile, Section, registered_section};
+pub use tissue::Tissue;

@@ -1,12 +1,15 @@
 //! Maps: voxels in space, coloured by a value or by a category.
 
-use crate::canvas::{Anchor, Area, FINE, Placed, fitted, paint, short, write_text};
+use crate::canvas::{
+    Anchor, Area, FINE, Images, Placed, Repeated, fitted, paint, short, write_text,
+};
 use crate::error::PictureError;
 use crate::figure::Figure;
 use crate::layout::{Fitted, GAP, Grid, HEADING, Rect};
 use crate::palette::{Color, GREY, sequential};
 use crate::places::{Mark, Places};
 use crate::raster::{Disc, Raster};
+use crate::tissue::Tissue;
 use plotters::prelude::{Circle, Color as _, Polygon, Rectangle};
 
 /// Marks of a figure above which it holds images instead.
@@ -19,6 +22,9 @@ const BAR: u32 = 90;
 const LEGEND: u32 = 190;
 /// Height of a line of the legend in pixels.
 const LINE: u32 = 17;
+
+/// How much of an image's strength is left, so that the voxels stand out from it.
+const STRENGTH: f32 = 0.65;
 
 /// A map of a value.
 #[derive(Debug, Clone, Copy)]
@@ -215,7 +221,7 @@ fn draw_bar(area: &Area<'_>, bar: Rect, labels: &[String; 3]) -> Result<(), Pict
 /// Draws voxels in an order, as marks or, if the figure has too many, as an image.
 fn draw_voxels(
     area: &Area<'_>,
-    images: &mut Vec<Placed>,
+    images: &mut Images,
     places: &Places,
     rect: Rect,
     colors: &[Color],
@@ -223,6 +229,19 @@ fn draw_voxels(
     n_marks: usize,
 ) -> Result<(), PictureError> {
     let fitted = Fitted::new(places, rect);
+    if let Some(tissue) = places.tissue() {
+        let below = match &mut images.below {
+            Some(below) => below,
+            // All panels of a figure have one size.
+            None => images.below.insert(Repeated {
+                width: rect.width.unsigned_abs(),
+                height: rect.height.unsigned_abs(),
+                raster: under(tissue, &fitted, rect)?,
+                at: Vec::new(),
+            }),
+        };
+        below.at.push((rect.left, rect.top));
+    }
     let middle = |i: usize| (places.x()[i], places.y()[i]);
     if n_marks <= MOST_MARKS {
         for &i in order {
@@ -254,7 +273,7 @@ fn draw_voxels(
         );
         raster.disc(at, &disc, colors[i]);
     }
-    images.push(Placed {
+    images.above.push(Placed {
         left: rect.left,
         top: rect.top,
         width: rect.width.unsigned_abs(),
@@ -262,6 +281,37 @@ fn draw_voxels(
         raster,
     });
     Ok(())
+}
+
+/// The part of an image of the tissue that a panel shows, paler.
+fn under(tissue: &Tissue, fitted: &Fitted, rect: Rect) -> Result<Raster, PictureError> {
+    /// Points along each side of a pixel whose mean it is.
+    const POINTS: u32 = 3;
+    let pixels = |units: i32| (units / COARSE).unsigned_abs();
+    let (width, height) = (pixels(rect.width), pixels(rect.height));
+    let mut raster = Raster::new(width, height)?;
+    let place = |pixel: u32, k: u32, begin: i32| {
+        let along = f64::from(pixel) + (f64::from(k) + 0.5) / f64::from(POINTS);
+        f64::from(begin) + along * f64::from(COARSE)
+    };
+    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+        let (mut sum, mut n) = ([0.0f32; 3], 0.0f32);
+        for (i, j) in (0..POINTS).flat_map(|j| (0..POINTS).map(move |i| (i, j))) {
+            let (px, py) = fitted.back((place(x, i, rect.left), place(y, j, rect.top)));
+            if let Some(Color(r, g, b)) = tissue.color_at(px, py) {
+                for (sum, value) in sum.iter_mut().zip([r, g, b]) {
+                    *sum += f32::from(value);
+                }
+                n += 1.0;
+            }
+        }
+        if n > 0.0 {
+            let pale = |sum: f32| (255.0 - STRENGTH * (255.0 - sum / n)).round() as u8;
+            let [r, g, b] = sum.map(pale);
+            raster.pixel((x, y), Color(r, g, b));
+        }
+    }
+    Ok(raster)
 }
 
 /// Voxels coloured by their category, with a legend of the categories that occur.

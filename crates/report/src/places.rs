@@ -1,5 +1,8 @@
 //! Where voxels lie, and how they are drawn.
 
+use crate::tissue::Tissue;
+use std::sync::Arc;
+
 /// Voxels of which the neighbourhood is looked at to find how they are laid out.
 const SAMPLE: usize = 1_000;
 /// Two distances are the same if they differ by less than this part.
@@ -12,6 +15,7 @@ pub struct Places {
     y: Vec<f64>,
     mark: Mark,
     down: bool,
+    tissue: Option<Arc<Tissue>>,
 }
 
 /// How a voxel is drawn. Sizes are in the units of the coordinates.
@@ -57,6 +61,7 @@ impl Places {
             y,
             mark,
             down: false,
+            tissue: None,
         })
     }
 
@@ -65,6 +70,30 @@ impl Places {
     pub fn downwards(mut self) -> Self {
         self.down = true;
         self
+    }
+
+    /// The same voxels as circles of their true size over an image of the tissue, y downwards; as they were if fewer than half of them
+    /// lie on the image, which then is of something else.
+    ///
+    /// * `diameter`: of a voxel, in the units of the coordinates
+    #[must_use]
+    pub fn over(mut self, tissue: Tissue, diameter: f64) -> Self {
+        let on = |(x, y): &(&f64, &f64)| tissue.color_at(**x, **y).is_some();
+        let n_on = self.x.iter().zip(&self.y).filter(on).count();
+        if n_on * 2 < self.len() || !(diameter.is_finite() && diameter > 0.0) {
+            return self;
+        }
+        self.mark = Mark::Disc {
+            radius: diameter / 2.0,
+        };
+        self.tissue = Some(Arc::new(tissue));
+        self.downwards()
+    }
+
+    /// The image that the voxels lie on.
+    #[must_use]
+    pub fn tissue(&self) -> Option<&Tissue> {
+        self.tissue.as_deref()
     }
 
     /// Whether y grows downwards.

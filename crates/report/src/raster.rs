@@ -48,6 +48,17 @@ impl Raster {
         }
     }
 
+    /// Paints a pixel; one that lies outside is left out.
+    pub(crate) fn pixel(&mut self, (x, y): (u32, u32), Color(r, g, b): Color) {
+        let at = (y * self.0.width() + x) as usize;
+        let color = PremultipliedColorU8::from_rgba(r, g, b, u8::MAX);
+        if x < self.0.width()
+            && let (Some(pixel), Some(color)) = (self.0.pixels_mut().get_mut(at), color)
+        {
+            *pixel = color;
+        }
+    }
+
     /// # Errors
     /// If it cannot be encoded.
     pub(crate) fn png(&self) -> Result<Vec<u8>, PictureError> {

@@ -8,8 +8,10 @@ use resvg::tiny_skia::Pixmap;
 use std::path::Path;
 use tangram_core::GeneScore;
 use tangram_report::charts::{self, GenePanel, Group, Term};
+use tangram_report::several::{self, Bar, BarKind};
 use tangram_report::{
-    Figure, Panel, PictureError, Places, Scale, category_map, type_colors, value_maps,
+    Figure, Panel, PictureError, Places, Profile, Scale, Section, Tissue, category_map,
+    registered_section, type_colors, value_maps,
 };
 
 /// Pixels of a stored picture for each of the figure.
@@ -214,7 +216,139 @@ fn charts_of_the_training() {
 }
 
 #[test]
+fn charts_of_several_runs() {
+    let runs = |n: usize| -> (Vec<Group>, Vec<Vec<f64>>) {
+        let run = |r: usize| Group {
+            name: format!("seed-{r} <of a sweep>"),
+            values: (0..300)
+                .map(|i| 0.2 + 0.05 * r as f64 + 0.4 * noise(i))
+                .collect(),
+        };
+        let alike = |i: usize, j: usize| match i == j {
+            true => 1.0,
+            false => 0.3 + 0.6 * noise(i.min(j) * n + i.max(j)),
+        };
+        let rows = (0..n).map(|i| (0..n).map(|j| alike(i, j)).collect());
+        ((0..n).map(run).collect(), rows.collect())
+    };
+    for n in [3, 20] {
+        let (runs, alike) = runs(n);
+        let about = "probability that two runs share, mean over 300 cells";
+        let figure = several::agreement(&runs, &alike, about);
+        check(&format!("agreement_{n}"), figure);
+    }
+    let bar = |name: &str, number, kind| Bar {
+        name: name.to_owned(),
+        number,
+        kind,
+    };
+    let tasks = [
+        bar("done", 14, BarKind::Good),
+        bar("running", 0, BarKind::Open),
+        bar("not begun", 5, BarKind::Open),
+        bar("failed: out of memory", 2, BarKind::Bad),
+    ];
+    let attempts = [
+        bar("with a result", 14, BarKind::Good),
+        bar("out of memory", 3, BarKind::Bad),
+    ];
+    let seconds: Vec<f64> = (0..60).map(|i| 4.0 + noise(i) * noise(i + 60)).collect();
+    let heading = "loo: 14 of 21 tasks, 60 of 84 folds, 5 min of training";
+    let figure = several::progress(heading, "fold", &tasks, &seconds, &attempts);
+    check("progress", figure);
+    let folds: Vec<(f64, f64)> = (0..20)
+        .map(|i| ([0.1, 0.25, 0.5, 0.75][i % 4], i))
+        .map(|(share, i)| (share, 0.3 + 0.3 * share + 0.08 * noise(i)))
+        .collect();
+    check("fractions", several::fractions(&folds, 249));
+}
+
+#[test]
+fn voxels_over_an_image_of_the_tissue() {
+    let (width, height) = (300usize, 260usize);
+    let rgb = (0..width * height).flat_map(|at| {
+        let (x, y) = (at % width, at / width);
+        let tissue = (x as f64 - 150.0).hypot(y as f64 - 130.0) < 115.0;
+        match tissue {
+            true => [190, (90 + 60 * (x / 12 % 2)) as u8, (150 + y / 4) as u8],
+            false => [240, 240, 240],
+        }
+    });
+    let tissue = Tissue::new((width, height), rgb.collect(), 10.0).unwrap();
+    let lattice = hexagons();
+    // Spots of 0.55 of their distance.
+    let inside: Vec<(f64, f64)> = lattice
+        .x()
+        .iter()
+        .zip(lattice.y())
+        .map(|(x, y)| (x + 3.0, y + 4.0))
+        .filter(|(x, y)| (x - 15.0).hypot(y - 13.0) < 11.0)
+        .collect();
+    let (x, y) = inside.into_iter().unzip();
+    let places = Places::new(x, y).unwrap();
+    let apart = Places::new(vec![900.0, 901.0], vec![900.0, 900.0]).unwrap();
+    assert!(apart.over(tissue.clone(), 0.55).tissue().is_none());
+    let places = places.over(tissue, 0.55);
+    let (a, b) = (hill(&places, 0.3), hill(&places, 0.9));
+    let panel = |title, values| Panel {
+        title,
+        note: "",
+        values,
+    };
+    let panels = [panel("one", &a), panel("two", &b)];
+    let figure = value_maps(&places, &panels, "Over the tissue", Scale::Own);
+    check("values_tissue", figure);
+}
+
+#[test]
+fn a_section_in_its_atlas() {
+    let [width, height] = [220usize, 160usize];
+    let at = |k: usize| {
+        let (x, y) = ((k % width) as f64 - 110.0, (k / width) as f64 - 80.0);
+        (x / 100.0).hypot(y / 70.0)
+    };
+    let ring = |r: f64| (r < 1.0).then_some(if r < 0.5 { 2 } else { 1 });
+    let classes: Vec<u8> = (0..width * height)
+        .map(|k| match k % width {
+            60..70 => 255,
+            _ => ring(at(k) * 1.04).unwrap_or(0),
+        })
+        .collect();
+    let regions: Vec<u32> = (0..width * height)
+        .map(|k| ring(at(k)).map_or(0, |r| u32::from(r) + 10 * ((k % width) as u32 / 110)))
+        .collect();
+    let size = [66usize, 40usize];
+    let inside: Vec<bool> = (0..size[0] * size[1])
+        .map(|k| ((k / 40) as f64 / 33.0 - 1.0).hypot((k % 40) as f64 / 20.0 - 1.0) < 1.0)
+        .collect();
+    let names = ["outside", "cortex", "a <class> & more", "unseen"].map(str::to_owned);
+    let section = Section {
+        heading: "section1: 5,100 µm from the anterior end",
+        size: [width, height],
+        classes: &classes,
+        names: &names,
+        dice: &[None, Some(0.93), Some(0.871), None],
+        regions: &regions,
+        pixel_um: 50.0,
+        profile: Profile {
+            size,
+            inside: &inside,
+            voxel_um: 200.0,
+            plane: [(5_000.0, 0.0), (5_600.0, 8_000.0)],
+        },
+    };
+    check("section", registered_section(&section));
+    let short = Section {
+        regions: &regions[1..],
+        ..section
+    };
+    assert!(registered_section(&short).is_err());
+}
+
+#[test]
 fn nothing_to_show_is_an_error() {
+    assert!(several::fractions(&[], 1).is_err());
+    assert!(several::progress("", "fold", &[], &[], &[]).is_err());
     assert!(charts::distribution(&[]).is_err());
     assert!(charts::loss(&[], &[]).is_err());
     assert!(charts::density(&[]).is_err());

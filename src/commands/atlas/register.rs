@@ -2,6 +2,7 @@
 
 use super::flags::{AtlasFlag, micrometres};
 use crate::choices::replace;
+use crate::plain::command_line;
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::n_threads;
@@ -14,13 +15,16 @@ use tangram_atlas::{
     Atlas, Found, Limits, PlaneChoice, ProbabilityPyramid, RegisterSettings, Registration,
     SectionMask, Side, WarpChoice, register_within,
 };
+use tangram_pipeline::error::full_text;
+use tangram_pipeline::report::{REPORT_FILE, quoted};
 use tangram_pipeline::run_directory::{existing, write};
+use tangram_pipeline::section_report::{REGISTRATION_FILE, SectionSource};
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::versions::Versions;
 use tangram_store::{StoreError, write_aside};
 
 /// The file that shows that this command wrote a folder.
-const MARKER: &str = "registration.toml";
+const MARKER: &str = REGISTRATION_FILE;
 /// Voxels of the finest level that a section is compared with.
 const FINEST_UM: f64 = 50.0;
 
@@ -31,8 +35,8 @@ it may be a hole as well as a ventricle. The section may be turned by any angle,
 cannot be told from the other half of a symmetric brain: turn it over first.
 
 DIR holds transform.json (read by the other commands), field.zarr (every pixel's AP, DV and ML in µm), labels.nrrd (structure
-identifiers), labels.flat (VisuAlign's label map), labels.png, overlay.png (the mask under the atlas's borders) and
-registration.toml (quality and settings).
+identifiers), labels.flat (VisuAlign's label map), labels.png, overlay.png (the mask under the atlas's borders),
+registration.toml (quality and settings) and report.html (the section in its atlas, warnings and settings, for a browser).
 
 A poor fit is refused, with exit code 7 and the reason: below --min-dice, where places far apart fit almost equally well, or
 where the warp squeezes tissue to nothing. The limits were set by hand and are not calibrated. A high Dice does not prove
@@ -53,6 +57,9 @@ pub struct RegisterArgs {
     /// Replace DIR if an earlier `tangram atlas register` wrote it
     #[arg(long, help_heading = "Output")]
     force: bool,
+    /// Do not write report.html, the section in its atlas for a browser
+    #[arg(long, help_heading = "Output")]
+    no_report: bool,
     /// Threads to use [default: one for every core]
     #[arg(long, value_name = "N", value_parser = n_threads, help_heading = "Work")]
     threads: Option<usize>,
@@ -161,9 +168,34 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
         write_registration(folder, &args.out, &atlas, &mask, &registration)?;
         let text = toml::to_string(&record).context(MARKER)?;
         write(&folder.join(MARKER), &text)?;
+        if !args.no_report {
+            let name = args.out.file_name().unwrap_or(args.out.as_os_str());
+            let source = SectionSource {
+                name: &name.to_string_lossy(),
+                atlas: &atlas,
+                mask: &mask,
+                transform: &registration.transform,
+                quality: &registration.quality,
+            };
+            let page = folder.join(REPORT_FILE);
+            if let Err(error) = source.write_report(&page, &command_line(), &text) {
+                // The registration is complete without.
+                let _ = std::fs::remove_file(&page);
+                report.warn(format_args!("no report: {}", full_text(&error)));
+            }
+        }
         Ok(())
     })?;
     tell(&args.out, &registration, report)?;
+    let page = args.out.join(REPORT_FILE);
+    if page.is_file() {
+        let page = page.display();
+        report.say(format_args!("wrote {page}; open it in a browser"))?;
+    }
+    let [atlas, section] = [&settings.atlas.atlas, &args.out].map(|p| quoted(&p.to_string_lossy()));
+    report.next(format_args!(
+        "tangram atlas query --atlas {atlas} --section {section} --out voxels.h5ad"
+    ))?;
     report.summary(&record)
 }
 
