@@ -20,6 +20,7 @@ mod first_user;
 mod help;
 mod layers;
 mod packaging;
+mod pages;
 mod pictures;
 mod plan;
 mod presets;
