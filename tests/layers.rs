@@ -19,10 +19,12 @@ const LAYERS: [&str; 9] = [
 ];
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
-const HOMES: [(&str, &str); 12] = [
+const HOMES: [(&str, &str); 14] = [
     ("tch", "tangram-mapper"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
+    ("png", "tangram-store"),
+    ("tiff", "tangram-store"),
     ("mpi", "tangram-comm"),
     ("image", "tangram-atlas"),
     ("tera", "tangram-sweep"),

@@ -13,12 +13,14 @@
 //! * cells grouped by their labels: [`clusters`]
 //! * after it: [`mapping`] (P as a stream of row blocks), [`keep`] (which entries are stored), [`mod@transfer`] and
 //!   [`assignment`] (annotations in space), [`score`], [`familiar`] (cells unlike the training cells)
+//! * spots of several cells: [`composition`] (shares of types, scores of them), [`type_fit`] (shares from the types' profiles alone)
 //! * data with known truth: [`tissue`]
 
 pub mod annotations;
 pub mod assignment;
 pub mod chunks;
 pub mod clusters;
+pub mod composition;
 pub mod familiar;
 pub mod filtered;
 pub mod genes;
@@ -35,12 +37,14 @@ pub mod score;
 pub mod table;
 pub mod tissue;
 pub mod transfer;
+pub mod type_fit;
 pub mod values;
 
 pub use annotations::{AnnotationError, Annotations, one_hot};
 pub use assignment::{MostProbableCell, MostProbableVoxel};
 pub use chunks::{CellChunks, InChunks, VisitChunk};
 pub use clusters::{ClusterSums, Clusters, ClustersError};
+pub use composition::{Agreement, SpotRandom, agreement, shares_of, whole_numbers};
 pub use familiar::Familiar;
 pub use filtered::Filtered;
 pub use genes::{GeneChoice, GeneError, GeneSet, SharedGenes, Side, align, drop_zero_genes};
@@ -62,4 +66,5 @@ pub use score::{
 pub use table::{Column, Table};
 pub use tissue::{Tissue, TissueError, TissueSettings};
 pub use transfer::{density, transfer};
+pub use type_fit::{nnls, poisson};
 pub use values::{Guess, ValueProfile, Values};

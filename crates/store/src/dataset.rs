@@ -450,7 +450,10 @@ impl Dataset {
     }
 
     /// Names of the columns of a matrix.
-    pub(crate) fn variables_of(&self, name: &MatrixName) -> Result<Vec<String>, StoreError> {
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn variables_of(&self, name: &MatrixName) -> Result<Vec<String>, StoreError> {
         match (&self.source, name) {
             (Source::AnnData(tree), MatrixName::Raw) => {
                 tables::table_names(&**tree, raw_variables(&**tree)?)

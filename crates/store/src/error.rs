@@ -128,6 +128,14 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An image that cannot be a segmentation.
+    #[error("{path}: {reason}")]
+    Labels {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
     /// A matrix entry that is not a finite number, or negative.
     #[error(
         "{path}: {matrix} of `{row}`, `{column}` is {value}; expression must be finite and not negative: give counts, not standardised (scaled) values"

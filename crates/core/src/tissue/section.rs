@@ -132,6 +132,11 @@ impl SpotGrid {
         }
     }
 
+    /// Diameter of a spot.
+    pub(super) fn diameter_um(&self) -> f64 {
+        SPOT_DIAMETER * self.pitch_um
+    }
+
     /// A uniform place under a spot, from two uniform numbers.
     pub(super) fn within(&self, centre: Place, [u, v]: [f64; 2]) -> Place {
         let radius_um = SPOT_DIAMETER / 2.0 * self.pitch_um * u.sqrt();

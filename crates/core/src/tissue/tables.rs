@@ -108,6 +108,12 @@ impl Tissue {
         on_slide_um(&self.spots.places()[range])
     }
 
+    /// Diameter of a spot in µm.
+    #[must_use]
+    pub fn spot_diameter_um(&self) -> f64 {
+        self.grid.diameter_um()
+    }
+
     /// Share of each type among the cells of each spot, (spots of the range, [`cell_types`](Self::cell_types)).
     ///
     /// # Panics
