@@ -1,6 +1,7 @@
 //! The command line as a whole: global flags and the list of commands.
 
 use crate::commands::atlas::AtlasArgs;
+use crate::commands::deconvolve::DeconvolveArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::map::MapArgs;
@@ -167,6 +168,8 @@ pub enum Command {
     Place(PlaceArgs),
     /// Carry cell types, genes or other annotations of the cells into space
     Project(ProjectArgs),
+    /// Take spots apart into cell types, and give segmented cells their types
+    Deconvolve(Box<DeconvolveArgs>),
     /// Compare predicted with measured genes
     Score(ScoreArgs),
     /// Draw a figure of a run: maps of types and genes, scores, loss, density

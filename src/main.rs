@@ -68,6 +68,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Map(args) => commands::map::run(*args, report),
         Command::Place(args) => commands::place::run(&args, report),
         Command::Project(args) => commands::project::run(args, report),
+        Command::Deconvolve(args) => commands::deconvolve::run(*args, report),
         Command::Score(args) => commands::score::run(&args, report),
         Command::Plot(args) => commands::plot::run(&args, report),
         Command::Report(args) => commands::report::run(&args, report),

@@ -15,6 +15,7 @@ fn help_texts() {
         "map",
         "place",
         "project",
+        "deconvolve",
         "score",
         "inspect",
         "plot",

@@ -12,6 +12,7 @@ mod cluster;
 mod clusters;
 mod config;
 mod constrained;
+mod deconvolve;
 mod device;
 mod end_to_end;
 mod factored;

@@ -1,6 +1,7 @@
 //! The commands, one file each: its flags, and what it does with them.
 
 pub mod atlas;
+pub mod deconvolve;
 pub mod doctor;
 pub mod inspect;
 pub mod map;

@@ -19,10 +19,11 @@ use tangram_pipeline::wording::count;
 
 const EXAMPLES: &str = "\
 Writes into DIR:
-  cells.h5ad     dissociated cells: counts, type, layer, true position
-  voxels.h5ad    the tissue at cell resolution, a panel of genes (as MERFISH)
-  spots.h5ad     the tissue in spots of several cells, all genes (as Visium), with the true mix of types
-  simulate.toml  the settings
+  cells.h5ad        dissociated cells: counts, type, layer, true position
+  voxels.h5ad       the tissue at cell resolution, a panel of genes (as MERFISH)
+  spots.h5ad        the tissue in spots of several cells, all genes (as Visium), with the true mix of types
+  segmentation.csv  the cells in the spots: place, spot and type
+  simulate.toml     the settings
 
 Examples:
   tangram simulate --out tissue
@@ -103,6 +104,10 @@ pub fn run(args: &SimulateArgs, report: Report) -> Result<()> {
         "  spots.{ending}   {}, {}",
         count(args.spots, "spot"),
         count(args.genes, "gene")
+    ))?;
+    report.say(format_args!(
+        "  segmentation.csv  the cells in the spots, whose diameter is {:.1} µm",
+        (10.0 * tissue.spot_diameter_um()).ceil() / 10.0
     ))?;
     let out = quoted(&args.out.to_string_lossy());
     report.next(format_args!(

@@ -138,7 +138,7 @@ fn labelled(
 
 /// Names of an array's columns: its own if it is a table; a list in uns, `NAME_labels` or `NAME_names`, if it has one
 /// for every column; otherwise numbers.
-fn labels_of(name: &str, n_columns: usize, cells: &Dataset) -> Result<Vec<String>> {
+pub(crate) fn labels_of(name: &str, n_columns: usize, cells: &Dataset) -> Result<Vec<String>> {
     if let Some(labels) = cells.obsm_labels(name)? {
         return Ok(labels);
     }

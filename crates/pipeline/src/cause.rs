@@ -76,6 +76,8 @@ impl PipelineError {
             | Self::Clusters { .. }
             | Self::TargetCount { .. }
             | Self::InitialFilter { .. }
+            | Self::Segmentation { .. }
+            | Self::Spots { .. }
             | Self::OtherCheckpoint { .. }
             | Self::DamagedCheckpoint { .. }
             | Self::Factors { .. }

@@ -261,6 +261,22 @@ pub enum PipelineError {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// A segmentation that cannot be read, or is not of these spots.
+    #[error("{path}: {reason}")]
+    Segmentation {
+        /// The image or the table.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// Spots, types of cells or true compositions that lack something.
+    #[error("{path}: {reason}")]
+    Spots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
     /// Initial logits of a filter that do not fit.
     #[error("{path}: {reason}")]
     InitialFilter {

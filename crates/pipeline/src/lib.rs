@@ -8,6 +8,7 @@
 //! | learn a mapping | [`map`](map::map) | [`MapSettings`], [`Output`] |
 //! | carry types, genes and arrays of the cells into space | [`project`](project::project) | [`ProjectSettings`] |
 //! | compare predicted with measured genes | [`score`](score::score) | [`score::ScoreSettings`] |
+//! | estimate how many cells of each type a spot holds | [`deconvolve`](deconvolve::deconvolve) | [`deconvolve::DeconvolveSettings`] |
 //! | place cells that were not in the training | [`place`](place::place) | [`place::PlaceSettings`] |
 //! | find the fastest grid of ranks that fits | [`Task::candidates`](grid_plan::Task::candidates) | [`grid_plan::Task`] |
 //!
@@ -57,10 +58,16 @@ pub mod annotations;
 mod assigned;
 mod carried_uns;
 mod cause;
+mod cell_types;
+mod centroids;
 pub mod checkpoint;
 pub mod choices;
 pub mod clusters;
 mod convergence;
+pub mod deconvolve;
+pub mod deconvolve_choices;
+mod deconvolve_files;
+mod deconvolve_settings;
 pub mod device;
 pub mod doctor;
 mod doubts;
@@ -76,6 +83,7 @@ pub mod folds;
 mod gathered;
 pub mod gene_list;
 pub mod gene_transfer;
+mod given_types;
 pub mod grid_plan;
 mod input_files;
 pub mod inputs;
@@ -84,6 +92,7 @@ pub mod listener;
 pub mod lock;
 mod loss_history;
 pub mod map;
+mod mapped_types;
 pub mod mapping_file;
 pub mod match_genes;
 pub mod memory_check;
@@ -110,8 +119,11 @@ pub mod runs;
 mod same_files;
 pub mod score;
 pub mod section_report;
+mod segmentation;
 pub mod settings;
 pub mod simulate;
+mod spot_counts;
+mod spots;
 pub mod stored_mapping;
 pub mod submission;
 pub mod sweep_collect;
@@ -126,7 +138,9 @@ pub mod sweep_work;
 mod target_count;
 mod temperature;
 mod tissue_image;
+pub mod truth;
 mod type_column;
+mod type_fits;
 pub mod versions;
 pub mod weights;
 pub mod wording;

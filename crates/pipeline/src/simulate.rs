@@ -8,7 +8,7 @@ use ndarray::Array2;
 use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use tangram_core::{SparseRows, Table, Tissue};
+use tangram_core::{Column, SparseRows, Table, Tissue};
 use tangram_store::{AnnDataWriter, Existing, MatrixName, StoreError, Uns, write_aside};
 
 /// Rows generated and written at a time; a block of them is small, whatever the number of genes.
@@ -83,7 +83,10 @@ pub fn write_folder(
     Ok(simulated)
 }
 
-/// Writes `cells`, `voxels` and `spots` into a directory.
+/// The table of the cells in the spots, with their places and types: what a segmentation would find.
+pub const SEGMENTATION_FILE: &str = "segmentation.csv";
+
+/// Writes `cells`, `voxels`, `spots` and [`SEGMENTATION_FILE`] into a directory.
 ///
 /// # Errors
 /// If they exist or cannot be written.
@@ -117,7 +120,26 @@ pub fn write(tissue: &Tissue, directory: &Path, format: MappingFormat) -> Result
         "true_prop_labels",
         &Uns::Texts(tissue.cell_types().to_vec()),
     )?;
-    Ok(write_counts(spots, all, |rows| tissue.spots(rows))?)
+    write_counts(spots, all, |rows| tissue.spots(rows))?;
+    write_text(
+        &directory.join(SEGMENTATION_FILE),
+        &segmentation_table(tissue),
+    )
+}
+
+/// A line for every cell of a spot, its place in µm.
+fn segmentation_table(tissue: &Tissue) -> String {
+    let mut text = "id,x,y,spot,cell_type\n".to_owned();
+    let n_spots = tissue.settings().n_spots;
+    for (spot, name) in tissue.spots_table(0..n_spots).names.iter().enumerate() {
+        let cells = tissue.spot_cells_table(spot);
+        let column = |name: &str| cells.column(name).map(Column::texts).unwrap_or_default();
+        let (x, y, types) = (column("x_um"), column("y_um"), column("cell_type"));
+        for (i, id) in cells.names.iter().enumerate() {
+            text.push_str(&format!("{id},{},{},{name},{}\n", x[i], y[i], types[i]));
+        }
+    }
+    text
 }
 
 fn begin(path: &Path, obs: &Table, var: &Table) -> Result<AnnDataWriter, StoreError> {

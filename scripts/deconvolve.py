@@ -1,0 +1,64 @@
+"""Inputs and the table of scripts/deconvolve.sh."""
+
+import csv
+import sys
+from pathlib import Path
+
+import anndata as ad
+
+# Replicate 1 lies right of this.
+BORDER = 4537
+NAMES = {
+    "constrained": "mapping, constrained",
+    "cells": "mapping, all cells",
+    "nnls": "least squares",
+    "poisson": "Poisson regression",
+}
+SETTINGS = {
+    "place": "`--goal place`",
+    "impute": "`--goal impute`",
+    "package": "`--goal package`",
+    "fit": "`--platform fit`",
+    "none": "`--platform none`",
+}
+
+
+def prepare(data: Path, work: Path) -> None:
+    """Writes cells of one replicate and spots of the other, both ways."""
+    cells = ad.read_h5ad(data / "starmap_v1_cells.h5ad")
+    spots = ad.read_h5ad(data / "starmap_v1_spots.h5ad")
+    right = spots.obsm["spatial"][:, 0] >= BORDER
+    for pair, replicate, there in [("1to2", "rep1", ~right), ("2to1", "rep2", right)]:
+        folder = work / pair
+        folder.mkdir()
+        cells[cells.obs["replicate"] == replicate].copy().write_h5ad(folder / "cells.h5ad")
+        spots[there].copy().write_h5ad(folder / "spots.h5ad")
+
+
+def pooled(folder: Path) -> list[str]:
+    with open(folder / "scores.tsv") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        row = next(row for row in rows if row["type"] == "(all)")
+    return [f"{float(row[key]):.3f}" for key in ("pearson", "rmse", "jensen_shannon_bits")]
+
+
+def table(work: Path) -> None:
+    """Pooled Pearson / RMSE / Jensen-Shannon divergence of both pairs."""
+    print("| | | replicate 1 → spots of 2 | replicate 2 → spots of 1 |")
+    print("|---|---|---|---|")
+    for folder in sorted((work / "1to2").iterdir()):
+        if not folder.is_dir():
+            continue
+        method, setting = folder.name.split("-")
+        scores = [" / ".join(pooled(work / pair / folder.name)) for pair in ("1to2", "2to1")]
+        print(f"| {NAMES[method]} | {SETTINGS[setting]} | {scores[0]} | {scores[1]} |")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["prepare", data, work]:
+            prepare(Path(data), Path(work))
+        case ["table", work]:
+            table(Path(work))
+        case _:
+            sys.exit("usage: deconvolve.py prepare DATA WORK | table WORK")
