@@ -210,6 +210,7 @@ def size(bench: Bench) -> None:
     if not (folder / "voxels.h5ad").exists():
         say("simulating the MERFISH size")
         shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         sizes = ["--cells", cells, "--voxels", voxels, "--spots", 10, "--genes", genes, "--panel", genes]
         bench.run(["simulate", "--out", folder, *sizes, "--quiet"])
     say("the MERFISH size")
