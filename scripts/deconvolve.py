@@ -36,6 +36,8 @@ def prepare(data: Path, work: Path) -> None:
 
 
 def pooled(folder: Path) -> list[str]:
+    if not folder.exists():
+        return ["–"]
     with open(folder / "scores.tsv") as file:
         rows = csv.DictReader(file, delimiter="\t")
         row = next(row for row in rows if row["type"] == "(all)")
