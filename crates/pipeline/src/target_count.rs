@@ -4,7 +4,6 @@ use crate::choices::{Mode, TargetCount};
 use crate::error::{PipelineError, Result};
 use crate::settings::MapSettings;
 use std::path::Path;
-use tangram_core::Column;
 use tangram_mapper::Filter;
 use tangram_store::{ExpressionFile, read_npy_list};
 
@@ -47,7 +46,7 @@ pub(crate) fn filter(
 fn of_column(column: &str, voxels: &ExpressionFile) -> Result<f64, String> {
     let path = voxels.dataset().path().display();
     let found = voxels.dataset().obs_column(column);
-    let Column::Numeric(values) = found.map_err(|e| e.to_string())? else {
+    let Some(values) = found.map_err(|e| e.to_string())?.as_numbers() else {
         return Err(format!(
             "{path}: obs column `{column}` holds no numbers; give a column of cell counts"
         ));
