@@ -63,7 +63,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # Ranks that wait for others give their core away: tests start more ranks than there are cores.
 export OMPI_MCA_mpi_yield_when_idle=1
 # Many tests wait for processes that they started.
-RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((3 * $(nproc)))}
 export RUST_TEST_THREADS
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 
