@@ -268,9 +268,9 @@ start_node() {
   alive "$n" && return 0
   # the PMIx plugin makes a directory per job step in a common /tmp, where nodes would trip over each other's;
   # so every slurmd reads a configuration folder of its own, which differs in mpi.conf alone
+  # what steps that a crash ended left: the PMIx plugin of Slurm 22.05 fails where it lies; a real node is cleaned when it boots
+  rm -rf "$SPOOL/$n"/stepd.slurm.pmix.* "$SPOOL/$n"/pmix.* "$RUN/pmix-$n"
   mkdir -p "$SPOOL/$n" "$RUN/pmix-$n" "$cf"
-  # sockets of steps that a crash ended: the plugin of Slurm 22.05 cannot bind them again, and a machine's own boot removes them
-  rm -f "$SPOOL/$n"/stepd.slurm.pmix.*
   ln -sf ../slurm.conf ../gres.conf ../cgroup.conf "$cf/"
   echo "PMIxCliTmpDirBase=$RUN/pmix-$n" >"$cf/mpi.conf"
   if [ "$(isolation)" = 0 ]; then daemon "$n" slurmd -D -N "$n" -f "$cf/slurm.conf"; return; fi

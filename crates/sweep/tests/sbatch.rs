@@ -121,7 +121,7 @@ fn what_is_missing_is_named() {
     };
     let error = slurm.max_array_size().unwrap_err().to_string();
     assert!(
-        error.contains("scontrol") && error.contains("slurm-client"),
+        error.contains("scontrol") && error.contains("there is no Slurm here"),
         "{error}"
     );
 }

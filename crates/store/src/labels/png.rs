@@ -63,7 +63,8 @@ pub(super) fn rows(path: &Path, header: &Header, visit: VisitRow<'_>) -> Result<
         }
         visit(y, &row);
     }
-    Ok(())
+    // The rows may be whole although the file is cut off behind them.
+    reader.finish().map_err(|e| broken(path, &e))
 }
 
 fn reader(path: &Path) -> Result<Reader<BufReader<File>>, StoreError> {
