@@ -1,6 +1,6 @@
 //! Constrained mode as a person uses it: which cells are kept, where it is written, and that everything made of a mapping respects it.
 
-use crate::program::{fail, history, succeed, summary};
+use crate::program::{close, fail, history, succeed, summary};
 use ndarray::Array2;
 use std::fs;
 use std::path::Path;
@@ -42,16 +42,6 @@ fn numbers(path: &Path, column: &str) -> Vec<f64> {
         Column::Numeric(values) => values.into_iter().map(Option::unwrap).collect(),
         _ => panic!("{column} holds no numbers"),
     }
-}
-
-fn close(a: &Array2<f32>, b: &Array2<f32>) {
-    assert_eq!(a.dim(), b.dim());
-    let largest = b.iter().fold(1.0f32, |m, x| m.max(x.abs()));
-    let apart = a
-        .iter()
-        .zip(b)
-        .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-    assert!(apart <= ROUNDING * largest, "{apart} apart, of {largest}");
 }
 
 /// f ∘ P of a run.
@@ -97,7 +87,7 @@ fn everything_made_of_a_mapping_respects_its_filter() {
             "--types obs:cell_type --assign voxels",
             &format!("{run}_types.h5ad"),
         );
-        close(&matrix(&out), &p.t().dot(&types));
+        close(&matrix(&out), &p.t().dot(&types), ROUNDING);
         let expected = numbers(&out, "expected_reference_cells");
         let sum: f64 = expected.iter().sum();
         let mass: f64 = f.iter().sum();

@@ -17,7 +17,7 @@ const INPUTS: &str =
 /// Cells of the image that lie in no spot.
 const OUTSIDE: [[u32; 2]; 2] = [[3, 3], [9, 3]];
 
-/// A simulated tissue, the cells of its spots as a label image and as a table, and what is made of both.
+/// A simulated tissue, the cells of its spots as a label image and as a table, and the results for both.
 fn tissue() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER

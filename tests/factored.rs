@@ -1,6 +1,6 @@
 //! The factored mapping as a person uses it: its files, the commands that read them, cells that were not trained on.
 
-use crate::program::{Expression, fail, listing, require, shared_folder, succeed, summary};
+use crate::program::{Expression, close, fail, listing, require, shared_folder, succeed, summary};
 use ndarray::Array2;
 use std::fs;
 use std::path::Path;
@@ -50,16 +50,6 @@ fn numbers(path: &Path, column: &str) -> Vec<f64> {
 fn record(folder: &Path, run: &str) -> toml::Value {
     let text = fs::read_to_string(folder.join(run).join("run.toml")).unwrap();
     text.parse::<toml::Table>().unwrap()["record"].clone()
-}
-
-fn close(a: &Array2<f32>, b: &Array2<f32>, tolerance: f32) {
-    assert_eq!(a.dim(), b.dim());
-    let largest = b.iter().fold(1.0f32, |m, x| m.max(x.abs()));
-    let apart = a
-        .iter()
-        .zip(b)
-        .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-    assert!(apart <= tolerance * largest, "{apart} apart, of {largest}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod shared_folder;
 
 pub use shared_folder::shared_folder;
 
+use ndarray::Array2;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -135,4 +136,15 @@ impl Expression {
         matrix.finish().unwrap();
         file.finish().unwrap();
     }
+}
+
+/// Checks that no number of two matrices differs by more than `tolerance` times the largest one, or 1.
+pub fn close(a: &Array2<f32>, b: &Array2<f32>, tolerance: f32) {
+    assert_eq!(a.dim(), b.dim());
+    let largest = b.iter().fold(1.0f32, |m, x| m.max(x.abs()));
+    let apart = a
+        .iter()
+        .zip(b)
+        .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(apart <= tolerance * largest, "{apart} apart, of {largest}");
 }

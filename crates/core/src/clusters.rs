@@ -49,7 +49,7 @@ impl Clusters {
             Column::Text(texts) => coded(texts.iter().map(|t| (!t.is_empty()).then_some(t))),
             Column::Flag(values) => coded(values.iter().copied()),
             Column::Integer(values) => coded(values.iter().copied()),
-            // Whole numbers of which some are missing are stored like this.
+            // AnnData stores integers as floats where some are missing.
             Column::Numeric(values) => {
                 let whole = |v: f64| v.fract() == 0.0 && v.abs() < 1e15;
                 if values.iter().flatten().any(|&v| v.is_finite() && !whole(v)) {

@@ -115,12 +115,12 @@ fn solve(gram: ArrayView2<'_, f64>, right: &[f64], used: &[usize]) -> Option<Vec
 /// Most passes of a Poisson fit.
 const MOST_PASSES: usize = 2_000;
 /// A Poisson fit ends once no share changes by more than this in a pass.
-const AT_REST: f64 = 1e-6;
+const CONVERGED: f64 = 1e-6;
 
 /// Poisson regression with x ≥ 0: the x of the largest likelihood of counts `y_k ~ Poisson(Σ_t x_t M_tk)`.
 ///
-/// By the iteration `x_t ← x_t / Σ_k M_tk · Σ_k M_tk y_k / Σ_u x_u M_uk`, each of which raises the likelihood; Lucy 1974, Lange and Carson
-/// 1984. It begins with the same x for all types and ends once no share changes by more than 10⁻⁶.
+/// Iterates `x_t ← x_t / Σ_k M_tk · Σ_k M_tk y_k / Σ_u x_u M_uk`. Every iteration raises the likelihood (Lucy 1974, Lange and Carson
+/// 1984). The fit begins with the same x for all types and ends once no share changes by more than 10⁻⁶.
 ///
 /// * `profiles`: of the genes with a count, (genes, types)
 /// * `totals`: of every type over all genes
@@ -166,7 +166,7 @@ pub fn poisson(profiles: ArrayView2<'_, f64>, totals: &[f64], counts: &[f64]) ->
             moved = moved.max((new - *x).abs());
             *x = new;
         }
-        if moved <= AT_REST * sum {
+        if moved <= CONVERGED * sum {
             break;
         }
     }

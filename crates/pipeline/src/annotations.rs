@@ -192,7 +192,7 @@ pub fn labels_table(annotations: &[InSpace]) -> Table {
 }
 
 /// Adds to the voxels' table the most probable cell of every voxel, its probability and its types; or, where the rows of the mapping are
-/// clusters, the cluster of which a voxel has most cells, and its share of them.
+/// clusters, the cluster with the most cells in each voxel, and that cluster's share of the voxel's cells.
 ///
 /// # Errors
 /// If the mapping or the types cannot be read.

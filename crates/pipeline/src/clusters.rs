@@ -16,7 +16,7 @@ use tangram_core::{
 use tangram_mapper::Factors;
 use tangram_store::{Dataset, StoreError, StreamedCells};
 
-/// More clusters than one for so many cells are hardly clusters.
+/// A column with fewer cells per label than this, on average, probably does not hold clusters: a warning says so.
 const CELLS_OF_CLUSTER: usize = 2;
 /// The column of obs of a mapping that holds how many cells a cluster has.
 const N_CELLS: &str = "n_cells";

@@ -172,7 +172,7 @@ fn mapped(
 
 /// Compositions by fits of the types' profiles.
 ///
-/// * `tells`: whether what is found of the files has not been told yet
+/// * `tells`: whether to print messages about the input files; false if the mapping has printed them
 fn fitted(
     settings: &DeconvolveSettings,
     files: &Opened,

@@ -294,16 +294,20 @@ fn counts_table(written: &Written<'_>) -> Result<String> {
         let placed = mapped.map(|m| m.placed[spot].len());
         let mut told = Vec::new();
         match placed {
-            Some(0) if n > 0 => told.push("no cell is placed here".to_owned()),
-            Some(placed) if placed > n => told.push(format!("{} placed too many", placed - n)),
-            Some(placed) if placed < n => told.push(format!("{} placed too few", n - placed)),
+            Some(0) if n > 0 => told.push("the mapping placed no cell".to_owned()),
+            Some(placed) if placed > n => {
+                told.push(format!("{} more cells placed than counted", placed - n))
+            }
+            Some(placed) if placed < n => {
+                told.push(format!("{} fewer cells placed than counted", n - placed))
+            }
             _ => {}
         }
         if n == 0 {
-            told.push("holds no cell".to_owned());
+            told.push("no cell counted".to_owned());
         }
         if typed < n {
-            told.push(format!("{} without a type", n - typed));
+            told.push(format!("{} cells without a type", n - typed));
         }
         text.push_str(&format!(
             "{name}\t{n}\t{typed}\t{}\t{}\t{}\n",

@@ -84,7 +84,8 @@ pub fn needed(settings: &MapSettings, engine: Engine, shares: &Shares, counts: C
     solver + reading_clusters
 }
 
-/// Bytes of the sums over the cells of every cluster, untransformed and transformed, and of what is made of them; every rank has all.
+/// Bytes of the clusters' expression: sums of untransformed and of transformed values, and the matrices made of these sums. Every rank
+/// holds all of it.
 fn sums_of_clusters(shares: &Shares) -> u64 {
     let all = shares.cells.whole_len() * shares.genes.whole_len();
     (all * 2 * (8 + 8)) as u64

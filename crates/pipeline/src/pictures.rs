@@ -357,7 +357,7 @@ impl Source {
     }
 }
 
-/// The type of which each voxel has most cells; `None` if it has none.
+/// The most frequent type of each voxel; `None` for a voxel without cells.
 ///
 /// * `counts`: (voxels, types)
 fn most_cells(counts: &Array2<f32>) -> Vec<Option<u32>> {

@@ -59,7 +59,7 @@ impl SpotCounts {
     }
 }
 
-/// Refuses spots none of which holds a cell.
+/// Refuses counts that are 0 in all spots.
 ///
 /// # Errors
 /// [`PipelineError::Spots`].

@@ -33,7 +33,7 @@ const ENTRY_BYTES: u64 = 8;
 pub struct StoredMapping {
     /// The factors, with voxels in obs, or the probabilities, with voxels in var.
     dataset: Dataset,
-    /// Number of the cells in their file, and the fingerprint of their names.
+    /// Number of cells in the cells' file, and the fingerprint of their names.
     cells: (usize, String),
     rows: Rows,
     /// f, where a filter was learned.

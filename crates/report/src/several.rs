@@ -104,15 +104,15 @@ fn draw_matrix(
 /// A number of things, as a bar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bar {
-    /// What they are.
+    /// Its label.
     pub name: String,
-    /// How many.
+    /// Its length: a number of tasks or attempts.
     pub number: usize,
-    /// Whether they are what is wanted.
+    /// Its meaning, which sets its colour.
     pub kind: BarKind,
 }
 
-/// The meaning of a bar, told by its colour.
+/// The meaning of a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BarKind {
     /// As it should be.
@@ -200,7 +200,7 @@ fn draw_bars(area: &Area<'_>, title: &str, bars: &[Bar]) -> Result<(), PictureEr
 /// Mean score of the genes held out against the share of genes that trained, with the spread of the repeats.
 ///
 /// * `folds`: (share of genes that trained, mean score of the genes held out) of each
-/// * `n_genes`: of which the shares are
+/// * `n_genes`: number of genes that the fractions refer to
 ///
 /// # Errors
 /// If there is no fold.

@@ -299,7 +299,7 @@ fn to_disk(path: &Path) -> io::Result<()> {
         }
         Ok(())
     };
-    // The disk writes what is asked for at the same time in few steps.
+    // Requests made at the same time share a commit of the file system's journal.
     let share = all.len().div_ceil(SYNCS_AT_ONCE).max(1);
     thread::scope(|scope| {
         let shares = all.chunks(share);
@@ -313,7 +313,7 @@ fn to_disk(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Adds the files below a path, and the folders after what is in them.
+/// Lists all files and folders below a path, each folder after its contents.
 fn list(path: &Path, all: &mut Vec<PathBuf>) -> io::Result<()> {
     let kind = path.symlink_metadata()?.file_type();
     if kind.is_dir() {

@@ -104,7 +104,7 @@ impl LabelImage {
         [self.header.width, self.header.height]
     }
 
-    /// Images in the file, of which the first is read: 1, unless a TIFF has several pages.
+    /// Number of images in the file. Only the first is read; a TIFF may have several.
     #[must_use]
     pub fn n_images(&self) -> usize {
         self.header.n_images

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use tangram_comm::Shares;
 
-/// The filter moves after one pass of so many: what it learns from is a product more, half of what a pass multiplies.
+/// The filter moves after every fifth pass. The slope of the filter needs a third matrix product; an ordinary pass has two.
 pub const EVERY: usize = 5;
 /// It stays as it began before this pass: P must have found where cells belong.
 const FIRST: usize = 10;

@@ -1,4 +1,4 @@
-//! What the rows of a mapping are: cells, clusters of them, or those of which a filter keeps some.
+//! The mode of a mapping: its rows are cells, clusters of cells, or cells weighted by a filter.
 
 use super::{Solver, positive};
 use serde::{Deserialize, Serialize};

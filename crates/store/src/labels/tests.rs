@@ -1,4 +1,4 @@
-//! Label images of every kind give the same labels; what is none is refused.
+//! Label images of every kind give the same labels; other files are refused.
 
 use super::*;
 use ::tiff::encoder::{TiffEncoder, colortype};
