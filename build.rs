@@ -10,7 +10,8 @@ fn main() {
     }
     // Where scripts/install.sh puts the libraries, wherever that is.
     println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN/../lib/tangram");
-    if let Some(lib) = libtorch_lib() {
+    let torch = std::env::var_os("CARGO_FEATURE_TORCH").is_some();
+    if let Some(lib) = libtorch_lib().filter(|_| torch) {
         println!("cargo:rustc-link-arg-bins=-Wl,-rpath,{}", lib.display());
         // Nothing calls into libtorch's CUDA part by name, so that the linker would leave it out.
         if lib.join("libtorch_cuda.so").is_file() {

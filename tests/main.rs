@@ -13,6 +13,7 @@ mod clusters;
 mod config;
 mod constrained;
 mod deconvolve;
+#[cfg(feature = "torch")]
 mod device;
 mod end_to_end;
 mod factored;

@@ -170,7 +170,9 @@ impl Bench {
             .and_then(|target| marks.iter().position(|mark| mark[2] <= target));
         let product = match engine {
             Engine::Native => None,
-            Engine::Torch(torch) => Some(product_form(torch.device, precision).to_string()),
+            Engine::Torch(torch) => {
+                product_form(torch.device, precision).map(|form| form.to_string())
+            }
         };
         // One line at once: whoever reads has it even if the next precision is cut.
         println!(
@@ -260,7 +262,7 @@ fn tell_device(device: &str) -> Result<(), Failure> {
     let mut told = json!({"libtorch": libtorch_version(), "its CUDA part": seen});
     if let Engine::Torch(torch) = engine(device, None)? {
         for (name, precision) in [("bf16", Precision::Bf16), ("fp16", Precision::Fp16)] {
-            let form = product_form(torch.device, precision).to_string();
+            let form = product_form(torch.device, precision).map(|form| form.to_string());
             told[format!("products of {name}")] = form.into();
         }
     }

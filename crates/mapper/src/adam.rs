@@ -8,4 +8,5 @@ pub(crate) mod pass;
 pub(crate) mod row_weights;
 pub(crate) mod solver;
 pub(crate) mod state;
+#[cfg(feature = "torch")]
 pub(crate) mod torch_pass;

@@ -2,6 +2,8 @@
 
 pub(crate) mod adam_row;
 pub(crate) mod aligned;
+#[cfg(feature = "torch")]
+pub(crate) mod bf16_product;
 pub(crate) mod blocked;
 pub(crate) mod denormals;
 pub(crate) mod dense_product;

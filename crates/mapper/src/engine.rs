@@ -34,6 +34,7 @@ pub enum TorchDevice {
     Cuda(usize),
 }
 
+#[cfg(feature = "torch")]
 impl From<TorchDevice> for tch::Device {
     fn from(device: TorchDevice) -> Self {
         match device {

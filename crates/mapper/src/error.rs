@@ -173,6 +173,11 @@ pub enum MapError {
         "the device's memory ran out, which other processes may use as well; allow this one less of it"
     )]
     DeviceFull,
+    /// A device is asked of a build that has none.
+    #[error(
+        "this build of tangram has no libtorch, which works on devices; take the cores (--device cpu), or a build with it"
+    )]
+    NoLibtorch,
     /// libtorch failed.
     #[error("libtorch failed on the device: {}", .0.lines().next().unwrap_or("no reason given"))]
     Torch(String),
@@ -186,6 +191,7 @@ pub enum MapError {
     },
 }
 
+#[cfg(feature = "torch")]
 impl From<tch::TchError> for MapError {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();

@@ -12,6 +12,9 @@
 //! Rooms: `mirror` and `adam` are the solvers, each with its passes on the CPU and on a device behind one trait; `cpu` and `torch` are the
 //! kernels; `cost` computes memory and traffic before anything runs, from what the passes and the terms of the loss declare.
 
+// What only devices need stays unused in a build without them.
+#![cfg_attr(not(feature = "torch"), allow(dead_code))]
+
 mod adam;
 mod cost;
 mod cpu;
@@ -57,13 +60,21 @@ pub use torch::cuda::{Cuda, Gpu, free_memory};
 pub use torch::memory::DeviceMemory;
 pub use torch::product_form::{ProductForm, product_form};
 
-/// Version of the libtorch in use, as it tells itself.
+/// Version of the libtorch in use, as it tells itself; `None` in a build without it.
+#[cfg(not(feature = "torch"))]
 #[must_use]
-pub fn libtorch_version() -> String {
+pub fn libtorch_version() -> Option<String> {
+    None
+}
+
+/// Version of the libtorch in use, as it tells itself; `None` in a build without it.
+#[cfg(feature = "torch")]
+#[must_use]
+pub fn libtorch_version() -> Option<String> {
     unsafe extern "C" {
         /// Of libtorch's stable C interface: major, minor and patch version in the three highest bytes.
         safe fn aoti_torch_abi_version() -> u64;
     }
     let [major, minor, patch, ..] = aoti_torch_abi_version().to_be_bytes();
-    format!("{major}.{minor}.{patch}")
+    Some(format!("{major}.{minor}.{patch}"))
 }

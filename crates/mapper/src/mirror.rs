@@ -17,4 +17,5 @@ pub(crate) mod stage_cells;
 pub(crate) mod temperature;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "torch")]
 pub(crate) mod torch_pass;

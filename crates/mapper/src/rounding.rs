@@ -254,7 +254,6 @@ mod tests {
     use super::*;
     use crate::{TorchDevice, TorchEngine};
     use tangram_core::Whole;
-    use tch::{Kind, Tensor};
 
     const DEVICE: Engine = Engine::Torch(TorchEngine {
         device: TorchDevice::Cores,
@@ -288,8 +287,10 @@ mod tests {
         all
     }
 
+    #[cfg(feature = "torch")]
     #[test]
     fn rounding_is_that_of_libtorch() {
+        use tch::{Kind, Tensor};
         let all = numbers();
         for (format, kind) in [(Format::Bf16, Kind::BFloat16), (Format::Fp16, Kind::Half)] {
             let there = Tensor::from_slice(&all).to_kind(kind).to_kind(Kind::Float);

@@ -9,9 +9,8 @@ use tangram_comm::{Bytes, Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{CellChunks, DensityPrior, Neighbours, Objective, SparseRows, Term, VisitChunk};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, Filter, InitialLogits, Keeper, MapError,
-    MirrorSettings, Mirrored, Mode, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice,
-    TorchEngine, Wish, bytes_of_pass, train_adam, train_adam_shard, train_mirror,
-    train_mirror_shard,
+    MirrorSettings, Mirrored, Mode, NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish,
+    bytes_of_pass, train_adam, train_adam_shard, train_mirror, train_mirror_shard,
 };
 
 const SIZE: (usize, usize, usize) = (131, 19, 23);
@@ -259,8 +258,10 @@ fn exact_sums_give_every_grid_the_same_bits() {
     }
 }
 
+#[cfg(feature = "torch")]
 #[test]
 fn libtorch_learns_what_the_native_kernels_learn() {
+    use tangram_mapper::{TorchDevice, TorchEngine};
     let torch = |block: Option<u64>| {
         Engine::Torch(TorchEngine {
             device: TorchDevice::Cores,

@@ -1,6 +1,7 @@
 //! libtorch on a device learns what the native kernels learn. Here the device is libtorch's own use of the cores, which runs the same code
 //! but for the memory that is copied.
 
+#![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use ndarray::Array2;

@@ -391,5 +391,6 @@ fn memory_grows_with_three_matrices_of_cells_by_voxels() {
 fn libtorch_tells_the_version_that_was_built_against() {
     // tch is pinned to the release for this libtorch.
     let version = tangram_mapper::libtorch_version();
-    assert!(version.starts_with("2.11."), "{version}");
+    assert_eq!(version.is_some(), cfg!(feature = "torch"));
+    assert!(version.is_none_or(|version| version.starts_with("2.11.")));
 }

@@ -165,6 +165,9 @@ const F32: Gates = Gates {
 
 fn check(name: &str, precision: Precision, gates: &Gates) {
     check_by(name, precision, gates, Engine::Native);
+    if !cfg!(feature = "torch") {
+        return;
+    }
     // Blocks of about 50 of the 150 cells.
     for block in [None, Some(20_000)] {
         let torch = TorchEngine {
@@ -279,7 +282,8 @@ fn constrained_mode_in_double_precision() {
         memory: None,
         block: Some(20_000),
     });
-    for engine in [Engine::Native, torch] {
+    let there = |engine: &Engine| *engine == Engine::Native || cfg!(feature = "torch");
+    for engine in [Engine::Native, torch].into_iter().filter(there) {
         let first = fixture.train(1, Precision::F64, engine);
         let slope: Vec<f64> = first.filter_first_moment().unwrap().to_vec();
         let slope: Vec<f64> = slope.iter().map(|m| m / 0.1).collect();

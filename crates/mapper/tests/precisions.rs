@@ -3,6 +3,7 @@
 //! libtorch's CPU device has no tensor cores. There the program rounds the factors itself, TF32 ones too, and multiplies in single
 //! precision: exact products, summed in single precision, which is what tensor cores do.
 
+#![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use ndarray::{Array2, Axis};

@@ -67,7 +67,10 @@ pub fn products(settings: &MapSettings, engine: Engine) -> String {
     };
     match engine {
         Engine::Native => name.to_owned(),
-        Engine::Torch(torch) => format!("{name}, {}", product_form(torch.device, precision)),
+        Engine::Torch(torch) => match product_form(torch.device, precision) {
+            Some(form) => format!("{name}, {form}"),
+            None => name.to_owned(),
+        },
     }
 }
 
@@ -85,6 +88,9 @@ fn find(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) -> Resul
     };
     match settings.device {
         DeviceChoice::Cpu => Ok(Device::cores()),
+        DeviceChoice::TorchCpu if libtorch_version().is_none() => Err(PipelineError::Usage(
+            format!("--device torch-cpu: {NO_LIBTORCH}; or take --device cpu"),
+        )),
         DeviceChoice::TorchCpu => Ok(Device {
             engine: torch(TorchDevice::Cores),
             name: "cores, by libtorch".to_owned(),
@@ -153,9 +159,15 @@ impl Gpus {
     }
 }
 
+/// Why a build without libtorch has no devices.
+const NO_LIBTORCH: &str =
+    "this build of tangram has no libtorch, which works on devices; install one that has it";
+
 /// Why libtorch finds no GPU.
 fn why_none(cuda: &Cuda) -> Option<String> {
-    let torch = libtorch_version();
+    let Some(torch) = libtorch_version() else {
+        return Some(NO_LIBTORCH.to_owned());
+    };
     match &cuda.absent {
         Some(reason) => Some(format!(
             "libtorch {torch} is one without CUDA ({reason}); build with a libtorch that has it, by LIBTORCH or LIBTORCH_USE_PYTORCH=1"

@@ -67,11 +67,12 @@ fn cores(world: &World) -> Finding {
     }
 }
 
+/// What stands for the version of a library that a build does without.
+const NONE: &str = "none in this build";
+
 fn libraries() -> Finding {
     let versions = Versions::current();
-    let mpi = versions
-        .mpi
-        .unwrap_or_else(|| "none in this build".to_owned());
+    let mpi = versions.mpi.unwrap_or_else(|| NONE.to_owned());
     let old = tangram_store::hdf5_is_older_than((1, 14));
     let hdf5 = match old {
         true => {
@@ -81,7 +82,8 @@ fn libraries() -> Finding {
     };
     let told = format!(
         "libtorch {}, HDF5 {}{hdf5}, MPI {mpi}",
-        versions.libtorch, versions.hdf5
+        versions.libtorch.as_deref().unwrap_or(NONE),
+        versions.hdf5
     );
     finding("libraries", true, told)
 }
@@ -105,6 +107,7 @@ fn gpus(world: &World) -> Finding {
         (Ok(_), Some(why)) => finding("gpus", false, format!("{}: {why}", all.join(", "))),
         (Ok((index, _)), None) => {
             let form = product_form(TorchDevice::Cuda(index), Precision::Fp16);
+            let form = form.map_or("none".to_owned(), |form| form.to_string());
             let told = format!(
                 "{}; this rank would take cuda:{index}; 16-bit products: {form}",
                 all.join(", ")

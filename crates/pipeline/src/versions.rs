@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Versions {
     /// This program.
     pub tangram: String,
-    /// libtorch, which multiplies matrices.
-    pub libtorch: String,
+    /// libtorch, which works on devices; absent from a build without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libtorch: Option<String>,
     /// HDF5, which reads and writes `.h5ad`.
     pub hdf5: String,
     /// MPI; absent from a build without it.
@@ -37,6 +38,7 @@ pub fn long() -> String {
         hdf5,
         mpi,
     } = Versions::current();
-    let mpi = mpi.unwrap_or_else(|| "not built in".to_owned());
+    let or_not = |version: Option<String>| version.unwrap_or_else(|| "not built in".to_owned());
+    let (mpi, libtorch) = (or_not(mpi), or_not(libtorch));
     format!("{tangram}\nlibtorch {libtorch}\nHDF5 {hdf5}\nMPI {mpi}")
 }

@@ -3,10 +3,12 @@
 use crate::adam::begin::AdamBegin;
 use crate::adam::cpu_pass::{self, CpuPass};
 use crate::adam::pass::Pass;
-use crate::adam::torch_pass::{self, TorchPass};
+#[cfg(feature = "torch")]
+use crate::adam::torch_pass::TorchPass;
 use crate::cost::tally::Tally;
 use crate::number::Number;
 use crate::ranks::Ranks;
+use crate::torch::exchanged;
 use crate::{AdamSettings, Engine, MapError, Mode, PassPlan};
 use tangram_comm::Communicator;
 use tangram_core::SparseRows;
@@ -14,13 +16,24 @@ use tangram_core::SparseRows;
 /// Declares what [`Pass::step`] exchanges.
 pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan) {
     match plan.on_device {
-        true => torch_pass::declare(tally),
+        true => declare_on_device(tally),
         false => cpu_pass::declare(tally, plan),
     }
     if plan.filter {
         // Σ f, and Σ f − f².
         tally.over_cells(2);
     }
+}
+
+/// The same of a device.
+fn declare_on_device(tally: &mut Tally<'_>) {
+    let n_cells = tally.shares().cells.len();
+    exchanged::logits(tally, n_cells);
+    // The mean gradient of a row, then its softmax.
+    tally.rows_over_voxels(n_cells);
+    exchanged::softmax(tally, n_cells);
+    exchanged::sums(tally);
+    tally.over_cells(1);
 }
 
 /// The passes of the engine that the settings name.
@@ -34,6 +47,9 @@ pub(crate) fn open<'a, T: Number, K: Communicator>(
 ) -> Result<Box<dyn Pass<T> + 'a>, MapError> {
     Ok(match &settings.engine {
         Engine::Native => Box::new(CpuPass::<T, K>::new(cells, settings, begin, ranks)?),
+        #[cfg(not(feature = "torch"))]
+        Engine::Torch(_) => return Err(MapError::NoLibtorch),
+        #[cfg(feature = "torch")]
         Engine::Torch(engine) => Box::new(TorchPass::<T, K>::new(
             engine, cells, settings, begin, ranks,
         )?),

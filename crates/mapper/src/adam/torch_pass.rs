@@ -4,7 +4,6 @@ use crate::adam::begin::AdamBegin;
 use crate::adam::pass::Pass;
 use crate::adam::row_weights::{FilterStep, RowWeights};
 use crate::adam::state::AdamState;
-use crate::cost::tally::Tally;
 use crate::cpu::adam_row::{BETA_1, BETA_2, EPSILON};
 use crate::engine::TorchEngine;
 use crate::evaluate::largest_of_genes;
@@ -15,8 +14,8 @@ use crate::snapshot::Parts;
 use crate::torch::clock::timed;
 use crate::torch::fused_adam::{FusedAdam, Stepped};
 use crate::torch::memory::DeviceMemory;
-use crate::torch::products::{self, DeviceProducts};
-use crate::torch::softmax::{self, Softmax, to_device, to_host};
+use crate::torch::products::DeviceProducts;
+use crate::torch::softmax::{Softmax, to_device, to_host};
 use crate::{AdamSettings, MapError, Mode, PassPlan};
 use ndarray::Array2;
 use std::ops::Range;
@@ -308,17 +307,6 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         let entropy = ranks.over_cells(vec![own]);
         Ok(self.weights.sums(entropy, ranks))
     }
-}
-
-/// Declares what [`TorchPass::step`](Pass::step) exchanges.
-pub(crate) fn declare(tally: &mut Tally<'_>) {
-    let n_cells = tally.shares().cells.len();
-    products::declare_logits(tally, n_cells);
-    // The mean gradient of a row, then its softmax.
-    tally.rows_over_voxels(n_cells);
-    softmax::declare(tally, n_cells);
-    products::declare_sums(tally);
-    tally.over_cells(1);
 }
 
 /// The passes of Adam on a device.

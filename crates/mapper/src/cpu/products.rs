@@ -1,6 +1,8 @@
 //! The two matrix products of an epoch, sparse or dense, one super-block of cells at a time.
 
 use crate::Precision;
+#[cfg(feature = "torch")]
+use crate::cpu::bf16_product::Bf16Products;
 use crate::cpu::blocked::{Blocked, CHUNK};
 use crate::cpu::dense_product::DenseProducts;
 use crate::cpu::disjoint::Disjoint;
@@ -54,6 +56,11 @@ enum Way {
         cells: SparseRows,
         products: DenseProducts,
     },
+    #[cfg(feature = "torch")]
+    Bf16 {
+        cells: SparseRows,
+        products: Bf16Products,
+    },
 }
 
 /// How cells and voxels are cut, the same for all parts of the cells.
@@ -64,6 +71,7 @@ pub(crate) struct Layout {
     pub(crate) cells_per_block: usize,
     /// Whether S is worth treating as dense.
     pub(crate) dense: bool,
+    #[cfg(feature = "torch")]
     bf16: bool,
 }
 
@@ -113,7 +121,8 @@ impl Layout {
     ) -> Self {
         let dense = match precision {
             Precision::F32 | Precision::Tf32 | Precision::Fp16 => density > DENSE_ABOVE,
-            Precision::Bf16 => density > DENSE_ABOVE_BF16,
+            // Without libtorch nothing multiplies bf16: then such products are of single precision.
+            Precision::Bf16 => cfg!(feature = "torch") && density > DENSE_ABOVE_BF16,
             Precision::F64 => false,
         };
         let tiles = if dense {
@@ -133,6 +142,7 @@ impl Layout {
             tiles,
             cells_per_block: chunks.min(n_cells.div_ceil(CHUNK)).max(1) * CHUNK,
             dense,
+            #[cfg(feature = "torch")]
             bf16: precision == Precision::Bf16,
         }
     }
@@ -175,9 +185,7 @@ impl Products {
         let cells = with_a_gene_of_ones(cells, range);
         let (n_cells, n_genes) = (cells.n_rows(), cells.n_cols());
         let way = if layout.dense {
-            let products =
-                DenseProducts::new::<T>(n_genes, layout.tiles, layout.cells_per_block, layout.bf16);
-            Way::Dense { cells, products }
+            dense::<T>(cells, layout)
         } else {
             let ends = genes[1..].iter().copied().chain([n_genes]);
             let part = |(&first, end): (&usize, usize)| {
@@ -228,7 +236,7 @@ impl Products {
     pub(crate) fn n_parts(&self) -> usize {
         match &self.way {
             Way::Sparse { by_cell, .. } => by_cell.len(),
-            Way::Dense { .. } => 1,
+            _ => 1,
         }
     }
 
@@ -257,6 +265,10 @@ impl Products {
         let (tiles, arch, n_genes) = (self.layout.tiles, self.arch, self.n_genes());
         let (first_gene, by_cell) = match &mut self.way {
             Way::Dense { cells, products } => {
+                return products.gradient(cells, block, weights, gradient);
+            }
+            #[cfg(feature = "torch")]
+            Way::Bf16 { cells, products } => {
                 return products.gradient(cells, block, weights, gradient);
             }
             Way::Sparse { by_cell, .. } => (by_cell[part].0, &by_cell[part].1),
@@ -305,6 +317,8 @@ impl Products {
         let (tiles, arch, n_genes) = (self.layout.tiles, self.arch, self.n_genes());
         let by_gene = match &mut self.way {
             Way::Dense { products, .. } => return products.accumulate(block.len(), rows, sums),
+            #[cfg(feature = "torch")]
+            Way::Bf16 { products, .. } => return products.accumulate(block.len(), rows, sums),
             Way::Sparse { by_gene, .. } => by_gene.as_ref().expect("cut for both products"),
         };
         let stride = tiles.row_stride::<T>();
@@ -336,10 +350,25 @@ impl Products {
 
     /// Announces the super-block to come, where [`accumulate`](Self::accumulate) is not preceded by [`gradient`](Self::gradient).
     pub(crate) fn take<T: Number>(&mut self, block: &Range<usize>) {
-        if let Way::Dense { cells, products } = &mut self.way {
-            products.take::<T>(cells, block);
+        match &mut self.way {
+            Way::Sparse { .. } => {}
+            Way::Dense { cells, products } => products.take::<T>(cells, block),
+            #[cfg(feature = "torch")]
+            Way::Bf16 { cells, products } => products.take(cells, block),
         }
     }
+}
+
+/// The way of S as dense, in the numbers of the products.
+fn dense<T: Number>(cells: SparseRows, layout: Layout) -> Way {
+    let (n_genes, n_cells) = (cells.n_cols(), layout.cells_per_block);
+    #[cfg(feature = "torch")]
+    if layout.bf16 {
+        let products = Bf16Products::new(n_genes, layout.tiles, n_cells);
+        return Way::Bf16 { cells, products };
+    }
+    let products = DenseProducts::new::<T>(n_genes, layout.tiles, n_cells);
+    Way::Dense { cells, products }
 }
 
 /// S of some cells with one more gene, of which each has one count.

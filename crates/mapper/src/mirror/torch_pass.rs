@@ -1,20 +1,19 @@
 //! One pass of the factored solver on a device of libtorch.
 
-use crate::cost::tally::Tally;
 use crate::engine::TorchEngine;
 use crate::evaluate::largest_of_genes;
 use crate::mirror::pass::{OfRows, Pass, Rows};
-use crate::mirror::polls::{self, Polls};
+use crate::mirror::polls::Polls;
 use crate::mirror::probe::{Probe, Reach};
 use crate::mirror::stage_cells::one_of_every;
 use crate::number::Number;
 use crate::ranks::Ranks;
-use crate::rounding::{self, Rounding};
+use crate::rounding::Rounding;
 use crate::torch::clock::timed;
 use crate::torch::memory::DeviceMemory;
-use crate::torch::products::{self, DeviceProducts};
-use crate::torch::softmax::{self, Softmax, to_device, to_host};
-use crate::{Keeper, MapError, MirrorSettings, Mode, PassPlan, Precision, Problem};
+use crate::torch::products::DeviceProducts;
+use crate::torch::softmax::{Softmax, to_device, to_host};
+use crate::{Keeper, MapError, MirrorSettings, Mode, PassPlan, Problem};
 use ndarray::{Array2, ArrayView2};
 use std::ops::ControlFlow;
 use std::ops::Range;
@@ -209,17 +208,6 @@ fn blocks(cells: &SparseRows, at_most: usize) -> impl Iterator<Item = Range<usiz
     (0..n_cells)
         .step_by(at_most)
         .map(move |first| first..n_cells.min(first + at_most))
-}
-
-/// Declares what [`TorchPass::predict`](Pass::predict) exchanges.
-pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision) {
-    let n_cells = tally.shares().cells.len();
-    rounding::declare(tally, precision, true);
-    products::declare_logits(tally, n_cells);
-    softmax::declare(tally, n_cells);
-    products::declare_sums(tally);
-    tally.over_cells(1);
-    polls::declare(tally);
 }
 
 /// The passes of the factored solver on a device: the cells in work lie there, or are brought.

@@ -33,7 +33,7 @@ impl Cuda {
         let absent = load().clone().err();
         let n_gpus = match absent {
             Some(_) => 0,
-            None => usize::try_from(tch::Cuda::device_count()).unwrap_or(0),
+            None => n_devices(),
         };
         let driver = if n_gpus > 0 { Driver::open() } else { None };
         let gpu = |index| match &driver {
@@ -49,6 +49,17 @@ impl Cuda {
             gpus: (0..n_gpus).map(gpu).collect(),
         }
     }
+}
+
+#[cfg(feature = "torch")]
+fn n_devices() -> usize {
+    usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
+}
+
+/// Without libtorch nothing counts them.
+#[cfg(not(feature = "torch"))]
+fn n_devices() -> usize {
+    0
 }
 
 /// Free bytes of a GPU's memory; `None` if the driver does not report them.
@@ -73,6 +84,9 @@ pub fn free_memory(index: usize) -> Option<u64> {
 /// Whether libtorch's CUDA part is there.
 fn load() -> &'static Result<(), String> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    if !cfg!(feature = "torch") {
+        return LOADED.get_or_init(|| Err("this build of tangram has no libtorch".to_owned()));
+    }
     LOADED.get_or_init(|| match open(c"libtorch_cuda.so", libc::RTLD_GLOBAL) {
         Ok(_) => Ok(()),
         Err(reason) => Err(reason),
@@ -153,7 +167,7 @@ impl Driver {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "torch"))]
 mod tests {
     use super::*;
 

@@ -1,8 +1,12 @@
 //! How to multiply 16-bit numbers with sums in single precision: not every device or version of libtorch supports each form.
 
+#[cfg(feature = "torch")]
 use crate::rounding::{Format, Rounding};
-use crate::{Engine, MapError, Precision, TorchDevice, TorchEngine};
+#[cfg(feature = "torch")]
+use crate::{Engine, MapError, TorchEngine};
+use crate::{Precision, TorchDevice};
 use std::fmt;
+#[cfg(feature = "torch")]
 use tch::{Device, Kind, Tensor};
 
 /// How a product is added to its sum.
@@ -29,6 +33,7 @@ impl fmt::Display for ProductForm {
     }
 }
 
+#[cfg(feature = "torch")]
 impl ProductForm {
     /// Finds the best form that works, by trying each.
     pub(crate) fn probe(format: Format, wide: Kind, device: Device) -> Self {
@@ -114,9 +119,17 @@ impl ProductForm {
     }
 }
 
-/// How a device multiplies in a precision; tried on it.
+/// How a device multiplies in a precision, tried on it; `None` in a build without libtorch.
+#[cfg(not(feature = "torch"))]
 #[must_use]
-pub fn product_form(device: TorchDevice, precision: Precision) -> ProductForm {
+pub fn product_form(_: TorchDevice, _: Precision) -> Option<ProductForm> {
+    None
+}
+
+/// How a device multiplies in a precision, tried on it; `None` in a build without libtorch.
+#[cfg(feature = "torch")]
+#[must_use]
+pub fn product_form(device: TorchDevice, precision: Precision) -> Option<ProductForm> {
     let engine = Engine::Torch(TorchEngine {
         device,
         memory: None,
@@ -127,10 +140,11 @@ pub fn product_form(device: TorchDevice, precision: Precision) -> ProductForm {
         Format::Double => Kind::Double,
         _ => Kind::Float,
     };
-    ProductForm::probe(format, wide, device.into())
+    Some(ProductForm::probe(format, wide, device.into()))
 }
 
 /// The kind of tensor that holds factors of a format.
+#[cfg(feature = "torch")]
 pub(crate) fn factor_kind(format: Format, wide: Kind) -> Kind {
     match format {
         Format::Bf16 => Kind::BFloat16,

@@ -1,7 +1,6 @@
 //! The two products of a pass on a device of libtorch, whose rows and columns are padded.
 
 use crate::MapError;
-use crate::cost::tally::Tally;
 use crate::engine::TorchEngine;
 use crate::number::Number;
 use crate::ranks::Ranks;
@@ -321,17 +320,6 @@ impl<T: Number> DeviceProducts<T> {
         to.copy_from_slice(self.stage.download::<T>(&own)?);
         Ok(())
     }
-}
-
-/// Declares what [`DeviceProducts::logits`] exchanges over a number of cells.
-pub(crate) fn declare_logits(tally: &mut Tally<'_>, n_cells: usize) {
-    tally.sum_logits(n_cells * tally.shares().voxels.len().next_multiple_of(PADDED));
-}
-
-/// Declares what [`DeviceProducts::finish`] exchanges.
-pub(crate) fn declare_sums(tally: &mut Tally<'_>) {
-    let shares = tally.shares();
-    tally.sum_predicted((shares.genes.len() + 1) * shares.voxels.len());
 }
 
 /// The nearest numbers of 10 bits after the leading one, where the device has no multiplier that makes them so.

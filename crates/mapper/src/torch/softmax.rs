@@ -1,7 +1,6 @@
 //! The row softmax on a device.
 
 use crate::MapError;
-use crate::cost::tally::Tally;
 use crate::ranks::Ranks;
 use tangram_comm::Communicator;
 use tch::{Kind, Tensor};
@@ -76,12 +75,6 @@ fn shared(
     let norms = largest.f_add(&to_kind_of(&sums.f_log()?, logits)?)?;
     let _ = p.f_div_out(p, &to_kind_of(&sums, logits)?)?;
     Ok(norms)
-}
-
-/// Declares what [`Softmax::run`] exchanges over a number of cells.
-pub(crate) fn declare(tally: &mut Tally<'_>, n_cells: usize) {
-    tally.max_rows(n_cells);
-    tally.sum_rows(2 * n_cells);
 }
 
 /// One number for every row, in double precision.
