@@ -73,32 +73,13 @@ const SHORT_OF_MAP: [&str; 15] = [
     "help",
 ];
 
-/// Flags of `map` by which solvers are tried out; the defaults suit nearly everyone.
-const OF_SOLVERS: [&str; 10] = [
-    "lr",
-    "tolerance",
-    "batches",
-    "batch_epochs",
-    "stream",
-    "device_block",
-    "precision",
-    "reduce",
-    "init_logits",
-    "temperature",
-];
-
 /// The command line with what its parts do not know: which flags of `map` are for everyone.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command().mut_subcommand("map", |map| {
         map.mut_args(|arg| {
-            let id = arg.get_id().as_str();
-            let everyone = SHORT_OF_MAP.contains(&id);
-            match OF_SOLVERS.contains(&id) {
-                true => arg.help_heading("Inside the solvers (the defaults suit nearly everyone)"),
-                false => arg,
-            }
-            .hide_short_help(!everyone)
+            let everyone = SHORT_OF_MAP.contains(&arg.get_id().as_str());
+            arg.hide_short_help(!everyone)
         })
     })
 }

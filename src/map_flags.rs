@@ -28,6 +28,7 @@ const GENES: &str = "Genes and values";
 pub(crate) const OBJECTIVE: &str = "What a good mapping is";
 const TRAINING: &str = "Training";
 const OUTPUT: &str = "Output";
+const SOLVER: &str = "Inside the solvers (the defaults suit nearly everyone)";
 
 /// The settings of a mapping as they are typed; [`resolved`](Self::resolved) fills in those that were left out.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -129,11 +130,6 @@ pub struct MapFlags {
     #[arg(long, value_name = "WHICH", help_heading = OBJECTIVE)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<NeighbourChoice>,
-    /// Limit on the spread of a cell's logits over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
-    /// held-out genes; smaller is smoother [default: by --goal]
-    #[arg(long, value_name = "KAPPA", help_heading = OBJECTIVE)]
-    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<Temperature>,
 
     /// Solver
     #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror", help_heading = TRAINING)]
@@ -142,28 +138,9 @@ pub struct MapFlags {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
-    /// Learning rate of adam: the size of its steps; mirror finds its own [default: 0.1]
-    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = TRAINING)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lr: Option<f64>,
     /// Seed of the random numbers; the same seed gives the same result
     #[arg(long, value_name = "N", default_value_t = MapSettings::SEED, value_parser = seed, help_heading = TRAINING)]
     pub seed: u64,
-    /// Stop once the relative change of the loss is less than this, over 10 passes of mirror or 50 of adam (0: never)
-    /// [default: 0.0005, with --solver adam 0]
-    #[arg(long, value_name = "CHANGE", value_parser = not_negative, help_heading = TRAINING)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tolerance: Option<f64>,
-    /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = TRAINING)]
-    pub batches: usize,
-    /// Maximum number of passes over batches; the others see all cells [default: half of --epochs]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TRAINING)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_epochs: Option<usize>,
-    /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
-    #[arg(long, value_parser = one_of(STREAMS), default_value = "auto", help_heading = TRAINING)]
-    pub stream: Stream,
     /// Device: the cores (cpu), a GPU for every rank (cuda), or a GPU if every rank has one (auto); torch-cpu is for checks: it runs the
     /// code of cuda on the cores, slower than cpu
     #[arg(long, value_name = "DEVICE", value_parser = one_of(DEVICES), default_value = "cpu", help_heading = TRAINING)]
@@ -173,13 +150,6 @@ pub struct MapFlags {
     #[arg(long, value_name = "GB", value_parser = positive, help_heading = TRAINING)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<f64>,
-    /// Megabytes of a block of logits on the device, for trials [default: 64, at least 2,048 cells]
-    #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = TRAINING)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_block: Option<f64>,
-    /// Precision of the products: tf32 and fp16 are for GPUs, bf16 is less accurate, f64 is for checks
-    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "auto", help_heading = TRAINING)]
-    pub precision: PrecisionChoice,
     /// Threads to use [default: one for every core]
     #[arg(long, value_name = "N", value_parser = n_threads, help_heading = TRAINING)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,14 +159,6 @@ pub struct MapFlags {
     #[arg(long, value_name = "GRID", help_heading = TRAINING)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<GridChoice>,
-    /// Sums over ranks: fast, or exact, which gives the same bits for any number of ranks and takes longer
-    #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = TRAINING)]
-    #[serde(with = "as_text", default)]
-    pub reduce: Reduce,
-    /// Begin from these logits, a NumPy array of cells × voxels, instead of random ones (adam only)
-    #[arg(long, value_name = "FILE.npy", help_heading = TRAINING)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init_logits: Option<PathBuf>,
 
     /// What is stored of every cell's probabilities: all, mass:SHARE (few that hold at least this share), top:N, or none,
     /// since they can be computed from mirror's factors [default: mass:0.999, with mirror none above 50 million cells × voxels]
@@ -206,6 +168,46 @@ pub struct MapFlags {
     /// File format of the mapping
     #[arg(long, value_parser = one_of(FORMATS), default_value = "zarr", help_heading = OUTPUT)]
     pub format: MappingFormat,
+
+    /// Limit on the spread of a cell's logits over the voxels (mirror only): off, a number such as 2, or auto, which chooses by
+    /// held-out genes; smaller is smoother [default: by --goal]
+    #[arg(long, value_name = "KAPPA", help_heading = SOLVER)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
+    /// Learning rate of adam: the size of its steps; mirror finds its own [default: 0.1]
+    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = SOLVER)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Stop once the relative change of the loss is less than this, over 10 passes of mirror or 50 of adam (0: never)
+    /// [default: 0.0005, with --solver adam 0]
+    #[arg(long, value_name = "CHANGE", value_parser = not_negative, help_heading = SOLVER)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// Cell batches of mirror: the first passes see one cell in N, later ones twice as many each time, the last ones all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = SOLVER)]
+    pub batches: usize,
+    /// Maximum number of passes over batches; the others see all cells [default: half of --epochs]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = SOLVER)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_epochs: Option<usize>,
+    /// Whether mirror reads the cells from disk at every pass instead of holding them; auto: if memory is short
+    #[arg(long, value_parser = one_of(STREAMS), default_value = "auto", help_heading = SOLVER)]
+    pub stream: Stream,
+    /// Precision of the products: tf32 and fp16 are for GPUs, bf16 is less accurate, f64 is for checks
+    #[arg(long, value_parser = one_of(PRECISIONS), default_value = "auto", help_heading = SOLVER)]
+    pub precision: PrecisionChoice,
+    /// Megabytes of a block of logits on the device, for trials [default: 64, at least 2,048 cells]
+    #[arg(long, value_name = "MB", value_parser = positive, hide = true, help_heading = SOLVER)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_block: Option<f64>,
+    /// Sums over ranks: fast, or exact, which gives the same bits for any number of ranks and takes longer
+    #[arg(long, value_name = "HOW", default_value_t = Reduce::Fast, help_heading = SOLVER)]
+    #[serde(with = "as_text", default)]
+    pub reduce: Reduce,
+    /// Begin from these logits, a NumPy array of cells × voxels, instead of random ones (adam only)
+    #[arg(long, value_name = "FILE.npy", help_heading = SOLVER)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_logits: Option<PathBuf>,
 }
 
 impl MapFlags {
