@@ -3,7 +3,8 @@
 #
 #   . scripts/setup.sh                 from another script: installs what is missing and exports the two variables
 #   bash scripts/setup.sh              by hand: the same, and prints the two export lines
-#   bash scripts/setup.sh --verify     the same, and compares every library of the cached libtorch with its SHA-256 (a few seconds)
+#   TANGRAM_WITHOUT_LIBTORCH=1 . scripts/setup.sh    for a build with --no-default-features --features mpi: needs no libtorch
+#   bash scripts/setup.sh --verify     the same as the second, and compares every library of the cached libtorch with its SHA-256 (a few seconds)
 #
 # On Debian and Ubuntu, as root or with sudo, missing system packages are installed by apt. Elsewhere the
 # script names what is missing and stops. libtorch: LIBTORCH_USE_PYTORCH=1 or LIBTORCH=DIR win; without them a CPU
@@ -143,6 +144,7 @@ tangram_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = 
 # --- libtorch --------------------------------------------------------------------------------------------
 
 tangram_find_libtorch() {
+    [ "${TANGRAM_WITHOUT_LIBTORCH:-0}" != 1 ] || return 0
     local cache="${TANGRAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tangram}" python found
     if [ "${LIBTORCH_USE_PYTORCH:-0}" = 1 ]; then
         python=python3
@@ -248,7 +250,7 @@ tangram_assemble_libtorch() (
 TANGRAM_SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tangram_verify_if_asked() {
     local made="${TANGRAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tangram}/libtorch-$TANGRAM_TORCH_VERSION-cpu"
-    [ "${1:-}" = --verify ] || return 0
+    [ "${1:-}" = --verify ] && [ "${TANGRAM_WITHOUT_LIBTORCH:-0}" != 1 ] || return 0
     if [ "${LIBTORCH:-}" != "$made" ]; then
         tangram_say "libtorch is not of this script's making: not verified"
         return 0
@@ -261,7 +263,7 @@ if ! { tangram_install_packages tangram_missing_packages && tangram_find_rust &&
     # shellcheck disable=SC2317  # `exit` is reached when the file is run instead of sourced
     return 1 2>/dev/null || exit 1
 fi
-if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+if [ "${BASH_SOURCE[0]}" = "$0" ] && [ "${TANGRAM_WITHOUT_LIBTORCH:-0}" != 1 ]; then
     [ "${LIBTORCH_USE_PYTORCH:-0}" = 1 ] && echo "export LIBTORCH_USE_PYTORCH=1" || echo "export LIBTORCH=$LIBTORCH"
     echo "export LD_LIBRARY_PATH=$LD_LIBRARY_PATH"
 fi

@@ -288,6 +288,7 @@ isolation() {
   cat "$RUN/isolate"
 }
 
+nodes_answer() { ! sinfo -h -N -o %T | grep -q -E '[*]$|^(unknown|down)'; }
 nodes_idle() { [ "$(sinfo -h -N -p batch -o %T | grep -c -E '^(idle|mixed|allocated)$')" -eq "$NODES" ]; }
 
 cmd_start() {
@@ -347,7 +348,7 @@ case ${1:-} in
   kill-node) end_pid "vn$2" KILL ;;
   start-node) start_node "$2" ;;
   stop-controller) end_pid slurmctld ;;
-  start-controller) start_controller ;;
+  start-controller) start_controller; try 30 nodes_answer || die "nodes do not answer the new controller, see $LOG" ;;
   install) mkdir -p "$LOG"; install_packages ;;
   clean) cmd_stop; rm -rf "${DIR:?}" ;;
   *) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit 2 ;;

@@ -97,11 +97,19 @@ check format cargo fmt --all --check
 # The list of terms declares their modules in a macro, where cargo fmt does not look.
 check "format of the terms" rustfmt --edition 2024 --check crates/core/src/objective/*.rs
 check scripts scripts_parse
+# Two builds, with libtorch (the default) and without. All tests run without it, which starts a process in a tenth of the
+# time; those that have to do with libtorch run with it.
+without=(--no-default-features --features mpi)
 check lints cargo clippy --workspace --all-targets --quiet -- -D warnings
-check "tests and doc tests" cargo test --workspace --quiet
+check "lints without libtorch" cargo clippy --workspace --all-targets --quiet "${without[@]}" -- -D warnings
+check "tests and doc tests without libtorch" cargo test --workspace --quiet "${without[@]}"
+mapper=()
+for file in crates/mapper/tests/*.rs; do mapper+=(--test "$(basename "$file" .rs)"); done
+check "tests of the mapper with libtorch" cargo test --workspace --quiet --lib "${mapper[@]}"
+check "tests of the program with libtorch" cargo test --workspace --quiet --test program -- device:: help:: end_to_end::
 if next=$(bash scripts/python-env.sh tests-next); then
     check "files with anndata 0.13" env TANGRAM_PYTHON="$next" \
-        cargo test --workspace --quiet --test files --test program -- python tangram_sc
+        cargo test --workspace --quiet "${without[@]}" --test files --test program -- python tangram_sc
 else
     printf 'test.sh: no Python 3.12: no file is read with anndata 0.13\n' >&2
 fi

@@ -340,7 +340,6 @@ fn goals_set_what_is_not_given() {
 #[test]
 fn what_has_no_counterpart_is_refused_with_the_reason() {
     let folder = tissue();
-    let before = listing(folder).len();
     for (arguments, code, wanted) in [
         ("--init-logits logits.npy", 2, "--solver adam"),
         ("--lr 0.2", 2, "the mirror solver finds its own steps"),
@@ -368,7 +367,6 @@ fn what_has_no_counterpart_is_refused_with_the_reason() {
     );
     assert!(error.contains("--solver mirror"), "{error}");
     assert!(!folder.join("refused").exists());
-    assert!(listing(folder).len() > before, "adam_run is there");
 }
 
 #[test]
