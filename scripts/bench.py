@@ -7,6 +7,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,8 @@ SHAPES = [
     Shape(58_022, 162, 1_408, 13),
     Shape(58_022, 4_951, 253, 8),
 ]
+# Whose runs take hardly more than a start, reading and writing; measured with --before.
+SMALL = Shape(1_000, 200, 150, 30)
 # Memory traffic of an epoch of Adam, in matrices of C x V numbers, at least: logits and two moments, each read and written once.
 TRAFFIC = 6
 PROGRAMS = ["tangram f32", "package", "tangram bf16", "package tuned"]
@@ -187,6 +190,42 @@ def measure_mirror(precision: str, shape: Shape, folder: Path, tangram: Path, th
     return result
 
 
+def compare(before: Path, now: Path, shapes: list[Shape], work: Path, rounds: int, threads: int) -> None:
+    """Prints what two builds of tangram take, one after the other in every round, whichever began the round before second."""
+    table = [["cells x voxels x genes", "solver", "s per pass before", "now", "now / before", "whole run s before", "now", "now / before"]]
+    table[0].append("loss")
+    # A picture is no part of what both can do.
+    help_texts = {program: subprocess.run([program, "map", "--help"], check=True, capture_output=True, text=True).stdout for program in (before, now)}
+    no_report = {program: ["--no-report"] if "--no-report" in text else [] for program, text in help_texts.items()}
+    for shape in shapes:
+        folder = work / shape.name
+        about = prepare(shape, now, folder)
+        for solver in ("mirror f32", "mirror f64", "adam f32"):
+            name, precision = solver.split()
+            settings = ["--solver", name, "--precision", precision, "--epochs", 2 * shape.epochs if name == "mirror" else shape.epochs]
+            settings += ["--tolerance", 0, "--keep", "top:10", "--threads", threads]
+            spent, whole, losses = {before: [], now: []}, {before: [], now: []}, {}
+            for turn in range(rounds):
+                for program in (before, now) if turn % 2 == 0 else (now, before):
+                    out = folder / "compared"
+                    command = [program, "map", "--quiet", "--force", *inputs(folder), "--out", out, *settings, *no_report[program]]
+                    begun = time.monotonic()
+                    run(command, stdout=subprocess.DEVNULL)
+                    whole[program].append(time.monotonic() - begun)
+                    passes = history(out)
+                    spent[program].append(float(np.median(np.diff(passes["elapsed_s"])[WARM_UP_EPOCHS - 1 :])))
+                    losses[program] = passes["total"][-1]
+            table.append([f"{shape.cells:,} x {shape.voxels:,} x {about['genes']:,}", solver])
+            for seconds in (spent, whole):
+                least = [min(seconds[before]), min(seconds[now])]
+                table[-1] += [f"{least[0]:.4g}", f"{least[1]:.4g}", f"{least[1] / least[0]:.3f}"]
+            apart = losses[now] - losses[before]
+            table[-1].append("the same" if apart == 0 else f"{apart:+.1e}")
+            print("  " + "  ".join(table[-1]), file=sys.stderr)
+    print(f"\nTwo builds, least of {rounds} rounds, {threads} threads; whole run: reading, checks, training, scores, files, no report")
+    print(columns(table))
+
+
 def columns(rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     line = "| " + " | ".join("-" * width for width in widths) + " |"
@@ -201,7 +240,8 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=2, help="how often all programs run, one after the other; default 2")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--tangram", type=Path, required=True)
-    arguments.add_argument("--reference", required=True)
+    arguments.add_argument("--before", type=Path, help="another build of tangram, to compare with instead of the package")
+    arguments.add_argument("--reference", help="a Python that has the package; not needed with --before")
     arguments.add_argument("--work", type=Path, required=True)
     given = arguments.parse_args()
     chosen = given.rows or list(range(1, len(SHAPES) + 1))
@@ -209,6 +249,10 @@ def main() -> None:
         arguments.error(f"rows go from 1 to {len(SHAPES)}")
     if given.epochs is not None and given.epochs <= WARM_UP_EPOCHS:
         arguments.error(f"--epochs must be more than {WARM_UP_EPOCHS}: the first {WARM_UP_EPOCHS} epochs are not timed")
+    if given.before:
+        shapes = [SMALL, *(SHAPES[row - 1] for row in chosen)]
+        compare(given.before.resolve(), given.tangram.resolve(), shapes, given.work, given.rounds, given.threads)
+        return
 
     times = [["cells x voxels x genes", *(f"{program} s" for program in PROGRAMS)]]
     times[0] += ["package / f32", "package / bf16", "tuned / f32", "tuned / bf16"]

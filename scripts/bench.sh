@@ -2,6 +2,7 @@
 # Measures `tangram map` and tangram-sc 1.0.4, alternately, with 2 threads each.
 #
 #   scripts/bench.sh [ROW ...] [--epochs N] [--rounds N] [--threads N]
+#   scripts/bench.sh [ROW ...] [--rounds N] [--threads N] --before PROGRAM      another build instead of the package, and a small row
 #
 # Rows (cells x voxels x genes, simulated tissue, 15 % of the counts non-zero):
 #   1  20,000 x 2,000 x 250      2  11,759 x 1,550 x 995      3  11,759 x 4,840 x 22
@@ -17,7 +18,7 @@
 set -euo pipefail
 case "${1:-}" in
 -h | --help)
-    sed -n '2,16s/^# \{0,1\}//p' "$0"
+    sed -n '2,17s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac
@@ -26,6 +27,10 @@ cd "$(dirname "$0")/.."
 . scripts/setup.sh
 cargo build --release --quiet
 python=$(bash scripts/python-env.sh tests)
-reference=$(bash scripts/python-env.sh reference)
+reference=
+case " $* " in
+*" --before "*) ;;
+*) reference=$(bash scripts/python-env.sh reference) ;;
+esac
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 exec "$python" scripts/bench.py --tangram "$target/release/tangram" --reference "$reference" --work "$target/bench" "$@"
