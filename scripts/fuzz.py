@@ -143,7 +143,8 @@ def damage_file(path, rng):
 def damage_folder(folder, rng):
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
     for _ in range(rng.choice([1, 1, 2])):
-        files = [f for f in files if f.exists()]
+        # No link to /dev/zero and no pipe, which an earlier damage may have put in their place.
+        files = [f for f in files if f.is_file() and not f.is_symlink()]
         if not files:
             return
         file, how = rng.choice(files), rng.randrange(14)

@@ -46,7 +46,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// Waits until something holds, a minute at most.
-fn until(what: &str, holds: impl Fn() -> bool) {
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
@@ -82,6 +82,35 @@ fn what_is_no_file_is_refused_at_once() {
         // What hangs does so for ever; a busy machine takes its time.
         assert!(begun.elapsed() < Duration::from_secs(120));
     }
+}
+
+/// A pipe in the place of any file of a run: whoever opens it would wait for ever.
+#[test]
+fn a_pipe_in_a_run_makes_nobody_wait() {
+    let folder = good();
+    let path = folder.path();
+    succeed(path, &format!("{MAP} --format h5ad --keep all"));
+    let files = listing(&path.join("run"));
+    assert!(files.len() > 4, "{files:?}");
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        fs::rename(&file, path.join("whole")).unwrap();
+        shell(path, &format!("mkfifo 'run/{name}'"));
+        let mut child = start(path, "score --quiet --mapping run");
+        until(&format!("an end of score with the pipe {name}"), || {
+            child.try_wait().unwrap().is_some()
+        });
+        let (code, errors) = errors_of(child);
+        assert!(code == Some(3) && errors.contains(name), "{name}: {errors}");
+        fs::rename(path.join("whole"), file).unwrap();
+    }
+    succeed(path, "score --quiet --mapping run");
+    shell(path, "mkfifo .again.lock");
+    let error = fail(path, &MAP.replace("--out run", "--out again"), 3);
+    assert!(
+        error.contains(".again.lock") && error.contains("a pipe"),
+        "{error}"
+    );
 }
 
 #[test]

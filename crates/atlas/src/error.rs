@@ -1,8 +1,9 @@
 //! What can be wrong with an atlas, a section or a registration.
 
 use crate::refusal::Refusal;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use tangram_store::StoreError;
+use tangram_store::{StoreError, open_file};
 
 /// Why an atlas cannot be imported, or a section not registered.
 #[derive(Debug, thiserror::Error)]
@@ -78,17 +79,10 @@ impl AtlasError {
 
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, AtlasError> {
-    if !path.exists() {
-        return Err(StoreError::Missing {
-            path: path.to_owned(),
-        }
-        .into());
-    }
-    std::fs::read(path).map_err(|e| {
-        StoreError::Read {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        }
-        .into()
-    })
+    let mut bytes = Vec::new();
+    open_file(path)?.read_to_end(&mut bytes).map_err(|e| {
+        let (path, reason) = (path.to_owned(), e.to_string());
+        StoreError::Read { path, reason }
+    })?;
+    Ok(bytes)
 }

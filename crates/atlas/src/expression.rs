@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use tangram_store::open_file;
 use zip::ZipArchive;
 
 /// A grid of more voxels than this is refused before anything is read.
@@ -21,13 +22,7 @@ const MOST_HEADER: u64 = 1 << 16;
 /// [`AtlasError::File`] if the archive has no header with numbers of type float, or they do not fit it.
 pub fn read_expression(path: &Path) -> Result<Volume<f32>, AtlasError> {
     let wrong = |reason: String| AtlasError::file(path, reason);
-    if !path.exists() {
-        return Err(tangram_store::StoreError::Missing {
-            path: path.to_owned(),
-        }
-        .into());
-    }
-    let file = File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let file = open_file(path)?;
     let mut archive =
         ZipArchive::new(file).map_err(|e| wrong(format!("not a zip archive ({e})")))?;
     let names: Vec<String> = archive.file_names().map(str::to_owned).collect();

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use tangram_store::open_file;
 
 /// Names of columns that hold x and y, without their case, the surest first.
 const COLUMNS: [(&str, &str); 10] = [
@@ -34,7 +35,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(String, [f64; 2])>> {
         path: path.to_owned(),
         reason,
     };
-    let file = File::open(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let file = open_file(path)?;
     let mut lines = Lines {
         file: BufReader::new(file),
         path,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tangram_store::{Process, Temporary};
+use tangram_store::{Process, StoreError, Temporary, open_file, read_text};
 
 /// How often a lock is touched,
 const TOUCHED: Duration = Duration::from_secs(10);
@@ -119,9 +119,14 @@ fn take(
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(_) => return Ok(false),
         }
-        let Ok(text) = fs::read_to_string(path) else {
+        let text = match read_text(path) {
+            Ok(text) => text,
             // Gone meanwhile.
-            continue;
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => {
+                let (path, reason) = (path.to_owned(), error.to_string());
+                return Err(StoreError::Read { path, reason }.into());
+            }
         };
         // What says nothing is of a process that was killed while it wrote.
         if let Ok(holder) = serde_json::from_str::<Holder>(&text)
@@ -150,9 +155,8 @@ fn is_alive(holder: &Holder, own: &Holder, path: &Path, watched: Duration) -> bo
     }
     // Opened each time: a network file system asks its server then.
     let touched = || {
-        File::open(path)
-            .and_then(|file| file.metadata()?.modified())
-            .ok()
+        let file = open_file(path).ok()?;
+        file.metadata().and_then(|meta| meta.modified()).ok()
     };
     let (before, begun) = (touched(), Instant::now());
     while begun.elapsed() < watched {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tangram_store::{StoreError, files_of};
+use tangram_store::{StoreError, files_of, read_text};
 
 /// The name of the list.
 const LIST: &str = "files.tsv";
@@ -46,7 +46,7 @@ pub(crate) fn check(directory: &Path, files: &FileList) -> Result<(), PipelineEr
         file: PathBuf::from(file),
         reason,
     };
-    let text = fs::read_to_string(directory.join(LIST))
+    let text = read_text(&directory.join(LIST))
         .map_err(|e| torn(LIST, format!("cannot be read ({e})")))?;
     if sha256(&text) != files.sha256 {
         return Err(torn(LIST, format!("is not what {RUN_FILE} says")));

@@ -2,9 +2,10 @@
 
 use crate::error::Result;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use tangram_report::Tissue;
-use tangram_store::{ArrayValues, Dataset, Kind, Uns};
+use tangram_store::{ArrayValues, Dataset, Kind, Uns, open_file, read_text};
 
 /// The images, the finest first: each with its scale, pixels of it for each of the full image.
 const IMAGES: [(&str, &str); 2] = [
@@ -78,11 +79,13 @@ fn bytes<T: Copy>(values: &[T], channels: usize, byte: impl Fn(T) -> u8) -> Vec<
 }
 
 fn of_folder(folder: &Path) -> Option<(Tissue, f64)> {
-    let text = std::fs::read_to_string(folder.join("scalefactors_json.json")).ok()?;
+    let text = read_text(&folder.join("scalefactors_json.json")).ok()?;
     let factors: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).ok()?;
     let factor = |name: &str| factors.get(name)?.as_f64();
     let image = |(name, scale): (&str, &str)| {
-        let bytes = std::fs::read(folder.join(format!("tissue_{name}_image.png"))).ok()?;
+        let mut bytes = Vec::new();
+        let mut file = open_file(&folder.join(format!("tissue_{name}_image.png"))).ok()?;
+        file.read_to_end(&mut bytes).ok()?;
         Tissue::from_png(&bytes, factor(scale)?)
     };
     Some((IMAGES.into_iter().find_map(image)?, factor(DIAMETER)?))

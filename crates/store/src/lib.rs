@@ -59,7 +59,7 @@ pub use labels::LabelImage;
 pub use matrix::Matrix;
 pub use matrix_name::{MatrixName, ParseMatrixNameError};
 pub use npy::{read_npy, read_npy_list};
-pub use plausible::read_text;
+pub use plausible::{open_file, read_text};
 pub use probe::try_file;
 pub use probe_process::begin_probe;
 pub use process::{ParseProcessError, Process};

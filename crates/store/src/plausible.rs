@@ -52,7 +52,10 @@ pub(crate) fn n_elements(
 }
 
 /// Opens a file for reading if it is one: reading a pipe waits for ever, and reading a device may never end.
-pub(crate) fn open_file(path: &Path) -> Result<File, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::NotAFile`], [`StoreError::Read`] and those of links that lead nowhere.
+pub fn open_file(path: &Path) -> Result<File, StoreError> {
     is_file(path)?;
     File::open(path).map_err(|e| StoreError::read(path, e))
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tangram_store::Process;
+use tangram_store::{Process, open_file};
 
 const FOLDER: &str = "attempts";
 /// How often the record of an attempt at work is touched,
@@ -297,7 +297,7 @@ impl Attempts {
 
 /// When a file was written or touched last; opened each time, since a network file system asks its server then.
 fn modified(path: &Path) -> Option<SystemTime> {
-    fs::File::open(path).ok()?.metadata().ok()?.modified().ok()
+    open_file(path).ok()?.metadata().ok()?.modified().ok()
 }
 
 /// Touches the record of an attempt until it is dropped, as a sign of life for other machines.

@@ -9,6 +9,8 @@ use crate::{Cause, Standing, State, Submission, SubmittedArray, TaskProgress};
 use ends::{End, History};
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
+use std::io::Read;
+use tangram_store::open_file;
 
 /// What to do next about a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +215,8 @@ impl History<'_> {
     fn last_words(&self) -> Option<String> {
         self.arrays.iter().rev().find_map(|(submission, array)| {
             let log = submission.log_of(array, self.task.task)?;
-            let text = std::fs::read(&log).ok()?;
+            let mut text = Vec::new();
+            open_file(&log).ok()?.read_to_end(&mut text).ok()?;
             let text = String::from_utf8_lossy(&text);
             let line = text.lines().rfind(|line| !line.trim().is_empty())?;
             let line: String = line.trim().chars().take(MOST_OF_LOG).collect();

@@ -3,6 +3,7 @@
 use super::{Profile, SlurmError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use tangram_store::read_text;
 
 /// The profiles that come with the program: name and text.
 pub const PROFILES: [(&str, &str); 3] = [
@@ -40,7 +41,7 @@ impl Profile {
     }
 
     fn read(path: &Path) -> Result<Self, SlurmError> {
-        let text = std::fs::read_to_string(path).map_err(|e| SlurmError::UnreadableProfile {
+        let text = read_text(path).map_err(|e| SlurmError::UnreadableProfile {
             path: path.to_owned(),
             reason: e.to_string(),
         })?;
