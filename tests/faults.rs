@@ -113,6 +113,25 @@ fn a_pipe_in_a_run_makes_nobody_wait() {
     );
 }
 
+/// Where a group cannot be listed, what is opened there by name was not tried before.
+#[test]
+fn a_group_that_cannot_be_listed_is_refused() {
+    let folder = good();
+    let path = folder.path();
+    let mut bytes = fs::read(path.join("cells.h5ad")).unwrap();
+    // The heap with the names in the root: signature, version, size (8 bytes each from here), first free block, place. A free block begins
+    // with the place of the next one, which is never 0.
+    let heap = bytes.windows(4).position(|at| at == b"HEAP").unwrap();
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let next = number(heap + 24) + number(heap + 16);
+    bytes[next..next + 8].fill(0);
+    fs::write(path.join("cells.h5ad"), bytes).unwrap();
+    for command in ["inspect cells.h5ad", MAP] {
+        let error = fail(path, command, 3);
+        assert!(error.contains("failed while reading the root"), "{error}");
+    }
+}
+
 #[test]
 fn a_store_that_contains_itself_is_refused_by_name() {
     let folder = good();

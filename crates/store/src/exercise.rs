@@ -1,5 +1,6 @@
 //! Reads everything in an HDF5 file that could crash the library: the work of the process that tries a file.
 
+use crate::StoreError;
 use crate::tree::hdf5::Hdf5Tree;
 use crate::tree::{Array, Dtype, Node, Tree};
 use std::ops::Range;
@@ -15,25 +16,34 @@ const SMALL: usize = 1 << 20;
 const PLACES: usize = 64;
 
 /// Reads what damage of an HDF5 file may make the library crash on: every group, attribute, text, index of chunks and small
-/// array, and some numbers of every large one. Other faults are ignored: whoever opens the file reports them.
+/// array, and some numbers of every large one. Most other faults are ignored: whoever opens the file reports them.
 ///
 /// * `begin`: called before each object, with its place in the file
-pub(crate) fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) {
+///
+/// # Errors
+/// If what a group holds cannot be listed: then what others would open by name there was not tried.
+pub(crate) fn exercise(path: &Path, begin: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
     begin("the file");
     let Ok(tree) = Hdf5Tree::open_untried(path) else {
-        return;
+        return Ok(());
     };
     let mut left = MOST;
-    visit(&tree, "", DEPTH, &mut left, begin);
+    visit(&tree, "", DEPTH, &mut left, begin)
 }
 
-fn visit(tree: &Hdf5Tree, at: &str, depth: usize, left: &mut usize, begin: &mut dyn FnMut(&str)) {
+fn visit(
+    tree: &Hdf5Tree,
+    at: &str,
+    depth: usize,
+    left: &mut usize,
+    begin: &mut dyn FnMut(&str),
+) -> Result<(), StoreError> {
     *left = left.saturating_sub(1);
     if *left == 0 {
-        return;
+        return Ok(());
     }
     begin(if at.is_empty() { "the root" } else { at });
-    tree.exercise_attributes(at);
+    tree.exercise_attributes(at)?;
     match tree.node(at) {
         Ok(Some(Node::Array)) => {
             if let Ok(array) = tree.array(at) {
@@ -41,16 +51,17 @@ fn visit(tree: &Hdf5Tree, at: &str, depth: usize, left: &mut usize, begin: &mut 
             }
         }
         Ok(Some(Node::Group)) if depth > 0 => {
-            for name in tree.children(at).unwrap_or_default() {
+            for name in tree.children(at)? {
                 let place = match at {
                     "" => name,
                     _ => format!("{at}/{name}"),
                 };
-                visit(tree, &place, depth - 1, left, begin);
+                visit(tree, &place, depth - 1, left, begin)?;
             }
         }
         _ => {}
     }
+    Ok(())
 }
 
 fn exercise_array(array: &dyn Array) {

@@ -83,18 +83,22 @@ impl Hdf5Tree {
     }
 
     /// Reads all attributes of an object, for [`exercise`](crate::exercise).
-    pub(crate) fn exercise_attributes(&self, at: &str) {
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub(crate) fn exercise_attributes(&self, at: &str) -> Result<(), StoreError> {
         let names = match at {
             "" => self.file.attr_names(),
             _ => match self.file.loc_type_by_name(at) {
                 Ok(LocationType::Dataset) => self.file.dataset(at).and_then(|d| d.attr_names()),
                 Ok(LocationType::Group) => self.file.group(at).and_then(|g| g.attr_names()),
-                _ => return,
+                _ => return Ok(()),
             },
         };
-        for name in names.unwrap_or_default() {
+        for name in names.map_err(|e| self.broken(at, &e))? {
             let _ = self.attr(at, &name);
         }
+        Ok(())
     }
 
     /// Fields of a dataset of records, which is what anndata 0.6 wrote for a table; the tree shows it as a group.
