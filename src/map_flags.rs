@@ -7,7 +7,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tangram_comm::Reduce;
-use tangram_core::{Normalize, Transform, Values};
+use tangram_core::{Convention, Normalize, Transform, Values};
 use tangram_pipeline::choices::{
     ClusterValues, DeviceChoice, FilterChoice, Goal, GridChoice, KeepChoice, MappingFormat, Mode,
     ObsColumn, PrecisionChoice, PriorChoice, Solver, Stream, TargetCount, Temperature, as_text,
@@ -16,7 +16,8 @@ use tangram_pipeline::choices::{
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::match_genes::MatchGenes;
 use tangram_pipeline::named::{
-    CLUSTER_VALUES, DEVICES, FILTERS, FORMATS, GOALS, MODES, PRECISIONS, SOLVERS, STREAMS,
+    CLUSTER_VALUES, CONVENTIONS, DEVICES, FILTERS, FORMATS, GOALS, MODES, PRECISIONS, SOLVERS,
+    STREAMS,
 };
 use tangram_pipeline::neighbours::NeighbourChoice;
 use tangram_pipeline::settings::{MapSettings, threads};
@@ -113,7 +114,7 @@ pub struct MapFlags {
     pub init_filter: Option<PathBuf>,
 
     /// Purpose of the mapping; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
-    /// with --solver adam package]
+    /// with --solver adam or --objective paper package]
     #[arg(long, value_parser = one_of(GOALS), help_heading = OBJECTIVE)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
@@ -122,6 +123,10 @@ pub struct MapFlags {
     #[arg(long, value_name = "WHICH", default_value_t = PriorChoice::Rna, help_heading = OBJECTIVE)]
     #[serde(with = "as_text")]
     pub prior: PriorChoice,
+    /// How the loss is to be understood
+    #[arg(long, value_parser = one_of(CONVENTIONS), default_value = "package", help_heading = OBJECTIVE)]
+    #[serde(default)]
+    pub objective: Convention,
     #[command(flatten)]
     #[serde(flatten)]
     pub weights: WeightFlags,
@@ -130,6 +135,10 @@ pub struct MapFlags {
     #[arg(long, value_name = "WHICH", help_heading = OBJECTIVE)]
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<NeighbourChoice>,
+    /// The column of the cells' obs that tells the types of --lambda-islands; cells without a label do not count there
+    #[arg(long, value_name = "obs:COLUMN", help_heading = OBJECTIVE)]
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub island_types: Option<ObsColumn>,
 
     /// Solver
     #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror", help_heading = TRAINING)]
@@ -216,7 +225,10 @@ impl MapFlags {
     /// # Errors
     /// [`PipelineError::Usage`] if they contradict each other.
     pub fn resolved(self) -> Result<MapSettings, PipelineError> {
-        let goal = self.goal.unwrap_or(self.solver.default_goal());
+        let goal = self.goal.unwrap_or(match self.objective {
+            Convention::Package => self.solver.default_goal(),
+            Convention::Paper => Goal::Package,
+        });
         let of_goal = goal.settings();
         let temperature = match self.solver {
             Solver::Mirror => Some(self.temperature.unwrap_or(of_goal.temperature)),
@@ -233,7 +245,9 @@ impl MapFlags {
         let available = Available {
             prior: &self.prior,
             neighbours: self.neighbours,
+            types: self.island_types.is_some(),
             filter,
+            convention: self.objective,
         };
         let objective = weights::resolved(&self.weights.0, goal, &available)?;
         let settings = MapSettings {
@@ -258,8 +272,10 @@ impl MapFlags {
             init_filter: self.init_filter.map(absolute),
             goal,
             prior: self.prior,
+            convention: self.objective,
             objective,
             neighbours: self.neighbours,
+            island_types: self.island_types,
             temperature,
             solver: self.solver,
             epochs: self.epochs.unwrap_or(self.solver.default_epochs()),

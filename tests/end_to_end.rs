@@ -1,6 +1,6 @@
 //! From a simulated tissue to scores, through the program alone.
 
-use crate::program::{fail, require, shared_folder, succeed, summary};
+use crate::program::{fail, require, run, shared_folder, succeed, summary};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -471,6 +471,103 @@ fn neighbouring_voxels_are_compared_where_a_weight_asks_for_it() {
         told.contains("spots.h5ad") && told.contains("60 voxels"),
         "{told}"
     );
+}
+
+#[test]
+fn adam_moves_cells_by_their_types_and_keeps_logits_small_where_weights_ask_for_it() {
+    let folder = tissue();
+    let map = "map --cells tissue/cells.h5ad --voxels tissue/spots.h5ad --epochs 8 --threads 1";
+    let near = "--neighbours nearest:4";
+    let islands = format!("--lambda-islands 0.5 --island-types obs:cell_type {near}");
+    let sizes = "--lambda-l1 1e-5 --lambda-l2 1e-6";
+    let run = summary(
+        folder,
+        &format!("{map} --solver adam {islands} {sizes} --out types"),
+    );
+    assert_eq!(run["map"]["island-types"], "obs:cell_type");
+    let types = history(&folder.join("types"));
+    for term in ["islands", "l1", "l2"] {
+        let named = types[0].split('\t').any(|column| column == term);
+        assert!(named, "{term}: {}", types[0]);
+    }
+    succeed(folder, "map --config types/run.toml --out types-again");
+    assert_eq!(types, history(&folder.join("types-again")));
+    // Of clusters that are the types, each has one; of others, shares of them.
+    let clusters = "--solver adam --mode clusters --cluster obs:cell_type";
+    succeed(
+        folder,
+        &format!("{map} {clusters} {islands} --out of-clusters"),
+    );
+
+    let refused = |flags: &str, code, what: &[&str]| {
+        let told = fail(folder, &format!("{map} {flags} --out no"), code);
+        for what in what {
+            assert!(told.contains(what), "{flags}: {told}");
+        }
+    };
+    refused(&islands, 2, &["--lambda-islands", "--solver adam"]);
+    refused("--lambda-l1 1", 2, &["--lambda-l1", "holds no logits"]);
+    refused("--lambda-l2 1", 2, &["--lambda-l2", "--solver adam"]);
+    let adam = "--solver adam --lambda-islands 0.5";
+    refused(&format!("{adam} {near}"), 2, &["--island-types obs:COLUMN"]);
+    let of_numbers = format!("{adam} {near} --island-types obs:library_factor");
+    refused(&of_numbers, 3, &["cells.h5ad", "`library_factor`"]);
+    let idle = succeed_told(
+        folder,
+        &format!("{map} --island-types obs:cell_type --out idle"),
+    );
+    assert!(
+        idle.contains("--island-types obs:cell_type has no effect"),
+        "{idle}"
+    );
+}
+
+/// What a command that succeeds says.
+fn succeed_told(folder: &Path, arguments: &str) -> String {
+    let output = run(folder, arguments);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    told
+}
+
+#[test]
+fn the_papers_objective_is_another_loss_with_its_own_defaults() {
+    let folder = tissue();
+    let map = "map --cells tissue/cells.h5ad --voxels tissue/spots.h5ad --epochs 30 --threads 1";
+    let last = |run: &str| -> Vec<f64> {
+        let history = history(&folder.join(run));
+        let last = history.last().unwrap().split('\t');
+        last.filter_map(|x| x.parse().ok()).collect()
+    };
+    for solver in ["mirror", "adam"] {
+        let out = format!("paper-{solver}");
+        let run = summary(
+            folder,
+            &format!("{map} --solver {solver} --objective paper --out {out}"),
+        );
+        let settings = &run["map"];
+        assert_eq!(settings["objective"], "paper");
+        for weight in ["lambda-g1", "lambda-g2", "lambda-d"] {
+            assert_eq!(settings[weight], 1.0, "{weight}");
+        }
+        assert_eq!(settings["goal"], "package");
+        succeed(
+            folder,
+            &format!("map --config {out}/run.toml --out {out}-again"),
+        );
+        assert_eq!(last(&out), last(&format!("{out}-again")));
+        // Sums of cosines: a loss far below the means'.
+        let total = last(&out)[1];
+        assert!(total < -20.0, "{solver}: {total}");
+    }
+    let plain = summary(folder, &format!("{map} --goal package --out means"));
+    assert!(plain["map"].get("objective").is_none());
+    let told = fail(
+        folder,
+        &format!("{map} --objective paper --goal place --out no"),
+        2,
+    );
+    assert!(told.contains("--objective package"), "{told}");
 }
 
 #[test]

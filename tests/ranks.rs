@@ -128,6 +128,18 @@ fn neighbouring_voxels_of_other_ranks_are_compared_too() {
 }
 
 #[test]
+fn types_and_logits_of_other_ranks_count_too() {
+    let flags = "--solver adam --epochs 10 --keep all --lambda-islands 0.5 --island-types obs:cell_type --neighbours nearest:4 \
+                 --lambda-l2 1e-6 --objective paper --reduce exact";
+    let folder = tissue();
+    succeed(folder, &format!("{MAP} {flags} --out typed"));
+    on_ranks(&format!("{MAP} {flags} --out typed-2x2x1"), "2x2x1");
+    let [one, four] = ["typed", "typed-2x2x1"].map(|run| folder.join(run));
+    assert_eq!(history(&one), history(&four));
+    assert!(matrix(&one, "mapping.zarr") == matrix(&four, "mapping.zarr"));
+}
+
+#[test]
 fn streamed_cells_and_parts_of_them_are_shared_too() {
     let folder = tissue();
     let flags = "--epochs 30 --tolerance 0 --batches 2 --stream on --transform sqrt --reduce exact";

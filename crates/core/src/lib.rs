@@ -56,8 +56,8 @@ pub use normalize::{
     Normalize, Transform, factors_to, library_factors, median_positive, scale_rows,
 };
 pub use objective::{
-    Comparison, DefaultWeight, Exchange, GivenWeights, Known, Loss, LossFunction, Needs, Objective,
-    OfCells, Shard, Shown, Sums, Term, TermValues, VoxelShards, Whole,
+    Comparison, Convention, DefaultWeight, Exchange, GivenWeights, Known, Loss, LossFunction,
+    Needs, Objective, OfCells, Shard, Shown, Sums, Term, TermValues, VoxelShards, Whole,
 };
 pub use prior::{DensityPrior, PriorError};
 pub use score::{

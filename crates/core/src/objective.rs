@@ -25,7 +25,7 @@ pub use sums::{Exchange, Exchanges, Sums, VoxelShards, Whole};
 pub use term::{
     About, Comparison, Data, DefaultWeight, LossTerm, Needs, OfCells, Sense, Shard, Shown, Slopes,
 };
-pub use weights::{Objective, TermValues};
+pub use weights::{Convention, Objective, TermValues};
 
 /// Declares the terms: their modules, [`Term`], and what is known of each.
 macro_rules! terms {
@@ -67,4 +67,7 @@ terms! {
     GetisOrd = getis_ord,
     Moran = moran,
     Geary = geary,
+    Islands = islands,
+    L1 = l1,
+    L2 = l2,
 }

@@ -4,6 +4,7 @@ pub(crate) mod begin;
 pub(crate) mod cpu_pass;
 pub(crate) mod engine;
 pub(crate) mod initial;
+pub(crate) mod logit_sums;
 pub(crate) mod pass;
 pub(crate) mod row_weights;
 pub(crate) mod solver;

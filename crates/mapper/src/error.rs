@@ -34,6 +34,17 @@ pub enum MapError {
         /// Number of voxels.
         n_voxels: usize,
     },
+    /// Types are one row of shares per row of the cells.
+    #[error(
+        "there are types of {found} rows for {n_cells} cells or clusters: each row needs shares of types that sum to at most 1, and there \
+         must be a type"
+    )]
+    Types {
+        /// Rows found.
+        found: usize,
+        /// Number of cells or clusters of this rank.
+        n_cells: usize,
+    },
     /// Initial logits are cells × voxels.
     #[error(
         "the initial logits are {rows} × {columns}; this mapping needs {n_cells} cells × {n_voxels} voxels"

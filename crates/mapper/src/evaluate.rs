@@ -4,12 +4,12 @@ use crate::cost::plan::PassPlan;
 use crate::cost::tally::Tally;
 use crate::ranks::{Ranks, voxel_shards};
 use crate::{MapError, Problem};
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, Axis, s};
 use std::ops::Range;
 use tangram_comm::Communicator;
 use tangram_core::{
     CellChunks, Exchange, Known, Loss, LossFunction, Neighbours, Objective, OfCells, Shard,
-    SparseRows, Sums,
+    SparseRows, Sums, Term,
 };
 
 /// The loss of a problem, prepared on this rank.
@@ -23,13 +23,23 @@ pub(crate) fn loss_function<C: CellChunks>(
         prior: problem.own_prior(),
         target: problem.filter().map(|filter| filter.target),
         neighbours: problem.neighbours(),
+        n_types: types(problem, objective).map_or(0, SparseRows::n_cols),
     };
     LossFunction::of_shard(objective, measured, known, &ranks)
 }
 
+/// Types of this rank's rows, if a term of the loss compares them.
+pub(crate) fn types<'a, C: CellChunks>(
+    problem: &'a Problem<C>,
+    objective: &Objective,
+) -> Option<&'a SparseRows> {
+    let compared = objective[Term::Islands] != 0.0;
+    problem.types().filter(|_| compared)
+}
+
 /// The loss of what is predicted, and its gradient in place of that.
 ///
-/// * `predicted`: A, (genes + 1, voxels), whose last row is the sum of P over cells of this mass, in number; on return W, and by
+/// * `predicted`: A, (genes + types + 1, voxels), whose last row is the sum of P over cells of this mass, in number; on return W, and by
 ///   the last row the slope of the loss by every cell's probability, u_j / Σ r
 pub(crate) fn evaluate(
     loss: &LossFunction,
@@ -38,13 +48,18 @@ pub(crate) fn evaluate(
     ranks: Ranks<'_, impl Communicator>,
 ) -> Loss {
     let share = 1.0 / cells.mass;
-    let n_genes = predicted.nrows() - 1;
-    let (expression, mut density) = predicted.view_mut().split_at(Axis(0), n_genes);
+    let (n_genes, n_types) = (loss.n_genes(), loss.n_types());
+    let rows = n_genes + n_types;
+    let (expression, mut density) = predicted.view_mut().split_at(Axis(0), rows);
     // Density of the share of cells, q; and back, from the slope by q to that by P.
     density *= share;
     let slope = density.as_slice_mut().expect("one row in standard layout");
     let loss = loss.evaluate_shard(expression, slope, cells, &ranks);
     density *= share;
+    // Ranks along the genes all have the types, which count on one of them, as the density does.
+    if n_types > 0 && !ranks.grid.is_last_of_genes() {
+        predicted.slice_mut(s![n_genes..rows, ..]).fill(0.0);
+    }
     loss
 }
 
@@ -82,6 +97,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option
         n_voxels: shares.voxels.len(),
         has_prior: plan.prior,
         neighbours: neighbours.map(|graph| (graph, &shards)),
+        n_types: plan.n_types,
     };
     for exchange in plan.objective.exchanges(&shard) {
         match exchange {

@@ -4,6 +4,9 @@ use crate::{Filter, MapError, Mode};
 use tangram_comm::Shares;
 use tangram_core::{CellChunks, DensityPrior, Neighbours, SparseRows};
 
+/// By how much a row's shares may sum to more than 1.
+const LARGEST_ROUNDING: f64 = 1e-5;
+
 /// Cells, voxels and prior over the same training genes, checked.
 ///
 /// Cells are a matrix in memory, or streamed: read at every pass.
@@ -13,6 +16,7 @@ pub struct Problem<C = SparseRows> {
     voxels: SparseRows,
     prior: Option<DensityPrior>,
     neighbours: Option<Neighbours>,
+    types: Option<SparseRows>,
     mode: Mode,
     shares: Shares,
 }
@@ -75,6 +79,7 @@ impl<C: CellChunks> Problem<C> {
             voxels,
             prior,
             neighbours: None,
+            types: None,
             mode: Mode::Cells,
             shares,
         })
@@ -90,6 +95,24 @@ impl<C: CellChunks> Problem<C> {
             return Err(MapError::Neighbours { found, n_voxels });
         }
         self.neighbours = Some(neighbours);
+        Ok(self)
+    }
+
+    /// The same with the types of this rank's rows, for the term of the loss that compares how many cells of a type neighbouring voxels have.
+    ///
+    /// * `types`: (rows, types): 1 at the type of a cell, nothing where it is not known; of a cluster the share of its cells
+    ///
+    /// # Errors
+    /// [`MapError::Types`] if there are none, there are types of another number of rows, or shares above 1.
+    pub fn with_types(mut self, types: SparseRows) -> Result<Self, MapError> {
+        let (found, n_cells) = (types.n_rows(), self.cells.n_cells());
+        let shares = |shares: f64| (0.0..=1.0 + LARGEST_ROUNDING).contains(&shares);
+        let are_shares = types.parts().2.iter().all(|share| *share >= 0.0)
+            && types.row_sums().into_iter().all(shares);
+        if found != n_cells || types.n_cols() == 0 || !are_shares {
+            return Err(MapError::Types { found, n_cells });
+        }
+        self.types = Some(types);
         Ok(self)
     }
 
@@ -138,6 +161,12 @@ impl<C: CellChunks> Problem<C> {
     #[must_use]
     pub fn neighbours(&self) -> Option<&Neighbours> {
         self.neighbours.as_ref()
+    }
+
+    /// Types of this rank's rows, (rows, types), where they are known.
+    #[must_use]
+    pub fn types(&self) -> Option<&SparseRows> {
+        self.types.as_ref()
     }
 
     /// The shards of cells, voxels and genes that this rank holds.
@@ -198,6 +227,7 @@ impl Problem<SparseRows> {
     /// [`MapError::Shapes`] if the share is of another problem.
     pub fn share(&self, shares: Shares) -> Result<Self, MapError> {
         let genes: Vec<usize> = shares.genes.range().collect();
+        let types = self.types.as_ref().map(|t| t.rows(shares.cells.range()));
         let share = Self::of_shard(
             self.cells.rows(shares.cells.range()).select_columns(&genes),
             self.voxels
@@ -207,6 +237,10 @@ impl Problem<SparseRows> {
             shares,
         )?;
         let share = share.with_mode(self.mode.clone())?;
+        let share = match types {
+            Some(types) => share.with_types(types)?,
+            None => share,
+        };
         match self.neighbours.clone() {
             Some(neighbours) => share.with_neighbours(neighbours),
             None => Ok(share),

@@ -67,6 +67,10 @@ pub struct MirrorSettings {
     pub engine: Engine,
 }
 
+/// Why some terms are for Adam alone.
+const NO_COUNTERPART: &str = "must be 0: this solver's logits are functions of the cells' expression alone, of which no row is held; types of \
+                              cells and sizes of logits are none; take Adam";
+
 impl MirrorSettings {
     /// Refuses values outside their range.
     ///
@@ -89,6 +93,12 @@ impl MirrorSettings {
                 kappa.to_string(),
                 "must be a positive number",
             );
+        }
+        for term in [Term::Islands, Term::L1, Term::L2] {
+            let weight = self.objective[term];
+            if weight != 0.0 {
+                return refuse(term.about().setting, weight.to_string(), NO_COUNTERPART);
+            }
         }
         if self.objective[Term::Density] < 0.0 {
             let weight = self.objective[Term::Density].to_string();

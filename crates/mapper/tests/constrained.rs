@@ -338,6 +338,7 @@ fn a_pass_exchanges_what_was_planned() {
                 let plan = PassPlan {
                     mirror,
                     objective,
+                    n_types: 0,
                     prior: true,
                     temperature: false,
                     asks_for_rest: false,
@@ -385,6 +386,7 @@ fn weights_of_rows_and_neighbours_exchange_what_was_planned() {
                 let plan = PassPlan {
                     mirror,
                     objective: of_solver.with(Term::Neighbourhood, 0.3),
+                    n_types: 0,
                     prior: true,
                     temperature: false,
                     asks_for_rest: false,

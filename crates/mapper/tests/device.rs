@@ -8,11 +8,11 @@ use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Solo, Threads};
-use tangram_core::{DensityPrior, InChunks, Objective, SparseRows, Term};
+use tangram_core::{DensityPrior, InChunks, Neighbours, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Epoch, Factors, InitialLogits, Keeper, MapError,
-    MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice, TorchEngine,
-    Wish, bytes_of_pass, train_adam_shard, train_mirror, train_mirror_shard,
+    MirrorSettings, Mode, NoKeeper, PassPlan, Precision, Problem, Snapshot, TorchDevice,
+    TorchEngine, Wish, bytes_of_pass, train_adam_shard, train_mirror, train_mirror_shard,
 };
 
 /// Losses after some tens of passes in double precision: sums are taken in another order.
@@ -271,6 +271,70 @@ fn adam_is_the_same_on_a_device() {
     }
 }
 
+/// Voxels in a row, and cells of three types.
+fn with_types(problem: Problem) -> Problem {
+    let row = |j: usize| {
+        let near = [j.checked_sub(1), Some(j + 1)];
+        let near = near.into_iter().flatten().filter(|&l| l < SIZE.1);
+        near.map(|l| (l, 0.5)).collect()
+    };
+    let graph = Neighbours::new((0..SIZE.1).map(row).collect()).unwrap();
+    let mut types = SparseRows::empty(3);
+    (0..SIZE.0).for_each(|i| types.push_row((i % 7 > 0).then_some((i as u32 % 3, 1.0))));
+    let problem = problem.with_neighbours(graph).unwrap();
+    problem.with_types(types).unwrap()
+}
+
+/// Terms of types, of logits and of neighbours.
+const FURTHER_TERMS: Objective = OBJECTIVE
+    .with(Term::Neighbourhood, 0.5)
+    .with(Term::Islands, 0.3)
+    .with(Term::L1, 1e-5)
+    .with(Term::L2, 1e-6);
+
+#[test]
+fn adam_with_types_and_sizes_of_logits_is_the_same_on_a_device_and_on_ranks() {
+    let problem = with_types(problem());
+    let mut settings = adam_settings(Precision::F64, Engine::Native);
+    settings.objective = FURTHER_TERMS;
+    let native = adam(&problem, &settings, "1x1x1");
+    let mut without = settings;
+    without.objective = OBJECTIVE;
+    assert_ne!(native.p, adam(&problem, &without, "1x1x1").p);
+    for engine in [Engine::Native, ALL, in_blocks(7)] {
+        settings.engine = engine;
+        for shape in GRIDS {
+            let found = adam(&problem, &settings, shape);
+            let what = format!("{shape} {engine:?}");
+            native.check(&found, ROUNDING, P_ROUNDING, &what);
+        }
+    }
+}
+
+#[test]
+fn both_solvers_map_clusters_alike_on_a_device_and_on_ranks() {
+    let weights = (0..SIZE.0).map(|i| 1.0 + (i % 4) as f64).collect();
+    let problem = problem().with_mode(Mode::Clusters(weights)).unwrap();
+    let of_mirror = mirror_settings(Precision::F64, Engine::Native);
+    let of_adam = adam_settings(Precision::F64, Engine::Native);
+    let one = mirror(&problem, &of_mirror, "1x1x1");
+    let one_adam = adam(&problem, &of_adam, "1x1x1");
+    for engine in [Engine::Native, ALL, in_blocks(7)] {
+        for shape in GRIDS {
+            let what = format!("{shape} {engine:?}");
+            let settings = MirrorSettings {
+                engine,
+                ..of_mirror
+            };
+            let found = mirror(&problem, &settings, shape);
+            one.check(&found, ROUNDING, P_ROUNDING, &what);
+            let settings = AdamSettings { engine, ..of_adam };
+            let found = adam(&problem, &settings, shape);
+            one_adam.check(&found, ROUNDING, P_ROUNDING, &what);
+        }
+    }
+}
+
 #[test]
 fn lesser_precisions_stay_within_their_rounding() {
     let problem = problem();
@@ -305,7 +369,9 @@ fn lesser_precisions_stay_within_their_rounding() {
     }
 }
 
-const GRIDS: [&str; 6] = ["2x1x1", "3x1x1", "1x2x1", "1x1x2", "2x1x2", "2x2x2"];
+const GRIDS: [&str; 7] = [
+    "2x1x1", "3x1x1", "1x2x1", "1x1x2", "2x2x1", "2x1x2", "2x2x2",
+];
 
 #[test]
 fn ranks_with_a_device_each_learn_what_one_learns() {
@@ -362,7 +428,7 @@ fn ranks_round_the_same_factors() {
 
 #[test]
 fn a_pass_on_a_device_exchanges_what_was_predicted() {
-    let problem = problem();
+    let problem = with_types(problem());
     let single = [(true, Precision::F32), (false, Precision::F32)];
     // Factors are centred before they are rounded, by one sum for every gene; Adam's gradients are not.
     let rounded = [
@@ -374,7 +440,8 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
         for (is_mirror, precision) in single.into_iter().chain(rounded) {
             let plan = PassPlan {
                 mirror: is_mirror,
-                objective: OBJECTIVE,
+                objective: if is_mirror { OBJECTIVE } else { FURTHER_TERMS },
+                n_types: if is_mirror { 0 } else { 3 },
                 prior: true,
                 temperature: is_mirror,
                 asks_for_rest: false,
@@ -398,6 +465,7 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
                     } else {
                         let mut settings = adam_settings(precision, in_blocks(64));
                         settings.epochs = epochs;
+                        settings.objective = FURTHER_TERMS;
                         let begin = AdamBegin::At(InitialLogits::Random);
                         train_adam_shard(&part, &settings, begin, grid, keeper, &mut |_| ())
                             .unwrap();
@@ -408,7 +476,8 @@ fn a_pass_on_a_device_exchanges_what_was_predicted() {
             let (before, after) = (counted(5), counted(6));
             for ((shares, after), (_, before)) in after.iter().zip(&before) {
                 let found: Bytes = std::array::from_fn(|i| (after[i].0, after[i].1 - before[i].1));
-                let predicted = bytes_of_pass(shape.parse().unwrap(), shares, &plan, None);
+                let predicted =
+                    bytes_of_pass(shape.parse().unwrap(), shares, &plan, problem.neighbours());
                 assert_eq!(
                     predicted, found,
                     "{shape}, mirror: {is_mirror}, {precision:?}"

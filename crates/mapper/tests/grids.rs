@@ -313,6 +313,7 @@ fn a_pass_exchanges_what_was_predicted() {
                 let plan = PassPlan {
                     mirror,
                     objective: OBJECTIVE.with(Term::Voxel, voxel),
+                    n_types: 0,
                     prior: true,
                     temperature,
                     asks_for_rest: mirror && temperature,

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use ndarray::{Array2, Axis};
-use tangram_core::{DensityPrior, MappingRows, Objective, SparseRows, Term};
+use tangram_core::{
+    Convention, DensityPrior, MappingRows, Neighbours, Objective, SparseRows, Term,
+};
 use tangram_mapper::{
     AdamSettings, Engine, InitialLogits, MapError, MirrorSettings, Precision, Problem, Trained,
     memory_needed, train_adam, train_mirror,
@@ -91,30 +93,86 @@ fn plain_loss(problem: &Problem, objective: &Objective, logits: &Array2<f64>) ->
     };
     let q = p.sum_axis(Axis(0)) / p.nrows() as f64;
     let d = problem.prior().unwrap().weights();
-    let divergence: f64 = d.iter().zip(&q).map(|(d, q)| d * (d.ln() - q.ln())).sum();
+    let log_ratio = |a: f64, b: f64| a * (a.ln() - b.ln());
+    let pairs = d.iter().zip(&q);
+    let (divergence, n): (f64, _) = match objective.convention() {
+        Convention::Package => (pairs.map(|(&d, &q)| log_ratio(d, q)).sum(), [1, 1]),
+        // Cosines are summed, and the divergence is that of q.
+        Convention::Paper => (
+            pairs.map(|(&d, &q)| log_ratio(q, d)).sum(),
+            [measured.ncols(), measured.nrows()],
+        ),
+    };
     let entropy = -p.mapv(|p| p * p.ln()).sum();
-    -objective[Term::Gene] * cosines(Axis(0)) - objective[Term::Voxel] * cosines(Axis(1))
+    -objective[Term::Gene] * n[0] as f64 * cosines(Axis(0))
+        - objective[Term::Voxel] * n[1] as f64 * cosines(Axis(1))
         + objective[Term::Density] * divergence
         + objective[Term::Entropy] * entropy
+        + objective[Term::Islands] * islands(problem, &p)
+        + objective[Term::L1] * logits.mapv(f64::abs).sum()
+        + objective[Term::L2] * logits.mapv(|x| x * x).sum()
+}
+
+/// The mean over voxels and types of what a voxel has above the sum of its neighbours.
+fn islands(problem: &Problem, p: &Array2<f64>) -> f64 {
+    let (Some(graph), Some(types)) = (problem.neighbours(), problem.types()) else {
+        return 0.0;
+    };
+    let c = p.t().dot(&types.to_dense().mapv(f64::from));
+    let of = |(j, t): (usize, usize)| {
+        let around: f64 = graph.of(j).map(|(l, _)| c[[l, t]]).sum();
+        (c[[j, t]] - around).max(0.0)
+    };
+    let all = c.indexed_iter().map(|(place, _)| of(place));
+    all.sum::<f64>() / c.len() as f64
+}
+
+/// Voxels in a row, each a neighbour of the next and of the last but one; cells of three types, every seventh of none.
+fn with_types(problem: Problem) -> Problem {
+    let (n_cells, n_voxels) = (problem.n_cells(), problem.n_voxels());
+    let row = |j: usize| {
+        let near = [Some(j + 1), j.checked_sub(2)];
+        let near = near.into_iter().flatten().filter(|&l| l < n_voxels);
+        near.map(|l| (l, 0.3)).collect()
+    };
+    let graph = Neighbours::new((0..n_voxels).map(row).collect()).unwrap();
+    let mut types = SparseRows::empty(3);
+    for i in 0..n_cells {
+        types.push_row((i % 7 > 0).then_some((i as u32 % 3, 1.0)));
+    }
+    let problem = problem.with_neighbours(graph).unwrap();
+    problem.with_types(types).unwrap()
 }
 
 #[test]
 fn loss_and_gradient_are_those_of_the_formulas() {
-    let problem = problem(23, 19, 11, 0.4);
+    let problem = with_types(problem(23, 19, 11, 0.4));
     let logits = Array2::from_shape_fn((23, 19), |(i, j)| 4.0 * number(i, j, 77) - 2.0);
-    for weights in [
-        [1.0, 0.0, 0.0, 0.0],
-        [0.0, 1.0, 0.0, 0.0],
-        [0.0, 0.0, 1.0, 0.0],
-        [0.0, 0.0, 0.0, 0.3],
-        [1.0, 0.7, 1.3, 0.01],
+    let terms = [
+        Term::Gene,
+        Term::Voxel,
+        Term::Density,
+        Term::Entropy,
+        Term::Islands,
+        Term::L1,
+        Term::L2,
+    ];
+    let of = |weights: [f64; 7]| {
+        let weights = terms.into_iter().zip(weights);
+        weights.fold(Objective::NONE, |sum, (term, w)| sum.with(term, w))
+    };
+    let all = of([1.0, 0.7, 1.3, 0.01, 0.9, 1e-3, 1e-3]);
+    for objective in [
+        of([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+        of([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+        of([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]),
+        of([0.0, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0]),
+        of([0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
+        of([0.0, 0.0, 0.0, 0.0, 0.0, 1e-2, 0.0]),
+        of([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1e-2]),
+        all,
+        of([0.1, 0.05, 1.0, 0.0, 0.0, 0.0, 0.0]).by(Convention::Paper),
     ] {
-        let [gene, voxel, density, entropy] = weights;
-        let objective = Objective::NONE
-            .with(Term::Gene, gene)
-            .with(Term::Voxel, voxel)
-            .with(Term::Density, density)
-            .with(Term::Entropy, entropy);
         let settings = AdamSettings {
             objective,
             ..settings(Precision::F64, 1)
@@ -137,7 +195,7 @@ fn loss_and_gradient_are_those_of_the_formulas() {
                 // Differences of a loss of size 1 to 5 carry rounding of about 1e-16 / step.
                 assert!(
                     (difference - gradient[[i, j]]).abs() < 3e-10,
-                    "{weights:?} at {i}, {j}: {difference:e} {:e}",
+                    "{objective:?} at {i}, {j}: {difference:e} {:e}",
                     gradient[[i, j]]
                 );
             }

@@ -1,20 +1,20 @@
-//! The neighbourhood term against the main branch of the published package (`parity/README.md`).
+//! The spatial terms and those of the logits against the main branch of the published package (`parity/README.md`).
 //!
-//! The recorded run has terms that this crate does not: islands of cell types, Getis-Ord, and a penalty on the logits. They are
-//! written out here in dense matrices; the terms under test come from the crate.
+//! The recorded run computed Getis-Ord of what is measured in single precision, and all else in double: that term is written out here in
+//! dense matrices; all others come from the crate.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
-use ndarray::{Array1, Array2, Axis, s};
+use ndarray::{Array1, Array2, Axis, concatenate, s};
 use ndarray_npy::{ReadableElement, read_npy};
 use std::path::PathBuf;
 use tangram_comm::{Communicator, Grid, GridShape, Reduce, Shares, Threads};
 use tangram_core::{
-    DensityPrior, Known, LossFunction, Neighbours, Objective, SparseRows, Term, Whole,
+    DensityPrior, Known, LossFunction, Neighbours, Objective, OfCells, SparseRows, Term, Whole,
 };
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, InitialLogits, MirrorSettings, NoKeeper, PassPlan,
-    Precision, Problem, bytes_of_pass, train_adam_shard, train_mirror_shard,
+    Precision, Problem, bytes_of_pass, train_adam, train_adam_shard, train_mirror_shard,
 };
 
 /// Relative, of the loss at every epoch and of the first gradient by its largest entry.
@@ -23,6 +23,10 @@ const RELATIVE: f64 = 1e-9;
 const PROBABILITY: f64 = 1e-7;
 
 const N: (usize, usize, usize) = (150, 64, 40);
+const WHOLE: Whole = Whole {
+    n_voxels: N.1,
+    n_genes: N.2,
+};
 
 fn array<T: ReadableElement>(name: &str) -> Array2<T> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/spatial_f64");
@@ -36,10 +40,7 @@ fn single(name: &str) -> Array2<f64> {
 /// Weights of the recorded run.
 struct Weights {
     objective: Objective,
-    islands: f64,
     getis_ord: f64,
-    /// λ_l2.
-    squares: f64,
     learning_rate: f64,
     epochs: usize,
 }
@@ -95,10 +96,10 @@ impl Spatial {
                 objective: Objective::NONE
                     .with(Term::Gene, number("lg1"))
                     .with(Term::Density, number("ld"))
-                    .with(Term::Neighbourhood, number("lnb")),
-                islands: number("lct"),
+                    .with(Term::Neighbourhood, number("lnb"))
+                    .with(Term::Islands, number("lct"))
+                    .with(Term::L2, number("ll2")),
                 getis_ord: number("lgo"),
-                squares: number("ll2"),
                 learning_rate: number("lr"),
                 epochs: meta["epochs"].as_u64().unwrap() as usize,
             },
@@ -115,7 +116,9 @@ impl Spatial {
         let sparse = |name: &str| SparseRows::from_dense(array::<f32>(name).view());
         let prior = DensityPrior::new(self.prior.clone()).unwrap();
         let problem = Problem::new(sparse("S.npy"), sparse("G.npy"), Some(prior)).unwrap();
-        problem.with_neighbours(self.graph.clone()).unwrap()
+        let types = SparseRows::from_dense(self.types.mapv(|x| x as f32).view());
+        let problem = problem.with_neighbours(self.graph.clone()).unwrap();
+        problem.with_types(types).unwrap()
     }
 
     fn loss_function(&self) -> LossFunction {
@@ -123,13 +126,10 @@ impl Spatial {
         let known = Known {
             prior: Some(self.prior.as_slice()),
             neighbours: Some(&self.graph),
+            n_types: self.types.ncols(),
             ..Known::default()
         };
-        let whole = Whole {
-            n_voxels: N.1,
-            n_genes: N.2,
-        };
-        LossFunction::of_shard(&self.weights.objective, measured, known, &whole)
+        LossFunction::of_shard(&self.weights.objective, measured, known, &WHOLE)
     }
 
     /// Getis-Ord of G: the recorded run computed it in single precision, and all else in double.
@@ -143,24 +143,13 @@ impl Spatial {
         (around.dot(&measured) / &totals).mapv(f64::from)
     }
 
-    /// Value, and slope by the logits, of the terms that the crate does not have.
-    fn other_terms(&self, logits: &Array2<f64>, p: &Array2<f64>) -> (f64, Array2<f64>) {
-        let weights = &self.weights;
-        // Islands: types of a voxel beyond those of its neighbours.
-        let c = p.t().dot(&self.types);
-        let beyond = &c - &self.pairs.dot(&c);
-        let size = c.len() as f64;
-        let islands = beyond.mapv(|x| x.max(0.0)).sum() / size;
-        let positive = beyond.mapv(|x| if x > 0.0 { 1.0 / size } else { 0.0 });
-        let by_c = &positive - &self.pairs.t().dot(&positive);
-        let mut by_p = self.types.dot(&by_c.t()) * weights.islands;
+    /// Value, and slope by the logits, of the Getis-Ord term as it was recorded.
+    fn other_term(&self, p: &Array2<f64>) -> (f64, Array2<f64>) {
+        let weight = self.weights.getis_ord;
         let a = p.t().dot(&self.cells);
         let (cosine, by_a) = self.getis_ord(&a, &self.measured_star());
-        by_p = by_p - self.cells.dot(&by_a.t()) * weights.getis_ord;
-        let squares = logits.mapv(|x| x * x).sum();
-        let value =
-            weights.islands * islands - weights.getis_ord * cosine + weights.squares * squares;
-        (value, by_logits(p, by_p) + logits * (2.0 * weights.squares))
+        let by_p = self.cells.dot(&by_a.t()) * -weight;
+        (-weight * cosine, by_logits(p, by_p))
     }
 
     /// Sums over a voxel and its neighbours by the sum over all voxels.
@@ -184,13 +173,21 @@ impl Spatial {
     fn loss(&self, logits: &Array2<f64>) -> (f64, Array2<f64>) {
         let p = softmax(logits);
         let n_cells = N.0 as f64;
-        let mut a = p.t().dot(&self.cells).t().as_standard_layout().into_owned();
+        // Types are genes after the others.
+        let cells = concatenate(Axis(1), &[self.cells.view(), self.types.view()]).unwrap();
+        let mut a = p.t().dot(&cells).t().as_standard_layout().into_owned();
         let mut q = (p.sum_axis(Axis(0)) / n_cells).to_vec();
+        let squares = logits.mapv(|x| x * x).sum();
+        let of_cells = OfCells {
+            logits: Some([0.0, squares]),
+            ..OfCells::of(n_cells)
+        };
         let own = self.loss_function();
-        let loss = own.evaluate(a.view_mut(), &mut q, n_cells, None);
-        let by_p = self.cells.dot(&a) + Array1::from(q) / n_cells;
-        let (others, slope) = self.other_terms(logits, &p);
-        (loss.total + others, by_logits(&p, by_p) + slope)
+        let loss = own.evaluate_shard(a.view_mut(), &mut q, of_cells, &WHOLE);
+        let by_p = cells.dot(&a) + Array1::from(q) / n_cells;
+        let (other, slope) = self.other_term(&p);
+        let by_size = logits * (2.0 * self.weights.objective[Term::L2]);
+        (loss.total + other, by_logits(&p, by_p) + slope + by_size)
     }
 }
 
@@ -244,6 +241,7 @@ fn getis_ord_is_that_of_the_package() {
             objective: Objective::NONE.with(Term::GetisOrd, weight),
             ..spatial.weights
         },
+        types: Array2::zeros((N.0, 0)),
         ..spatial
     };
     let mut slope = a.t().as_standard_layout().into_owned();
@@ -325,7 +323,7 @@ const GRIDS: [&str; 7] = [
 fn the_solver_on_any_grid_has_the_gradient_of_the_package() {
     let spatial = Spatial::open();
     let logits: Array2<f64> = array("M0.npy");
-    let others = spatial.other_terms(&logits, &softmax(&logits)).1;
+    let others = spatial.other_term(&softmax(&logits)).1;
     let stored: Array2<f64> = array("grad0_M.npy");
     for shape in GRIDS {
         for how in [Reduce::Fast, Reduce::Exact] {
@@ -357,9 +355,15 @@ fn both_solvers_exchange_what_was_planned() {
             (false, Reduce::Exact),
             (true, Reduce::Fast),
         ] {
+            let objective = spatial.weights.objective;
             let plan = PassPlan {
                 mirror,
-                objective: spatial.weights.objective,
+                // Mirror has no counterpart to types and logits.
+                objective: match mirror {
+                    true => objective.with(Term::Islands, 0.0).with(Term::L2, 0.0),
+                    false => objective,
+                },
+                n_types: if mirror { 0 } else { spatial.types.ncols() },
                 prior: true,
                 temperature: false,
                 asks_for_rest: false,
@@ -414,7 +418,7 @@ fn both_solvers_exchange_what_was_planned() {
     }
 }
 
-/// `spatial_mg_f64`: the same problem with the terms of Moran and Geary and a penalty on the logits' sizes, which the crate lacks.
+/// `spatial_mg_f64`: the same problem with the terms of Moran and Geary and the logits' magnitudes.
 #[test]
 fn moran_and_geary_are_those_of_the_package() {
     // The recorded run computed both of G in single precision, and all else in double.
@@ -434,7 +438,8 @@ fn moran_and_geary_are_those_of_the_package() {
         .with(Term::Gene, number("lg1"))
         .with(Term::Density, number("ld"))
         .with(Term::Moran, number("lmo"))
-        .with(Term::Geary, number("lge"));
+        .with(Term::Geary, number("lge"))
+        .with(Term::L1, number("ll1"));
     let (cells, measured) = (single("S.npy"), single("G.npy"));
     let weights = single("W_std.npy");
     let row = |j: usize| {
@@ -453,17 +458,18 @@ fn moran_and_geary_are_those_of_the_package() {
         neighbours: Some(&graph),
         ..Known::default()
     };
-    let whole = Whole {
-        n_voxels: N.1,
-        n_genes: N.2,
-    };
-    let loss = LossFunction::of_shard(&objective, measured.t().mapv(|x| x as f32), known, &whole);
+    let measured_by_gene = measured.t().mapv(|x| x as f32);
+    let loss = LossFunction::of_shard(&objective, measured_by_gene, known, &WHOLE);
     let logits = double("M0.npy");
     let p = softmax(&logits);
     let mut a = p.t().dot(&cells).t().as_standard_layout().into_owned();
     let mut q = (p.sum_axis(Axis(0)) / N.0 as f64).to_vec();
-    let found = loss.evaluate(a.view_mut(), &mut q, N.0 as f64, None);
-    let total = found.total + number("ll1") * logits.mapv(f64::abs).sum();
+    let of_cells = OfCells {
+        logits: Some([logits.mapv(f64::abs).sum(), 0.0]),
+        ..OfCells::of(N.0 as f64)
+    };
+    let found = loss.evaluate_shard(a.view_mut(), &mut q, of_cells, &WHOLE);
+    let total = found.total;
     let expected = double("losses.npy")[[0, 0]];
     assert!((total / expected - 1.0).abs() < LOSS, "{total} {expected}");
     let by_p = cells.dot(&a) + Array1::from(q) / N.0 as f64;
@@ -471,4 +477,20 @@ fn moran_and_geary_are_those_of_the_package() {
     let expected = double("grad0_M.npy");
     let off = largest(&(&slope - &expected)) / largest(&expected);
     assert!(off < GRADIENT, "gradient off by {off:e}");
+
+    // The solver's own: after one step Adam's first moment is (1 − β₁) times the gradient.
+    let sparse = |m: &Array2<f64>| SparseRows::from_dense(m.mapv(|x| x as f32).view());
+    let prior = DensityPrior::new(prior.to_vec()).unwrap();
+    let problem = Problem::new(sparse(&cells), sparse(&measured), Some(prior)).unwrap();
+    let problem = problem.with_neighbours(graph).unwrap();
+    let settings = AdamSettings {
+        objective,
+        ..Spatial::open().adam(1)
+    };
+    let begin = InitialLogits::Given(logits);
+    let trained = train_adam(&problem, &settings, begin, &mut |_| ()).unwrap();
+    let own = &trained.history()[0].total;
+    assert!((own / found.total - 1.0).abs() < 1e-12, "{own}");
+    let off = largest(&(trained.first_moment(0..N.0) / 0.1 - &slope)) / largest(&slope);
+    assert!(off < RELATIVE, "gradient off by {off:e}");
 }

@@ -104,6 +104,7 @@ impl CellClusters {
         let clusters = Clusters::of(&labels).map_err(|error| PipelineError::Clusters {
             path: cells.path().to_owned(),
             column: column.clone(),
+            what: "clusters",
             reason: error.to_string(),
         })?;
         Ok(Some(Self {

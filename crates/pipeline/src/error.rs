@@ -243,13 +243,15 @@ pub enum PipelineError {
         /// Columns needed.
         n_voxels: usize,
     },
-    /// A column that tells no clusters.
-    #[error("{path}: obs column `{column}` as clusters: {reason}")]
+    /// A column of labels that tells no clusters, or no types.
+    #[error("{path}: obs column `{column}` as {what}: {reason}")]
     Clusters {
         /// The file of the cells.
         path: PathBuf,
         /// The column.
         column: String,
+        /// What it was to tell.
+        what: &'static str,
         /// What is wrong, and the remedy.
         reason: String,
     },

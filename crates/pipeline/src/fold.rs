@@ -133,6 +133,10 @@ impl<'a> FoldTraining<'a> {
             problem.cells().genes(&kept),
             problem.voxels().select_columns(&kept),
         )?;
+        let fold = match problem.types().cloned() {
+            Some(types) => fold.with_types(types)?,
+            None => fold,
+        };
         let fold = fold.with_mode(problem.mode().clone())?;
         let own = self.inputs.untransformed.as_ref().map(|(cells, _)| cells);
         let carried = own.unwrap_or(problem.cells()).genes(held_out);

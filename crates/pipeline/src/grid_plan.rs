@@ -235,6 +235,7 @@ mod tests {
                     .with(Term::Gene, 1.0)
                     .with(Term::Voxel, 1.0)
                     .with(Term::Density, 1.0),
+                n_types: 0,
                 prior: true,
                 temperature: true,
                 asks_for_rest: true,

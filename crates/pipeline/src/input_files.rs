@@ -8,6 +8,7 @@ use crate::expression_files::{OF_CELLS, OF_VOXELS, both, check_values};
 use crate::gene_list;
 use crate::grid_plan::Task;
 use crate::inputs::{Inputs, Side};
+use crate::island_types::island_types;
 use crate::listener::Listener;
 use crate::match_genes::Matched;
 use crate::memory_check::{Counts, check_memory, streams};
@@ -28,7 +29,7 @@ use tangram_core::{
     GeneChoice, Normalize, SharedGenes, SparseRows, Transform, align, drop_zero_genes, factors_to,
     median_positive, scale_rows,
 };
-use tangram_mapper::{Engine, Mode, Problem};
+use tangram_mapper::{Engine, Mode, PassPlan, Problem};
 use tangram_store::{
     CellExpression, ExpressionFile, RowNames, StreamedCells, fingerprint_names, memory,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Files {
     dropped_voxels: Vec<String>,
     /// The clusters of the cells, if they are mapped by clusters.
     clusters: Option<CellClusters>,
+    /// Types of all rows, (rows, types), if a term of the loss compares them.
+    types: Option<SparseRows>,
 }
 
 /// Sums over all rows and columns of a file.
@@ -125,8 +128,10 @@ impl Files {
         let shared = align(opened.cells.genes(), opened.voxels.genes(), &choice)
             .of_both(&settings.cells, &settings.voxels)?;
         let clusters = CellClusters::read(settings, opened.cells.dataset())?;
+        let types = island_types(settings, opened.cells.dataset(), clusters.as_ref())?;
         Ok(Self {
             clusters,
+            types,
             cells: Arc::new(opened.cells),
             voxels: Arc::new(opened.voxels),
             matched: opened.matched,
@@ -215,7 +220,10 @@ impl Files {
                 Some(_) => 1.0,
                 None => self.cells.density(),
             },
-            pass: settings.pass_plan(engine),
+            pass: PassPlan {
+                n_types: self.types.as_ref().map_or(0, SparseRows::n_cols),
+                ..settings.pass_plan(engine)
+            },
             cells: settings.cells_are(),
             reading: settings.reading(self.cells.genes().len()),
             n_ranks,
@@ -323,6 +331,7 @@ impl Files {
             voxels,
             shared,
             dropped_voxels,
+            types,
             ..
         } = self;
         let all_names = shared.names.clone();
@@ -404,9 +413,14 @@ impl Files {
         let untransformed = plain_cells.map(|cells| (cells, voxel_values.clone()));
         transform(&mut voxel_values, how);
         let graph = neighbours(settings.neighbours, &settings.objective, &voxels)?;
+        let types = types.map(|types| types.rows(shares.cells.range()));
         let problem = Problem::of_shard(cell_values, voxel_values, prior, shares)?;
         let problem = match graph {
             Some(graph) => problem.with_neighbours(graph)?,
+            None => problem,
+        };
+        let problem = match types {
+            Some(types) => problem.with_types(types)?,
             None => problem,
         };
         let problem = match (filter, &clustered) {

@@ -4,6 +4,7 @@ use crate::clusters::Clustered;
 use crate::doubts;
 use crate::error::{PipelineError, Result};
 use crate::input_files::Files;
+use crate::island_types;
 use crate::listener::Listener;
 use crate::memory_check::Counts;
 use crate::neighbours;
@@ -186,6 +187,7 @@ pub fn read(
     let inputs = agreed(ranks, inputs.map(|inputs| Inputs { grid, ..inputs }))?;
     tell_inputs(&inputs, listener)?;
     neighbours::tell(settings.neighbours, inputs.problem.neighbours(), listener)?;
+    island_types::tell(settings, listener);
     tell_doubts(settings, &inputs, listener);
     Ok(inputs)
 }

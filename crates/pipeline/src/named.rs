@@ -5,6 +5,7 @@ use crate::choices::{
     Stream,
 };
 use crate::project::Assign;
+use tangram_core::Convention;
 
 /// A value, its name as it is typed, and its description.
 pub type Choice<T> = (T, &'static str, &'static str);
@@ -79,6 +80,20 @@ pub const GOALS: &[Choice<Goal>] = &[
         "Where each cell sits: sharper, each voxel's mix counts most",
     ),
     (Goal::Package, "package", "The loss of the original package"),
+];
+
+/// Conventions of the loss.
+pub const CONVENTIONS: &[Choice<Convention>] = &[
+    (
+        Convention::Package,
+        "package",
+        "Means of cosines over genes and voxels, KL(d ‖ q): as the published package computes",
+    ),
+    (
+        Convention::Paper,
+        "paper",
+        "Sums of cosines over genes and voxels, KL(q ‖ d): equations 1 and 2 of the paper",
+    ),
 ];
 
 /// Devices.

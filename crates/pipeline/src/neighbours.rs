@@ -7,7 +7,7 @@ use crate::wording::count;
 use ndarray::ArrayView2;
 use std::fmt::{self, Display};
 use std::str::FromStr;
-use tangram_core::{Needs, Neighbours, Objective, PlacesError};
+use tangram_core::{Needs, Neighbours, Objective, PlacesError, Term};
 use tangram_store::ExpressionFile;
 
 /// Which voxels are neighbours: written `lattice`, `nearest:K` or `radius:R`.
@@ -70,7 +70,11 @@ pub(crate) fn neighbours(
     voxels: &ExpressionFile,
 ) -> Result<Option<Neighbours>> {
     let mut terms = objective.terms().map(|(term, _)| term);
-    let Some(term) = terms.find(|term| term.about().needs == Needs::Neighbours) else {
+    let compares = |term: &Term| {
+        let needs = term.about().needs;
+        matches!(needs, Needs::Neighbours | Needs::Types)
+    };
+    let Some(term) = terms.find(compares) else {
         return Ok(None);
     };
     let Some(choice) = choice else {

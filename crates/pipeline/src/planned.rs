@@ -90,6 +90,7 @@ impl Planned {
                     .with(Term::Voxel, if mirror { 1.0 } else { 0.0 })
                     .with(Term::Density, 1.0)
                     .with(Term::Neighbourhood, f64::from(u8::from(graph.is_some()))),
+                n_types: 0,
                 prior: true,
                 temperature: mirror,
                 asks_for_rest: mirror,

@@ -13,7 +13,7 @@ use crate::weights::{self, Available};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tangram_comm::{GridShape, Reduce};
-use tangram_core::{GivenWeights, Keep, Normalize, Objective, Transform, Values};
+use tangram_core::{Convention, GivenWeights, Keep, Normalize, Objective, Term, Transform, Values};
 use tangram_mapper::{AdamSettings, Engine, MirrorSettings, PassPlan, Reading};
 use tangram_store::{MatrixName, cells_per_chunk};
 
@@ -95,12 +95,22 @@ pub struct MapSettings {
     /// Where cells are expected.
     #[serde(with = "as_text")]
     pub prior: PriorChoice,
+    /// What is meant by the terms: how cosines are added up, and which way round densities are compared.
+    #[serde(
+        rename = "objective",
+        default,
+        skip_serializing_if = "Convention::is_default"
+    )]
+    pub convention: Convention,
     /// λ of every term of the loss; those of terms whose data are missing are 0.
     #[serde(flatten)]
     pub objective: Objective,
     /// Which voxels are neighbours, for terms that compare them.
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<NeighbourChoice>,
+    /// The column of the cells' obs that tells their types, for the term that compares how many of each neighbouring voxels have.
+    #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
+    pub island_types: Option<ObsColumn>,
     /// How far a cell's logits may spread over the voxels; adam has no such limit.
     #[serde(with = "maybe_text", default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
@@ -193,9 +203,11 @@ impl MapSettings {
             init_filter: None,
             goal,
             prior: PriorChoice::Rna,
+            convention: Convention::Package,
             objective: weights::resolved(&GivenWeights::default(), goal, &Available::default())
                 .expect("default weights need no data but the prior"),
             neighbours: None,
+            island_types: None,
             temperature: Some(of_goal.temperature),
             solver,
             epochs: solver.default_epochs(),
@@ -254,6 +266,18 @@ impl MapSettings {
         }
         if self.lr.is_some() {
             return refuse("--lr", "the mirror solver finds its own steps");
+        }
+        for (term, why) in [
+            (
+                Term::Islands,
+                "mirror's logits are functions of the cells' expression alone, and this term moves cells by their types",
+            ),
+            (Term::L1, NO_LOGITS),
+            (Term::L2, NO_LOGITS),
+        ] {
+            if self.objective[term] != 0.0 {
+                return refuse(&format!("--{}", term.about().setting), why);
+            }
         }
         if self
             .batch_epochs
@@ -314,12 +338,13 @@ impl MapSettings {
         }
     }
 
-    /// The sizes that the bytes of a pass depend on.
+    /// The sizes that the bytes of a pass depend on, with no types of cells.
     #[must_use]
     pub fn pass_plan(&self, engine: Engine) -> PassPlan {
         PassPlan {
             mirror: self.solver == Solver::Mirror,
-            objective: self.objective,
+            objective: self.objective.by(self.convention),
+            n_types: 0,
             prior: self.prior != PriorChoice::None,
             temperature: !matches!(self.temperature, None | Some(Temperature::Off)),
             asks_for_rest: self.tolerance > 0.0,
@@ -353,7 +378,7 @@ impl MapSettings {
     #[must_use]
     pub fn adam(&self, engine: Engine) -> AdamSettings {
         AdamSettings {
-            objective: self.objective,
+            objective: self.objective.by(self.convention),
             epochs: self.epochs,
             learning_rate: self.lr.unwrap_or(0.1),
             seed: self.seed,
@@ -370,7 +395,7 @@ impl MapSettings {
     #[must_use]
     pub fn mirror(&self, engine: Engine, temperature: Option<Temperature>) -> MirrorSettings {
         MirrorSettings {
-            objective: self.objective,
+            objective: self.objective.by(self.convention),
             passes: self.epochs,
             temperature: match temperature {
                 Some(Temperature::Kappa(kappa)) => Some(kappa),
@@ -386,6 +411,9 @@ impl MapSettings {
         }
     }
 }
+
+/// Why mirror has no terms of the logits' sizes.
+const NO_LOGITS: &str = "mirror holds no logits, and those it stands for may differ by a constant for every cell, which changes no probability";
 
 fn usage<T>(text: &str) -> Result<T> {
     Err(PipelineError::Usage(text.to_owned()))

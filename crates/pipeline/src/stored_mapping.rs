@@ -273,6 +273,7 @@ fn clusters_of(run: &RunDirectory, cells: &Dataset) -> Result<Option<CellCluster
         (Some(clusters), false) => Err(PipelineError::Clusters {
             path: cells.path().to_owned(),
             column: clusters.column().to_owned(),
+            what: "clusters",
             reason: "its labels are not those of the training; give the file that was mapped"
                 .to_owned(),
         }),

@@ -3,7 +3,7 @@
 use crate::choices::{FilterChoice, Goal, PriorChoice};
 use crate::error::{PipelineError, Result};
 use crate::neighbours::{NeighbourChoice, refuse_without_neighbours};
-use tangram_core::{DefaultWeight, GivenWeights, Needs, Objective, Term};
+use tangram_core::{Convention, DefaultWeight, GivenWeights, Needs, Objective, Term};
 
 /// What the settings give the terms to compare predictions with.
 #[derive(Debug, Clone, Copy)]
@@ -12,8 +12,12 @@ pub struct Available<'a> {
     pub prior: &'a PriorChoice,
     /// Which voxels are neighbours.
     pub neighbours: Option<NeighbourChoice>,
+    /// Whether the types of the cells are known.
+    pub types: bool,
     /// How a filter finds the cells that it keeps.
     pub filter: Option<FilterChoice>,
+    /// What is meant by the terms.
+    pub convention: Convention,
 }
 
 impl Default for Available<'_> {
@@ -21,7 +25,9 @@ impl Default for Available<'_> {
         Self {
             prior: &PriorChoice::Rna,
             neighbours: None,
+            types: false,
             filter: None,
+            convention: Convention::Package,
         }
     }
 }
@@ -29,13 +35,24 @@ impl Default for Available<'_> {
 /// λ of every term: as given, or its default. A term whose data the settings leave out gets 0.
 ///
 /// # Errors
-/// [`PipelineError::Usage`] if a weight is given to such a term, or no term compares genes.
+/// [`PipelineError::Usage`] if a weight is given to such a term, no term compares genes, or the goal's weights are for means of cosines
+/// where sums are asked for.
 pub fn resolved(given: &GivenWeights, goal: Goal, available: &Available<'_>) -> Result<Objective> {
+    let paper = available.convention == Convention::Paper;
+    if paper && goal != Goal::Package {
+        return usage(
+            "--objective paper sums cosines, and the weights of --goal impute and place were measured for means of them: leave --goal out, or \
+             take --objective package"
+                .to_owned(),
+        );
+    }
     let mut objective = Objective::NONE;
     for term in Term::ALL {
         let about = term.about();
         let by_default = match about.default {
             DefaultWeight::Is(weight) => weight,
+            // Both cosines have weight 1 in equations 1 and 2.
+            DefaultWeight::OfGoal if paper && term == Term::Voxel => 1.0,
             DefaultWeight::OfGoal => goal.settings().weights[term],
         };
         let weight = match about.needs {
@@ -47,6 +64,12 @@ pub fn resolved(given: &GivenWeights, goal: Goal, available: &Available<'_>) -> 
                 Some(weight) if weight > 0.0 => return refuse_without_neighbours(about.setting),
                 _ => 0.0,
             },
+            Needs::Types if available.neighbours.is_none() || !available.types => {
+                match given[term] {
+                    Some(weight) if weight > 0.0 => return refuse_without_types(about.setting),
+                    _ => 0.0,
+                }
+            }
             Needs::PackageFilter if available.filter != Some(FilterChoice::Package) => {
                 match given[term] {
                     Some(weight) if weight > 0.0 => return refuse_without_filter(about.setting),
@@ -75,6 +98,13 @@ fn refuse_without_prior<T>(setting: &str) -> Result<T> {
     ))
 }
 
+fn refuse_without_types<T>(setting: &str) -> Result<T> {
+    usage(format!(
+        "--{setting} compares how many cells of a type neighbouring voxels have: name the column of the cells' obs that tells their types, \
+         --island-types obs:COLUMN, and say which voxels are neighbours, by --neighbours lattice, nearest:K or radius:R"
+    ))
+}
+
 fn refuse_without_filter<T>(setting: &str) -> Result<T> {
     usage(format!(
         "--{setting} weighs the package's filter: add --mode constrained --solver adam, or leave it out"
@@ -96,7 +126,7 @@ mod tests {
             let available = Available {
                 prior: &prior,
                 neighbours,
-                filter: None,
+                ..Available::default()
             };
             resolved(given, Goal::Impute, &available)
         };
@@ -121,6 +151,25 @@ mod tests {
         };
         let with = resolved(&count, Goal::Impute, &package).unwrap();
         assert_eq!((with[Term::Count], with[Term::Undecided]), (2.0, 1.0));
+
+        let islands = none.with(Term::Islands, Some(0.5));
+        let told = weights(&islands, PriorChoice::Rna, Some(NeighbourChoice::Lattice)).unwrap_err();
+        assert!(told.to_string().contains("--island-types"), "{told}");
+        let typed = Available {
+            neighbours: Some(NeighbourChoice::Lattice),
+            types: true,
+            ..Available::default()
+        };
+        let with = resolved(&islands, Goal::Impute, &typed).unwrap();
+        assert_eq!(with[Term::Islands], 0.5);
+
+        let paper = Available {
+            convention: Convention::Paper,
+            ..Available::default()
+        };
+        assert!(resolved(&none, Goal::Place, &paper).is_err());
+        let with = resolved(&none, Goal::Package, &paper).unwrap();
+        assert_eq!(with[Term::Voxel], 1.0);
 
         // A term that compares genes is enough, whichever it is.
         let only = given

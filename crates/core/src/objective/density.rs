@@ -1,7 +1,9 @@
-//! The density term, `+ λ_d · Σ_j d_j (log d_j − log q_j)`: cells lie as densely as the prior expects.
+//! The density term, `+ λ_d · Σ_j d_j (log d_j − log q_j)`: cells lie as densely as the prior expects. By the paper's convention it is
+//! `+ λ_d · Σ_j q_j (log q_j − log d_j)`.
 
 use super::sums::{Exchange, Exchanges, Sums};
 use super::term::{About, Comparison, DefaultWeight, LossTerm, Needs, Sense, Shown, Slopes};
+use super::weights::Convention;
 
 /// A predicted density is clamped from below at this: a voxel without cells must cost much, not everything.
 /// Differs: the package lets log 0 turn the whole run to NaN.
@@ -22,7 +24,10 @@ pub(super) const ABOUT: About = About {
     matrices: 0,
     prepare: |data, _| {
         let prior = data.prior?.to_vec();
-        Some(Box::new(DensityTerm { prior }))
+        Some(match data.convention {
+            Convention::Package => Box::new(DensityTerm { prior }) as Box<dyn LossTerm>,
+            Convention::Paper => Box::new(ReverseDensityTerm { prior }),
+        })
     },
 };
 
@@ -51,6 +56,35 @@ impl LossTerm for DensityTerm {
                 &self.prior[voxels.clone()],
                 &given.density[voxels],
             )]
+        })[0]
+    }
+}
+
+/// Kullback-Leibler divergence of the prior d from the predicted density q, in nats: the paper's, Biancalani et al. 2021, equation 1.
+///
+/// Slope by q_j: `λ_d (log q_j − log d_j + 1)`. A prior is clamped from below, too.
+#[derive(Debug)]
+struct ReverseDensityTerm {
+    /// d, (voxels).
+    prior: Vec<f64>,
+}
+
+impl LossTerm for ReverseDensityTerm {
+    fn evaluate(
+        &self,
+        weight: f64,
+        given: &Comparison<'_>,
+        exchanges: &Exchanges<'_, dyn Sums + '_>,
+        slopes: &mut Slopes,
+    ) -> f64 {
+        let log = |x: f64| x.max(SMALLEST_DENSITY).ln();
+        let pairs = given.density.iter().zip(&self.prior);
+        let slope = pairs.map(|(&q, &d)| weight * (log(q) - log(d) + 1.0));
+        slopes.add_by_density(slope.collect());
+        exchanges.over_voxels(|voxels| {
+            let density = given.density[voxels.clone()].iter();
+            let pairs = density.zip(&self.prior[voxels]);
+            vec![pairs.map(|(&q, &d)| q * (log(q) - log(d))).sum()]
         })[0]
     }
 }

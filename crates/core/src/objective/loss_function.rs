@@ -4,7 +4,7 @@ use super::sums::{Exchanges, Sums, Whole};
 use super::term::{Comparison, Data, LossTerm, OfCells, Sense, Shard, Slopes};
 use super::{Exchange, Objective, Term, TermValues};
 use crate::Neighbours;
-use ndarray::{Array2, ArrayViewMut2};
+use ndarray::{Array2, ArrayViewMut2, s};
 
 /// What a mapping's loss is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Known<'a> {
     pub target: Option<f64>,
     /// Which voxels are neighbours, of all voxels, where that is known.
     pub neighbours: Option<&'a Neighbours>,
+    /// Number of the cells' types; 0 where they are not known.
+    pub n_types: usize,
 }
 
 /// The terms of an objective, prepared for what is measured on one rank's shard.
@@ -31,6 +33,7 @@ pub struct Known<'a> {
 pub struct LossFunction {
     /// G, (genes, voxels).
     measured: Array2<f32>,
+    n_types: usize,
     terms: Vec<Prepared>,
 }
 
@@ -72,12 +75,15 @@ impl LossFunction {
             prior,
             target,
             neighbours,
+            n_types,
         } = known;
         let data = Data {
             measured: measured.view(),
             prior,
             target,
             neighbours,
+            n_types,
+            convention: objective.convention(),
         };
         let shards = sums.voxel_shards();
         let (n_genes, n_voxels) = measured.dim();
@@ -86,9 +92,11 @@ impl LossFunction {
             n_voxels,
             has_prior: prior.is_some(),
             neighbours: neighbours.map(|graph| (graph, &shards)),
+            n_types,
         };
         let prepare = |(term, weight): (Term, f64)| {
             let about = term.about();
+            let weight = weight * objective.convention().factor(term, sums.size());
             Some(Prepared {
                 term,
                 weight: match about.sense {
@@ -102,7 +110,14 @@ impl LossFunction {
         Self {
             terms: objective.terms().filter_map(prepare).collect(),
             measured,
+            n_types,
         }
+    }
+
+    /// Number of the cells' types, whose rows follow those of the genes.
+    #[must_use]
+    pub fn n_types(&self) -> usize {
+        self.n_types
     }
 
     /// Number of genes of this shard.
@@ -142,7 +157,7 @@ impl LossFunction {
 
     /// Loss of the expression A and the density q that a mapping predicts; A is overwritten by W = ∂L/∂A, q by u = ∂L/∂q.
     ///
-    /// * `predicted`: A, (genes, voxels), in standard layout
+    /// * `predicted`: A, (genes, voxels), and after it C, (types, voxels), in standard layout
     /// * `density`: q, (voxels), of all voxels sums to 1
     ///
     /// # Panics
@@ -155,11 +170,13 @@ impl LossFunction {
         sums: &dyn Sums,
     ) -> Loss {
         let (n_genes, n_voxels) = self.measured.dim();
-        assert_eq!(predicted.dim(), (n_genes, n_voxels), "A is shaped like G");
+        let size = (n_genes + self.n_types, n_voxels);
+        assert_eq!(predicted.dim(), size, "A is shaped like G");
         assert_eq!(density.len(), n_voxels, "q has one entry per voxel");
         let given = Comparison {
             measured: self.measured.view(),
-            predicted: predicted.view(),
+            predicted: predicted.slice(s![..n_genes, ..]),
+            types: predicted.slice(s![n_genes.., ..]),
             density,
             cells,
         };

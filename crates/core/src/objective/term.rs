@@ -2,8 +2,9 @@
 
 use super::cosine::Coefficients;
 use super::sums::{Exchange, Exchanges, Sums, VoxelShards};
+use super::weights::Convention;
 use crate::Neighbours;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Zip};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Zip};
 use std::fmt::Debug;
 
 /// A term of the loss on one rank's shard, with all that it keeps from epoch to epoch.
@@ -61,6 +62,8 @@ pub enum Needs {
     Expression,
     /// Measured expression and a graph of neighbouring voxels.
     Neighbours,
+    /// Types of the cells and a graph of neighbouring voxels.
+    Types,
     /// A density prior.
     Prior,
     /// The filter of the published package.
@@ -106,6 +109,10 @@ pub struct Data<'a> {
     pub target: Option<f64>,
     /// Which voxels are neighbours, of all voxels, where that is known.
     pub neighbours: Option<&'a Neighbours>,
+    /// Number of the cells' types; 0 where they are not known.
+    pub n_types: usize,
+    /// How the terms are to be understood.
+    pub convention: Convention,
 }
 
 /// What a mapping predicts beside what is measured, of one rank's shard.
@@ -115,6 +122,8 @@ pub struct Comparison<'a> {
     pub measured: ArrayView2<'a, f32>,
     /// A, (genes, voxels).
     pub predicted: ArrayView2<'a, f64>,
+    /// C, (types, voxels): how many cells of a type are expected in a voxel.
+    pub types: ArrayView2<'a, f64>,
     /// q, (voxels); over all voxels it sums to 1.
     pub density: &'a [f64],
     /// What is summed over the cells alone.
@@ -130,6 +139,8 @@ pub struct OfCells {
     pub entropy: Option<f64>,
     /// Σ_i (f_i − f_i²), where there is a filter.
     pub undecided: Option<f64>,
+    /// Σ_ij |M̃_ij| and Σ_ij M̃_ij² of all logits, where the objective asks for one of them.
+    pub logits: Option<[f64; 2]>,
 }
 
 impl OfCells {
@@ -140,6 +151,7 @@ impl OfCells {
             mass,
             entropy: None,
             undecided: None,
+            logits: None,
         }
     }
 }
@@ -155,6 +167,8 @@ pub struct Shard<'a> {
     pub has_prior: bool,
     /// Which voxels are neighbours, and who has them.
     pub neighbours: Option<(&'a Neighbours, &'a VoxelShards)>,
+    /// Number of the cells' types; 0 where they are not known.
+    pub n_types: usize,
 }
 
 /// The slope of the loss by A and q, as the terms add to it.
@@ -165,6 +179,7 @@ pub struct Slopes {
     by_gene: Vec<Coefficients>,
     by_voxel: Vec<Coefficients>,
     expression: Option<Array2<f64>>,
+    types: Option<Array2<f64>>,
     density: Option<Vec<f64>>,
 }
 
@@ -174,6 +189,7 @@ impl Slopes {
             by_gene: vec![Coefficients::FLAT; n_genes],
             by_voxel: vec![Coefficients::FLAT; n_voxels],
             expression: None,
+            types: None,
             density: None,
         }
     }
@@ -193,10 +209,15 @@ impl Slopes {
     /// # Panics
     /// If another term's was of another shape.
     pub fn add_by_expression(&mut self, slope: Array2<f64>) {
-        match &mut self.expression {
-            Some(sum) => *sum += &slope,
-            None => self.expression = Some(slope),
-        }
+        add_matrix(&mut self.expression, slope);
+    }
+
+    /// Adds a slope by C, (types, voxels).
+    ///
+    /// # Panics
+    /// If another term's was of another shape.
+    pub fn add_by_types(&mut self, slope: Array2<f64>) {
+        add_matrix(&mut self.types, slope);
     }
 
     /// Adds a slope by q, (voxels).
@@ -207,13 +228,18 @@ impl Slopes {
         }
     }
 
-    /// Writes W = ∂L/∂A over A, (genes, voxels), and u = ∂L/∂q over q.
+    /// Writes W = ∂L/∂A over A, (genes, voxels), likewise of the types after the genes, and u = ∂L/∂q over q.
     pub(super) fn write(
         self,
         measured: ArrayView2<'_, f32>,
-        mut predicted: ArrayViewMut2<'_, f64>,
+        predicted: ArrayViewMut2<'_, f64>,
         density: &mut [f64],
     ) {
+        let (mut predicted, mut types) = predicted.split_at(Axis(0), measured.nrows());
+        match &self.types {
+            Some(slope) => types.assign(slope),
+            None => types.fill(0.0),
+        }
         let (by_gene, by_voxel) = (&self.by_gene, &self.by_voxel);
         Zip::indexed(predicted.rows_mut())
             .and(measured.rows())
@@ -233,6 +259,13 @@ impl Slopes {
             Some(slope) => density.copy_from_slice(slope),
             None => density.fill(0.0),
         }
+    }
+}
+
+fn add_matrix(sum: &mut Option<Array2<f64>>, slope: Array2<f64>) {
+    match sum {
+        Some(sum) => *sum += &slope,
+        None => *sum = Some(slope),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every term against finite differences, and shards against the whole.
 
-use super::{Exchange, Known, LossFunction, Objective, OfCells, Shard, Sums, Term, VoxelShards};
+use super::{
+    Convention, Exchange, Known, LossFunction, Objective, OfCells, Shard, Sums, Term, VoxelShards,
+};
 use crate::{DensityPrior, Neighbours};
 use ndarray::{Array2, array};
 use std::ops::Range;
@@ -13,7 +15,10 @@ const CELLS: OfCells = OfCells {
     mass: 50.0,
     entropy: Some(0.7),
     undecided: Some(3.0),
+    logits: Some([5.0, 7.0]),
 };
+/// Rows of A after those of the genes.
+const N_TYPES: usize = 2;
 
 /// What the terms know beforehand; the target count differs from the mass of [`CELLS`].
 fn known<'a>(prior: &'a [f64], graph: &'a Neighbours) -> Known<'a> {
@@ -21,6 +26,7 @@ fn known<'a>(prior: &'a [f64], graph: &'a Neighbours) -> Known<'a> {
         prior: Some(prior),
         target: Some(42.0),
         neighbours: Some(graph),
+        n_types: N_TYPES,
     }
 }
 
@@ -43,7 +49,8 @@ fn objectives() -> Vec<Objective> {
     let all = all.fold(Objective::NONE, |sum, (place, term)| {
         sum.with(term, different(place))
     });
-    alone.into_iter().chain([all]).collect()
+    let paper = all.by(Convention::Paper);
+    alone.into_iter().chain([all, paper]).collect()
 }
 
 fn whole(n_voxels: usize, n_genes: usize) -> super::Whole {
@@ -60,7 +67,10 @@ fn gradients_of_every_term_are_its_finite_differences() {
     let a = array![
         [0.3, 0.2, 1.1, 0.7],
         [0.9, 2.0, 0.4, 0.1],
-        [1.5, 0.6, 0.2, 2.2]
+        [1.5, 0.6, 0.2, 2.2],
+        // Cells of two types: some voxels have more than their neighbours.
+        [3.1, 0.2, 0.9, 0.1],
+        [0.3, 0.5, 0.4, 0.6]
     ];
     let q = vec![0.4, 0.3, 0.1, 0.2];
     let prior = DensityPrior::new(vec![1.0, 0.0, 2.0, 3.0]).unwrap();
@@ -111,6 +121,30 @@ fn an_empty_voxel_or_gene_costs_but_is_no_nan() {
     let loss = loss.evaluate(a.view_mut(), &mut q, 1.0, None);
     assert!(loss.total.is_finite() && loss.terms[Term::Density].unwrap() > 10.0);
     assert!(a.iter().chain(&q).all(|x| x.is_finite()));
+}
+
+#[test]
+fn the_papers_convention_sums_cosines_and_turns_the_divergence_round() {
+    let objective = Objective::NONE
+        .with(Term::Gene, 0.5)
+        .with(Term::Voxel, 2.0)
+        .with(Term::Density, 3.0);
+    let measured = array![[1.0f32, 0.0, 2.0], [0.0, 3.0, 1.0]];
+    let (a, q) = (array![[0.3, 0.2, 1.1], [0.9, 2.0, 0.4]], [0.5, 0.3, 0.2]);
+    let prior = [0.2, 0.2, 0.6];
+    let of = |objective: &Objective| {
+        let loss = LossFunction::new(objective, measured.clone(), Some(&prior));
+        loss.evaluate(a.clone().view_mut(), &mut q.to_vec(), 1.0, None)
+    };
+    let (package, paper) = (of(&objective), of(&objective.by(Convention::Paper)));
+    for term in [Term::Gene, Term::Voxel] {
+        assert_eq!(package.terms[term], paper.terms[term], "means are shown");
+    }
+    let value = |term: Term| paper.terms[term].unwrap();
+    let divergence: f64 = q.iter().zip(prior).map(|(q, d)| q * (q / d).ln()).sum();
+    assert!((value(Term::Density) - divergence).abs() < 1e-15);
+    let total = 3.0 * divergence - 0.5 * 2.0 * value(Term::Gene) - 2.0 * 3.0 * value(Term::Voxel);
+    assert!((paper.total - total).abs() < 1e-14);
 }
 
 #[test]
@@ -193,7 +227,9 @@ fn add(blocks: Vec<Vec<f64>>) -> Vec<f64> {
 #[test]
 fn two_shards_of_voxels_are_the_whole_and_exchange_what_they_declare() {
     let g = Array2::from_shape_fn((3, 4), |(k, j)| ((k * 5 + j * 3) % 7) as f32);
-    let a = Array2::from_shape_fn((3, 4), |(k, j)| 0.5 + ((k * 2 + j * 11) % 5) as f64);
+    let a = Array2::from_shape_fn((3 + N_TYPES, 4), |(k, j)| {
+        0.5 + ((k * 2 + j * 11) % 5) as f64
+    });
     let (prior, q, graph) = ([0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.1, 0.2], graph());
     for objective in objectives() {
         let all = whole(4, 3);
@@ -228,6 +264,7 @@ fn two_shards_of_voxels_are_the_whole_and_exchange_what_they_declare() {
                 n_voxels: own.len(),
                 has_prior: true,
                 neighbours: Some((&graph, &shards)),
+                n_types: N_TYPES,
             };
             assert_eq!(objective.exchanges(&shard), *sums.done.lock().unwrap());
         };
@@ -247,13 +284,15 @@ fn the_terms_of_a_filter_are_its_count_and_how_undecided_it_is() {
     let measured = array![[1.0f32, 0.0, 2.0, 0.5]];
     let known = known(&[0.25; 4], &graph);
     let loss = LossFunction::of_shard(&objective, measured.clone(), known, &all);
-    let (mut a, mut q) = (array![[1.0, 0.5, 1.0, 2.0]], vec![0.25; 4]);
+    let mut a = array![[1.0, 0.5, 1.0, 2.0], [0.0; 4], [0.0; 4]];
+    let mut q = vec![0.25; 4];
     let loss = loss.evaluate_shard(a.view_mut(), &mut q, CELLS, &all);
     assert_eq!(loss.total, 0.5 * 8.0 + 2.0 * 3.0);
     assert_eq!(loss.terms[Term::Count], Some(8.0));
     // Without a filter there is nothing to count.
     let none = Known::default();
     let loss = LossFunction::of_shard(&objective, measured, none, &all);
-    let loss = loss.evaluate(a.view_mut(), &mut q, 1.0, None);
+    let genes = a.slice_mut(ndarray::s![..1, ..]);
+    let loss = loss.evaluate(genes, &mut q, 1.0, None);
     assert_eq!((loss.total, loss.terms[Term::Count]), (0.0, None));
 }

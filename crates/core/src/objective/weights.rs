@@ -21,12 +21,43 @@ const N_TERMS: usize = Term::ALL.len();
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     weights: [f64; N_TERMS],
+    convention: Convention,
+}
+
+/// How cosines are added up, and which way round densities are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Convention {
+    /// The published package's: means over genes and voxels, and KL(d ‖ q).
+    #[default]
+    Package,
+    /// Biancalani et al. 2021, Methods, equations 1 and 2: sums over genes and voxels, and KL(q ‖ d).
+    Paper,
+}
+
+impl Convention {
+    /// Whether it is that of settings that name none.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What a term's mean is multiplied by beside its weight, with V voxels and K genes: the number of what it is the mean of where
+    /// sums are asked for, and 1 for all other terms.
+    pub(super) fn factor(self, term: Term, (n_voxels, n_genes): (usize, usize)) -> f64 {
+        match (self, term) {
+            (Self::Paper, Term::Gene) => n_genes as f64,
+            (Self::Paper, Term::Voxel) => n_voxels as f64,
+            _ => 1.0,
+        }
+    }
 }
 
 impl Objective {
     /// No term.
     pub const NONE: Self = Self {
         weights: [0.0; N_TERMS],
+        convention: Convention::Package,
     };
 
     /// The same with another weight of one term.
@@ -34,6 +65,19 @@ impl Objective {
     pub const fn with(mut self, term: Term, weight: f64) -> Self {
         self.weights[term as usize] = weight;
         self
+    }
+
+    /// The same by another convention.
+    #[must_use]
+    pub const fn by(mut self, convention: Convention) -> Self {
+        self.convention = convention;
+        self
+    }
+
+    /// The convention of its terms. It is no part of the weights as they are written: settings name it beside them.
+    #[must_use]
+    pub const fn convention(&self) -> Convention {
+        self.convention
     }
 
     /// Terms whose weight is not 0, with that.

@@ -1,6 +1,7 @@
 //! The passes of Adam by this crate's kernels.
 
 use crate::adam::begin::AdamBegin;
+use crate::adam::logit_sums;
 use crate::adam::pass::Pass;
 use crate::adam::row_weights::{FilterStep, RowWeights};
 use crate::adam::state::AdamState;
@@ -31,7 +32,7 @@ pub(crate) struct CpuPass<'a, T, K> {
     /// Every block of this rank's cells, with its first cell.
     blocks: Vec<(usize, Products)>,
     layout: Layout,
-    /// A with the density as its last gene, (genes + 1, voxels); after [`evaluate`](crate::evaluate::evaluate) W, likewise.
+    /// A with the types and the density as its last genes, (genes + types + 1, voxels); after [`evaluate`](crate::evaluate::evaluate) W, likewise.
     predicted: Array2<f64>,
     rounding: Rounding,
     /// W, (genes + 1, voxels) in tiles.
@@ -53,11 +54,11 @@ pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan) {
     // The mean gradient of a row, then its softmax.
     tally.rows_over_voxels(n_cells);
     sharded_softmax::declare(tally, n_cells);
-    sharded_sums::declare(tally);
+    sharded_sums::declare(tally, plan.n_types);
 }
 
 impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
-    /// * `cells`: S of this rank, (cells, genes), and what its rows count
+    /// * `cells`: S of this rank, (cells, genes and types), and what its rows count
     pub(crate) fn new(
         (cells, mode): (&SparseRows, &Mode),
         settings: &'a AdamSettings,
@@ -65,7 +66,7 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
         ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
         let shares = ranks.shares;
-        let (n_genes, n_voxels) = (shares.genes.len() + 1, shares.voxels.len());
+        let (n_genes, n_voxels) = (cells.n_cols() + 1, shares.voxels.len());
         let weights = RowWeights::begin(mode, settings, shares);
         let state = match begin {
             AdamBegin::At(initial) => {
@@ -79,7 +80,8 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
         if ranks.is_exact() {
             let mut by_gene = largest_of_genes(cells)?;
             let largest = ranks.largest(&mut by_gene);
-            gradients = gradients.exact(largest, ranks);
+            let n_types = cells.n_cols() - shares.genes.len();
+            gradients = gradients.exact(largest, n_types, ranks);
             sums = sums.exact(&by_gene, mode.largest_mass(shares.cells.whole_len()));
         }
         let genes = ranks.first_genes();
@@ -111,6 +113,16 @@ impl<'a, T: Number, K: Communicator> CpuPass<'a, T, K> {
     }
 }
 
+impl<T: Number, K: Communicator> CpuPass<'_, T, K> {
+    /// What is summed over the cells, with the entropy of all.
+    fn of_cells(&mut self, entropy: f64) -> OfCells {
+        let cells = self.state.weights.sums(entropy, self.ranks);
+        let asked = logit_sums::asked(&self.settings.objective);
+        let logits = asked.then(|| self.state.logit_sums(self.ranks));
+        OfCells { logits, ..cells }
+    }
+}
+
 impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
     fn predict(&mut self) -> Result<OfCells, MapError> {
         let (ranks, state) = (self.ranks, &mut self.state);
@@ -130,7 +142,7 @@ impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
             self.sums.end_block();
         }
         let entropy = self.sums.finish(&mut self.predicted, ranks);
-        Ok(self.state.weights.sums(entropy, ranks))
+        Ok(self.of_cells(entropy))
     }
 
     fn predicted(&mut self) -> &mut Array2<f64> {
@@ -138,8 +150,8 @@ impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
     }
 
     fn step(&mut self, filter: FilterStep) -> Result<OfCells, MapError> {
-        let entropy = self.settings.objective[Term::Entropy];
-        let step = AdamStep::new(filter.epoch, self.settings.learning_rate, entropy);
+        let settings = self.settings;
+        let step = AdamStep::new(filter.epoch, settings.learning_rate, &settings.objective);
         let (ranks, state) = (self.ranks, &mut self.state);
         self.rounding.round(&mut self.predicted, ranks);
         let weights = self.predicted.view();
@@ -176,7 +188,7 @@ impl<T: Number, K: Communicator> Pass<T> for CpuPass<'_, T, K> {
             sums.end_block();
         }
         let entropy = self.sums.finish(&mut self.predicted, ranks);
-        Ok(self.state.weights.sums(entropy, ranks))
+        Ok(self.of_cells(entropy))
     }
 
     fn save(&mut self, parts: Parts) -> Result<Parts, MapError> {

@@ -16,7 +16,7 @@ use crate::workers::{one_rank, workers};
 use crate::{AdamSettings, InitialLogits, MapError, Precision, Problem};
 use std::time::Instant;
 use tangram_comm::{Communicator, Grid};
-use tangram_core::{CellChunks, Neighbours, Term};
+use tangram_core::{CellChunks, Neighbours, SparseRows, Term};
 
 /// Epochs over which [`AdamSettings::tolerance`] looks for progress.
 const PLATEAU: usize = 50;
@@ -85,6 +85,9 @@ fn train<T: Number, C: CellChunks>(
     let shares = problem.shares();
     let ranks = Ranks { grid, shares };
     let expression = problem.cells().whole().ok_or(MapError::NotInMemory)?;
+    let types = evaluate::types(problem, objective);
+    let with_types = types.map(|types| beside(expression, types));
+    let expression = with_types.as_ref().unwrap_or(expression);
     let loss_function = loss_function(problem, objective, ranks);
     let mut history = Vec::new();
     match begin {
@@ -138,6 +141,21 @@ fn train<T: Number, C: CellChunks>(
         history,
         stopped_early: n_epochs < settings.epochs,
     })
+}
+
+/// S with the cells' types as genes after its own: their predictions are how many cells of a type a voxel has.
+fn beside(expression: &SparseRows, types: &SparseRows) -> SparseRows {
+    let n_genes = expression.n_cols();
+    let mut out = SparseRows::empty(n_genes + types.n_cols());
+    out.reserve_exact(expression.n_rows(), expression.nnz() + types.nnz());
+    for i in 0..expression.n_rows() {
+        let (genes, values) = expression.row(i);
+        let genes = genes.iter().copied().zip(values.iter().copied());
+        let (places, shares) = types.row(i);
+        let places = places.iter().map(|&t| n_genes as u32 + t);
+        out.push_row(genes.chain(places.zip(shares.iter().copied())));
+    }
+    out
 }
 
 /// Whether the last [`PLATEAU`] epochs brought less than `tolerance` of the loss.

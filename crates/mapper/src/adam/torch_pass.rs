@@ -1,6 +1,7 @@
 //! Adam on free logits on a device of libtorch: the same one pass per epoch, a block of cells after the other.
 
 use crate::adam::begin::AdamBegin;
+use crate::adam::logit_sums;
 use crate::adam::pass::Pass;
 use crate::adam::row_weights::{FilterStep, RowWeights};
 use crate::adam::state::AdamState;
@@ -29,6 +30,8 @@ pub(crate) struct DeviceAdam<'a, T> {
     products: DeviceProducts<T>,
     softmax: Softmax,
     entropy_weight: f64,
+    /// λ_l1 and λ_l2.
+    size_weights: [f64; 2],
     adam: FusedAdam,
     blocks: Vec<Block>,
     gradient: Tensor,
@@ -40,7 +43,7 @@ pub(crate) struct DeviceAdam<'a, T> {
     entropy: Tensor,
     /// What this rank's rows count.
     weights: RowWeights,
-    /// A with the density as its last gene, (genes + 1, voxels), and after it W.
+    /// A with the types and the density as its last genes, (genes + types + 1, voxels), and after it W.
     pub(crate) predicted: Array2<f64>,
 }
 
@@ -66,10 +69,11 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         ranks: Ranks<'_, impl Communicator>,
     ) -> Result<Self, MapError> {
         let shares = ranks.shares;
-        let plan = PassPlan::of_device(false, settings.objective, settings.precision);
+        let n_types = cells.n_cols() - shares.genes.len();
+        let plan = PassPlan::of_device(false, settings.objective, n_types, settings.precision);
         let mut weights = RowWeights::begin(mode, settings, shares);
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
-        let (n_genes, n_voxels) = (shares.genes.len(), shares.voxels.len());
+        let (n_genes, n_voxels) = (cells.n_cols(), shares.voxels.len());
         let mut products = DeviceProducts::<T>::new(
             engine,
             rounding,
@@ -125,6 +129,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
             cells,
             softmax: Softmax::of(settings.objective[Term::Entropy], ranks),
             entropy_weight: settings.objective[Term::Entropy],
+            size_weights: [Term::L1, Term::L2].map(|term| settings.objective[term]),
             adam: FusedAdam {
                 learning_rate: settings.learning_rate,
                 beta_1: BETA_1,
@@ -172,6 +177,7 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         for b in 0..self.blocks.len() {
             let expression = self.expression(b)?;
             let by_logits = self.gradient(b, &expression, step, ranks)?;
+            self.add_sizes(b, &by_logits)?;
             let block = &self.blocks[b];
             self.adam.step(&Stepped {
                 values: &block.logits,
@@ -258,6 +264,45 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         Ok(g.f_mul_out(&by_logits, &p)?)
     }
 
+    /// This rank's logits of a block, without what only fills up its rows.
+    fn own_logits(&self, b: usize) -> Result<Tensor, MapError> {
+        let n_voxels = self.predicted.ncols() as i64;
+        Ok(self.blocks[b].logits.f_narrow(1, 0, n_voxels)?)
+    }
+
+    /// Adds `λ_l1 sign M̃_ij + 2 λ_l2 M̃_ij` to the gradient by a block's logits.
+    fn add_sizes(&self, b: usize, by_logits: &Tensor) -> Result<(), MapError> {
+        let [l1, l2] = self.size_weights;
+        let logits = self.own_logits(b)?;
+        let mut own = by_logits.f_narrow(1, 0, self.predicted.ncols() as i64)?;
+        if l1 != 0.0 {
+            let _ = own.f_add_(&logits.f_sign()?.f_mul_scalar(l1)?)?;
+        }
+        if l2 != 0.0 {
+            let _ = own.f_add_(&logits.f_mul_scalar(2.0 * l2)?)?;
+        }
+        Ok(())
+    }
+
+    /// Σ |M̃_ij| and Σ M̃_ij² of all ranks, where a term asks for one of them.
+    fn logit_sums(
+        &self,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Result<Option<[f64; 2]>, MapError> {
+        if self.size_weights == [0.0; 2] {
+            return Ok(None);
+        }
+        let mut sums = vec![0.0; 2];
+        for b in 0..self.blocks.len() {
+            let logits = self.own_logits(b)?;
+            for (sum, sizes) in sums.iter_mut().zip([logits.f_abs()?, logits.f_square()?]) {
+                *sum += sizes.f_sum(Kind::Double)?.double_value(&[]);
+            }
+        }
+        // Exact sums are refused: blocks of cells are of no concern.
+        Ok(Some(logit_sums::of_all(vec![sums], ranks)))
+    }
+
     /// Multiplies the gradients of a block's rows by their weights; moves the filter by what it learns from them.
     fn weigh(
         &mut self,
@@ -305,7 +350,9 @@ impl<'a, T: Number> DeviceAdam<'a, T> {
         self.products.finish(&mut self.predicted, ranks)?;
         let own = self.entropy.double_value(&[0]);
         let entropy = ranks.over_cells(vec![own]);
-        Ok(self.weights.sums(entropy, ranks))
+        let cells = self.weights.sums(entropy, ranks);
+        let logits = self.logit_sums(ranks)?;
+        Ok(OfCells { logits, ..cells })
     }
 }
 

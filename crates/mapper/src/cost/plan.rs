@@ -11,6 +11,8 @@ pub struct PassPlan {
     pub mirror: bool,
     /// The loss.
     pub objective: Objective,
+    /// Number of the cells' types, where a term of the loss compares them; otherwise 0.
+    pub n_types: usize,
     /// Whether there is a density prior.
     pub prior: bool,
     /// Whether there is a temperature.
@@ -31,10 +33,16 @@ pub struct PassPlan {
 
 impl PassPlan {
     /// What decides over the memory of a device.
-    pub(crate) fn of_device(mirror: bool, objective: Objective, precision: Precision) -> Self {
+    pub(crate) fn of_device(
+        mirror: bool,
+        objective: Objective,
+        n_types: usize,
+        precision: Precision,
+    ) -> Self {
         Self {
             mirror,
             objective,
+            n_types,
             prior: true,
             temperature: false,
             asks_for_rest: false,

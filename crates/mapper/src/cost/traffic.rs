@@ -69,8 +69,8 @@ pub fn memory_of_rank(
         false => memory_needed(
             n_cells,
             n_voxels,
-            n_genes,
-            nnz,
+            n_genes + plan.n_types,
+            nnz + if plan.n_types > 0 { n_cells } else { 0 },
             &AdamSettings {
                 objective: plan.objective,
                 learning_rate: 0.1,
@@ -145,7 +145,7 @@ mod tests {
             .with(Term::Density, 1.0);
         let plan = PassPlan {
             on_device: false,
-            ..PassPlan::of_device(true, objective, Precision::F32)
+            ..PassPlan::of_device(true, objective, 0, Precision::F32)
         };
         let shares = Shares::at(shape.parse().unwrap(), Reduce::Fast, lens, 0).unwrap();
         // The ranks of the tests had libtorch.

@@ -3,10 +3,13 @@
 use crate::cpu::lanes::Real;
 use crate::cpu::softmax::{FAR_BELOW, RowNorm, softmax_below, tail};
 use pulp::{Simd, WithSimd};
+use tangram_core::{Objective, Term};
 
 pub(crate) const BETA_1: f64 = 0.9;
 pub(crate) const BETA_2: f64 = 0.999;
 pub(crate) const EPSILON: f64 = 1e-8;
+/// Times the least normal number of single precision, about 1.
+const LARGE: f64 = 1e38;
 
 /// The numbers of one step, the same for every logit (Kingma & Ba 2015, with ε after the bias correction).
 #[derive(Debug, Clone, Copy)]
@@ -17,16 +20,21 @@ pub(crate) struct AdamStep<T> {
     second_scale: T,
     /// λ_r, or nothing where the objective has no entropy term.
     entropy: Option<T>,
+    /// λ_l1 and 2 λ_l2, or nothing where both are 0.
+    sizes: Option<[T; 2]>,
 }
 
 impl<T: Real> AdamStep<T> {
     /// Step `epoch` (from 1).
-    pub(crate) fn new(epoch: usize, learning_rate: f64, entropy: f64) -> Self {
+    pub(crate) fn new(epoch: usize, learning_rate: f64, objective: &Objective) -> Self {
         let t = epoch as i32;
+        let entropy = objective[Term::Entropy];
+        let sizes = [objective[Term::L1], 2.0 * objective[Term::L2]];
         Self {
             step: T::from_f64(learning_rate / (1.0 - BETA_1.powi(t))),
             second_scale: T::from_f64(1.0 / (1.0 - BETA_2.powi(t)).sqrt()),
             entropy: (entropy != 0.0).then(|| T::from_f64(entropy)),
+            sizes: (sizes != [0.0; 2]).then(|| sizes.map(T::from_f64)),
         }
     }
 }
@@ -47,7 +55,7 @@ impl<T: Real> AdamStep<T> {
 
 /// One step on one row; its rows are (voxels).
 ///
-/// `∂L/∂M̃_ij = P_ij (g_ij − Σ_l P_il g_il)`, `g_ij = S_i·W_j + u_j/C − λ_r (ln P_ij + 1)`.
+/// `∂L/∂M̃_ij = P_ij (g_ij − Σ_l P_il g_il) + λ_l1 sign M̃_ij + 2 λ_l2 M̃_ij`, `g_ij = S_i·W_j + u_j/C − λ_r (ln P_ij + 1)`.
 pub(crate) struct RowStep<'a, T> {
     pub(crate) logits: &'a mut [T],
     pub(crate) first_moment: &'a mut [T],
@@ -104,6 +112,38 @@ impl<T: Real> WithSimd for RowUpdate<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> T {
+        // Two loops: the one that nearly all use has nothing to ask.
+        match self.step.sizes {
+            None => self.run(simd, |_, g| g),
+            Some(sizes) => {
+                let [l1, l2] = sizes.map(|weight| T::splat(simd, weight));
+                self.run(simd, |x, g| {
+                    let g = T::mul_add(simd, l1, sign::<T, S>(simd, x), g);
+                    T::mul_add(simd, l2, x, g)
+                })
+            }
+        }
+    }
+}
+
+/// −1, 0 or 1; of numbers nearer to 0 than the least normal of single precision, something between.
+#[inline(always)]
+fn sign<T: Real, S: Simd>(simd: S, x: T::V<S>) -> T::V<S> {
+    let c = |x: f64| T::splat(simd, T::from_f64(x));
+    let at_least = T::max(simd, T::mul(simd, x, c(LARGE)), c(-1.0));
+    // The smaller of this and 1.
+    let minus = T::sub(simd, T::splat(simd, T::default()), at_least);
+    T::sub(
+        simd,
+        T::splat(simd, T::default()),
+        T::max(simd, minus, c(-1.0)),
+    )
+}
+
+impl<T: Real> RowUpdate<'_, T> {
+    /// * `more`: of a logit and its gradient by P, the whole gradient
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S, more: impl Fn(T::V<S>, T::V<S>) -> T::V<S>) -> T {
         let Self {
             logits,
             first_moment,
@@ -131,7 +171,7 @@ impl<T: Real> WithSimd for RowUpdate<'_, T> {
         let (p_v, d_v) = (T::vectors::<S>(room).0, T::vectors::<S>(gradient).0);
         let mut max = c(f64::MIN);
         for ((((x, m), v), &p), &d) in x_v.iter_mut().zip(m_v).zip(v_v).zip(p_v).zip(d_v) {
-            let g = T::mul(simd, p, T::sub(simd, d, mean));
+            let g = more(*x, T::mul(simd, p, T::sub(simd, d, mean)));
             (*x, *m, *v) = step_vector::<T, S>(simd, &constants, *x, *m, *v, g);
             max = T::max(simd, max, *x);
         }
@@ -144,7 +184,7 @@ impl<T: Real> WithSimd for RowUpdate<'_, T> {
                 tail::<T, S>(m_rest, zero),
                 tail::<T, S>(v_rest, zero),
             );
-            let (x, m, v) = step_vector::<T, S>(simd, &constants, x, m, v, g);
+            let (x, m, v) = step_vector::<T, S>(simd, &constants, x, m, v, more(x, g));
             store_tail::<T, S>(x_rest, x);
             store_tail::<T, S>(m_rest, m);
             store_tail::<T, S>(v_rest, v);

@@ -60,11 +60,18 @@ impl<T: Number> AllGenes<T> {
     /// Makes sums over ranks exact.
     ///
     /// * `largest`: the largest entry of S
-    pub(crate) fn exact(mut self, largest: f64, ranks: Ranks<'_, impl Communicator>) -> Self {
+    /// * `n_types`: columns of S beside genes, of which a row sums to at most 1
+    pub(crate) fn exact(
+        mut self,
+        largest: f64,
+        n_types: usize,
+        ranks: Ranks<'_, impl Communicator>,
+    ) -> Self {
+        let of_types = if n_types > 0 { 1.0 } else { 0.0 };
         self.exact = Some(Wide {
             sums: Vec::new(),
             step: 0.0,
-            largest_total: ranks.shares.genes.whole_len() as f64 * largest + 1.0,
+            largest_total: ranks.shares.genes.whole_len() as f64 * largest + of_types + 1.0,
         });
         self
     }

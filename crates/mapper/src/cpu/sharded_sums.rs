@@ -30,8 +30,11 @@ struct Exact {
 }
 
 /// Declares what [`Predicted::finish`] exchanges.
-pub(crate) fn declare(tally: &mut Tally<'_>) {
-    let (n_voxels, n_genes) = (tally.shares().voxels.len(), tally.shares().genes.len() + 1);
+///
+/// * `n_types`: columns of S beside genes
+pub(crate) fn declare(tally: &mut Tally<'_>, n_types: usize) {
+    let shares = tally.shares();
+    let (n_voxels, n_genes) = (shares.voxels.len(), shares.genes.len() + n_types + 1);
     tally.sum_predicted(match tally.is_exact() {
         true => n_genes * n_voxels,
         false => Tiles::new(n_voxels, WIDEST).len(n_genes),

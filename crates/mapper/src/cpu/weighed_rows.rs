@@ -38,7 +38,7 @@ impl<T: Number> WeighedRows<T> {
         Self {
             slope: zeros(layout.tiles.len(n_genes)),
             products: match largest {
-                Some(largest) => products.exact(largest, ranks),
+                Some(largest) => products.exact(largest, 0, ranks),
                 None => products,
             },
             weighed: vec![0.0; n_cells],

@@ -37,7 +37,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>, precision: Precision) {
     rounding::declare(tally, precision, false);
     sharded_logits::declare(tally, n_cells);
     sharded_softmax::declare(tally, n_cells);
-    sharded_sums::declare(tally);
+    sharded_sums::declare(tally, 0);
     polls::declare(tally);
 }
 

@@ -28,7 +28,7 @@ fn declare_on_device(tally: &mut Tally<'_>, precision: Precision) {
     rounding::declare(tally, precision, true);
     exchanged::logits(tally, n_cells);
     exchanged::softmax(tally, n_cells);
-    exchanged::sums(tally);
+    exchanged::sums(tally, 0);
     tally.over_cells(1);
     polls::declare(tally);
 }

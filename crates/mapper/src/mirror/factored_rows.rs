@@ -67,7 +67,7 @@ impl<T: Number> FactoredRows<T> {
         ranks: Ranks<'_, impl Communicator>,
     ) -> Self {
         Self {
-            logits: self.logits.exact(largest_of_all, ranks),
+            logits: self.logits.exact(largest_of_all, 0, ranks),
             predicted: self.predicted.exact(largest, largest_mass),
             weighed: Weighed::NotYet(Some(largest_of_all)),
             ..self

@@ -96,7 +96,7 @@ impl<T: Number> Probe<T> {
         let tiles = layout.tiles;
         let mut logits = AllGenes::new(layout);
         if ranks.is_exact() {
-            logits = logits.exact(largest[0], ranks);
+            logits = logits.exact(largest[0], 0, ranks);
         }
         Ok(Self {
             direction: zeros(tiles.len(products.n_genes())),

@@ -61,7 +61,7 @@ impl<T: Number> DevicePass<T> {
     ) -> Result<Self, MapError> {
         let plan = PassPlan {
             filter: mode.filter().is_some(),
-            ..PassPlan::of_device(true, settings.objective, settings.precision)
+            ..PassPlan::of_device(true, settings.objective, 0, settings.precision)
         };
         let memory = DeviceMemory::agreed(engine, &plan, ranks)?;
         let size = (ranks.shares.genes.len(), ranks.shares.voxels.len());

@@ -15,7 +15,9 @@ pub(crate) fn softmax(tally: &mut Tally<'_>, n_cells: usize) {
 }
 
 /// A and the density, by `DeviceProducts::finish`.
-pub(crate) fn sums(tally: &mut Tally<'_>) {
+///
+/// * `n_types`: columns of S beside genes
+pub(crate) fn sums(tally: &mut Tally<'_>, n_types: usize) {
     let shares = tally.shares();
-    tally.sum_predicted((shares.genes.len() + 1) * shares.voxels.len());
+    tally.sum_predicted((shares.genes.len() + n_types + 1) * shares.voxels.len());
 }

@@ -50,7 +50,8 @@ impl DeviceMemory {
     /// * `block`: bytes of a block of logits, if they are given
     fn plan(shares: &Shares, plan: &PassPlan, room: u64, block: Option<u64>) -> Result<Self, u64> {
         let padded = |n: usize| n.next_multiple_of(PADDED) as u64;
-        let (voxels, genes) = (padded(shares.voxels.len()), padded(shares.genes.len() + 1));
+        let voxels = padded(shares.voxels.len());
+        let genes = padded(shares.genes.len() + plan.n_types + 1);
         let cells = shares.cells.len() as u64;
         let number = if plan.precision == Precision::F64 {
             8
@@ -168,6 +169,7 @@ mod tests {
             objective: Objective::NONE
                 .with(Term::Gene, 1.0)
                 .with(Term::Density, 1.0),
+            n_types: 0,
             prior: true,
             temperature: false,
             asks_for_rest: false,
