@@ -165,6 +165,28 @@ fn a_section_is_registered_and_every_file_says_the_same() {
     succeed(folder, "plot section section --out section.svg");
     let drawn = fs::read_to_string(folder.join("section.svg")).unwrap();
     assert!(drawn.contains("from the anterior end") && drawn.contains("cortex: Dice"));
+    // From anywhere: relative paths begin where the section was registered.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let section = format!("plot section {}", folder.join("section").display());
+    succeed(elsewhere.path(), &format!("{section} --out section.svg"));
+    let again = fs::read_to_string(elsewhere.path().join("section.svg")).unwrap();
+    assert!(drawn == again);
+    // A file that is gone is named, with the place where it was; one that has changed is not drawn.
+    let mask = folder.join("mask.png");
+    let kept = fs::read(&mask).unwrap();
+    fs::remove_file(&mask).unwrap();
+    let error = fail(elsewhere.path(), &format!("{section} --out no.svg"), 3);
+    assert!(
+        error.contains(&*mask.to_string_lossy()) && error.contains("not there any more"),
+        "{error}"
+    );
+    fs::write(&mask, [&kept[..], b"more"].concat()).unwrap();
+    let error = fail(elsewhere.path(), &format!("{section} --out no.svg"), 3);
+    assert!(
+        error.contains("has changed") && error.contains(&*mask.to_string_lossy()),
+        "{error}"
+    );
+    fs::write(&mask, kept).unwrap();
     for picture in ["labels.png", "overlay.png"] {
         let picture = ImageReader::open(at(picture)).unwrap().decode().unwrap();
         assert_eq!(

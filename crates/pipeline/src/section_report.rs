@@ -186,7 +186,10 @@ impl SectionSource<'_> {
 
 /// What is read of `registration.toml`.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Recorded {
+    /// Where relative paths begin.
+    working_directory: Option<PathBuf>,
     register: Inputs,
     quality: Quality,
     inputs: Digests,
@@ -201,7 +204,45 @@ struct Inputs {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Digests {
+    atlas_sha256: String,
     regions_sha256: String,
+}
+
+impl Recorded {
+    /// Where a file of the registration is: as it was typed there and, if it is not there any more, as it would be typed here.
+    ///
+    /// # Errors
+    /// The places that were looked at, if it is at none of them, or the first file found, if it is another one by now.
+    fn find(&self, typed: &Path, digest: &str) -> Result<PathBuf> {
+        let there = match &self.working_directory {
+            Some(at) => at.join(typed),
+            None => typed.to_owned(),
+        };
+        let no = |path: &Path, reason: String| PipelineError::NoPicture {
+            path: path.to_owned(),
+            reason,
+        };
+        let places = [there.as_path(), typed];
+        let places = &places[..if there == typed { 1 } else { 2 }];
+        let found: Vec<&Path> = places.iter().copied().filter(|p| p.exists()).collect();
+        let Some(first) = found.first() else {
+            let here = match places.len() {
+                1 => String::new(),
+                _ => format!(", nor is there a {} here", typed.display()),
+            };
+            let reason = format!(
+                "is not there any more, where it was when the section was registered{here}; put it back, or register the section again"
+            );
+            return Err(no(&there, reason));
+        };
+        for place in &found {
+            if fingerprint(place)? == digest {
+                return Ok(place.to_path_buf());
+            }
+        }
+        let reason = "has changed since the section was registered; register it again".to_owned();
+        Err(no(first, reason))
+    }
 }
 
 /// The figure of a folder that `tangram atlas register` wrote; its atlas and its mask are read again.
@@ -226,20 +267,9 @@ pub fn section_figure(folder: &Path) -> Result<Figure> {
             format!("not as this program writes it ({})", e.message()),
         )
     })?;
-    let Inputs { atlas, regions } = recorded.register;
-    for input in [&atlas, &regions] {
-        if !input.exists() {
-            let reason = format!(
-                "{} is not there any more; draw the figure in the folder where the section was registered, or put it back",
-                input.display()
-            );
-            return Err(no(&path, reason));
-        }
-    }
-    if fingerprint(&regions)? != recorded.inputs.regions_sha256 {
-        let reason = "has changed since the section was registered; register it again".to_owned();
-        return Err(no(&regions, reason));
-    }
+    let Inputs { atlas, regions } = &recorded.register;
+    let atlas = recorded.find(atlas, &recorded.inputs.atlas_sha256)?;
+    let regions = recorded.find(regions, &recorded.inputs.regions_sha256)?;
     let atlas = Atlas::open(&atlas)?;
     let mask = SectionMask::read(&regions, atlas.rule().names().len())?;
     let section = RegisteredSection::open(folder)?;

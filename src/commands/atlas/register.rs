@@ -109,6 +109,9 @@ enum PlaneFlag {
 /// What `registration.toml` holds, and `--json` prints.
 #[derive(Debug, Serialize)]
 struct Record<'a> {
+    /// Where the command was typed: relative paths begin there.
+    #[serde(rename = "working-directory")]
+    working_directory: PathBuf,
     register: &'a Settings,
     #[serde(flatten)]
     found: Found<'a>,
@@ -156,6 +159,7 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
     let path = &settings.regions;
     let registration = register_within(&pyramid, &mask, path, &settings.how(), &limits)?;
     let record = Record {
+        working_directory: std::env::current_dir().unwrap_or_default(),
         register: settings,
         found: Found::new(&registration, atlas.path(), path)?,
         versions: Versions::current(),
