@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tangram_core::{Keep, Values};
 use tangram_pipeline::match_genes::MatchGenes;
 use tangram_pipeline::place::{PlaceSettings, place};
+use tangram_pipeline::report::quoted;
 use tangram_pipeline::settings::threads;
 use tangram_pipeline::wording::{count, thousands};
 use tangram_store::MatrixName;
@@ -111,6 +112,10 @@ pub fn run(args: &PlaceArgs, report: Report) -> Result<()> {
         args.out.display(),
         count(n_cells, "cell"),
         count(placed.n_voxels, "voxel"),
+    ))?;
+    report.next(format_args!(
+        "tangram inspect {}",
+        quoted(&args.out.to_string_lossy())
     ))?;
     report.summary(&PlaceSummary {
         out: &args.out,

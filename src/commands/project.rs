@@ -138,6 +138,7 @@ pub fn run(args: ProjectArgs, report: Report) -> Result<()> {
     let out = &args.out;
     let settings = args.settings.resolved();
     let (projected, settings) = project(&settings, out, replace(args.force), &report)?;
+    let of_cells = matches!(projected, Projected::Cells { .. });
     let (n_rows, n_columns, totals) = match projected {
         Projected::Voxels {
             n_voxels,
@@ -176,6 +177,15 @@ pub fn run(args: ProjectArgs, report: Report) -> Result<()> {
             "tangram plot types {run} --types {} --out types.png",
             quoted(&types.to_string())
         ))?;
+    } else if let Some(modality) = settings.modality.first() {
+        report.next(format_args!(
+            "tangram plot modality {run} --modality {} --out modality.png",
+            quoted(modality)
+        ))?;
+    } else if settings.genes.is_some() {
+        report.next(format_args!("tangram plot genes {run} --out genes.png"))?;
+    } else if of_cells {
+        report.next(format_args!("tangram plot map {run} --out map.png"))?;
     }
     report.summary(&ProjectSummary {
         out,

@@ -53,6 +53,8 @@ pub struct CollectSettings<'a> {
 /// What was collected.
 #[derive(Debug, Clone)]
 pub struct Collected {
+    /// What was swept.
+    pub kind: SweepKind,
     /// Folds, or runs.
     pub n_items: usize,
     /// Those that are missing.
@@ -110,11 +112,13 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
         listener.say(format_args!("wrote {}", scores.display()))?;
         Ok(())
     };
+    let kind = SweepKind::of(&manifest)?;
     let collected = match SweepWork::of(&manifest)? {
         SweepWork::Runs(runs) => {
             write_scores(&table_of_runs(sweep, &runs, &progress)?)?;
             let is_missing = |run: &&Run| !run.is_complete(sweep);
             Collected {
+                kind,
                 n_items: runs.len(),
                 n_missing: runs.iter().filter(is_missing).count(),
                 predictions: None,
@@ -141,11 +145,7 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
                 file.write(&voxels, &predictions, settings.existing)?;
                 listener.say(format_args!("wrote {}", predictions.display()))?;
             }
-            write_scores(&table_of_folds(
-                SweepKind::of(&manifest)?,
-                &folds,
-                &outcomes,
-            ))?;
+            write_scores(&table_of_folds(kind, &folds, &outcomes))?;
             if results.is_some() && settings.report {
                 let map = shared.map_settings(sweep)?;
                 let place = (page.as_path(), settings.existing);
@@ -167,6 +167,7 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
             };
             let beside: Option<Vec<Scored>> = genes().map(scored).collect();
             Collected {
+                kind,
                 n_items: folds.len(),
                 n_missing: folds.len() - outcomes.len(),
                 predictions: results.map(|_| predictions),

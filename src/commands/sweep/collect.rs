@@ -7,7 +7,9 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_core::Summary;
 use tangram_pipeline::choices::MappingFormat;
+use tangram_pipeline::report::quoted;
 use tangram_pipeline::sweep_collect::{CollectSettings, collect};
+use tangram_pipeline::sweep_work::SweepKind;
 use tangram_pipeline::wording::count;
 use tangram_pipeline::yardstick::PartSummary;
 use tangram_store::Existing;
@@ -115,6 +117,20 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
     let sentence = yardstick.and_then(|scores| scores.sentence());
     if let Some(sentence) = &sentence {
         report.say(sentence)?;
+    }
+    let sweep = quoted(&args.sweep.to_string_lossy());
+    match (collected.kind, &collected.predictions) {
+        (SweepKind::Ablation, _) => report.next(format_args!(
+            "tangram plot fractions {sweep} --out fractions.png"
+        ))?,
+        (SweepKind::Seeds, _) if collected.n_items - collected.n_missing > 1 => report.next(
+            format_args!("tangram plot agreement {sweep} --out agreement.png"),
+        )?,
+        (_, Some(predictions)) => report.next(format_args!(
+            "tangram inspect {}",
+            quoted(&predictions.to_string_lossy())
+        ))?,
+        _ => {}
     }
     report.summary(&CollectSummary {
         sweep: &args.sweep,
