@@ -150,6 +150,29 @@ def check(page, expected):
     )
 
 
+def check_tissue(page, expected):
+    """The image of the tissue lies under the voxels, where the coordinates say, also after a zoom; the slider shows what is below."""
+    width, height = expected["tissue"]
+    for zoom in (False, True):
+        if zoom:
+            page.locator(".map .plot").first.evaluate(
+                "async p => { const r = p._fullLayout.xaxis.range; await Plotly.relayout(p, {'xaxis.range': [r[0], (r[0] + r[1]) / 2]}); }"
+            )
+        found, wanted = page.locator(".map .plot").first.evaluate(
+            """(p, [width, height]) => {
+                const { xaxis, yaxis } = p._fullLayout, image = p.querySelector('.imagelayer image');
+                const at = name => Number(image.getAttribute(name));
+                const [left, right] = [0, width].map(v => xaxis._offset + xaxis.l2p(v));
+                const [top, bottom] = [0, height].map(v => yaxis._offset + yaxis.l2p(v));
+                return [[at('x'), at('y'), at('width'), at('height')], [left, top, right - left, bottom - top]];
+            }""",
+            [width, height],
+        )
+        assert found[2] > 0 and all(abs(f - w) < 0.5 for f, w in zip(found, wanted)), (found, wanted)
+    page.locator("input[data-chooser=opacity]").fill("0")
+    page.wait_for_function("() => [...document.querySelectorAll('.map .plot')].every(p => !p.data || p.data[0].marker.opacity === 0)")
+
+
 def main():
     report, expected, folder = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +198,7 @@ def main():
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"the page is {wide} pixels wide in a window of {width}"
             if expected and width > 1000:
-                check(page, expected)
+                (check_tissue if "tissue" in expected else check)(page, expected)
             assert not problems, problems
             context.close()
         chromium.close()

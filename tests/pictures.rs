@@ -4,6 +4,7 @@ use crate::program::require::{Need, browser_python, skip};
 use crate::program::{fail, succeed, summary};
 use ndarray::Array2;
 use serde_json::json;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -271,6 +272,61 @@ fn spots_lie_over_the_image_of_the_tissue_as_circles() {
     assert!(over.contains("<use href=\"#below\"") && over.contains("<circle"));
     let alone = text("--no-image", "alone.svg");
     assert!(!alone.contains("#below") && alone.contains("<polygon"));
+
+    let page = |flag: &str, file: &str| {
+        succeed(own.path(), &format!("report run {flag} --out {file}"));
+        fs::read_to_string(own.path().join(file)).unwrap()
+    };
+    assert!(page("", "over.html").contains("\"tissue\":{\"png\""));
+    assert!(page("--no-image", "alone.html").contains("\"tissue\":null"));
+    if let Some(python) = browser() {
+        let file = own.path().join("expected.json");
+        // 150 × 90 pixels of 8 units.
+        fs::write(&file, json!({"tissue": [1200.0, 720.0]}).to_string()).unwrap();
+        let shots = std::env::var_os("TANGRAM_SCREENSHOTS").map_or_else(
+            || own.path().join("shots"),
+            |f| PathBuf::from(f).join("tissue"),
+        );
+        drive(&python, &own.path().join("over.html"), &file, &shots);
+    }
+}
+
+/// A Python that can drive a browser; `None`, which is said, where there is no browser.
+fn browser() -> Option<OsString> {
+    let python = browser_python()?;
+    let names = [
+        "chromium-headless-shell",
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+    ];
+    let there = |name: &&str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+    };
+    if std::env::var_os("TANGRAM_CHROMIUM").is_none() && !names.iter().any(there) {
+        skip(Need::Browser, "there is no Chromium on the PATH");
+        return None;
+    }
+    Some(python)
+}
+
+/// Drives a report in the browser.
+///
+/// * `expected`: a file with what is in it
+/// * `shots`: where the screenshots go
+fn drive(python: &OsStr, page: &Path, expected: &Path, shots: &Path) {
+    let driven = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drive_report.py"))
+        .args([page, expected, shots])
+        .output()
+        .unwrap();
+    assert!(
+        driven.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&driven.stdout),
+        String::from_utf8_lossy(&driven.stderr)
+    );
 }
 
 /// The report of the run, made once: its file.
@@ -310,22 +366,9 @@ fn columns(file: &Path, names: &[&str]) -> Vec<Vec<f32>> {
 
 #[test]
 fn the_report_works_in_a_browser() {
-    let Some(python) = browser_python() else {
+    let Some(python) = browser() else {
         return;
     };
-    let found = [
-        "chromium-headless-shell",
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-    ];
-    let there = |name: &&str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-    };
-    if std::env::var_os("TANGRAM_CHROMIUM").is_none() && !found.iter().any(there) {
-        return skip(Need::Browser, "there is no Chromium on the PATH");
-    }
     succeed(folder(), "report run --out driven.html");
     succeed(
         folder(),
@@ -357,17 +400,7 @@ fn the_report_works_in_a_browser() {
     fs::write(&file, expected.to_string()).unwrap();
     let shots = std::env::var_os("TANGRAM_SCREENSHOTS")
         .map_or_else(|| folder().join("shots"), PathBuf::from);
-    let driven = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drive_report.py"))
-        .args([&folder().join("driven.html"), &file, &shots])
-        .output()
-        .unwrap();
-    assert!(
-        driven.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&driven.stdout),
-        String::from_utf8_lossy(&driven.stderr)
-    );
+    drive(&python, &folder().join("driven.html"), &file, &shots);
     for width in [1280, 400] {
         assert!(shots.join(format!("report_{width}.png")).is_file());
     }

@@ -18,6 +18,10 @@ use std::fmt::Write;
 
 /// Bytes of a report: genes are left out beyond it.
 const LIMIT: usize = 14_500_000;
+/// Bytes of the image of the tissue, as PNG.
+const TISSUE: usize = 900_000;
+/// Voxels above which their maps show no image of the tissue: they are drawn by WebGL, which lies below images, and hide it anyway.
+const MOST_OVER_TISSUE: usize = 12_000;
 const STYLE: &str = include_str!("page/style.css");
 const VIEWER: &str = include_str!("page/viewer.js");
 
@@ -142,6 +146,15 @@ struct PlaceData {
     radius: f64,
     hexagons: bool,
     down: bool,
+    tissue: Option<TissueData>,
+}
+
+/// The image of the tissue, whose upper left corner is where both coordinates are 0; width and height in their units.
+#[derive(Debug, Serialize)]
+struct TissueData {
+    png: String,
+    width: f64,
+    height: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -409,7 +422,21 @@ fn place_data(places: &Places) -> PlaceData {
         radius: places.radius(),
         hexagons: places.are_hexagons(),
         down: places.is_downwards(),
+        tissue: tissue_data(places),
     }
+}
+
+fn tissue_data(places: &Places) -> Option<TissueData> {
+    let tissue = places.tissue()?;
+    if places.len() > MOST_OVER_TISSUE {
+        return None;
+    }
+    let (png, [width, height]) = tissue.png(TISSUE)?;
+    Some(TissueData {
+        png: STANDARD.encode(png),
+        width,
+        height,
+    })
 }
 
 /// The script of plotly that its crate carries, without the one that sets formulas.

@@ -1,6 +1,7 @@
 //! The image of the tissue under the voxels.
 
 use crate::palette::Color;
+use crate::raster::Raster;
 use resvg::tiny_skia::Pixmap;
 
 /// An image of the tissue, in whose pixels the voxels have their places.
@@ -54,6 +55,47 @@ impl Tissue {
         let at = 3 * (pixel(y, self.height)? * self.width + pixel(x, self.width)?);
         Some(Color(self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]))
     }
+
+    /// The image as PNG of at most `most` bytes, with its width and height in the units of the voxels' coordinates: as it is, or reduced, a
+    /// pixel being the mean of a square of its pixels; `None` if not even a small one fits.
+    pub(crate) fn png(&self, most: usize) -> Option<(Vec<u8>, [f64; 2])> {
+        // A photograph has about two bytes a pixel as PNG; what is much too large is not encoded first.
+        let pixels = (self.width * self.height) as f64;
+        let least = (pixels / most.max(1) as f64).sqrt().floor() as usize;
+        let mut side = least.max(1);
+        while side <= self.width.max(self.height) {
+            let png = self.reduced(side)?.png().ok()?;
+            if png.len() <= most {
+                let reach = |length: usize| (length.div_ceil(side) * side) as f64 / self.scale;
+                return Some((png, [self.width, self.height].map(reach)));
+            }
+            side += side.div_ceil(4);
+        }
+        None
+    }
+
+    /// The image with one pixel for each square of `side` × `side`; the squares of the last column and row may hang over.
+    fn reduced(&self, side: usize) -> Option<Raster> {
+        let (width, height) = (self.width.div_ceil(side), self.height.div_ceil(side));
+        let mut raster = Raster::new(width.try_into().ok()?, height.try_into().ok()?).ok()?;
+        for y in 0..height {
+            for x in 0..width {
+                let (mut sum, mut n) = ([0u32; 3], 0);
+                for row in y * side..((y + 1) * side).min(self.height) {
+                    for column in x * side..((x + 1) * side).min(self.width) {
+                        let at = 3 * (row * self.width + column);
+                        for (sum, value) in sum.iter_mut().zip(&self.rgb[at..at + 3]) {
+                            *sum += u32::from(*value);
+                        }
+                        n += 1;
+                    }
+                }
+                let [r, g, b] = sum.map(|sum| ((sum + n / 2) / n) as u8);
+                raster.pixel((x as u32, y as u32), Color(r, g, b));
+            }
+        }
+        Some(raster)
+    }
 }
 
 #[cfg(test)]
@@ -71,5 +113,39 @@ mod tests {
         assert_eq!(Tissue::new((3, 3), rgb.clone(), 0.5), None);
         assert_eq!(Tissue::new((3, 2), rgb, f64::NAN), None);
         assert_eq!(Tissue::from_png(b"no image", 1.0), None);
+    }
+
+    #[test]
+    fn an_image_is_reduced_until_it_fits() {
+        // Noise, which does not compress.
+        let mut state = 1u32;
+        let noise = (0..3 * 200 * 120).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        let tissue = Tissue::new((200, 120), noise.collect(), 1.0).unwrap();
+        let size = |most: usize| {
+            let (png, reach) = tissue.png(most)?;
+            assert!(png.len() <= most);
+            let back = Pixmap::decode_png(&png).unwrap();
+            // The pixels of the reduced image are squares; its last ones may hang over.
+            let side = reach[0] / f64::from(back.width());
+            assert_eq!(reach[1], side * f64::from(back.height()));
+            assert!(reach[0] >= 200.0 && reach[0] < 200.0 + side);
+            Some((back.width(), back.height()))
+        };
+        assert_eq!(size(1_000_000), Some((200, 120)));
+        let (width, height) = size(20_000).unwrap();
+        assert!(width < 110 && width.abs_diff(height * 5 / 3) <= 2);
+        assert_eq!(size(10), None);
+    }
+
+    #[test]
+    fn a_pixel_of_a_smaller_image_is_the_mean_of_a_square() {
+        let rgb = [10, 20, 30, 30, 40, 50, 1, 2, 3];
+        let tissue = Tissue::new((3, 1), rgb.to_vec(), 1.0).unwrap();
+        let png = tissue.reduced(2).unwrap().png().unwrap();
+        let half = Tissue::from_png(&png, 0.5).unwrap();
+        assert_eq!(half.rgb, [20, 30, 40, 1, 2, 3]);
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::tissue::Tissue;
 
 const HOSTILE: &str =
     "<img src=x onerror=\"document.title='owned'\">\u{2028}</script><script>alert(1)</script>";
@@ -84,6 +85,15 @@ fn five_thousand_voxels_and_two_hundred_genes_fit() {
     let html = page(200, 5_000).html();
     assert!(html.len() < 15_000_000, "{} bytes", html.len());
     assert!(!html.contains("Not in this report"));
+    // With an image of the tissue that does not compress.
+    let mut over = page(200, 5_000);
+    let noise = (0..3 * 2_000 * 1_500u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 13) as u8);
+    let tissue = Tissue::new((2_000, 1_500), noise.collect(), 20.0).unwrap();
+    let places = over.runs[0].places.take().unwrap();
+    over.runs[0].places = Some(places.over(tissue, 1.0));
+    let html = over.html();
+    assert!(html.len() < 15_000_000, "{} bytes", html.len());
+    assert!(html.contains("\"tissue\":{\"png\"") && !html.contains("Not in this report"));
     let html = page(200, 30_000).html();
     assert!(html.len() < 15_000_000, "{} bytes", html.len());
     assert!(html.contains("Not in this report"));

@@ -62,14 +62,16 @@
       this.legend.replaceChildren();
       const { site } = this;
       const first = !this.drawn;
+      const mark = { size: this.size(), symbol: site.symbol, line: { width: 0 }, opacity: site.opacity };
       const marker = colors
-        ? { color: colors, size: this.size(), symbol: site.symbol, line: { width: 0 } }
+        ? { ...mark, color: colors }
         : {
-          color: values, size: this.size(), symbol: site.symbol, line: { width: 0 }, colorscale: 'Viridis',
-          showscale: true, colorbar: { thickness: 12, len: 0.9, tickfont: { size: 11 }, tickformat: '.3~g' },
+          ...mark, color: values, colorscale: 'Viridis', showscale: true,
+          colorbar: { thickness: 12, len: 0.9, tickfont: { size: 11 }, tickformat: '.3~g' },
         };
       const trace = {
-        type: site.x.length > MANY && hasWebgl ? 'scattergl' : 'scatter',
+        // What WebGL draws lies below images.
+        type: site.x.length > MANY && hasWebgl && !site.tissue ? 'scattergl' : 'scatter',
         mode: 'markers', x: site.x, y: site.y, marker, text: hover || site.labels,
         hovertemplate: colors ? '%{text}<extra></extra>' : '%{text}<br>%{marker.color:.4~g}<extra></extra>',
       };
@@ -79,6 +81,7 @@
         dragmode: window.innerWidth < 700 ? false : 'pan', paper_bgcolor: '#fff', plot_bgcolor: '#fff',
         xaxis: { visible: false, range: kept ? kept.x : site.ranges.x },
         yaxis: { visible: false, range: kept ? kept.y : site.ranges.y, scaleanchor: 'x' },
+        images: site.tissue ? [site.tissue] : [],
       };
       const config = {
         scrollZoom: window.innerWidth >= 700, displaylogo: false, responsive: true,
@@ -218,6 +221,12 @@
 
   // --- a run ---------------------------------------------------------------------------------------------
 
+  // The image of the tissue, paler, as plotly takes it.
+  const tissueOf = ({ tissue }) => tissue && {
+    source: 'data:image/png;base64,' + tissue.png, xref: 'x', yref: 'y', x: 0, y: 0, sizex: tissue.width, sizey: tissue.height,
+    xanchor: 'left', yanchor: 'top', sizing: 'stretch', layer: 'below', opacity: 0.6,
+  };
+
   const maps = async (root, run, id) => {
     const { places } = run;
     const [x, y, names, assigned] = await Promise.all(
@@ -230,7 +239,7 @@
     const xs = Float64Array.from(x, v => v + places.left), ys = Float64Array.from(y, v => v + places.bottom);
     const yRange = far(y, places.bottom);
     const site = {
-      x: xs, y: ys, radius: places.radius, symbol: places.hexagons ? 'hexagon' : 'circle', labels: names.map(plain),
+      x: xs, y: ys, opacity: 1, tissue: tissueOf(places), radius: places.radius, symbol: places.hexagons ? 'hexagon' : 'circle', labels: names.map(plain),
       ranges: { x: far(x, places.left), y: places.down ? yRange.reverse() : yRange },
     };
     const bar = make(root, 'div', 'choosers');
@@ -246,6 +255,15 @@
       return cached.get(text);
     };
     const pick = {};
+    if (site.tissue) {
+      const slider = make(make(bar, 'label', '', 'opacity of the voxels'), 'input');
+      Object.assign(slider, { type: 'range', min: 0, max: 1, step: 0.05, value: 1 });
+      slider.dataset.chooser = 'opacity';
+      slider.addEventListener('change', () => {
+        site.opacity = Number(slider.value);
+        for (const map of together.filter(m => m.drawn)) Plotly.restyle(map.plot, { 'marker.opacity': site.opacity });
+      });
+    }
 
     const views = [];
     if (run.types.length) {
