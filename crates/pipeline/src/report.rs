@@ -17,6 +17,8 @@ use tangram_store::{memory, write_aside};
 
 /// Types above which there is no overview of all of them.
 const OVERVIEW: usize = 60;
+/// Bytes of an overview above which it is left out.
+const ROOM: usize = 3_000_000;
 /// Values of genes in space that fit a report, two bytes or more each.
 pub(crate) const MOST_VALUES: usize = 5_000_000;
 
@@ -192,15 +194,16 @@ pub(crate) fn run_page(
     .collect();
     let mut figures = Vec::new();
     if let (Some(places), Some(types)) = (&places, &types) {
-        if types.names.len() <= OVERVIEW {
-            add(
-                &mut figures,
-                figures::Which::Types,
-                figures::types(places, types, &[]),
-            )?;
+        // The maps of types and genes come first where there is no room for all.
+        let overview = match types.names.len() <= OVERVIEW {
+            true => Some(figures::types(places, types, &[])?).filter(|f| f.svg().len() < ROOM),
+            false => None,
+        };
+        if let Some(overview) = overview {
+            add(&mut figures, figures::Which::Types, Ok(overview))?;
         } else {
             left_out.push(format!(
-                "the overview of {} types; each has its map above",
+                "the overview of {} types; each has its map above, and `tangram plot types` draws it",
                 types.names.len()
             ));
         }
