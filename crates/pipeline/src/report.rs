@@ -285,10 +285,7 @@ pub(crate) fn chosen_genes(
     };
     let (tested, trained) = (by_score(false), by_score(true));
     // Where there are many of both, a quarter for those that trained.
-    let for_trained = settings
-        .n_genes
-        .saturating_sub(tested.len())
-        .max(n_genes / 4);
+    let for_trained = n_genes.saturating_sub(tested.len()).max(n_genes / 4);
     let for_tested = n_genes - for_trained.min(trained.len());
     let mut names: Vec<String> = telling(judged);
     let chosen = spread(&tested, for_tested)
