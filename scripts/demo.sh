@@ -5,9 +5,9 @@
 #   scripts/demo.sh CELLS VOXELS [COLUMN]   on your own files; COLUMN of the cells' obs holds the cell types
 #
 # Installs what is missing (see setup.sh) and builds. Then it simulates a tissue, maps the cells, transfers types and
-# genes to the voxels, and scores the result. The first run takes about a quarter of an hour on two cores, later runs a
-# minute. Results on your own files go to a new directory demo-1, demo-2, ... in each run; none of your files is
-# overwritten.
+# genes to the voxels, scores the result, and registers a section of a synthetic brain. The first run takes about a
+# quarter of an hour on two cores, later runs a minute. Results on your own files go to a new directory demo-1, demo-2,
+# ... in each run; none of your files is overwritten.
 set -euo pipefail
 
 usage() { sed -n '2,10s/^# \{0,1\}//p' "$0"; }
@@ -60,6 +60,10 @@ on_simulated_tissue() {
     "$tangram" report demo/run --types obs:cell_type --out demo/report.html --force
 
     "$python" scripts/picture.py demo demo/picture.png
+
+    step "a brain section registered to an atlas, its place known"
+    "$tangram" atlas demo --out demo/atlas --force
+
     printf '\n'
     "$python" scripts/demo.py truth demo
     cat <<FILES
@@ -72,6 +76,7 @@ Files in $PWD/demo:
   spots_run/, spot_types.h5ad   the same for the spots
   scores.tsv       how well each gene is predicted
   report.html      maps, scores, tables and warnings in one file: open it in a browser
+  atlas/           a synthetic brain as an atlas, and a section registered to it: section.svg
   picture.png      cell types, true and recovered; a held-out gene, measured and predicted
 All .h5ad and .zarr files open in scanpy.
 FILES

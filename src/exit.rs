@@ -104,6 +104,9 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref() {
         return Some(of_slurm(error));
     }
+    if let Some(PipelineError::Atlas(AtlasError::Refused { .. })) = error.downcast_ref() {
+        return Some(REFUSED);
+    }
     let cause = if error.is::<ConfigError>() {
         Cause::Usage
     } else if error.is::<CommandError>() {

@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use tangram_atlas::synthetic::{Brain, Rung, SyntheticSection, brain, section};
-use tangram_atlas::{Atlas, FlatMap, NrrdValues, Transform, encode_nrrd, read_nrrd};
+use tangram_atlas::synthetic_files::{write_mask, write_sources};
+use tangram_atlas::{Atlas, FlatMap, NrrdValues, Transform, read_nrrd};
 use tangram_store::{Dataset, MatrixName};
 use tempfile::{TempDir, tempdir};
 
@@ -17,41 +18,12 @@ const VOXEL_UM: f64 = 100.0;
 fn folder() -> (TempDir, Brain) {
     let folder = tempdir().unwrap();
     let brain = brain(VOXEL_UM);
-    let structures = brain.tree.structures();
-    let mut table = "id,acronym,name,parent_structure_id,color_hex_triplet\n".to_owned();
-    for s in structures {
-        let parent = s.parent.map(|p| structures[p].id.to_string());
-        let [r, g, b] = s.rgb;
-        let parent = parent.unwrap_or_default();
-        table.push_str(&format!(
-            "{},{},{},{parent},{r:02X}{g:02X}{b:02X}\n",
-            s.id, s.acronym, s.name
-        ));
-    }
-    fs::write(folder.path().join("structures.csv"), table).unwrap();
-    let id = |&label: &u16| match label {
-        0 => 0,
-        row => structures[usize::from(row) - 1].id,
-    };
-    let ids: Vec<u32> = brain.labels.values.iter().map(id).collect();
-    // The file's fastest axis is ML, as in the arrays here.
-    let [ap, dv, ml] = brain.labels.grid.shape;
-    let nrrd = encode_nrrd(&[ml, dv, ap], Some(&[VOXEL_UM; 3]), &ids).unwrap();
-    fs::write(folder.path().join("annotation.nrrd"), nrrd).unwrap();
-    let rule = toml::to_string(&brain.rule).unwrap();
-    fs::write(folder.path().join("rule.toml"), rule).unwrap();
+    write_sources(folder.path(), &brain).unwrap();
     (folder, brain)
 }
 
 const IMPORT: &str = "atlas import --annotation annotation.nrrd --structures structures.csv --classes rule.toml \
                       --orientation RIP --out atlas.zarr";
-
-fn write_mask(path: &Path, section: &SyntheticSection) {
-    let [width, height] = section.mask.size();
-    let pixels = section.mask.classes().to_vec();
-    let image = GrayImage::from_raw(width as u32, height as u32, pixels).unwrap();
-    image.save(path).unwrap();
-}
 
 #[test]
 fn an_imported_atlas_holds_what_the_files_hold() {
@@ -132,7 +104,7 @@ fn a_section_is_registered_and_every_file_says_the_same() {
     let folder = folder.path();
     succeed(folder, IMPORT);
     let truth = section(&brain.classes, &Rung::LADDER[1].1, 11);
-    write_mask(&folder.join("mask.png"), &truth);
+    write_mask(&folder.join("mask.png"), &truth).unwrap();
     let register = format!(
         "atlas register --atlas atlas.zarr --regions mask.png --pixel-size {} --out section",
         truth.pixel_um
@@ -238,7 +210,7 @@ fn what_is_no_section_is_refused_and_leaves_nothing() {
     image("stripes.png", stripes);
     check("stripes.png", "--pixel-size 50", 7, "refused");
     let truth = section(&brain.classes, &Rung::LADDER[0].1, 3);
-    write_mask(&folder.join("mask.png"), &truth);
+    write_mask(&folder.join("mask.png"), &truth).unwrap();
     check(
         "mask.png",
         "--pixel-size 50 --min-dice 1",
@@ -307,7 +279,7 @@ fn registered() -> (TempDir, Brain, SyntheticSection) {
         ),
     );
     let truth = section(&brain.classes, &Rung::LADDER[1].1, 21);
-    write_mask(&at.join("mask.png"), &truth);
+    write_mask(&at.join("mask.png"), &truth).unwrap();
     succeed(
         at,
         &format!(
@@ -479,4 +451,51 @@ fn a_huge_image_is_refused_by_its_header() {
     let command = "atlas register --atlas atlas.zarr --regions huge.png --out section";
     let message = fail(folder, command, 3);
     assert!(message.contains("40000 × 40000 pixels"), "{message}");
+}
+
+#[test]
+fn the_demonstration_is_near_the_truth_and_its_next_command_works() {
+    let folder = tempdir().unwrap();
+    let folder = folder.path();
+    let told = succeed(folder, "atlas demo --out demo");
+    for word in ["depth:", "pitch and yaw:", "target registration error:"] {
+        assert!(told.contains(word), "{told}");
+    }
+    let at = |name: &str| folder.join("demo").join(name);
+    let text = fs::read_to_string(at("demo.toml")).unwrap();
+    let demo: toml::Value = toml::from_str(&text).unwrap();
+    let number = |table: &str, name: &str| demo[table][name].as_float().unwrap();
+    // The comparison is of what the transform says, not of what was asked for.
+    let transform = Transform::read(&at("section/transform.json")).unwrap();
+    let found = transform.parameters().plane;
+    let close = |a: f64, b: f64, within: f64| assert!((a - b).abs() < within, "{a} {b}");
+    close(number("found", "depth-um"), found.depth_um, 1e-6);
+    let brain = brain(VOXEL_UM);
+    let truth = section(&brain.classes, &Rung::LADDER[2].1, 11);
+    close(number("truth", "depth-um"), truth.plane.depth_um, 1e-6);
+    close(number("truth", "yaw-deg"), truth.plane.yaw_deg, 1e-6);
+    let off = (found.depth_um - truth.plane.depth_um).abs();
+    close(number("error", "depth-um"), off, 1e-6);
+    assert!(off < 200.0, "{text}");
+    let error = number("error", "target-registration-error-um");
+    assert!(error > 0.0 && error < 250.0, "{text}");
+    assert!(
+        fs::read_to_string(at("section.svg"))
+            .unwrap()
+            .contains("<svg")
+    );
+
+    let again = fail(folder, "atlas demo --out demo", 4);
+    assert!(again.contains("exists already"), "{again}");
+    succeed(folder, "atlas demo --out demo --force --threads 1");
+    assert_eq!(fs::read_to_string(at("demo.toml")).unwrap(), text);
+    let register = format!(
+        "atlas register --atlas demo/atlas.zarr --regions demo/mask.png --pixel-size {} --out section1",
+        demo["pixel-um"]
+    );
+    let registered = summary(folder, &register);
+    let depth = registered["result"]["depth-um"].as_f64().unwrap();
+    close(depth, found.depth_um, 1e-3);
+    fs::create_dir(folder.join("mine")).unwrap();
+    fail(folder, "atlas demo --out mine --force", 4);
 }

@@ -2,7 +2,7 @@
 
 use crate::probability::ProbabilityPyramid;
 use crate::quality::{Limits, Quality};
-use crate::register::{PlaneChoice, RegisterSettings, WarpChoice, register};
+use crate::register::{PlaneChoice, RegisterSettings, Registration, WarpChoice, register};
 use crate::synthetic::{Rung, SyntheticSection, section};
 use crate::{BACKGROUND, NO_CLASS, Volume};
 use serde::Serialize;
@@ -80,8 +80,21 @@ pub fn measure(
             };
         }
     };
+    compare(&truth, &registration, seed, seconds)
+}
+
+/// How far a registration of a synthetic section is from the truth.
+///
+/// * `seconds`: that it took
+#[must_use]
+pub fn compare(
+    truth: &SyntheticSection,
+    registration: &Registration,
+    seed: u64,
+    seconds: f64,
+) -> Errors {
     let found = registration.transform.parameters().plane;
-    let distances = distances(&truth, |pixel| registration.transform.to_atlas(pixel));
+    let distances = distances(truth, |pixel| registration.transform.to_atlas(pixel));
     let refused = Limits::default().check(&registration.quality).err();
     let angle = |a: f64, b: f64| (a - b).abs();
     Errors {
@@ -91,7 +104,7 @@ pub fn measure(
             .max(angle(found.yaw_deg, truth.plane.yaw_deg)),
         tre_um: quantile(&distances, 0.5),
         tre_p90_um: quantile(&distances, 0.9),
-        quality: Some(registration.quality),
+        quality: Some(registration.quality.clone()),
         refused: refused.map(|r| r.to_string()),
         seconds,
     }

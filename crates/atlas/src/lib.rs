@@ -35,6 +35,7 @@ mod start;
 mod store;
 mod structures;
 pub mod synthetic;
+pub mod synthetic_files;
 mod transform;
 mod warp;
 

@@ -56,6 +56,7 @@
 
 pub mod annotations;
 mod assigned;
+pub mod atlas_demo;
 mod carried_uns;
 mod cause;
 mod cell_types;

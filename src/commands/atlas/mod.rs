@@ -1,5 +1,6 @@
 //! `tangram atlas`: brain sections and the atlas they belong to.
 
+mod demo;
 mod flags;
 mod import;
 mod points;
@@ -15,6 +16,7 @@ const LONG_HELP: &str = "\
 An atlas is imported once, into a store that the other commands read.
 
 Examples:
+  tangram atlas demo --out atlas_demo
   tangram atlas import --annotation annotation_25.nrrd --structures structures.csv --out ccf.zarr
   tangram atlas register --atlas ccf.zarr --regions mask.png --pixel-size 20 --out section1
   tangram atlas query --atlas ccf.zarr --section section1 --roi motor.geojson --out voxels.h5ad";
@@ -36,6 +38,8 @@ enum AtlasCommand {
     Register(register::RegisterArgs),
     /// Ask what lies in a region of interest: structures, and voxels with expression for `tangram map`
     Query(query::QueryArgs),
+    /// Register a synthetic section and compare it with the truth
+    Demo(demo::DemoArgs),
     /// Carry points between a section and the atlas
     Points(points::PointsArgs),
     /// Read and write anchorings of QuickNII and VisuAlign
@@ -51,6 +55,7 @@ pub fn run(args: AtlasArgs, report: Report) -> Result<()> {
         AtlasCommand::Import(args) => import::run(&args, report),
         AtlasCommand::Register(args) => register::run(&args, report),
         AtlasCommand::Query(args) => query::run(&args, report),
+        AtlasCommand::Demo(args) => demo::run(&args, report),
         AtlasCommand::Points(args) => points::run(&args, report),
         AtlasCommand::Quicknii(args) => quicknii::run(&args, report),
     }
