@@ -30,7 +30,10 @@ impl LossTerm for L1Term {
         _: &Exchanges<'_, dyn Sums + '_>,
         _: &mut Slopes,
     ) -> f64 {
-        let [sum, _] = given.cells.logits.expect("Adam sums its logits where a weight asks for it");
+        let [sum, _] = given
+            .cells
+            .logits
+            .expect("Adam sums its logits where a weight asks for it");
         sum
     }
 }

@@ -30,7 +30,10 @@ impl LossTerm for L2Term {
         _: &Exchanges<'_, dyn Sums + '_>,
         _: &mut Slopes,
     ) -> f64 {
-        let [_, sum] = given.cells.logits.expect("Adam sums its logits where a weight asks for it");
+        let [_, sum] = given
+            .cells
+            .logits
+            .expect("Adam sums its logits where a weight asks for it");
         sum
     }
 }
