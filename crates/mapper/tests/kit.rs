@@ -1,5 +1,6 @@
 //! The kit that measures a card (`scripts/gpu.sh`), on cores: its driver needs Python alone, torch only for the rates of a card.
 
+#![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use std::fs;
