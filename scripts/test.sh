@@ -105,6 +105,8 @@ check "lints without libtorch" cargo clippy --workspace --all-targets --quiet "$
 check "tests and doc tests without libtorch" cargo test --workspace --quiet "${without[@]}"
 mapper=()
 for file in crates/mapper/tests/*.rs; do mapper+=(--test "$(basename "$file" .rs)"); done
+# Some tests run an example, which must be the one with libtorch now.
+check "examples with libtorch" cargo build --workspace --quiet --examples
 check "tests of the mapper with libtorch" cargo test --workspace --quiet --lib "${mapper[@]}"
 check "tests of the program with libtorch" cargo test --workspace --quiet --test program -- device:: help:: end_to_end::
 if next=$(bash scripts/python-env.sh tests-next); then
