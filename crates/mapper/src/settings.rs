@@ -68,8 +68,8 @@ pub struct MirrorSettings {
 }
 
 /// Why some terms are for Adam alone.
-const NO_COUNTERPART: &str = "must be 0: this solver's logits are functions of the cells' expression alone, of which no row is held; types of \
-                              cells and sizes of logits are none; take Adam";
+const NO_COUNTERPART: &str = "must be 0: this solver stores no logits, and computes them from the cells' expression alone; \
+                              take --solver adam";
 
 impl MirrorSettings {
     /// Refuses values outside their range.

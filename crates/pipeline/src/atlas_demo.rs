@@ -79,7 +79,7 @@ pub struct Differences {
 pub struct AtlasDemo {
     /// Seed of the section.
     pub seed: u64,
-    /// Edge of a pixel of the mask, which the registration is told.
+    /// Edge of a pixel of the mask in µm; the registration is given it as `--pixel-size`.
     pub pixel_um: f64,
     /// Mean Dice of the fit.
     pub mean_dice: f64,

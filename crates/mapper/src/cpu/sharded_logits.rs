@@ -60,7 +60,7 @@ impl<T: Number> AllGenes<T> {
     /// Makes sums over ranks exact.
     ///
     /// * `largest`: the largest entry of S
-    /// * `n_types`: columns of S beside genes, of which a row sums to at most 1
+    /// * `n_types`: number of cell types, held as columns of S after the genes; a row of these columns sums to at most 1
     pub(crate) fn exact(
         mut self,
         largest: f64,

@@ -31,7 +31,7 @@ struct Exact {
 
 /// Declares what [`Predicted::finish`] exchanges.
 ///
-/// * `n_types`: columns of S beside genes
+/// * `n_types`: number of cell types, held as columns of S after the genes
 pub(crate) fn declare(tally: &mut Tally<'_>, n_types: usize) {
     let shares = tally.shares();
     let (n_voxels, n_genes) = (shares.voxels.len(), shares.genes.len() + n_types + 1);
