@@ -2,8 +2,12 @@
 
 use super::sums::VoxelShards;
 use crate::Neighbours;
-use ndarray::{Array2, ArrayView2, Axis, Zip};
+use ndarray::{Array2, ArrayView2, Axis, s};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
+
+/// Genes that are handled together: their values of a voxel lie side by side, so that a neighbour is found once for all of them.
+const LANES: usize = 8;
 
 /// `x + W x` on one rank's shard of the voxels: each rank fetches the values of the neighbours that it does not hold, and no others.
 #[derive(Debug)]
@@ -89,40 +93,92 @@ impl Stencil {
         x: ArrayView2<'_, f64>,
         swap: impl Fn(Vec<Vec<f64>>) -> Vec<Vec<f64>>,
     ) -> Array2<f64> {
-        let (n_genes, n_voxels) = x.dim();
-        let to = self.give.iter().map(|places| {
-            let rows = x.rows().into_iter();
-            rows.flat_map(|row| places.iter().map(move |&j| row[j as usize]))
-                .collect()
-        });
-        let from = swap(to.collect());
-        // (genes, fetched voxels), from one such matrix a rank.
+        let row = |k| x.index_axis_move(Axis(0), k).into_iter().copied();
+        self.apply_to_rows(x.nrows(), row, swap)
+    }
+
+    /// [`apply`](Self::apply) of values that are computed when they are read.
+    ///
+    /// * `row`: own voxels' values of a gene
+    pub(super) fn apply_to_rows<R: Iterator<Item = f64>>(
+        &self,
+        n_genes: usize,
+        row: impl Fn(usize) -> R + Sync,
+        swap: impl Fn(Vec<Vec<f64>>) -> Vec<Vec<f64>>,
+    ) -> Array2<f64> {
+        let fetched = self.fetch(n_genes, &row, swap);
+        let n_voxels = self.starts.len() - 1;
+        let mut out = Array2::zeros((n_genes, n_voxels));
+        let blocks = out.axis_chunks_iter_mut(Axis(0), LANES).into_par_iter();
+        let scratch = || vec![[0.0; LANES]; n_voxels + self.n_fetched];
+        blocks
+            .enumerate()
+            .for_each_init(scratch, |values, (block, mut out)| {
+                let first = block * LANES;
+                for lane in 0..out.nrows() {
+                    let all =
+                        row(first + lane).chain(fetched.row(first + lane).into_iter().copied());
+                    values.iter_mut().zip(all).for_each(|(to, x)| to[lane] = x);
+                }
+                for j in 0..n_voxels {
+                    let sums = self.around(j, values);
+                    let mut column = out.column_mut(j);
+                    column
+                        .iter_mut()
+                        .zip(sums)
+                        .for_each(|(out, sum)| *out = sum);
+                }
+            });
+        out
+    }
+
+    /// `x_j + (W x)_j` of the genes that share a block.
+    ///
+    /// * `values`: of own voxels and of fetched ones
+    fn around(&self, j: usize, values: &[[f64; LANES]]) -> [f64; LANES] {
+        let pairs = self.starts[j]..self.starts[j + 1];
+        let pairs = self.neighbours[pairs.clone()]
+            .iter()
+            .zip(&self.weights[pairs]);
+        let mut sums = [-0.0; LANES];
+        for (&l, w) in pairs {
+            let value = &values[l as usize];
+            for (sum, x) in sums.iter_mut().zip(value) {
+                *sum += w * x;
+            }
+        }
+        std::array::from_fn(|lane| values[j][lane] + sums[lane])
+    }
+
+    /// Values of neighbours that other ranks hold, (genes, fetched voxels); gives those that they need.
+    fn fetch<R: Iterator<Item = f64>>(
+        &self,
+        n_genes: usize,
+        row: impl Fn(usize) -> R,
+        swap: impl Fn(Vec<Vec<f64>>) -> Vec<Vec<f64>>,
+    ) -> Array2<f64> {
+        let mut to: Vec<Vec<f64>> = vec![Vec::new(); self.give.len()];
+        if self.give.iter().any(|places| !places.is_empty()) {
+            for k in 0..n_genes {
+                let row: Vec<f64> = row(k).collect();
+                for (to, places) in to.iter_mut().zip(&self.give) {
+                    to.extend(places.iter().map(|&j| row[j as usize]));
+                }
+            }
+        }
+        let from = swap(to);
+        // From one such matrix a rank.
         let mut fetched = Array2::zeros((n_genes, self.n_fetched));
         let mut first = 0;
         for part in from.iter().filter(|part| !part.is_empty()) {
             let n = part.len() / n_genes;
             for (mut row, part) in fetched.rows_mut().into_iter().zip(part.chunks_exact(n)) {
-                let mut places = row.slice_mut(ndarray::s![first..first + n]);
+                let mut places = row.slice_mut(s![first..first + n]);
                 places.iter_mut().zip(part).for_each(|(to, &x)| *to = x);
             }
             first += n;
         }
         assert_eq!(first, self.n_fetched, "all neighbours of other ranks");
-        let mut out = Array2::zeros((n_genes, n_voxels));
-        Zip::from(out.axis_iter_mut(Axis(0)))
-            .and(x.axis_iter(Axis(0)))
-            .and(fetched.axis_iter(Axis(0)))
-            .par_for_each(|mut out, x, fetched| {
-                for (j, out) in out.iter_mut().enumerate() {
-                    let row = self.starts[j]..self.starts[j + 1];
-                    let pairs = self.neighbours[row.clone()].iter().zip(&self.weights[row]);
-                    let value = |l: usize| match l < n_voxels {
-                        true => x[l],
-                        false => fetched[l - n_voxels],
-                    };
-                    *out = x[j] + pairs.map(|(&l, w)| w * value(l as usize)).sum::<f64>();
-                }
-            });
-        out
+        fetched
     }
 }

@@ -8,7 +8,7 @@ use super::term::{
     About, Comparison, Data, DefaultWeight, LossTerm, Needs, Sense, Shard, Shown, Slopes,
 };
 use crate::Neighbours;
-use ndarray::{Array2, Zip};
+use ndarray::Array2;
 
 pub(super) const ABOUT: About = About {
     name: "neighbourhood",
@@ -79,19 +79,17 @@ impl LossTerm for SurroundingsTerm {
         slopes: &mut Slopes,
     ) -> f64 {
         let swap = |to| exchanges.swap_voxels(to);
-        let mut around = self.around.apply(given.predicted, swap);
+        let around = self.around.apply(given.predicted, swap);
         let measured = self.measured.view();
         let (mean, by_gene) =
             mean_of_genes(weight, around.view(), measured, &self.norms, exchanges);
-        // From (W + I) A to the slope by it, in place.
-        Zip::indexed(around.rows_mut())
-            .and(measured.rows())
-            .par_for_each(|k, mut a, g| {
-                let slope = by_gene[k];
-                let pairs = a.iter_mut().zip(g);
-                pairs.for_each(|(a, g)| *a = slope.measured * g + slope.predicted * *a);
-            });
-        slopes.add_by_expression(self.back.apply(around.view(), swap));
+        // Slope by (W + I) A.
+        let slope = |k: usize| {
+            let slope = by_gene[k];
+            let pairs = around.row(k).into_iter().zip(measured.row(k));
+            pairs.map(move |(a, g)| slope.measured * g + slope.predicted * a)
+        };
+        slopes.add_by_expression(self.back.apply_to_rows(around.nrows(), slope, swap));
         mean
     }
 }
