@@ -6,8 +6,9 @@
 use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::iter;
 use tangram_comm::{Bytes, Communicator, Grid, GridShape, Reduce, Shares, Threads};
-use tangram_core::{DensityPrior, InChunks, Objective, SparseRows, Term};
+use tangram_core::{DensityPrior, InChunks, Neighbours, Objective, SparseRows, Term};
 use tangram_mapper::{
     AdamBegin, AdamSettings, Begin, Engine, Factors, InitialLogits, Keeper, MapError,
     MirrorSettings, NoKeeper, PassPlan, Precision, Problem, Snapshot, Wish, bytes_of_pass,
@@ -301,15 +302,16 @@ fn a_pass_exchanges_what_was_predicted() {
     for shape in GRIDS {
         let shape: GridShape = shape.parse().unwrap();
         for reduce in [Reduce::Fast, Reduce::Exact] {
-            for (mirror, temperature, voxel, precision) in [
+            let single = [
                 (true, false, 0.0, Precision::F32),
                 (true, true, 0.6, Precision::F32),
-                // Factors are centred.
-                (true, false, 0.0, Precision::Bf16),
                 (false, false, 0.0, Precision::F32),
                 (false, false, 0.6, Precision::F32),
-                (false, false, 0.0, Precision::Bf16),
-            ] {
+            ];
+            // Mirror's factors are centred.
+            let bf16 = [true, false].map(|mirror| (mirror, false, 0.0, Precision::Bf16));
+            let bf16 = bf16.into_iter().filter(|_| cfg!(feature = "torch"));
+            for (mirror, temperature, voxel, precision) in single.into_iter().chain(bf16) {
                 let plan = PassPlan {
                     mirror,
                     objective: OBJECTIVE.with(Term::Voxel, voxel),
@@ -348,7 +350,8 @@ fn dense_products_shard_too() {
         out
     };
     problem = Problem::new(full(700, 0), full(90, 4), problem.prior().cloned()).unwrap();
-    for precision in [Precision::F32, Precision::Bf16] {
+    let bf16 = cfg!(feature = "torch").then_some(Precision::Bf16);
+    for precision in iter::once(Precision::F32).chain(bf16) {
         let settings = mirror_settings(precision, 8, None);
         let (alone, _) = mirror(&problem, &settings, "1x1x1", Reduce::Fast, false);
         for shape in ["2x1x1", "1x2x1", "1x1x2", "2x2x2"] {
@@ -415,34 +418,63 @@ impl Keeper for StopsAfter {
     fn lost(&mut self, _: &(dyn std::error::Error + Send + Sync)) {}
 }
 
+/// A training with the mirror solver that was stopped after some passes and went on.
+fn mirror_resumed(
+    problem: &Problem,
+    settings: &MirrorSettings,
+    grid: &Grid<Threads>,
+    stop: usize,
+) -> Learned {
+    let shares = grid.shares(331, 37, 26).unwrap();
+    let part = problem.share(shares.clone()).unwrap();
+    let mut keeper = StopsAfter::new(stop);
+    let begin = Begin::At(None);
+    let stopped = train_mirror_shard(&part, settings, begin, grid, &mut keeper, &mut |_| ());
+    assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes == stop));
+    let kept = keeper.kept.unwrap();
+    let begin = Begin::Resume(&kept);
+    let ended = train_mirror_shard(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ());
+    let ended = ended.unwrap();
+    Learned {
+        factors: Some(ended.factors().of_all(grid, &shares).unwrap()),
+        p: None,
+        losses: ended.history().iter().map(|e| e.total).collect(),
+    }
+}
+
+/// The same with Adam: P of a rank's share, and the losses.
+fn adam_resumed(
+    problem: &Problem,
+    settings: &AdamSettings,
+    grid: &Grid<Threads>,
+    stop: usize,
+) -> (Shares, Array2<f64>, Vec<f64>) {
+    let shares = grid.shares(331, 37, 26).unwrap();
+    let part = problem.share(shares.clone()).unwrap();
+    let mut keeper = StopsAfter::new(stop);
+    let begin = AdamBegin::At(InitialLogits::Random);
+    let stopped = train_adam_shard(&part, settings, begin, grid, &mut keeper, &mut |_| ());
+    assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes == stop));
+    let kept = keeper.kept.unwrap();
+    let begin = AdamBegin::Resume(&kept);
+    let ended = train_adam_shard(&part, settings, begin, grid, &mut NoKeeper, &mut |_| ());
+    let ended = ended.unwrap();
+    let p = ended.probabilities(0..shares.cells.len());
+    let losses = ended.history().iter().map(|e| e.total).collect();
+    (shares, p, losses)
+}
+
 #[test]
 fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     let problem = problem(331, 37, 26);
     let shape: GridShape = "2x2x1".parse().unwrap();
-    let shares_of = |grid: &Grid<Threads>| grid.shares(331, 37, 26).unwrap();
     for stop in [1, 2, 7, 13, 24] {
         for temperature in [None, Some(2.0)] {
             let mut settings = mirror_settings(Precision::F32, 25, temperature);
             settings.batches = 2;
             let (whole, _) = mirror(&problem, &settings, "2x2x1", Reduce::Fast, false);
             let resumed = on_grid(shape, Reduce::Fast, |grid| {
-                let shares = shares_of(grid);
-                let part = problem.share(shares.clone()).unwrap();
-                let mut keeper = StopsAfter::new(stop);
-                let begin = Begin::At(None);
-                let stopped =
-                    train_mirror_shard(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
-                assert!(matches!(stopped, Err(MapError::Stopped { passes }) if passes == stop));
-                let kept = keeper.kept.unwrap();
-                let begin = Begin::Resume(&kept);
-                let ended =
-                    train_mirror_shard(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
-                let ended = ended.unwrap();
-                Learned {
-                    factors: Some(ended.factors().of_all(grid, &shares).unwrap()),
-                    p: None,
-                    losses: ended.history().iter().map(|e| e.total).collect(),
-                }
+                mirror_resumed(&problem, &settings, grid, stop)
             });
             assert_eq!(whole, resumed[0], "after {stop} passes, {temperature:?}");
         }
@@ -450,25 +482,56 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
             let settings = adam_settings(Precision::F32, 0.0);
             let whole = adam(&problem, &settings, "2x2x1", Reduce::Fast);
             let resumed = on_grid(shape, Reduce::Fast, |grid| {
-                let shares = shares_of(grid);
-                let part = problem.share(shares.clone()).unwrap();
-                let mut keeper = StopsAfter::new(stop);
-                let begin = AdamBegin::At(InitialLogits::Random);
-                let stopped =
-                    train_adam_shard(&part, &settings, begin, grid, &mut keeper, &mut |_| ());
-                assert!(stopped.is_err());
-                let kept = keeper.kept.unwrap();
-                let begin = AdamBegin::Resume(&kept);
-                let ended =
-                    train_adam_shard(&part, &settings, begin, grid, &mut NoKeeper, &mut |_| ());
-                let ended = ended.unwrap();
-                let p = ended.probabilities(0..shares.cells.len());
-                let losses = ended.history().iter().map(|e| e.total).collect();
-                (shares, p, losses)
+                adam_resumed(&problem, &settings, grid, stop)
             });
             let resumed = of_all_ranks(&problem, &resumed);
             assert_eq!(whole, resumed, "adam after {stop} epochs");
         }
+    }
+}
+
+/// The problem with neighbours of the voxels, each the next two, and types of the cells, of which some have none.
+fn with_neighbours_and_types(problem: Problem) -> Problem {
+    let (n_cells, n_voxels) = (problem.cells().n_rows(), problem.voxels().n_rows());
+    let next = |j: usize| vec![((j + 1) % n_voxels, 0.7), ((j + 2) % n_voxels, 0.3)];
+    let graph = Neighbours::new((0..n_voxels).map(next).collect()).unwrap();
+    let mut types = SparseRows::empty(3);
+    for i in 0..n_cells {
+        types.push_row((i % 4 < 3).then_some((i as u32 % 4, 1.0)));
+    }
+    let problem = problem.with_neighbours(graph).unwrap();
+    problem.with_types(types).unwrap()
+}
+
+#[test]
+fn terms_of_neighbours_types_and_logits_go_on_to_the_same_bits() {
+    let problem = with_neighbours_and_types(problem(331, 37, 26));
+    let spatial = OBJECTIVE
+        .with(Term::Neighbourhood, 0.5)
+        .with(Term::GetisOrd, 0.3)
+        .with(Term::Moran, 0.4)
+        .with(Term::Geary, 0.2);
+    let shape: GridShape = "2x2x1".parse().unwrap();
+    for stop in [1, 5, 11] {
+        let mut settings = mirror_settings(Precision::F32, 14, None);
+        settings.objective = spatial;
+        let (whole, _) = mirror(&problem, &settings, "2x2x1", Reduce::Fast, false);
+        let resumed = on_grid(shape, Reduce::Fast, |grid| {
+            mirror_resumed(&problem, &settings, grid, stop)
+        });
+        assert_eq!(whole, resumed[0], "mirror after {stop} passes");
+
+        let mut settings = adam_settings(Precision::F32, 0.0);
+        settings.objective = spatial
+            .with(Term::Islands, 0.6)
+            .with(Term::L1, 1e-4)
+            .with(Term::L2, 1e-5);
+        let whole = adam(&problem, &settings, "2x2x1", Reduce::Fast);
+        let resumed = on_grid(shape, Reduce::Fast, |grid| {
+            adam_resumed(&problem, &settings, grid, stop)
+        });
+        let resumed = of_all_ranks(&problem, &resumed);
+        assert_eq!(whole, resumed, "adam after {stop} epochs");
     }
 }
 
