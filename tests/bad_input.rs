@@ -41,6 +41,14 @@ fn message(spoil: impl FnOnce(&Path), arguments: &str, code: i32) -> String {
 const MAP: &str =
     "map -q --solver adam --cells cells.h5ad --voxels voxels.h5ad --out run --epochs 2";
 
+/// Only libtorch multiplies bf16 on cores.
+#[cfg(not(feature = "torch"))]
+#[test]
+fn bf16_without_libtorch_is_refused() {
+    let told = message(|_| (), &format!("{MAP} --precision bf16"), 2);
+    assert!(told.contains("bf16") && told.contains("f32"), "{told}");
+}
+
 /// A few of the faults; `crates/pipeline/tests/bad_inputs.rs` has all of a mapping's.
 #[test]
 fn a_fault_of_an_input_has_its_message() {

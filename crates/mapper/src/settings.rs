@@ -169,6 +169,11 @@ fn check_precision(precision: Precision, engine: &Engine) -> Result<(), MapError
             "fp16".into(),
             "is for devices: the kernels for cores do not multiply fp16; take f32 or bf16",
         ),
+        (Precision::Bf16, Engine::Native) if !cfg!(feature = "torch") => refuse(
+            "precision",
+            "bf16".into(),
+            "needs libtorch, which multiplies bf16 on cores; this build has none: take f32",
+        ),
         _ => Ok(()),
     }
 }

@@ -36,9 +36,8 @@ impl Device {
 /// If GPUs are asked for, and a rank has none of its own; if the device cannot multiply in the precision that was asked for.
 pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) -> Result<Device> {
     let device = find(settings, ranks, listener)?;
-    if device.engine == Engine::Native && settings.precision == PrecisionChoice::Fp16 {
-        let text = "--precision fp16: the kernels for cores do not multiply fp16; take f32 or bf16, or a GPU (--device cuda)";
-        return Err(PipelineError::Usage(text.to_owned()));
+    if device.engine == Engine::Native {
+        check_on_cores(settings.precision)?;
     }
     if device.engine == Engine::Native {
         let given = [
@@ -52,6 +51,20 @@ pub fn choose(settings: &MapSettings, ranks: &Ranks, listener: &dyn Listener) ->
         }
     }
     Ok(device)
+}
+
+/// Refuses what the kernels for cores do not multiply.
+fn check_on_cores(precision: PrecisionChoice) -> Result<()> {
+    let text = match precision {
+        PrecisionChoice::Fp16 => {
+            "--precision fp16: the kernels for cores do not multiply fp16; take f32 or bf16, or a GPU (--device cuda)"
+        }
+        PrecisionChoice::Bf16 if libtorch_version().is_none() => {
+            "--precision bf16: libtorch multiplies bf16 on cores, and this build has none; take f32, or a build with libtorch"
+        }
+        _ => return Ok(()),
+    };
+    Err(PipelineError::Usage(text.to_owned()))
 }
 
 /// The precision of a mapping's products and, on a device, the operation of libtorch that multiplies.

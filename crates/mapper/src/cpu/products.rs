@@ -121,8 +121,7 @@ impl Layout {
     ) -> Self {
         let dense = match precision {
             Precision::F32 | Precision::Tf32 | Precision::Fp16 => density > DENSE_ABOVE,
-            // Without libtorch nothing multiplies bf16: then such products are of single precision.
-            Precision::Bf16 => cfg!(feature = "torch") && density > DENSE_ABOVE_BF16,
+            Precision::Bf16 => density > DENSE_ABOVE_BF16,
             Precision::F64 => false,
         };
         let tiles = if dense {
