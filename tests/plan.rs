@@ -78,12 +78,26 @@ fn a_plan_counts_the_filter_and_the_neighbours() {
         (2 * 8 * 317 * 2_000..2 * 8 * 320 * 2_000).contains(&more),
         "{more}"
     );
-    let told = fail(
-        folder.path(),
-        "plan --cells 9 --voxels 5 --genes 3 --neighbours nearest:5",
-        2,
+    // Of 12 types instead of the genes.
+    let adam = of("--solver adam", "1x2x1");
+    let islands = of(
+        "--solver adam --neighbours lattice --island-types 12",
+        "1x2x1",
     );
-    assert!(told.contains("nearest:5"), "{told}");
+    let more = islands.0 - adam.0;
+    assert!(
+        (2 * 8 * 317 * 12..2 * 8 * 320 * 12).contains(&more),
+        "{more}"
+    );
+    for (flags, words) in [
+        ("--neighbours nearest:5", "nearest:5"),
+        ("--neighbours lattice --island-types 3", "--solver adam"),
+        ("--solver adam --island-types 3", "--neighbours"),
+    ] {
+        let line = format!("plan --cells 9 --voxels 5 --genes 3 {flags}");
+        let told = fail(folder.path(), &line, 2);
+        assert!(told.contains(words), "{told}");
+    }
 }
 
 #[test]

@@ -66,6 +66,9 @@ pub struct PlanArgs {
     /// distance 1, in the order of its rows
     #[arg(long, value_name = "WHICH")]
     neighbours: Option<NeighbourChoice>,
+    /// Number of types that --lambda-islands of map compares between neighbours, instead of their expression; adam only
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    island_types: usize,
     /// Whether mirror reads the cells from disk at every pass (as --stream of map); auto: if they do not fit
     #[arg(long, value_parser = one_of(STREAMS), default_value = "auto")]
     stream: Stream,
@@ -128,6 +131,7 @@ fn planned(args: &PlanArgs) -> Planned {
         lens: [args.cells, args.voxels, args.genes].map(|n| n.unwrap_or(1)),
         mode: args.mode,
         neighbours: args.neighbours,
+        n_types: args.island_types,
         density: args.density,
         solver: args.solver,
         stream: args.stream,

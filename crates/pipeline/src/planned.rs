@@ -24,6 +24,8 @@ pub struct Planned {
     pub mode: Mode,
     /// Which voxels are neighbours, if a term of the loss compares them.
     pub neighbours: Option<NeighbourChoice>,
+    /// Number of the cells' types, if a term of the loss compares them; otherwise 0.
+    pub n_types: usize,
     /// Share of the cells' counts that are not zero.
     pub density: f64,
     /// How the mapping is found.
@@ -50,8 +52,12 @@ impl Planned {
     /// The graph of voxels on a square lattice of distance 1, in the order of its rows; `None` if no term compares neighbours.
     ///
     /// # Errors
-    /// [`PipelineError::Usage`] if there are no such neighbours.
+    /// [`PipelineError::Usage`] if there are no such neighbours, or if types are compared without neighbours or by the mirror solver.
     pub fn graph(&self) -> Result<Option<Neighbours>> {
+        if self.n_types > 0 && (self.solver == Solver::Mirror || self.neighbours.is_none()) {
+            let text = "--island-types compares neighbours, and only adam has that term: add --neighbours lattice and --solver adam";
+            return Err(PipelineError::Usage(text.to_owned()));
+        }
         let Some(choice) = self.neighbours else {
             return Ok(None);
         };
@@ -80,6 +86,8 @@ impl Planned {
             }),
         });
         let bytes = |gb: f64| (gb * 1e9) as u64;
+        let if_compared = |compared: bool| f64::from(u8::from(compared));
+        let neighbourhood = if_compared(graph.is_some() && self.n_types == 0);
         Task {
             lens: self.lens,
             density: self.density,
@@ -89,8 +97,9 @@ impl Planned {
                     .with(Term::Gene, 1.0)
                     .with(Term::Voxel, if mirror { 1.0 } else { 0.0 })
                     .with(Term::Density, 1.0)
-                    .with(Term::Neighbourhood, f64::from(u8::from(graph.is_some()))),
-                n_types: 0,
+                    .with(Term::Neighbourhood, neighbourhood)
+                    .with(Term::Islands, if_compared(self.n_types > 0)),
+                n_types: self.n_types,
                 prior: true,
                 temperature: mirror,
                 asks_for_rest: mirror,
