@@ -39,6 +39,15 @@
   };
   const textsOf = async text => JSON.parse(new TextDecoder().decode(await bytesOf(text)));
 
+  const extremes = values => {
+    let [low, high] = [Infinity, -Infinity];
+    for (const v of values) {
+      if (v < low) low = v;
+      if (v > high) high = v;
+    }
+    return [low, high];
+  };
+
   // --- maps ----------------------------------------------------------------------------------------------
 
   class Map2d {
@@ -62,6 +71,18 @@
       this.legend.replaceChildren();
       const { site } = this;
       const first = !this.drawn;
+      if (first) {
+        // Two marks with the bar of all: what this leaves for the axes tells the size of a mark, so that all marks are drawn once.
+        await this.draw('scatter', [0, 1], colors ? null : extremes(values), colors && ['#fff', '#fff'], []);
+        this.drawn = true;
+      }
+      // What WebGL draws lies below images.
+      await this.draw(site.x.length > MANY && hasWebgl && !site.tissue ? 'scattergl' : 'scatter', site.x, values, colors, hover || site.labels);
+      if (first) this.plot.on('plotly_relayout', () => this.moved());
+    }
+
+    async draw(type, x, values, colors, hover) {
+      const { site } = this;
       const mark = { size: this.size(), symbol: site.symbol, line: { width: 0 }, opacity: site.opacity };
       const marker = colors
         ? { ...mark, color: colors }
@@ -70,17 +91,16 @@
           colorbar: { thickness: 12, len: 0.9, tickfont: { size: 11 }, tickformat: '.3~g' },
         };
       const trace = {
-        // What WebGL draws lies below images.
-        type: site.x.length > MANY && hasWebgl && !site.tissue ? 'scattergl' : 'scatter',
-        mode: 'markers', x: site.x, y: site.y, marker, text: hover || site.labels,
+        type, mode: 'markers', x, y: site.y.subarray(0, x.length), marker, text: hover,
         hovertemplate: colors ? '%{text}<extra></extra>' : '%{text}<br>%{marker.color:.4~g}<extra></extra>',
       };
-      const kept = first ? null : this.ranges();
+      // A double click shows what is seen at first: everything. After that the map is where it was, or where the others are.
+      const seen = this.drawn && (this.others.find(map => map !== this && map.drawn) || this);
+      const { x: xRange, y: yRange } = seen ? seen.ranges() : site.ranges;
       const layout = {
         margin: { l: 4, r: 4, t: 4, b: 4 }, hovermode: 'closest', showlegend: false,
         dragmode: window.innerWidth < 700 ? false : 'pan', paper_bgcolor: '#fff', plot_bgcolor: '#fff',
-        xaxis: { visible: false, range: kept ? kept.x : site.ranges.x },
-        yaxis: { visible: false, range: kept ? kept.y : site.ranges.y, scaleanchor: 'x' },
+        xaxis: { visible: false, range: xRange }, yaxis: { visible: false, range: yRange, scaleanchor: 'x' },
         images: site.tissue ? [site.tissue] : [],
       };
       const config = {
@@ -88,11 +108,6 @@
         modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d'],
       };
       await Plotly.react(this.plot, [trace], layout, config);
-      this.drawn = true;
-      if (first) {
-        this.plot.on('plotly_relayout', () => this.moved());
-        this.moved();
-      }
     }
 
     ranges() {
