@@ -111,3 +111,68 @@ fn a_command_line_that_is_wrong_is_told_so() {
         .collect();
     insta::assert_snapshot!("usage", told.join("\n"));
 }
+
+/// The command that an output ends by naming, without the program's name and what stands behind it for people.
+fn next(output: &str) -> String {
+    let line = output.lines().last().unwrap();
+    let command = line.strip_prefix("next: tangram ");
+    let command = command.unwrap_or_else(|| panic!("no next command in:\n{output}"));
+    command.split("    (").next().unwrap().to_owned()
+}
+
+#[test]
+fn commands_name_the_next_one_and_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let small = "--cells 200 --voxels 60 --spots 20 --genes 80 --panel 40";
+    let simulated = succeed(here, &format!("simulate --out tissue {small}"));
+    let mapped = succeed(here, &format!("{} --epochs 5", next(&simulated)));
+    succeed(here, &next(&mapped));
+    let projected = succeed(
+        here,
+        "project --mapping run --types obs:cell_type --out types.h5ad",
+    );
+    succeed(here, &next(&projected));
+    assert!(here.join("types.png").is_file());
+    let genes = succeed(here, "project --mapping run --genes all --out genes.h5ad");
+    succeed(here, &next(&genes));
+    let inspected = succeed(here, "inspect tissue/cells.h5ad");
+    assert!(
+        inspected.contains("next: tangram map --cells"),
+        "{inspected}"
+    );
+
+    let inputs = "--cells tissue/cells.h5ad --voxels tissue/voxels.h5ad";
+    let planned = succeed(
+        here,
+        &format!("sweep new kfold --folds 2 {inputs} --epochs 5 --out folds"),
+    );
+    let done = succeed(here, &next(&planned));
+    let collected = succeed(here, &next(&done));
+    succeed(here, &next(&collected));
+}
+
+#[test]
+fn what_is_mistyped_leads_somewhere() {
+    for (typed, wanted) in [
+        ("train", "'map'"),
+        ("project_genes", "'project'"),
+        ("LOO", "'sweep'"),
+        ("mapp", "'map'"),
+        (
+            "map cells.h5ad voxels.h5ad",
+            "--cells CELLS --voxels VOXELS",
+        ),
+        ("score run", "tangram score --mapping RUN"),
+        ("map --voxel v.h5ad", "'--voxels'"),
+    ] {
+        let told = fail(here(), typed, 2);
+        assert!(told.contains(wanted), "tangram {typed}: {told}");
+    }
+    // Without arguments, what there is.
+    let told = fail(here(), "", 2);
+    assert!(
+        told.contains("Commands:") && told.contains("  map "),
+        "{told}"
+    );
+}

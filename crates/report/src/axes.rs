@@ -93,14 +93,24 @@ pub(crate) fn line(
     color: Color,
     name: Option<&str>,
 ) -> Result<(), PictureError> {
-    let color = color.plotters();
-    let series = chart.draw_series(LineSeries::new(points, color.stroke_width(STROKE)))?;
+    broad_line(chart, points, color, name, 0)
+}
+
+/// A named line, some pixels broader than usual.
+pub(crate) fn broad_line(
+    chart: &mut Chart<'_>,
+    points: Vec<(f64, f64)>,
+    color: Color,
+    name: Option<&str>,
+    broader: u32,
+) -> Result<(), PictureError> {
+    let breadth = STROKE + broader * FINE.unsigned_abs();
+    let stroke = color.plotters().stroke_width(breadth);
+    let series = chart.draw_series(LineSeries::new(points, stroke))?;
     if let Some(name) = name {
         series
             .label(fitted(name, 11.0, 340.0))
-            .legend(move |(x, y)| {
-                PathElement::new(vec![(x, y), (x + 16 * FINE, y)], color.stroke_width(STROKE))
-            });
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16 * FINE, y)], stroke));
     }
     Ok(())
 }

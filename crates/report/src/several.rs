@@ -1,6 +1,6 @@
 //! Charts about several runs: agreement of replicates, progress and cost of a sweep, scores by the share of genes that trained.
 
-use crate::axes::{Labels, axes, blue, legend, line, nothing, orange, points, wide};
+use crate::axes::{Labels, axes, blue, broad_line, legend, line, nothing, orange, points, wide};
 use crate::canvas::{Anchor, Area, FINE, INK, fitted, paint, write_in, write_text};
 use crate::charts::{Group, draw_histogram};
 use crate::error::PictureError;
@@ -39,7 +39,7 @@ pub fn agreement(runs: &[Group], alike: &[Vec<f64>], about: &str) -> Result<Figu
         let mut chart = axes(&right, labels, x.clone(), 0.0..1.0)?;
         let many = runs.len() > MOST_CURVES;
         let colors = type_colors(runs.len(), None);
-        for (run, color) in runs.iter().zip(colors) {
+        for (k, (run, color)) in runs.iter().zip(colors).enumerate() {
             let mut sorted = run.values.clone();
             sorted.sort_unstable_by(f64::total_cmp);
             let n = sorted.len() as f64;
@@ -52,7 +52,9 @@ pub fn agreement(runs: &[Group], alike: &[Vec<f64>], about: &str) -> Result<Figu
                 true => (blue(), None),
                 false => (color, Some(run.name.as_str())),
             };
-            line(&mut chart, path.collect(), color, name)?;
+            // A curve that hides others is narrower than they are.
+            let broader = if many { 0 } else { runs.len() - 1 - k } as u32;
+            broad_line(&mut chart, path.collect(), color, name, broader)?;
         }
         match many {
             true => Ok(()),
