@@ -224,13 +224,16 @@ impl Aside {
         &self.path
     }
 
-    /// Waits until the output is on the disk, then renames it into place.
+    /// Waits until the output is on the disk, then renames it into place. What lies in another unfinished output is left to that one.
     ///
     /// # Errors
     /// [`StoreError::Exists`] if something came there meanwhile, [`StoreError::Write`] if it cannot be renamed.
     pub fn finish(self) -> Result<(), StoreError> {
         let fail = |e: io::Error| StoreError::write(&self.path, e);
-        let on_disk = to_disk(&self.partial);
+        let on_disk = match self.is_part_of_another() {
+            true => Ok(()),
+            false => to_disk(&self.partial),
+        };
         let held = self.outputs.lock();
         if held.given_up {
             return Err(StoreError::write(
@@ -253,6 +256,12 @@ impl Aside {
         // Where the old output was exchanged for the new one, dropping this removes it.
         drop(held);
         Ok(())
+    }
+
+    /// Whether it lies in another output that is being written.
+    fn is_part_of_another(&self) -> bool {
+        let around = |other: &PathBuf| *other != self.partial && self.partial.starts_with(other);
+        self.outputs.lock().partials.iter().any(around)
     }
 
     /// Puts the partial output in the place of what is there. Where both are files, or nothing is there, a rename does it in one step.

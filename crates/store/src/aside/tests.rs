@@ -164,3 +164,17 @@ fn all_that_a_folder_holds_is_waited_for() {
     });
     assert!(matches!(nothing, Err(StoreError::Write { .. })));
 }
+
+#[test]
+fn what_lies_in_another_output_reaches_the_disk_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let outer = Aside::begin(&folder.path().join("run"), Existing::Refuse).unwrap();
+    fs::create_dir(outer.partial()).unwrap();
+    let inner = Aside::begin(&outer.partial().join("mapping.zarr"), Existing::Refuse).unwrap();
+    assert!(inner.is_part_of_another() && !outer.is_part_of_another());
+    fs::write(inner.partial(), "whole").unwrap();
+    inner.finish().unwrap();
+    outer.finish().unwrap();
+    let text = fs::read_to_string(folder.path().join("run/mapping.zarr"));
+    assert_eq!(text.unwrap(), "whole");
+}
