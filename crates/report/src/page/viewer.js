@@ -61,7 +61,12 @@
       this.others = others;
       others.push(this);
       // A plot follows the size of its box; it would follow that of the window only.
-      new ResizeObserver(() => { if (this.drawn) Plotly.Plots.resize(this.plot); }).observe(this.plot);
+      new ResizeObserver(() => {
+        const { width, height } = this.plot._fullLayout || {};
+        const { clientWidth, clientHeight } = this.plot;
+        const grown = Math.abs(width - clientWidth) > 1 || Math.abs(height - clientHeight) > 1;
+        if (this.drawn && grown) Plotly.Plots.resize(this.plot);
+      }).observe(this.plot);
     }
 
     // One colour by value for each voxel, or, with `colors`, one of its own.
