@@ -1,0 +1,172 @@
+//! Photographs of sections, whose regions a network finds.
+
+use crate::{AtlasError, MOST_PIXELS};
+use image::{GrayImage, ImageDecoder, ImageReader};
+use std::fmt::Display;
+use std::path::Path;
+use tangram_store::{StoreError, open_file};
+
+/// A photograph with a shorter edge shows nothing of a section.
+const SHORTEST: usize = 16;
+
+/// Gray values of an image, row after row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Photograph {
+    width: usize,
+    height: usize,
+    values: Vec<f32>,
+}
+
+impl Photograph {
+    /// Reads a PNG, JPEG or TIFF of 8 or 16 bits; of several channels the brightness.
+    ///
+    /// # Errors
+    /// [`AtlasError::Section`] if it is none, too large or too small.
+    pub fn read(path: &Path) -> Result<Self, AtlasError> {
+        let wrong = |reason: String| AtlasError::section(path, reason);
+        let unreadable = |e: &dyn Display| wrong(format!("not an image that can be read ({e})"));
+        let file = std::io::BufReader::new(open_file(path)?);
+        let decoder = ImageReader::new(file)
+            .with_guessed_format()
+            .map_err(|e| unreadable(&e))?
+            .into_decoder()
+            .map_err(|e| unreadable(&e))?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MOST_PIXELS {
+            return Err(wrong(format!(
+                "{width} × {height} pixels; make the image coarser, 10 to 50 µm a pixel are enough"
+            )));
+        }
+        let image = image::DynamicImage::from_decoder(decoder).map_err(|e| unreadable(&e))?;
+        let values = image.to_luma32f().into_raw();
+        Self::new(width as usize, height as usize, values).map_err(wrong)
+    }
+
+    /// An image of gray values.
+    ///
+    /// # Errors
+    /// What is wrong: too few pixels, or no contrast.
+    ///
+    /// # Panics
+    /// If there is not one value per pixel.
+    pub fn new(width: usize, height: usize, values: Vec<f32>) -> Result<Self, String> {
+        assert_eq!(values.len(), width * height, "one value per pixel");
+        if width.min(height) < SHORTEST {
+            return Err(format!(
+                "{width} × {height} pixels; a section needs {SHORTEST} or more along each edge"
+            ));
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err("some pixels are not finite numbers".to_owned());
+        }
+        let mut photograph = Self {
+            width,
+            height,
+            values,
+        };
+        match photograph.stretch() {
+            true => Ok(photograph),
+            false => Err("the image is blank: nearly all pixels have the same value".to_owned()),
+        }
+    }
+
+    /// Stretches the values so that all but half a percent at either end span 0 to 1; `false` if they are all alike.
+    fn stretch(&mut self) -> bool {
+        /// So many values tell the range.
+        const ENOUGH: usize = 1 << 20;
+        let every = self.values.len().div_ceil(ENOUGH);
+        let mut some: Vec<f32> = self.values.iter().copied().step_by(every).collect();
+        some.sort_unstable_by(f32::total_cmp);
+        let [low, high] = [5, 995].map(|part| some[(some.len() - 1) * part / 1000]);
+        // Half a step of 8 bits.
+        let contrast = high - low > 0.002;
+        if contrast {
+            for value in &mut self.values {
+                *value = ((*value - low) / (high - low)).clamp(0.0, 1.0);
+            }
+        }
+        contrast
+    }
+
+    /// Width and height in pixels.
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
+        [self.width, self.height]
+    }
+
+    /// The gray value at a place, pixels from the upper left corner; linear between the middles of pixels, and beyond the border as at it.
+    #[must_use]
+    pub fn at(&self, [x, y]: [f64; 2]) -> f32 {
+        let along = |at: f64, n: usize| {
+            let at = (at - 0.5).clamp(0.0, (n - 1) as f64);
+            let first = (at as usize).min(n.saturating_sub(2));
+            (first, (first + 1).min(n - 1), (at - first as f64) as f32)
+        };
+        let (left, right, across) = along(x, self.width);
+        let (upper, lower, down) = along(y, self.height);
+        let value = |row: usize, column: usize| self.values[row * self.width + column];
+        let row = |row| value(row, left) * (1.0 - across) + value(row, right) * across;
+        row(upper) * (1.0 - down) + row(lower) * down
+    }
+}
+
+/// Writes classes as an 8-bit gray image, as `--regions` takes it.
+///
+/// # Errors
+/// [`AtlasError::Store`] if the file cannot be written.
+///
+/// # Panics
+/// If there is not one class per pixel.
+pub fn write_classes(
+    path: &Path,
+    [width, height]: [usize; 2],
+    classes: Vec<u8>,
+) -> Result<(), AtlasError> {
+    let image = GrayImage::from_raw(width as u32, height as u32, classes);
+    let image = image.expect("one class per pixel");
+    image
+        .save_with_format(path, image::ImageFormat::Png)
+        .map_err(|e| {
+            let (path, reason) = (path.to_owned(), e.to_string());
+            StoreError::Write { path, reason }.into()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_stretched_and_interpolated() {
+        let values = (0..400).map(|i| 0.2 + 0.001 * (i % 20) as f32).collect();
+        let photograph = Photograph::new(20, 20, values).unwrap();
+        assert_eq!(photograph.at([0.5, 7.0]), 0.0);
+        assert_eq!(photograph.at([19.5, 3.0]), 1.0);
+        assert_eq!(photograph.at([90.0, 3.0]), 1.0, "as at the border");
+        let (a, b) = (photograph.at([4.5, 2.5]), photograph.at([5.5, 2.5]));
+        assert!((photograph.at([5.0, 2.5]) - (a + b) / 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn images_that_show_nothing_are_refused() {
+        let blank = Photograph::new(40, 40, vec![0.5; 1600]).unwrap_err();
+        assert!(blank.contains("blank"), "{blank}");
+        let tiny = Photograph::new(1, 1, vec![0.5]).unwrap_err();
+        assert!(tiny.contains("1 × 1 pixels"), "{tiny}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("no.png");
+        std::fs::write(&path, b"no image").unwrap();
+        let error = Photograph::read(&path).unwrap_err().to_string();
+        assert!(error.contains("not an image"), "{error}");
+    }
+
+    #[test]
+    fn written_classes_are_read_as_gray_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let classes: Vec<u8> = (0..1600).map(|i| (i / 40 % 4) as u8).collect();
+        write_classes(&path, [40, 40], classes.clone()).unwrap();
+        let (width, height, read) = crate::section::read_gray(&path).unwrap();
+        assert_eq!((width, height, read), (40, 40, classes));
+    }
+}
