@@ -103,12 +103,12 @@ without=(--no-default-features --features mpi)
 check lints cargo clippy --workspace --all-targets --quiet -- -D warnings
 check "lints without libtorch" cargo clippy --workspace --all-targets --quiet "${without[@]}" -- -D warnings
 check "tests and doc tests without libtorch" cargo test --workspace --quiet "${without[@]}"
-mapper=()
-for file in crates/mapper/tests/*.rs; do mapper+=(--test "$(basename "$file" .rs)"); done
+torch=()
+for file in crates/mapper/tests/*.rs crates/networks/tests/*.rs; do torch+=(--test "$(basename "$file" .rs)"); done
 # Some tests run an example, which must be the one with libtorch now.
 check "examples with libtorch" cargo build --workspace --quiet --examples
-check "tests of the mapper with libtorch" cargo test --workspace --quiet --lib "${mapper[@]}"
-check "tests of the program with libtorch" cargo test --workspace --quiet --test program -- device:: help:: end_to_end::
+check "tests of the mapper and the networks with libtorch" cargo test --workspace --quiet --lib "${torch[@]}"
+check "tests of the program with libtorch" cargo test --workspace --quiet --test program -- device:: networks:: help:: end_to_end::
 if next=$(bash scripts/python-env.sh tests-next); then
     check "files with anndata 0.13" env TANGRAM_PYTHON="$next" \
         cargo test --workspace --quiet "${without[@]}" --test files --test program -- python tangram_sc

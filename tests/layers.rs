@@ -6,11 +6,12 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The crates from the top down; a crate depends on crates below it only.
-const LAYERS: [&str; 9] = [
+const LAYERS: [&str; 10] = [
     "tangram",
     "tangram-pipeline",
     "tangram-report",
     "tangram-sweep",
+    "tangram-networks",
     "tangram-atlas",
     "tangram-mapper",
     "tangram-store",
@@ -20,7 +21,7 @@ const LAYERS: [&str; 9] = [
 
 /// Libraries that meet the rest of the program in one crate only, by the name of the package.
 const HOMES: [(&str, &str); 14] = [
-    ("tch", "tangram-mapper"),
+    ("safetensors", "tangram-networks"),
     ("hdf5-metno", "tangram-store"),
     ("zarrs", "tangram-store"),
     ("png", "tangram-store"),
@@ -123,6 +124,14 @@ fn every_outside_library_has_one_home() {
             .collect();
         assert_eq!(users, [home], "{library} belongs to {home} alone");
     }
+}
+
+#[test]
+fn libtorch_has_two_homes() {
+    let all = dependencies();
+    let users = all.iter().filter(|(_, d)| d.contains("tch"));
+    let users: Vec<&String> = users.map(|(name, _)| name).collect();
+    assert_eq!(users, ["tangram-mapper", "tangram-networks"]);
 }
 
 #[test]

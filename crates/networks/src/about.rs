@@ -1,0 +1,160 @@
+//! What a network's file says of itself.
+
+use crate::NetworkError;
+use crate::settings::TrainSettings;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::path::Path;
+
+/// The format's name and version.
+const FORMAT: &str = "tangram-network 1";
+
+/// How the weights began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "kebab-case")]
+pub enum Beginning {
+    /// All from random numbers.
+    Random,
+    /// The encoder's from a file, the others from random numbers.
+    #[serde(rename_all = "kebab-case")]
+    EncoderFile {
+        /// Its name.
+        name: String,
+        /// SHA-256 of its contents.
+        sha256: String,
+        /// Tensors that were read.
+        n_tensors: usize,
+    },
+}
+
+impl Display for Beginning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random => f.write_str("all weights began as random numbers"),
+            Self::EncoderFile { name, sha256, .. } => write!(
+                f,
+                "the encoder began with the weights of {name} (SHA-256 {}…), the rest as random numbers",
+                &sha256[..12.min(sha256.len())]
+            ),
+        }
+    }
+}
+
+/// What a trained network does on held-out planes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HeldOut {
+    /// Images, or pairs.
+    pub n: usize,
+    /// Measures by name; those that begin with `guess` are of a guess that looks at nothing.
+    pub measures: BTreeMap<String, f64>,
+}
+
+/// Everything about a network but its numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct About {
+    format: String,
+    /// How it was trained.
+    pub settings: TrainSettings,
+    /// Names of the classes, background first.
+    pub classes: Vec<String>,
+    /// Lengths of the atlas's axes, micrometres.
+    pub extent_um: [f64; 3],
+    /// SHA-256 of the atlas that it learned from.
+    pub atlas_sha256: String,
+    /// Whether half of the images showed the atlas's template; without one all were painted.
+    pub saw_template: bool,
+    /// How its weights began.
+    pub beginning: Beginning,
+    /// Threads that computed; 0 on a GPU.
+    pub threads: usize,
+    /// The loss of every step.
+    pub losses: Vec<f64>,
+    /// What it does on held-out planes; none while it is being trained.
+    pub held_out: Option<HeldOut>,
+}
+
+/// What is known before a training begins.
+#[cfg_attr(not(feature = "torch"), allow(dead_code))]
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub settings: TrainSettings,
+    pub classes: Vec<String>,
+    pub extent_um: [f64; 3],
+    pub atlas_sha256: String,
+    pub saw_template: bool,
+    pub beginning: Beginning,
+    pub threads: usize,
+}
+
+#[cfg_attr(not(feature = "torch"), allow(dead_code))]
+impl About {
+    pub(crate) fn new(known: Known) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            settings: known.settings,
+            classes: known.classes,
+            extent_um: known.extent_um,
+            atlas_sha256: known.atlas_sha256,
+            saw_template: known.saw_template,
+            beginning: known.beginning,
+            threads: known.threads,
+            losses: Vec::new(),
+            held_out: None,
+        }
+    }
+
+    pub(crate) fn parse(text: Option<&str>, path: &Path) -> Result<Self, NetworkError> {
+        let other = |reason: &str| {
+            let reason = format!(
+                "not a network of this version of tangram ({reason}); make one with `tangram atlas train`"
+            );
+            NetworkError::weights(path, reason)
+        };
+        let text = text.ok_or_else(|| other("its metadata is missing"))?;
+        let about: Self = serde_json::from_str(text).map_err(|e| other(&e.to_string()))?;
+        if about.format != FORMAT {
+            return Err(other(&format!("format `{}`", about.format)));
+        }
+        Ok(about)
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and texts")
+    }
+
+    /// Refuses to go on with another training than the one that was interrupted.
+    pub(crate) fn must_continue(&self, now: &Self, path: &Path) -> Result<(), NetworkError> {
+        let settings = |about: &Self| serde_json::to_value(&about.settings).expect("numbers");
+        let (then, asked) = (settings(self), settings(now));
+        let fields = then.as_object().into_iter().flatten();
+        let mut differs = fields
+            .filter(|(name, value)| asked.get(name.as_str()) != Some(value))
+            .map(|(name, value)| format!("{name} was {value}, now {}", asked[name.as_str()]));
+        let other = match () {
+            () if let Some(difference) = differs.next() => difference,
+            () if self.atlas_sha256 != now.atlas_sha256 => "the atlas is another one".to_owned(),
+            () if self.classes != now.classes => "the classes are others".to_owned(),
+            () if self.beginning != now.beginning => format!("then {}", self.beginning),
+            () if self.threads != now.threads => format!(
+                "it ran with {}, now {}; another number changes the rounding",
+                threads(self.threads),
+                threads(now.threads)
+            ),
+            () => return Ok(()),
+        };
+        let reason = format!(
+            "the interrupted training is not the one asked for: {other}; repeat its settings, or remove the file"
+        );
+        Err(NetworkError::weights(path, reason))
+    }
+}
+
+fn threads(n: usize) -> String {
+    match n {
+        0 => "a GPU".to_owned(),
+        n => format!("--threads {n}"),
+    }
+}

@@ -1,0 +1,50 @@
+//! Segmentation, in builds with and without libtorch.
+
+/// The classes that a network gives to a photograph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Segmentation {
+    /// Width and height in pixels.
+    pub size: [usize; 2],
+    /// The most probable class of every pixel, row after row.
+    pub classes: Vec<u8>,
+    /// Mean probability of the most probable class.
+    pub mean_probability: f64,
+    /// Share of the pixels of all views whose class is not that of the average.
+    pub disagreement: f64,
+}
+
+#[cfg(feature = "torch")]
+pub use crate::segmenter::Segmenter;
+
+/// A network that segments; a build without libtorch never has one.
+#[cfg(not(feature = "torch"))]
+#[derive(Debug)]
+pub struct Segmenter {
+    about: crate::About,
+}
+
+#[cfg(not(feature = "torch"))]
+impl Segmenter {
+    /// This build cannot.
+    ///
+    /// # Errors
+    /// [`NetworkError::NoLibtorch`](crate::NetworkError::NoLibtorch).
+    pub fn read(_: &std::path::Path, _: crate::ComputeDevice) -> Result<Self, crate::NetworkError> {
+        Err(crate::NetworkError::NoLibtorch)
+    }
+
+    /// What its file says.
+    #[must_use]
+    pub fn about(&self) -> &crate::About {
+        &self.about
+    }
+
+    /// Never called: there is no such value.
+    ///
+    /// # Panics
+    /// Always.
+    #[must_use]
+    pub fn segment(&self, _: &tangram_atlas::Photograph) -> Segmentation {
+        unreachable!("a build without libtorch reads no network")
+    }
+}

@@ -1,0 +1,242 @@
+//! The training loop, its state, and the network's file.
+
+use crate::about::{About, Beginning, Known};
+use crate::adam::{Adam, STATE};
+use crate::held_out::measure;
+use crate::layers::Mode;
+use crate::network::{Batch, Network};
+use crate::parameters::Parameters;
+use crate::settings::{Task, TrainSettings, TrainedPart};
+use crate::train::{Begin, ComputeDevice, Next, StepDone, TrainOrder, Watch};
+use crate::weights::{WeightsFile, write_weights};
+use crate::{AtlasPlanes, NetworkError, Share};
+use std::path::Path;
+use std::time::Instant;
+use tangram_store::{Existing, fingerprint};
+use tch::Device;
+
+/// Beginning of the names of an encoder's tensors in the networks here.
+const ENCODER: &str = "encoder.";
+/// Beginnings of the names of classifiers, which torchvision's files have and these networks do not.
+const CLASSIFIERS: [&str; 2] = ["classifier.", "fc."];
+/// Part of the steps over which the learning rate rises.
+const WARM_UP: f64 = 0.05;
+/// Part of the learning rate that is left at the end.
+const LEAST_RATE: f64 = 0.02;
+
+/// A network whose training has ended.
+#[derive(Debug)]
+pub struct Trained {
+    parameters: Parameters,
+    /// What its file will say.
+    pub about: About,
+}
+
+impl Trained {
+    /// Writes the network as a file of safetensors.
+    ///
+    /// # Errors
+    /// [`NetworkError::Store`] if it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), NetworkError> {
+        let all = self.parameters.all().iter();
+        let all = all.map(|p| (p.name.clone(), &p.value));
+        write_weights(path, Existing::Refuse, all, &self.about.to_json())
+    }
+}
+
+/// Where libtorch computes.
+pub(crate) fn torch_device(device: ComputeDevice) -> Device {
+    match device {
+        ComputeDevice::Cores { threads } => {
+            tch::set_num_threads(threads as i32);
+            Device::Cpu
+        }
+        ComputeDevice::Cuda(index) => Device::Cuda(index),
+    }
+}
+
+/// Trains a network; see [`train`](crate::train()).
+pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained, NetworkError> {
+    let (settings, planes) = (order.settings, order.planes);
+    settings.check(order.weights.is_some())?;
+    let device = torch_device(order.device);
+    let mut parameters = Parameters::new(settings.seed, device);
+    let n_classes = planes.class_names().len();
+    let network = Network::new(&mut parameters, &settings.network, n_classes);
+    let beginning = begin(order.weights, &parameters)?;
+    if settings.part == TrainedPart::LastConv {
+        freeze_all_but_last(&mut parameters);
+    }
+    let mut about = About::new(Known {
+        settings: settings.clone(),
+        classes: planes.class_names().to_vec(),
+        extent_um: planes.blocks().extent_um(),
+        atlas_sha256: order.atlas_sha256.to_owned(),
+        saw_template: planes.has_template() && settings.task() != Task::Plane,
+        beginning,
+        threads: match order.device {
+            ComputeDevice::Cores { threads } => threads,
+            ComputeDevice::Cuda(_) => 0,
+        },
+    });
+    let mut adam = Adam::new(&parameters);
+    if order.begin == Begin::Resume {
+        about.losses = resume(order.state, &about, &parameters, &mut adam)?;
+    }
+    let mode = match settings.part {
+        TrainedPart::Full => Mode::Training,
+        TrainedPart::LastConv => Mode::FrozenEncoder,
+    };
+    let mut saved = about.losses.len();
+    for step in about.losses.len()..settings.steps {
+        let begun = Instant::now();
+        let batch = batch_of_step(planes, settings, step, device)?;
+        let loss = network.loss(&batch, mode);
+        let value = loss.double_value(&[]);
+        if !value.is_finite() {
+            return Err(NetworkError::Diverged { step: step + 1 });
+        }
+        adam.step(&loss, rate(settings, step));
+        about.losses.push(value);
+        let seconds = begun.elapsed().as_secs_f64();
+        let done = step + 1;
+        let next = watch(StepDone {
+            step: done,
+            loss: value,
+            seconds,
+        })?;
+        let due = done - saved >= order.checkpoint_every || next == Next::Stop;
+        if due && done < settings.steps {
+            save(order.state, &about, &parameters, &adam)?;
+            saved = done;
+        }
+        if next == Next::Stop && done < settings.steps {
+            return Err(NetworkError::Stopped {
+                step: done,
+                path: order.state.to_owned(),
+            });
+        }
+    }
+    about.held_out = Some(measure(&network, planes, settings, device)?);
+    Ok(Trained { parameters, about })
+}
+
+fn batch_of_step(
+    planes: &AtlasPlanes,
+    settings: &TrainSettings,
+    step: usize,
+    device: Device,
+) -> Result<Batch, NetworkError> {
+    let n = settings.batch as u64;
+    let first = step as u64 * n;
+    Batch::make(planes, settings, first..first + n, Share::Training, device)
+}
+
+/// Reads the encoder's weights, if there is a file.
+fn begin(weights: Option<&Path>, parameters: &Parameters) -> Result<Beginning, NetworkError> {
+    let Some(path) = weights else {
+        return Ok(Beginning::Random);
+    };
+    let file = WeightsFile::read(path)?;
+    let n_tensors = file.load(parameters, "", ENCODER, &CLASSIFIERS)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Beginning::EncoderFile {
+        name: name.into_owned(),
+        sha256: fingerprint(path)?,
+        n_tensors,
+    })
+}
+
+fn freeze_all_but_last(parameters: &mut Parameters) {
+    let is_conv = |p: &&crate::parameters::Parameter| {
+        p.name.starts_with(ENCODER) && p.value.dim() == 4 && !p.name.contains("downsample")
+    };
+    let last = parameters.all().iter().rfind(is_conv);
+    let last = last.map(|p| p.name.clone());
+    parameters.freeze(|name| name.starts_with(ENCODER) && Some(name) != last.as_deref());
+}
+
+/// Rises linearly, then falls as a cosine.
+fn rate(settings: &TrainSettings, step: usize) -> f64 {
+    let part = (step as f64 + 0.5) / settings.steps as f64;
+    let factor = match part < WARM_UP {
+        true => part / WARM_UP,
+        false => {
+            let fallen = (part - WARM_UP) / (1.0 - WARM_UP);
+            LEAST_RATE + (1.0 - LEAST_RATE) * (0.5 + 0.5 * (std::f64::consts::PI * fallen).cos())
+        }
+    };
+    settings.learning_rate * factor
+}
+
+fn save(
+    path: &Path,
+    about: &About,
+    parameters: &Parameters,
+    adam: &Adam,
+) -> Result<(), NetworkError> {
+    let weights = parameters.all().iter().map(|p| (p.name.clone(), &p.value));
+    let all = weights.chain(adam.state());
+    write_weights(path, Existing::Replace, all, &about.to_json())
+}
+
+/// Takes up a saved state.
+///
+/// # Returns
+/// The losses so far.
+fn resume(
+    path: &Path,
+    about: &About,
+    parameters: &Parameters,
+    adam: &mut Adam,
+) -> Result<Vec<f64>, NetworkError> {
+    let file = WeightsFile::read(path)?;
+    let then = About::parse(file.about.as_deref(), path)?;
+    then.must_continue(about, path)?;
+    file.load(parameters, "", "", &[STATE])?;
+    if !adam.restore(then.losses.len(), |name| file.tensor(name)) {
+        let reason = "the optimiser's state is not whole; remove the file and train again";
+        return Err(NetworkError::weights(path, reason));
+    }
+    Ok(then.losses)
+}
+
+/// A network read from its file.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The network.
+    pub network: Network,
+    /// What its file says.
+    pub about: About,
+    /// Where it computes.
+    pub device: Device,
+}
+
+impl Loaded {
+    /// Reads a network that [`Trained::write`] wrote.
+    ///
+    /// # Errors
+    /// [`NetworkError::Weights`] if it is none, or its training has not ended.
+    pub fn read(path: &Path, device: ComputeDevice) -> Result<Self, NetworkError> {
+        let file = WeightsFile::read(path)?;
+        let about = About::parse(file.about.as_deref(), path)?;
+        if about.held_out.is_none() {
+            let reason =
+                "this is the state of a training that has not ended; finish it with --resume";
+            return Err(NetworkError::weights(path, reason));
+        }
+        let device = torch_device(device);
+        let mut parameters = Parameters::new(0, device);
+        let network = Network::new(
+            &mut parameters,
+            &about.settings.network,
+            about.classes.len(),
+        );
+        file.load(&parameters, "", "", &[])?;
+        Ok(Self {
+            network,
+            about,
+            device,
+        })
+    }
+}
