@@ -21,6 +21,7 @@ mod faults;
 mod first_user;
 mod help;
 mod layers;
+mod networks;
 mod packaging;
 mod pages;
 mod pictures;

@@ -5,6 +5,7 @@ use tangram_atlas::AtlasError;
 use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PriorError, TissueError};
 use tangram_mapper::MapError;
+use tangram_networks::NetworkError;
 use tangram_store::StoreError;
 use tangram_sweep::{Cause, SweepError};
 
@@ -41,15 +42,16 @@ impl PipelineError {
             Self::Store(error) => of_store(error),
             Self::Map(error) => of_map(error),
             Self::Sweep(error) => of_sweep(error),
-            Self::Atlas(AtlasError::Store(error)) => of_store(error),
-            Self::Atlas(AtlasError::Rule { .. }) => Cause::Usage,
-            Self::Atlas(_) => Cause::Input,
+            Self::Atlas(error) => of_atlas(error),
+            Self::Network(error) => of_network(error),
             Self::Usage(_)
             | Self::Grid(_)
             | Self::Launcher(_)
             | Self::RanksDiffer { .. }
             | Self::Tissue(_) => Cause::Usage,
             Self::NotOurs { .. }
+            | Self::Interrupted { .. }
+            | Self::NotInterrupted { .. }
             | Self::Checkpoint { .. }
             | Self::ForeignCheckpoint { .. }
             | Self::AtWork { .. } => Cause::Output,
@@ -86,6 +88,24 @@ impl PipelineError {
             | Self::Density(_)
             | Self::Annotation(_) => Cause::Input,
         }
+    }
+}
+
+fn of_atlas(error: &AtlasError) -> Cause {
+    match error {
+        AtlasError::Store(error) => of_store(error),
+        AtlasError::Rule { .. } => Cause::Usage,
+        _ => Cause::Input,
+    }
+}
+
+fn of_network(error: &NetworkError) -> Cause {
+    match error {
+        NetworkError::Atlas(error) => of_atlas(error),
+        NetworkError::Store(error) => of_store(error),
+        NetworkError::NoLibtorch | NetworkError::Settings(_) => Cause::Usage,
+        NetworkError::Stopped { .. } => Cause::Signal,
+        _ => Cause::Input,
     }
 }
 

@@ -9,6 +9,7 @@ use tangram_atlas::AtlasError;
 use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PlacesError, PriorError, TissueError};
 use tangram_mapper::MapError;
+use tangram_networks::NetworkError;
 use tangram_report::PictureError;
 use tangram_store::StoreError;
 use tangram_sweep::slurm::SlurmError;
@@ -431,6 +432,23 @@ pub enum PipelineError {
     /// From the atlas, or a registered section.
     #[error(transparent)]
     Atlas(#[from] AtlasError),
+    /// From a network, its weights or its training.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The state of an interrupted training where a new one would keep its own.
+    #[error(
+        "{path}: the state of an interrupted training; --resume goes on with it, --force begins anew"
+    )]
+    Interrupted {
+        /// The state.
+        path: PathBuf,
+    },
+    /// No state of a training that is to go on.
+    #[error("{path}: no interrupted training is there; leave out --resume")]
+    NotInterrupted {
+        /// Where the state would be.
+        path: PathBuf,
+    },
     /// Settings that TOML cannot hold, such as a path that is not UTF-8.
     #[error(transparent)]
     Toml(#[from] toml::ser::Error),

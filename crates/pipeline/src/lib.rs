@@ -57,6 +57,8 @@
 pub mod annotations;
 mod assigned;
 pub mod atlas_demo;
+pub mod atlas_segment;
+pub mod atlas_train;
 mod carried_uns;
 mod cause;
 mod cell_types;

@@ -7,6 +7,8 @@ mod points;
 mod query;
 mod quicknii;
 mod register;
+mod segment;
+mod train;
 
 use crate::report::Report;
 use anyhow::Result;
@@ -40,6 +42,10 @@ enum AtlasCommand {
     Query(query::QueryArgs),
     /// Register a synthetic section and compare it with the truth
     Demo(demo::DemoArgs),
+    /// Train a network that looks at sections, on images made from the atlas
+    Train(train::TrainArgs),
+    /// Make masks of regions from photographs, by a trained network
+    Segment(segment::SegmentArgs),
     /// Carry points between a section and the atlas
     Points(points::PointsArgs),
     /// Read and write anchorings of QuickNII and VisuAlign
@@ -56,6 +62,8 @@ pub fn run(args: AtlasArgs, report: Report) -> Result<()> {
         AtlasCommand::Register(args) => register::run(&args, report),
         AtlasCommand::Query(args) => query::run(&args, report),
         AtlasCommand::Demo(args) => demo::run(&args, report),
+        AtlasCommand::Train(args) => train::run(&args, report),
+        AtlasCommand::Segment(args) => segment::run(&args, report),
         AtlasCommand::Points(args) => points::run(&args, report),
         AtlasCommand::Quicknii(args) => quicknii::run(&args, report),
     }

@@ -1,0 +1,148 @@
+//! Regions of photographs, from images to masks that a registration takes.
+
+use crate::atlas_train::{NETWORK_FILE, NetworkDevice, compute_device};
+use crate::error::{PipelineError, Result};
+use crate::listener::Listener;
+use crate::run_directory::write;
+use crate::versions::Versions;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use tangram_atlas::{Atlas, Photograph, write_classes};
+use tangram_networks::Segmenter;
+use tangram_store::{Existing, StoreError, fingerprint, write_aside};
+
+/// The file that shows that a segmentation wrote a folder: which network made the masks.
+pub const SEGMENTATION_FILE: &str = "segmentation.toml";
+
+/// What to segment.
+#[derive(Debug, Clone)]
+pub struct AtlasSegmentation {
+    /// The photographs.
+    pub images: Vec<PathBuf>,
+    /// The network's file, or the folder that a training wrote.
+    pub network: PathBuf,
+    /// The atlas that the masks are for.
+    pub atlas: PathBuf,
+    /// Where to compute.
+    pub device: NetworkDevice,
+    /// Threads of libtorch.
+    pub threads: usize,
+}
+
+/// What `segmentation.toml` holds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SegmentationRecord {
+    /// How the network's weights began, in words.
+    pub weights: String,
+    /// SHA-256 of the network's file.
+    pub network_sha256: String,
+    /// Whether the network learned from this atlas.
+    pub learned_from_this_atlas: bool,
+    /// Names of the classes; a pixel's value is the place of its class in this list, counted from 0.
+    pub classes: Vec<String>,
+    /// The masks.
+    #[serde(rename = "mask")]
+    pub masks: Vec<MaskRecord>,
+    /// Versions of the program and its libraries.
+    pub versions: Versions,
+}
+
+/// A mask that was written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MaskRecord {
+    /// The photograph.
+    pub image: PathBuf,
+    /// Its SHA-256.
+    pub image_sha256: String,
+    /// Name of the mask in the folder.
+    pub mask: String,
+    /// Mean probability of the most probable class.
+    pub mean_probability: f64,
+    /// Share of pixels that single views see otherwise.
+    pub disagreement: f64,
+    /// Share of pixels that are tissue.
+    pub tissue: f64,
+}
+
+/// Segments photographs and writes a folder with a mask for each, as large as the photograph.
+///
+/// # Errors
+/// If an input cannot be read, the network is for other classes than the atlas's, two images have the same name, the build has no
+/// libtorch, or the output cannot be written.
+pub fn atlas_segment(
+    order: &AtlasSegmentation,
+    out: &Path,
+    existing: Existing,
+    listener: &dyn Listener,
+) -> Result<SegmentationRecord> {
+    let names = mask_names(&order.images)?;
+    let network = match order.network.is_dir() {
+        true => order.network.join(NETWORK_FILE),
+        false => order.network.clone(),
+    };
+    let device = compute_device(order.device, order.threads)?;
+    let segmenter = Segmenter::read(&network, device)?;
+    let atlas = Atlas::open(&order.atlas)?;
+    let classes = atlas.rule().names();
+    if classes != segmenter.about().classes {
+        return Err(PipelineError::Usage(format!(
+            "{}: the network gives other classes than {} has; take the atlas that it was trained on, or one imported with the same --classes",
+            network.display(),
+            order.atlas.display()
+        )));
+    }
+    write_aside(out, existing, |folder| {
+        std::fs::create_dir(folder).map_err(|e| StoreError::Write {
+            path: out.to_owned(),
+            reason: e.to_string(),
+        })?;
+        let steps = listener.steps("image", names.len());
+        let mut masks = Vec::new();
+        for (done, (image, name)) in order.images.iter().zip(names).enumerate() {
+            let photograph = Photograph::read(image)?;
+            let found = segmenter.segment(&photograph);
+            let n_tissue = found.classes.iter().filter(|class| **class != 0).count();
+            masks.push(MaskRecord {
+                image: image.clone(),
+                image_sha256: fingerprint(image)?,
+                mean_probability: found.mean_probability,
+                disagreement: found.disagreement,
+                tissue: n_tissue as f64 / found.classes.len() as f64,
+                mask: name.clone(),
+            });
+            write_classes(&folder.join(name), found.size, found.classes)?;
+            steps.step(done + 1, &String::new);
+        }
+        let about = segmenter.about();
+        let record = SegmentationRecord {
+            weights: about.beginning.to_string(),
+            network_sha256: fingerprint(&network)?,
+            learned_from_this_atlas: about.atlas_sha256 == fingerprint(&order.atlas)?,
+            classes,
+            masks,
+            versions: Versions::current(),
+        };
+        write(&folder.join(SEGMENTATION_FILE), &toml::to_string(&record)?)?;
+        Ok(record)
+    })
+}
+
+/// The image's name with the ending .png.
+fn mask_names(images: &[PathBuf]) -> Result<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let name = |image: &PathBuf| {
+        let stem = image.file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{stem}.png");
+        match seen.insert(name.clone()) {
+            true => Ok(name),
+            false => Err(PipelineError::Usage(format!(
+                "{}: another image has the same name; segment them into folders of their own",
+                image.display()
+            ))),
+        }
+    };
+    images.iter().map(name).collect()
+}

@@ -1,0 +1,235 @@
+//! Training of the networks that look at sections, from an atlas to a folder with the network.
+
+use crate::device::Gpus;
+use crate::error::{PipelineError, Result};
+use crate::listener::Listener;
+use crate::lock::Lock;
+use crate::run_directory::write;
+use crate::versions::Versions;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use tangram_atlas::Atlas;
+use tangram_comm::World;
+use tangram_networks::{
+    AtlasPlanes, Begin, Beginning, ComputeDevice, HeldOut, NetworkError, Next, StepDone,
+    TrainOrder, TrainSettings, train,
+};
+use tangram_store::{Existing, StoreError, fingerprint, remove_all_leftovers, write_aside};
+
+/// The file that shows that a training wrote a folder: its settings and what it came to.
+pub const TRAINING_FILE: &str = "training.toml";
+/// The network's file.
+pub const NETWORK_FILE: &str = "network.safetensors";
+/// The loss of every step.
+pub const LOSS_FILE: &str = "loss.tsv";
+/// What the name of the state has after the folder's while a training goes on.
+const STATE_ENDING: &str = ".training";
+/// Steps whose mean loss stands for the beginning and for the end.
+const FEW: usize = 20;
+
+/// Where a network is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkDevice {
+    /// On cores.
+    Cpu,
+    /// On a GPU.
+    Cuda,
+}
+
+/// What to do with the state of an earlier training of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlierState {
+    /// There must be none.
+    Refuse,
+    /// Go on from it.
+    Resume,
+    /// Begin anew.
+    Discard,
+}
+
+/// What to train, from which files.
+#[derive(Debug, Clone)]
+pub struct AtlasTraining {
+    /// The atlas store.
+    pub atlas: PathBuf,
+    /// The encoder's weights.
+    pub weights: Option<PathBuf>,
+    /// How.
+    pub settings: TrainSettings,
+    /// Where.
+    pub device: NetworkDevice,
+    /// Threads of libtorch.
+    pub threads: usize,
+    /// Steps after which the state is saved.
+    pub checkpoint_every: usize,
+}
+
+/// What `training.toml` holds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TrainingRecord {
+    /// How the weights began, in words.
+    pub weights: String,
+    /// Whether images showed a template, or were painted.
+    pub images: &'static str,
+    /// Mean loss of the first steps.
+    pub loss_first: f64,
+    /// Mean loss of the last steps.
+    pub loss_last: f64,
+    /// Mean seconds of a step of this process, with the making of its images; absent if it made none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_per_step: Option<f64>,
+    /// SHA-256 of the atlas.
+    pub atlas_sha256: String,
+    /// How the weights began.
+    pub beginning: Beginning,
+    /// Settings.
+    pub settings: TrainSettings,
+    /// What the network does on planes that it did not learn from.
+    pub held_out: HeldOut,
+    /// Versions of the program and its libraries.
+    pub versions: Versions,
+}
+
+/// The place of the state of a training whose folder will be `out`.
+#[must_use]
+pub fn state_path(out: &Path) -> PathBuf {
+    let mut path = OsString::from(out);
+    path.push(STATE_ENDING);
+    path.into()
+}
+
+/// Where libtorch computes.
+///
+/// # Errors
+/// [`PipelineError::Usage`] if there is no GPU.
+pub fn compute_device(device: NetworkDevice, threads: usize) -> Result<ComputeDevice> {
+    match device {
+        NetworkDevice::Cpu => Ok(ComputeDevice::Cores { threads }),
+        NetworkDevice::Cuda => match Gpus::of(&World::alone()).own {
+            Ok((index, _)) => Ok(ComputeDevice::Cuda(index)),
+            Err(why) => {
+                let text = format!("--device cuda: {why}; or take --device cpu");
+                Err(PipelineError::Usage(text))
+            }
+        },
+    }
+}
+
+/// Trains a network on images made from an atlas, and writes a folder with it.
+///
+/// While it goes on its state is in [`state_path`], always whole.
+///
+/// # Errors
+/// If an input cannot be read, the settings contradict each other, the build has no libtorch, or the output cannot be written.
+pub fn atlas_train(
+    training: &AtlasTraining,
+    out: &Path,
+    existing: Existing,
+    earlier: EarlierState,
+    listener: &dyn Listener,
+) -> Result<TrainingRecord> {
+    let settings = &training.settings;
+    settings.check(training.weights.is_some())?;
+    if existing == Existing::Refuse && out.symlink_metadata().is_ok() {
+        let path = out.to_owned();
+        return Err(StoreError::Exists { path }.into());
+    }
+    let state = state_path(out);
+    let _lock = Lock::take(out)?;
+    // Of a process that was killed while it wrote.
+    remove_all_leftovers(&state);
+    remove_all_leftovers(out);
+    let is_there = state.symlink_metadata().is_ok();
+    let begin = match (earlier, is_there) {
+        (EarlierState::Refuse, true) => return Err(PipelineError::Interrupted { path: state }),
+        (EarlierState::Resume, false) => return Err(PipelineError::NotInterrupted { path: state }),
+        (EarlierState::Resume, true) => Begin::Resume,
+        (_, false) | (EarlierState::Discard, true) => Begin::New,
+    };
+    let device = compute_device(training.device, training.threads)?;
+    let atlas = Atlas::open(&training.atlas)?;
+    let planes = AtlasPlanes::of_atlas(&atlas, settings.edge)?;
+    let atlas_sha256 = fingerprint(&training.atlas)?;
+    let order = TrainOrder {
+        planes: &planes,
+        settings,
+        weights: training.weights.as_deref(),
+        atlas_sha256: &atlas_sha256,
+        device,
+        begin,
+        state: &state,
+        checkpoint_every: training.checkpoint_every,
+    };
+    let mut seconds: Vec<f64> = Vec::new();
+    let trained = {
+        let steps = listener.steps("step", settings.steps);
+        listener.asks_whether_to_stop(true);
+        let mut watch = |done: StepDone| -> Result<Next, NetworkError> {
+            seconds.push(done.seconds);
+            steps.step(done.step, &|| format!("loss {:.4}  ", done.loss));
+            match listener.stop_asked() {
+                true => Ok(Next::Stop),
+                false => Ok(Next::GoOn),
+            }
+        };
+        let trained = train(&order, &mut watch);
+        listener.asks_whether_to_stop(false);
+        trained?
+    };
+    let about = &trained.about;
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let losses = &about.losses;
+    let few = FEW.min(losses.len());
+    let record = TrainingRecord {
+        weights: about.beginning.to_string(),
+        images: images(about.saw_template, settings),
+        loss_first: mean(&losses[..few]),
+        loss_last: mean(&losses[losses.len() - few..]),
+        seconds_per_step: (!seconds.is_empty()).then(|| mean(&seconds)),
+        atlas_sha256,
+        beginning: about.beginning.clone(),
+        settings: settings.clone(),
+        held_out: about
+            .held_out
+            .clone()
+            .expect("a trained network is measured"),
+        versions: Versions::current(),
+    };
+    write_aside(out, existing, |folder| -> Result<()> {
+        std::fs::create_dir(folder).map_err(|e| StoreError::Write {
+            path: out.to_owned(),
+            reason: e.to_string(),
+        })?;
+        trained.write(&folder.join(NETWORK_FILE))?;
+        write(&folder.join(LOSS_FILE), &loss_table(losses))?;
+        let text = toml::to_string(&record)?;
+        write(&folder.join(TRAINING_FILE), &text)
+    })?;
+    if is_there || state.symlink_metadata().is_ok() {
+        // The network is complete without; what stays is refused, or resumed at its last step.
+        let _ = std::fs::remove_file(&state);
+    }
+    Ok(record)
+}
+
+fn images(saw_template: bool, settings: &TrainSettings) -> &'static str {
+    match (settings.task(), saw_template) {
+        (tangram_networks::Task::Plane, _) => "masks of the atlas's planes",
+        (_, true) => {
+            "planes of the template, and planes painted structure by structure, half of each"
+        }
+        (_, false) => "planes painted structure by structure",
+    }
+}
+
+fn loss_table(losses: &[f64]) -> String {
+    let mut table = "step\tloss\n".to_owned();
+    for (i, loss) in losses.iter().enumerate() {
+        writeln!(table, "{}\t{loss}", i + 1).expect("a text grows");
+    }
+    table
+}

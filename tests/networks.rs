@@ -1,0 +1,188 @@
+//! Networks as a person trains and uses them, on a brain made of ellipsoids.
+
+use crate::program::{fail, listing, succeed, summary, tangram};
+use image::{GrayImage, ImageReader, Luma};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tangram_atlas::synthetic::brain;
+use tangram_atlas::synthetic_files::write_sources;
+use tempfile::{TempDir, tempdir};
+
+/// A folder with an atlas store.
+fn folder() -> TempDir {
+    let folder = tempdir().unwrap();
+    write_sources(folder.path(), &brain(200.0)).unwrap();
+    succeed(
+        folder.path(),
+        "atlas import --annotation annotation.nrrd --structures structures.csv --classes rule.toml --orientation RIP --out atlas.zarr",
+    );
+    folder
+}
+
+const TRAIN: &str = "--atlas atlas.zarr --preset tiny --threads 1";
+
+#[test]
+fn a_build_without_libtorch_says_so() {
+    let folder = folder();
+    let folder = folder.path();
+    if cfg!(feature = "torch") {
+        let error = fail(
+            folder,
+            &format!("atlas train depth {TRAIN} --train last-conv --out depth"),
+            2,
+        );
+        assert!(error.contains("it would be random numbers"), "{error}");
+        return;
+    }
+    for command in [
+        format!("atlas train regions {TRAIN} --out regions"),
+        "atlas segment section.png --network none --atlas atlas.zarr --out masks".to_owned(),
+    ] {
+        let error = fail(folder, &command, 2);
+        assert!(error.contains("has no libtorch"), "{error}");
+    }
+}
+
+/// A picture of something like a section.
+fn picture(path: &Path) {
+    GrayImage::from_fn(90, 70, |x, y| {
+        let (dx, dy) = (f64::from(x) - 45.0, f64::from(y) - 35.0);
+        let inside = (dx / 40.0).powi(2) + (dy / 30.0).powi(2) < 1.0;
+        Luma([if inside { 120 + (x % 7) as u8 * 10 } else { 5 }])
+    })
+    .save(path)
+    .unwrap();
+}
+
+#[test]
+fn a_network_is_trained_and_segments() {
+    if !cfg!(feature = "torch") {
+        return;
+    }
+    let folder = folder();
+    let folder = folder.path();
+    let train = format!("atlas train regions {TRAIN} --steps 4 --out regions");
+    let record = summary(folder, &train);
+    assert_eq!(record["weights"], "all weights began as random numbers");
+    assert_eq!(record["images"], "planes painted structure by structure");
+    let accuracy = record["held-out"]["measures"]["pixel-accuracy"]
+        .as_f64()
+        .unwrap();
+    assert!((0.0..=1.0).contains(&accuracy));
+    let losses = fs::read_to_string(folder.join("regions/loss.tsv")).unwrap();
+    assert_eq!(losses.lines().count(), 5);
+    let text = fs::read_to_string(folder.join("regions/training.toml")).unwrap();
+    assert!(text.contains("[beginning]\nfrom = \"random\""), "{text}");
+    assert!(fail(folder, &train, 4).contains("exists already"));
+    assert!(fail(folder, &format!("{train}2 --resume"), 4).contains("no interrupted training"));
+
+    picture(&folder.join("section.png"));
+    let segment = "atlas segment section.png --network regions --atlas atlas.zarr --out masks";
+    let record = summary(folder, segment);
+    assert_eq!(record["mask"][0]["mask"], "section.png");
+    assert_eq!(record["learned-from-this-atlas"], true);
+    let mask = ImageReader::open(folder.join("masks/section.png"))
+        .unwrap()
+        .decode()
+        .unwrap();
+    let mask = mask.as_luma8().expect("8-bit gray");
+    assert_eq!(mask.dimensions(), (90, 70));
+    assert!(mask.iter().all(|class| *class <= 8));
+
+    fs::write(folder.join("broken.png"), b"no image").unwrap();
+    GrayImage::from_pixel(64, 64, Luma([9]))
+        .save(folder.join("blank.png"))
+        .unwrap();
+    GrayImage::from_pixel(1, 1, Luma([9]))
+        .save(folder.join("one.png"))
+        .unwrap();
+    let check = |image: &str, expected: &str| {
+        let command = format!(
+            "atlas segment section.png {image} --network regions --atlas atlas.zarr --out more"
+        );
+        let error = fail(folder, &command, 3);
+        assert!(error.contains(image) && error.contains(expected), "{error}");
+        assert!(!folder.join("more").exists());
+    };
+    check("broken.png", "not an image");
+    check("blank.png", "the image is blank");
+    check("one.png", "1 × 1 pixels");
+    check("gone.png", "no such file");
+    succeed(
+        folder,
+        &format!("atlas train plane {TRAIN} --steps 2 --out plane"),
+    );
+    let other = segment.replace("regions", "plane").replace("masks", "more");
+    assert!(fail(folder, &other, 3).contains("a network of another kind"));
+}
+
+/// Begins a training, and sends it a signal when its state was saved.
+///
+/// # Returns
+/// Where the state is.
+fn begin_and_signal(folder: &Path, train: &str, signal: &str) -> PathBuf {
+    let out = train.rsplit(' ').next().unwrap();
+    let state = folder.join(format!("{out}.training"));
+    let mut command = tangram();
+    let child = (command
+        .current_dir(folder)
+        .args(train.split(' '))
+        .stderr(Stdio::piped()))
+    .spawn()
+    .unwrap();
+    let begun = Instant::now();
+    while !state.exists() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let sent = Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&ended.stderr).into_owned();
+    if signal == "TERM" {
+        assert_eq!(ended.status.code(), Some(75), "{message}");
+        assert!(message.contains("--resume goes on"), "{message}");
+    }
+    state
+}
+
+#[test]
+fn a_killed_training_goes_on_to_the_same_bits() {
+    if !cfg!(feature = "torch") {
+        return;
+    }
+    let folder = folder();
+    let folder = folder.path();
+    let train = |out: &str| {
+        format!(
+            "atlas train depth {TRAIN} --head released-code --steps 60 --checkpoint-every 2 --out {out}"
+        )
+    };
+    succeed(folder, &train("whole"));
+    let state = begin_and_signal(folder, &train("killed"), "KILL");
+    assert!(
+        state.is_file() && !folder.join("killed").exists(),
+        "killed after the state was saved"
+    );
+    let error = fail(folder, &train("killed"), 4);
+    assert!(error.contains("--resume goes on with it"), "{error}");
+    let error = fail(folder, &format!("{} --seed 3 --resume", train("killed")), 3);
+    assert!(error.contains("seed was 0, now 3"), "{error}");
+    succeed(folder, &format!("{} --resume", train("killed")));
+    let [whole, killed] = ["whole", "killed"]
+        .map(|run| fs::read(folder.join(run).join("network.safetensors")).unwrap());
+    assert!(whole == killed, "the networks differ");
+    let stopped = begin_and_signal(folder, &train("stopped"), "TERM");
+    assert!(stopped.is_file());
+    succeed(folder, &format!("{} --resume", train("stopped")));
+    assert!(whole == fs::read(folder.join("stopped/network.safetensors")).unwrap());
+    let left = listing(folder);
+    let left = left.iter().map(|p| p.to_string_lossy().into_owned());
+    let left: Vec<String> = left
+        .filter(|p| p.contains("partial") || p.contains(".training"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
