@@ -1,5 +1,6 @@
 //! Sweeps on one machine: what they predict, and that nothing that happens to them changes it.
 
+pub mod register;
 mod runs;
 mod told;
 

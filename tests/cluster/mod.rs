@@ -6,7 +6,7 @@
 //!
 //! | nodes    | part |
 //! |----------|------|
-//! | vn1, vn2 | mappings, plain sweeps, a full disk, runs on two nodes, the time limit |
+//! | vn1, vn2 | mappings, plain sweeps, sections, a full disk, runs on two nodes, the time limit |
 //! | vn3      | a sweep that is preempted |
 //! | vn4, vn5 | a sweep whose processes are killed and whose nodes crash |
 
@@ -59,6 +59,7 @@ fn on_a_real_slurm() {
         scope.spawn(|| part("a sweep in chunks, a damaged shard", sweeps::chunked));
         scope.spawn(|| part("a full disk", sweeps::full_disk));
         scope.spawn(|| part("runs on two nodes each", sweeps::runs_on_two_nodes));
+        scope.spawn(|| part("sections as an array", sweeps::registrations));
     });
 }
 

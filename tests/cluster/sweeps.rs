@@ -8,6 +8,7 @@ use super::sandbox::Sandbox;
 use super::{DATA, SHORT};
 use crate::program::require::{Need, skip};
 use crate::program::{history, listing, succeed};
+use crate::sweep::register::{FIT, tree, write_brain_and_masks};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
@@ -144,4 +145,42 @@ pub fn runs_on_two_nodes(slurm: &Sandbox) {
         }
         jobs_ended(slurm, &format!("seeds-{profile}"));
     }
+}
+
+/// Sections as an array: one that fails does not stop the others, and is done when its file is back.
+pub fn registrations(slurm: &Sandbox) {
+    let folder = slurm.folder().join("histology");
+    fs::create_dir(&folder).unwrap();
+    write_brain_and_masks(&folder);
+    let masks = "s1 s2 stripes torn".split(' ');
+    let masks: Vec<String> = masks
+        .map(|name| format!("histology/masks/{name}.png"))
+        .collect();
+    let new = format!(
+        "sweep new register --quiet --atlas histology/atlas.zarr --regions {} {FIT}",
+        masks.join(" ")
+    );
+    succeed(slurm.folder(), &format!("{new} --out sections-alone"));
+    succeed(slurm.folder(), "sweep run sections-alone --all --quiet");
+    succeed(slurm.folder(), "sweep collect sections-alone --quiet");
+
+    succeed(
+        slurm.folder(),
+        &format!("{new} --sections-per-task 1 --out sections"),
+    );
+    let mask = folder.join("masks/s2.png");
+    let kept = fs::read(&mask).unwrap();
+    fs::write(&mask, "changed").unwrap();
+    let submitted = submit(slurm, "sweep submit sections --profile plain.toml");
+    assert_eq!(submitted["tasks"], json!([0, 1, 2, 3]));
+    jobs_ended(slurm, "sections");
+    let states = |at: usize| attempts(slurm, "sections")[at][0]["state"].clone();
+    assert_eq!([0, 1, 2, 3].map(states), ["done", "failed", "done", "done"]);
+    assert!(!slurm.folder().join("sections/sections.zarr").exists());
+    fs::write(&mask, kept).unwrap();
+    let resumed = submit(slurm, "sweep resume sections");
+    assert_eq!(resumed["tasks"], json!([1]));
+    jobs_ended(slurm, "sections");
+    let read = |name: &str| tree(&slurm.folder().join(name).join("sections.zarr"));
+    assert!(read("sections") == read("sections-alone"));
 }

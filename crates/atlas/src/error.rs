@@ -55,6 +55,14 @@ pub enum AtlasError {
 }
 
 impl AtlasError {
+    /// What is wrong, without the file's name where that is a part of its own.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::File { reason, .. } | Self::Section { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn section(path: &Path, reason: impl Into<String>) -> Self {
         Self::Section {
             path: path.to_owned(),

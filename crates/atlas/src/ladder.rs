@@ -58,7 +58,7 @@ pub fn measure(
 ) -> Errors {
     let truth = section(classes, rung, seed);
     let settings = RegisterSettings {
-        pixel_um: Some(truth.pixel_um),
+        pixel_um: truth.told_um,
         plane,
         warp,
     };

@@ -5,6 +5,7 @@
 
 mod carry;
 mod classes;
+mod damage;
 mod density;
 mod error;
 mod expression;
@@ -17,6 +18,7 @@ mod lattice;
 mod nrrd;
 mod objective;
 mod orientation;
+mod outcome;
 pub mod outputs;
 mod photograph;
 mod plane;
@@ -30,8 +32,11 @@ mod refusal;
 mod register;
 mod registered;
 mod roi;
+mod rungs;
 mod section;
+mod section_store;
 mod series_files;
+mod signs;
 mod start;
 mod store;
 mod structures;
@@ -50,11 +55,12 @@ pub use grid::{Grid, Volume};
 pub use import::{ImportReport, ImportSources, import};
 pub use nrrd::{Nrrd, NrrdValues, encode_nrrd, read_nrrd};
 pub use orientation::Orientation;
+pub use outcome::{SectionFit, SectionOutcome, SectionState};
 pub use photograph::{Photograph, write_classes};
 pub use plane::Plane;
 pub use points::PointTable;
 pub use probability::{Probability, ProbabilityPyramid};
-pub use quality::{Limits, OtherStart, Quality};
+pub use quality::{Limits, OtherStart, Quality, Signs};
 pub use query::{QueriedVoxel, QueriedVoxels, RegionShare, query_voxels, region_shares};
 pub use query_files::{Region, provenance, region_table};
 pub use quicknii::{FlatMap, Series, Slice};
@@ -63,6 +69,9 @@ pub use register::{PlaneChoice, RegisterSettings, Registration, WarpChoice, regi
 pub use registered::RegisteredSection;
 pub use roi::Roi;
 pub use section::{MOST_PIXELS, SectionMask};
+pub use section_store::{
+    MISSING, SectionRecord, read_sections, table_of as table_of_sections, write_sections,
+};
 pub use series_files::SeriesSections;
 pub use start::Side;
 pub use store::Atlas;

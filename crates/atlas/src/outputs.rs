@@ -2,7 +2,8 @@
 
 use crate::store::Atlas;
 use crate::{
-    AtlasError, BACKGROUND, FlatMap, NO_CLASS, Registration, SectionMask, Transform, encode_nrrd,
+    AtlasError, BACKGROUND, FlatMap, NO_CLASS, Registration, SectionMask, Transform, Volume,
+    encode_nrrd,
 };
 use image::{Rgb, RgbImage};
 use std::fs;
@@ -28,12 +29,17 @@ pub const OVERLAY_PICTURE: &str = "overlay.png";
 /// [`AtlasError`] if the atlas cannot be read.
 pub fn section_ids(atlas: &Atlas, transform: &Transform) -> Result<Vec<u32>, AtlasError> {
     let labels = atlas.labels(atlas.level_of(transform.parameters().pixel_um))?;
+    Ok(ids_at(atlas, &labels, transform))
+}
+
+/// The same, given a level of the atlas's labels.
+pub(crate) fn ids_at(atlas: &Atlas, labels: &Volume<u16>, transform: &Transform) -> Vec<u32> {
     let structures = atlas.tree().structures();
     let id = |point| match labels.at(point) {
         None | Some(0) => 0,
         Some(label) => structures[usize::from(label) - 1].id,
     };
-    Ok(transform.field().into_iter().map(id).collect())
+    transform.field().into_iter().map(id).collect()
 }
 
 /// Writes everything into a folder that exists.

@@ -5,6 +5,9 @@ use crate::transform::InverseConsistency;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Signs of how far off a registration may be, by name. Each is a finite number.
+pub type Signs = BTreeMap<String, f64>;
+
 /// Measures of a registration that need no known truth. A high Dice does not prove a small error inside a class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,6 +27,9 @@ pub struct Quality {
     pub other_starts: Vec<OtherStart>,
     /// The largest difference of depth among starts whose loss is almost as small, micrometres; 0 if there is none.
     pub depth_spread_um: f64,
+    /// Numbers from which the error is predicted.
+    #[serde(default)]
+    pub signs: Signs,
 }
 
 /// A start whose loss was larger than that of the result.
@@ -108,6 +114,7 @@ mod tests {
             },
             other_starts: Vec::new(),
             depth_spread_um: 10.0,
+            signs: Signs::new(),
         }
     }
 

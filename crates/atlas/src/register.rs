@@ -3,9 +3,10 @@
 use crate::fit::{Fitted, Stage, descend, objective};
 use crate::objective::{Freedom, Penalties, Pose};
 use crate::probability::ProbabilityPyramid;
-use crate::quality::{ALMOST, OtherStart, Quality};
+use crate::quality::{ALMOST, OtherStart, Quality, Signs};
 use crate::refusal::Refusal;
 use crate::section::{SectionGrid, SectionMask};
+use crate::signs::{Evidence, agreement, gap, signs};
 use crate::start::{PixelSize, Side, Start, starts};
 use crate::transform::{Affine, Parameters, Transform};
 use crate::warp::VelocityField;
@@ -103,6 +104,8 @@ pub fn register(
 
     let stages = stages(settings);
     let mut fits = fits;
+    let mut agreed = 0.0;
+    let mut gaps = Vec::with_capacity(stages.len());
     for (i, stage) in stages.iter().enumerate() {
         let section = grid(stage.step_um);
         let mut next: Vec<Fitted> = fits
@@ -110,7 +113,11 @@ pub fn register(
             .map(|fit| descend(pyramid, &section, penalties, *stage, fit))
             .collect();
         next.sort_by(|a, b| a.loss.total_cmp(&b.loss));
+        if i == 0 {
+            agreed = agreement(&next);
+        }
         next = apart(next);
+        gaps.push(gap(&next));
         next.truncate(STARTS[(i + 1).min(STARTS.len() - 1)]);
         fits = next;
     }
@@ -120,7 +127,20 @@ pub fn register(
     let dice = objective(finest, &section, penalties, &best.pose, best.side).dice(&best.pose);
     let transform =
         transform(best, [width, height], pixel_um, known.is_some()).ok_or(Refusal::NoStart)?;
-    let quality = quality(pyramid, &mask, &fits, &dice, &transform);
+    let mut quality = quality(pyramid, &mask, &fits, &dice, &transform);
+    quality.signs = signs(&Evidence {
+        settings,
+        mask: &mask,
+        starts: &begin,
+        gaps: &gaps,
+        agreement: agreed,
+        best: &fits[0],
+        transform: &transform,
+        dice: &dice,
+        areas: &areas(pyramid, &mask, &transform),
+        mean_dice: quality.mean_dice,
+        depth_spread_um: quality.depth_spread_um,
+    });
     Ok(Registration {
         side: best.side,
         transform,
@@ -181,7 +201,7 @@ fn apart(fits: Vec<Fitted>) -> Vec<Fitted> {
     kept
 }
 
-fn turn_deg(affine: &Affine) -> f64 {
+pub(crate) fn turn_deg(affine: &Affine) -> f64 {
     let [[a, b], [c, d]] = affine.matrix;
     (c - b).atan2(a + d).to_degrees()
 }
@@ -241,6 +261,7 @@ fn quality(
         inverse_consistency: transform.inverse_consistency(),
         other_starts,
         depth_spread_um,
+        signs: Signs::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A registered section, as a folder or a file.
 
 use crate::outputs::TRANSFORM_FILE;
+use crate::section_store::section_at;
 use crate::{AtlasError, Transform};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,16 @@ pub struct RegisteredSection {
 }
 
 impl RegisteredSection {
-    /// Opens a folder that a registration wrote, or the file of a transform.
+    /// Opens a folder that a registration wrote, a section `STORE.zarr/NAME` of a store of many, or the file of a transform.
     ///
     /// # Errors
     /// [`AtlasError`] if there is no transform.
     pub fn open(path: &Path) -> Result<Self, AtlasError> {
+        if !path.join(TRANSFORM_FILE).is_file()
+            && let Some((path, transform)) = section_at(path)?
+        {
+            return Ok(Self { path, transform });
+        }
         let path = match path.is_dir() {
             true => path.join(TRANSFORM_FILE),
             false => path.to_owned(),

@@ -1,6 +1,8 @@
 //! Synthetic brains and sections whose place is known: for tests, demonstrations and the ladder of difficulty.
 
+use crate::damage::{Damage, Smooth, normal};
 use crate::plane::Plane;
+pub use crate::rungs::{Rung, ToldSize};
 use crate::start::Side;
 use crate::transform::Affine;
 use crate::warp::Pair;
@@ -121,63 +123,6 @@ fn region(x: f64, y: f64, z: f64) -> Option<u16> {
     Some(region)
 }
 
-/// How hard a synthetic section is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rung {
-    /// Largest pitch and yaw, degrees.
-    pub tilt_deg: f64,
-    /// Largest turn in the image, degrees.
-    pub turn_deg: f64,
-    /// Largest stretch along one axis with as much shrinkage along the other.
-    pub stretch: f64,
-    /// Standard deviation of the warp, micrometres.
-    pub warp_um: f64,
-    /// Holes, jagged borders, and blobs of a wrong class.
-    pub damage: bool,
-    /// Only one half is there.
-    pub hemisection: bool,
-}
-
-impl Rung {
-    /// The rungs of the ladder with their names, from easy to hard.
-    pub const LADDER: [(&'static str, Self); 4] = [
-        ("tilt", TILT),
-        (
-            "warp",
-            Self {
-                warp_um: 200.0,
-                ..TILT
-            },
-        ),
-        (
-            "damage",
-            Self {
-                warp_um: 200.0,
-                damage: true,
-                ..TILT
-            },
-        ),
-        (
-            "hemisection",
-            Self {
-                warp_um: 200.0,
-                damage: true,
-                hemisection: true,
-                ..TILT
-            },
-        ),
-    ];
-}
-
-const TILT: Rung = Rung {
-    tilt_deg: 6.0,
-    turn_deg: 12.0,
-    stretch: 0.1,
-    warp_um: 0.0,
-    damage: false,
-    hemisection: false,
-};
-
 /// A section whose place is known.
 #[derive(Debug, Clone)]
 pub struct SyntheticSection {
@@ -185,6 +130,8 @@ pub struct SyntheticSection {
     pub mask: SectionMask,
     /// Edge of a pixel.
     pub pixel_um: f64,
+    /// The same as a registration is told, which may be wrong; `None` if it is not told.
+    pub told_um: Option<f64>,
     /// The plane it was cut in.
     pub plane: Plane,
     /// Which part is there.
@@ -216,7 +163,7 @@ fn draw(classes: &Volume<u8>, rung: &Rung, rng: &mut ChaCha8Rng) -> Option<Synth
     let plane = Plane {
         pitch_deg: within(rng, rung.tilt_deg),
         yaw_deg: within(rng, rung.tilt_deg),
-        ..Plane::coronal(extent[0] * rng.random_range(0.115..0.91), extent)
+        ..Plane::coronal(extent[0] * rung.depth(rng), extent)
     };
     let class_at = |place: Pair| classes.at(plane.point(place)).unwrap_or(BACKGROUND);
     let side = match (rung.hemisection, rng.random_bool(0.5)) {
@@ -261,7 +208,7 @@ fn draw(classes: &Volume<u8>, rung: &Rung, rng: &mut ChaCha8Rng) -> Option<Synth
     };
     let damage = rung
         .damage
-        .then(|| Damage::draw(rng, &tissue, edge, classes));
+        .then(|| Damage::draw(rng, rung, &tissue, edge, classes));
     let (mut mask, mut points) = (Vec::with_capacity(n * n), Vec::with_capacity(n * n));
     for i in 0..n * n {
         let (x, y) = ((i % n) as f64 + 0.5, (i / n) as f64 + 0.5);
@@ -281,9 +228,12 @@ fn draw(classes: &Volume<u8>, rung: &Rung, rng: &mut ChaCha8Rng) -> Option<Synth
         // A user cannot mark tissue that no class claims.
         mask.push(if class == NO_CLASS { BACKGROUND } else { class });
     }
+    rung.spoil(rng, n, &mut mask);
+    let pixel_um = edge / n as f64;
     Some(SyntheticSection {
         mask: SectionMask::new(n, n, mask).ok()?,
-        pixel_um: edge / n as f64,
+        pixel_um,
+        told_um: rung.told(rng, pixel_um),
         plane,
         side,
         points,
@@ -299,98 +249,6 @@ fn footprint(extent: [f64; 3]) -> impl Iterator<Item = Pair> {
     };
     let (dv, ml) = (extent[1], extent[2]);
     along(dv).flat_map(move |t| along(ml).map(move |s| [s, t]))
-}
-
-/// Damage that histology does to a mask.
-struct Damage {
-    /// Standard deviation of the places whose class a pixel takes, pixels.
-    jagged: f64,
-    /// Middle on the plane, radius, class.
-    blobs: Vec<(Pair, f64, u8)>,
-    /// Middle in the image, radius.
-    holes: Vec<(Pair, f64)>,
-}
-
-impl Damage {
-    fn draw(rng: &mut ChaCha8Rng, tissue: &[Pair], edge: f64, classes: &Volume<u8>) -> Self {
-        let known = classes.values.iter().filter(|c| **c != NO_CLASS);
-        let most = known.max().copied().unwrap_or(BACKGROUND);
-        let blob = |rng: &mut ChaCha8Rng| {
-            let middle = tissue[rng.random_range(0..tissue.len())];
-            let radius = rng.random_range(150.0..500.0);
-            (middle, radius, rng.random_range(0..=most))
-        };
-        let hole = |rng: &mut ChaCha8Rng| {
-            let at = [0, 1].map(|_| edge * (0.5 + rng.random_range(-0.35..0.35)));
-            (at, edge * rng.random_range(0.03..0.09))
-        };
-        Self {
-            jagged: rng.random_range(0.0..1.6),
-            blobs: (0..6).map(|_| blob(rng)).collect(),
-            holes: (0..3).map(|_| hole(rng)).collect(),
-        }
-    }
-
-    fn of(&self, class: u8, place: Pair, in_image: Pair) -> u8 {
-        let near = |a: Pair, b: Pair, r: f64| (a[0] - b[0]).hypot(a[1] - b[1]) < r;
-        if class == BACKGROUND || self.holes.iter().any(|(m, r)| near(*m, in_image, *r)) {
-            return BACKGROUND;
-        }
-        let blob = self
-            .blobs
-            .iter()
-            .rev()
-            .find(|(m, r, _)| near(*m, place, *r));
-        blob.map_or(class, |(_, _, wrong)| *wrong)
-    }
-}
-
-/// A smooth random function over the unit square: normal numbers on a few points, cubic between them.
-struct Smooth {
-    n: usize,
-    values: Vec<f64>,
-}
-
-impl Smooth {
-    fn draw(rng: &mut ChaCha8Rng, size: f64) -> Self {
-        let n = rng.random_range(3..7_usize);
-        Self {
-            n,
-            values: (0..n * n).map(|_| size * normal(rng)).collect(),
-        }
-    }
-
-    fn at(&self, part: Pair) -> f64 {
-        let last = self.n as isize - 1;
-        let weights = |x: f64| {
-            let x = x * self.n as f64 - 0.5;
-            let floor = x.floor();
-            let index: [usize; 4] =
-                std::array::from_fn(|i| (floor as isize + i as isize - 1).clamp(0, last) as usize);
-            (index, catmull_rom(x - floor))
-        };
-        let ((xs, wx), (ys, wy)) = (weights(part[0]), weights(part[1]));
-        let row = |y: usize| -> f64 {
-            let values = xs.iter().map(|x| self.values[y * self.n + x]);
-            values.zip(wx).map(|(v, w)| v * w).sum()
-        };
-        ys.iter().zip(wy).map(|(y, w)| w * row(*y)).sum()
-    }
-}
-
-fn catmull_rom(x: f64) -> [f64; 4] {
-    let (x2, x3) = (x * x, x * x * x);
-    [
-        (-x3 + 2.0 * x2 - x) / 2.0,
-        (3.0 * x3 - 5.0 * x2 + 2.0) / 2.0,
-        (-3.0 * x3 + 4.0 * x2 + x) / 2.0,
-        (x3 - x2) / 2.0,
-    ]
-}
-
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let (a, b): (f64, f64) = (rng.random_range(1e-12..1.0), rng.random_range(0.0..1.0));
-    (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
 }
 
 #[cfg(test)]

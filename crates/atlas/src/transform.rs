@@ -241,6 +241,22 @@ impl Transform {
         self.flow.smallest_jacobian()
     }
 
+    /// How far the warp moves the places of the image, the root of the mean square.
+    #[must_use]
+    pub fn mean_displacement_um(&self) -> f64 {
+        /// Points along each side.
+        const POINTS: usize = 20;
+        let [width, height] = self.parameters.image.map(|n| n as f64 / POINTS as f64);
+        let squares = (0..POINTS * POINTS).map(|i| {
+            let (column, row) = (i % POINTS, i / POINTS);
+            let pixel = [(column as f64 + 0.5) * width, (row as f64 + 0.5) * height];
+            let before = self.parameters.affine.apply(self.relative_to_middle(pixel));
+            let after = self.flow.apply(before);
+            (after[0] - before[0]).powi(2) + (after[1] - before[1]).powi(2)
+        });
+        (squares.sum::<f64>() / (POINTS * POINTS) as f64).sqrt()
+    }
+
     fn relative_to_middle(&self, pixel: [f64; 2]) -> Pair {
         let [width, height] = self.parameters.image.map(|n| n as f64);
         let edge = self.parameters.pixel_um;

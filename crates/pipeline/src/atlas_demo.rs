@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::figures::write_bytes;
+use crate::registrations::FINEST_UM;
 use crate::run_directory::write;
 use crate::section_report::SectionSource;
 use crate::versions::Versions;
@@ -32,8 +33,6 @@ pub const FIGURE_FILE: &str = "section.svg";
 
 /// Voxels of the synthetic annotation.
 const VOXEL_UM: f64 = 100.0;
-/// Voxels of the finest level that a section is compared with.
-const FINEST_UM: f64 = 50.0;
 /// The section is tilted, warped, torn and partly of wrong classes: see [`Rung::LADDER`].
 const RUNG: Rung = Rung::LADDER[2].1;
 

@@ -57,7 +57,7 @@ pub fn runs_of(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let SweepWork::Runs(items) = SweepWork::of(&Manifest::read(folder)?)? else {
             return Err(PipelineError::NoPicture {
                 path: folder.clone(),
-                reason: "a sweep over genes keeps no mappings to compare; name runs, or a sweep made by `tangram sweep new seeds`".to_owned(),
+                reason: "a sweep over genes or of registrations keeps no mappings to compare; name runs, or a sweep made by `tangram sweep new seeds`".to_owned(),
             });
         };
         let complete = items.iter().filter(|run| run.is_complete(folder));

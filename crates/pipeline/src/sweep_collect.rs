@@ -7,6 +7,7 @@ use crate::error::{PipelineError, Result, full_text};
 use crate::expression_files::measured_voxels;
 use crate::folds::{Fold, FoldResult, FoldSettings, GeneOutcome};
 use crate::listener::Listener;
+use crate::registrations_collect::{self, CollectedSections};
 use crate::report::REPORT_FILE;
 use crate::run_directory::{RUN_FILE, RunDirectory, write};
 use crate::runs::{Run, RunResult, unchanged};
@@ -61,8 +62,10 @@ pub struct Collected {
     pub n_missing: usize,
     /// The predictions, where every gene is held out once.
     pub predictions: Option<PathBuf>,
-    /// The table of scores.
+    /// The table of scores, or of sections.
     pub scores: PathBuf,
+    /// Sections that were registered, where the sweep is of these.
+    pub sections: Option<CollectedSections>,
     /// Scores of the genes held out, over all folds.
     pub held_out: Option<Summary>,
     /// The same beside what the totals of the voxels alone would score; `None` if records of earlier builds do not say.
@@ -114,6 +117,21 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
     };
     let kind = SweepKind::of(&manifest)?;
     let collected = match SweepWork::of(&manifest)? {
+        SweepWork::Registrations(shared) => {
+            let sections =
+                registrations_collect::collect(settings, &manifest, &shared, &progress, listener)?;
+            Collected {
+                kind,
+                n_items: manifest.n_items(),
+                n_missing: sections.missing.len(),
+                predictions: None,
+                scores: sections.table.clone(),
+                sections: Some(sections),
+                held_out: None,
+                yardstick: None,
+                auc: None,
+            }
+        }
         SweepWork::Runs(runs) => {
             write_scores(&table_of_runs(sweep, &runs, &progress)?)?;
             let is_missing = |run: &&Run| !run.is_complete(sweep);
@@ -123,6 +141,7 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
                 n_missing: runs.iter().filter(is_missing).count(),
                 predictions: None,
                 scores,
+                sections: None,
                 held_out: None,
                 yardstick: None,
                 auc: None,
@@ -172,6 +191,7 @@ pub fn collect(settings: &CollectSettings<'_>, listener: &dyn Listener) -> Resul
                 n_missing: folds.len() - outcomes.len(),
                 predictions: results.map(|_| predictions),
                 scores,
+                sections: None,
                 held_out: Summary::of(&patterns),
                 yardstick: beside.map(|scored| ScoresInShort::of(&scored)),
                 auc: auc(&patterns),

@@ -17,7 +17,8 @@ use tangram_sweep::{Cause, Manifest, Standing, State, TaskProgress, progress_of}
 /// If the folder is no sweep, or a record cannot be read.
 pub fn progress(sweep: &Path) -> Result<Figure> {
     let manifest = Manifest::read(sweep)?;
-    let noun = SweepWork::of(&manifest)?.noun();
+    let work = SweepWork::of(&manifest)?;
+    let noun = work.noun();
     let tasks = progress_of(sweep, &manifest)?;
     let done = |task: &TaskProgress| match task.standing {
         Standing::Done => manifest.items_of(task.task).len(),
@@ -30,11 +31,15 @@ pub fn progress(sweep: &Path) -> Result<Figure> {
     let attempts = tasks.iter().flat_map(|t| &t.attempts);
     let peak = attempts.map(|a| a.peak_memory_bytes).max().unwrap_or(0);
     let mut heading = format!(
-        "{}: {} of {} done, {} of training",
+        "{}: {} of {} done, {} of {}",
         sweep.display(),
         tasks.iter().map(done).sum::<usize>(),
         count(manifest.n_items(), noun),
-        duration(seconds.iter().sum())
+        duration(seconds.iter().sum()),
+        match work.counted() {
+            "section" => "registering",
+            _ => "training",
+        }
     );
     if peak > 0 {
         heading.push_str(&format!(", {} at most", memory::for_people(peak)));

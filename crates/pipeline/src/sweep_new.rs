@@ -8,23 +8,28 @@ use crate::inputs::{self, Inputs};
 use crate::listener::Listener;
 use crate::ranks;
 use crate::rates::{ASSUMED, PASSES_OF_WARM_FOLD, passes_of};
+use crate::registrations::{ATLAS, RegistrationSettings, SectionOf};
 use crate::runs::{self, Run, RunOf};
 use crate::settings::MapSettings;
 use crate::sweep_work::{CELLS, SweepKind, VOXELS};
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use tangram_atlas::Atlas;
 use tangram_core::CellChunks;
 use tangram_mapper::{Engine, operations_of_pass};
 use tangram_store::{Existing, StoreError, write_aside};
 use tangram_sweep::{Input, Manifest, Results, table_of};
 use toml::Table;
 
+/// Seconds that a section is assumed to take on a few cores.
+const SECONDS_OF_SECTION: f64 = 5.0;
+
 /// Where a sweep is written, and how large its tasks are.
 #[derive(Debug, Clone, Copy)]
 pub struct NewSweep<'a> {
     /// The folder to write.
     pub out: &'a Path,
-    /// A task gets as many folds as take at least this long, by an estimate,
+    /// A task gets as many items as take at least this long, by an estimate,
     pub target_seconds: f64,
     /// unless their number is given.
     pub folds_per_task: Option<usize>,
@@ -152,12 +157,7 @@ pub fn of_runs(
     free(sweep.out)?;
     let mut made: Vec<RunOf> = Vec::with_capacity(all.len());
     for (name, settings) in all {
-        let plain = |c: char| c.is_alphanumeric() || "-_.+=".contains(c);
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-            return usage(format!(
-                "`{name}` cannot name a run: use letters, digits, - _ . + and ="
-            ));
-        }
+        plain("run", &name)?;
         if name.ends_with(".checkpoint") {
             return usage(format!(
                 "`{name}` cannot name a run: the state of the run before the last dot is kept under that name; choose another ending"
@@ -195,6 +195,62 @@ pub fn of_runs(
         array: None,
         inputs,
         settings: Table::new(),
+        items,
+    };
+    write(sweep.out, &manifest)?;
+    Ok(manifest)
+}
+
+/// Refuses a name that cannot be that of a folder.
+fn plain(noun: &str, name: &str) -> Result<()> {
+    let plain = |c: char| c.is_alphanumeric() || "-_.+=".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return usage(format!(
+            "`{name}` cannot name a {noun}: use letters, digits, - _ . + and ="
+        ));
+    }
+    Ok(())
+}
+
+/// Makes a sweep of registrations.
+///
+/// * `sections`: their masks; a section is named after the file
+///
+/// # Errors
+/// If the atlas or a mask is missing, or a name cannot be that of a section; if the folder is there or cannot be written.
+pub fn of_registrations(
+    sweep: &NewSweep<'_>,
+    atlas: &Path,
+    sections: Vec<PathBuf>,
+    settings: &RegistrationSettings,
+) -> Result<Manifest> {
+    free(sweep.out)?;
+    let mut made: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut items = Vec::with_capacity(sections.len());
+    for regions in sections {
+        let stem = regions.file_stem().unwrap_or_default();
+        let name = stem.to_string_lossy().into_owned();
+        plain("section", &name)?;
+        if let Some(other) = made.insert(name.clone(), regions.clone()) {
+            return usage(format!(
+                "{} and {} would both be the section `{name}`; give the files different names",
+                other.display(),
+                regions.display()
+            ));
+        }
+        items.push(SectionOf { name, regions }.item()?);
+    }
+    // One that is damaged is told now, not by every task.
+    Atlas::open(atlas)?;
+    let manifest = Manifest {
+        format: Manifest::FORMAT,
+        kind: SweepKind::Register.name().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        items_per_task: sweep.pack(SECONDS_OF_SECTION, items.len()),
+        seconds_per_item: SECONDS_OF_SECTION,
+        array: None,
+        inputs: BTreeMap::from([(ATLAS.to_owned(), Input::of(atlas)?)]),
+        settings: table_of("settings", settings)?,
         items,
     };
     write(sweep.out, &manifest)?;

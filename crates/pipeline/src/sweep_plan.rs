@@ -96,10 +96,10 @@ impl Jobs {
         })
     }
 
-    /// The profile of an array element: a fold is trained by one process, a run by the profile's ranks.
+    /// The profile of an array element: folds and sections are the work of one process, a run that of the profile's ranks.
     fn profile_of_task(&self, profile: &Profile) -> Profile {
         let mut profile = profile.clone();
-        if matches!(self.work, SweepWork::Folds(..)) {
+        if self.work.is_of_one_process() {
             (profile.ranks, profile.nodes) = (NonZeroUsize::MIN, NonZeroUsize::MIN);
         }
         profile
@@ -115,7 +115,9 @@ impl Jobs {
         command.extend(["sweep", "run"].map(str::to_owned));
         command.push(path_text(&self.sweep)?);
         match &self.work {
-            SweepWork::Folds(..) => command.push(format!("--threads={}", profile.cpus)),
+            SweepWork::Folds(..) | SweepWork::Registrations(_) => {
+                command.push(format!("--threads={}", profile.cpus));
+            }
             SweepWork::Runs(_) if profile.ranks.get() > 1 => {
                 command.push(format!("--launcher={}", launcher(profile)?))
             }

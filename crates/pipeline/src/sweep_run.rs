@@ -9,6 +9,7 @@ use crate::inputs::{self, Inputs};
 use crate::listener::Listener;
 use crate::memory_check::{check_memory, needed};
 use crate::ranks;
+use crate::registration_run;
 use crate::runs::{self, Mapped, Run, unchanged};
 use crate::settings::MapSettings;
 use crate::sweep_work::SweepWork;
@@ -46,6 +47,8 @@ pub struct RunSettings<'a> {
 /// What was done.
 #[derive(Debug)]
 pub struct TasksDone {
+    /// The word for an item: `fold`, also for a run, or `section`.
+    pub noun: &'static str,
     /// Tasks asked for.
     pub asked: usize,
     /// Those that were done before.
@@ -87,7 +90,9 @@ pub fn run(
         .filter(|t| t.standing != Standing::Done)
         .map(|t| t.task)
         .collect();
-    let ended = match SweepWork::of(&manifest)? {
+    let work = SweepWork::of(&manifest)?;
+    let noun = work.counted();
+    let ended = match work {
         _ if todo.is_empty() => Ended {
             tasks: 0,
             items: 0,
@@ -97,8 +102,12 @@ pub fn run(
             folds(settings, &manifest, (&shared, &all), &todo, listener)?
         }
         SweepWork::Runs(_) => runs::run(sweep, &manifest, &todo, map, listener)?,
+        SweepWork::Registrations(shared) => {
+            registration_run::run(settings, &manifest, &shared, &todo, listener)?
+        }
     };
     Ok(TasksDone {
+        noun,
         asked: asked.len(),
         before: asked.len() - todo.len(),
         ended,
@@ -278,13 +287,13 @@ fn jobs(
     Ok(most.clamp(1, fit.max(1)))
 }
 
-fn queue_settings(keep_every: Option<Duration>) -> QueueSettings<PipelineError> {
+pub(crate) fn queue_settings(keep_every: Option<Duration>) -> QueueSettings<PipelineError> {
     QueueSettings {
         keep_every,
         peak_memory: || memory::peak().unwrap_or(0),
         cause: PipelineError::cause,
         message: |error| full_text(error),
-        // What one fold cannot write, the others cannot either.
+        // What one item cannot write, the others cannot either.
         ends_all: |error| {
             let of_other = matches!(error, PipelineError::Sweep(SweepError::AtWork { .. }));
             error.cause() == Cause::Output && !of_other

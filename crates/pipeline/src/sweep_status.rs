@@ -1,5 +1,6 @@
 //! How far a sweep is, and what can be done about the rest.
 
+use crate::registrations_collect::SECTIONS_TABLE;
 use crate::sweep_jobs::Jobs;
 use crate::wording::count;
 use serde::Serialize;
@@ -16,6 +17,9 @@ const MOST_NAMED: usize = 5;
 #[derive(Debug, Clone, Serialize)]
 pub struct SweepStatus {
     sweep: PathBuf,
+    /// The word for an item.
+    #[serde(skip)]
+    noun: &'static str,
     collected: bool,
     n_tasks: usize,
     n_folds: usize,
@@ -67,7 +71,10 @@ impl SweepStatus {
         let (manifest, tasks) = (jobs.manifest(), jobs.tasks());
         let mut status = Self {
             sweep: sweep.to_owned(),
-            collected: sweep.join("scores.tsv").is_file(),
+            noun: jobs.work.counted(),
+            collected: ["scores.tsv", SECTIONS_TABLE]
+                .iter()
+                .any(|table| sweep.join(table).is_file()),
             n_tasks: tasks.len(),
             n_folds: manifest.n_items(),
             folds_done: 0,
@@ -144,7 +151,7 @@ impl SweepStatus {
             self.done,
             count(self.n_tasks, "task"),
             self.folds_done,
-            count(self.n_folds, "fold"),
+            count(self.n_folds, self.noun),
         )];
         if let Some(reason) = &self.slurm_is_silent {
             lines.push(format!(
@@ -189,7 +196,10 @@ impl SweepStatus {
                 0 => "of work left".to_owned(),
                 n => format!("left with {} at a time", count(n, "task")),
             };
-            lines.push(format!("  {each:.1} s a fold; about {left:.0} s {when}"));
+            lines.push(format!(
+                "  {each:.1} s a {}; about {left:.0} s {when}",
+                self.noun
+            ));
         }
         lines.extend(self.remedy().map(|remedy| format!("  {remedy}")));
         lines
@@ -198,8 +208,12 @@ impl SweepStatus {
     /// What would be of use now.
     fn remedy(&self) -> Option<String> {
         if self.done == self.n_tasks {
-            let text = "`tangram sweep collect` gathers predictions and scores";
-            return (!self.collected).then(|| text.to_owned());
+            let what = match self.noun {
+                "section" => "the sections",
+                _ => "predictions and scores",
+            };
+            let text = || format!("`tangram sweep collect` gathers {what}");
+            return (!self.collected).then(text);
         }
         if self.slurm_is_silent.is_some() {
             return None;
@@ -248,6 +262,7 @@ mod tests {
     fn status() -> SweepStatus {
         SweepStatus {
             sweep: "loo".into(),
+            noun: "fold",
             collected: false,
             n_tasks: 20,
             n_folds: 20,

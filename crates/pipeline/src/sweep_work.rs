@@ -1,6 +1,7 @@
 //! The sweeps of this program, and which maker each has.
 
 use crate::folds::{Fold, FoldSettings};
+use crate::registrations::RegistrationSettings;
 use crate::runs::{self, Run};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
@@ -27,6 +28,8 @@ pub enum SweepKind {
     Sections,
     /// Mappings with settings of their own.
     List,
+    /// Sections registered to an atlas.
+    Register,
 }
 
 impl SweepKind {
@@ -40,6 +43,7 @@ impl SweepKind {
             Self::Seeds => "seeds",
             Self::Sections => "sections",
             Self::List => "list",
+            Self::Register => "register",
         }
     }
 
@@ -70,6 +74,8 @@ pub enum SweepWork {
     Folds(FoldSettings, Vec<Fold>),
     /// Runs, each a mapping with settings of its own.
     Runs(Vec<Run>),
+    /// Sections, registered by this process.
+    Registrations(RegistrationSettings),
 }
 
 impl SweepWork {
@@ -85,6 +91,7 @@ impl SweepWork {
             SweepKind::Seeds | SweepKind::Sections | SweepKind::List => {
                 Ok(Self::Runs(runs::of(manifest)))
             }
+            SweepKind::Register => Ok(Self::Registrations(manifest.settings()?)),
         }
     }
 
@@ -94,7 +101,23 @@ impl SweepWork {
         match self {
             Self::Folds(..) => "fold",
             Self::Runs(_) => "run",
+            Self::Registrations(_) => "section",
         }
+    }
+
+    /// The word by which items are counted, which is that of a fold for runs too.
+    #[must_use]
+    pub fn counted(&self) -> &'static str {
+        match self {
+            Self::Folds(..) | Self::Runs(_) => "fold",
+            Self::Registrations(_) => "section",
+        }
+    }
+
+    /// Whether a task is done by one process, whatever ranks a profile names.
+    #[must_use]
+    pub fn is_of_one_process(&self) -> bool {
+        !matches!(self, Self::Runs(_))
     }
 }
 
@@ -154,8 +177,16 @@ mod tests {
 
     #[test]
     fn kinds_are_read_by_the_names_they_are_written_with() {
-        use SweepKind::{Ablation, KFold, LeaveOneOut, List, Sections, Seeds};
-        for kind in [LeaveOneOut, KFold, Ablation, Seeds, Sections, List] {
+        use SweepKind::{Ablation, KFold, LeaveOneOut, List, Register, Sections, Seeds};
+        for kind in [
+            LeaveOneOut,
+            KFold,
+            Ablation,
+            Seeds,
+            Sections,
+            List,
+            Register,
+        ] {
             let word = serde_json::to_string(&kind).unwrap();
             assert_eq!(word, format!("{:?}", kind.name()));
         }

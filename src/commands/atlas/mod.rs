@@ -1,7 +1,7 @@
 //! `tangram atlas`: brain sections and the atlas they belong to.
 
 mod demo;
-mod flags;
+pub mod flags;
 mod import;
 mod points;
 mod query;

@@ -1,21 +1,21 @@
 //! `tangram atlas register`: the place of one section.
 
-use super::flags::{AtlasFlag, micrometres};
+use super::flags::{AtlasFlag, FitFlags};
 use crate::choices::replace;
 use crate::plain::command_line;
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::n_threads;
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_atlas::outputs::write_registration;
 use tangram_atlas::{
-    Atlas, Found, Limits, PlaneChoice, ProbabilityPyramid, RegisterSettings, Registration,
-    SectionMask, Side, WarpChoice, register_within,
+    Atlas, Found, ProbabilityPyramid, Registration, SectionMask, Side, register_within,
 };
 use tangram_pipeline::error::full_text;
+use tangram_pipeline::registrations::FINEST_UM;
 use tangram_pipeline::report::{REPORT_FILE, quoted};
 use tangram_pipeline::run_directory::{existing, write};
 use tangram_pipeline::section_report::{REGISTRATION_FILE, SectionSource};
@@ -25,8 +25,6 @@ use tangram_store::{StoreError, write_aside};
 
 /// The file that shows that this command wrote a folder.
 const MARKER: &str = REGISTRATION_FILE;
-/// Voxels of the finest level that a section is compared with.
-const FINEST_UM: f64 = 50.0;
 
 const LONG_HELP: &str = "\
 The mask is an image of 8-bit gray values: 0 outside the tissue, k for class k of the atlas (the classes stand in
@@ -75,35 +73,9 @@ struct Settings {
     /// The mask of the section's regions
     #[arg(long, value_name = "MASK.png", help_heading = "Input")]
     regions: PathBuf,
-    /// Edge of a pixel of the mask [default: unknown, the scale is free]
-    #[arg(long, value_name = "MICROMETRES", value_parser = micrometres, help_heading = "Input")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pixel_size: Option<f64>,
-    /// Whether the plane is fitted, or fixed where the comparison of masks calls it, as in the paper
-    #[arg(
-        long,
-        value_enum,
-        default_value_t = PlaneFlag::Fitted,
-        value_name = "HOW",
-        help_heading = "Fit"
-    )]
-    plane: PlaneFlag,
-    /// Fit the affine map only, no warp
-    #[arg(long, help_heading = "Fit")]
-    affine_only: bool,
-    /// Refuse a mean Dice below this
-    #[arg(long, value_name = "DICE", default_value_t = Limits::default().min_dice, value_parser = share, help_heading = "Fit")]
-    min_dice: f64,
-}
-
-/// See [`PlaneChoice`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum PlaneFlag {
-    /// Depth, pitch and yaw are fitted
-    Fitted,
-    /// The coronal plane that the comparison calls
-    Fixed,
+    #[command(flatten)]
+    #[serde(flatten)]
+    fit: FitFlags,
 }
 
 /// What `registration.toml` holds, and `--json` prints.
@@ -118,29 +90,6 @@ struct Record<'a> {
     versions: Versions,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("give a number from 0 to 1".to_owned()),
-    }
-}
-
-impl Settings {
-    fn how(&self) -> RegisterSettings {
-        RegisterSettings {
-            pixel_um: self.pixel_size,
-            plane: match self.plane {
-                PlaneFlag::Fitted => PlaneChoice::Fitted,
-                PlaneFlag::Fixed => PlaneChoice::Fixed,
-            },
-            warp: match self.affine_only {
-                true => WarpChoice::AffineOnly,
-                false => WarpChoice::Warped,
-            },
-        }
-    }
-}
-
 /// Registers a section.
 ///
 /// # Errors
@@ -152,12 +101,9 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
     let atlas = Atlas::open(&settings.atlas.atlas)?;
     let mask = SectionMask::read(&settings.regions, atlas.rule().names().len())?;
     let pyramid = ProbabilityPyramid::of_atlas(&atlas, FINEST_UM)?;
-    let limits = Limits {
-        min_dice: settings.min_dice,
-        ..Limits::default()
-    };
     let path = &settings.regions;
-    let registration = register_within(&pyramid, &mask, path, &settings.how(), &limits)?;
+    let fit = settings.fit.settings();
+    let registration = register_within(&pyramid, &mask, path, &fit.how(), &fit.limits)?;
     let record = Record {
         working_directory: std::env::current_dir().unwrap_or_default(),
         register: settings,

@@ -4,9 +4,11 @@ use crate::report::Report;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tangram_core::Summary;
 use tangram_pipeline::choices::MappingFormat;
+use tangram_pipeline::registrations_collect::CollectedSections;
 use tangram_pipeline::report::quoted;
 use tangram_pipeline::sweep_collect::{CollectSettings, collect};
 use tangram_pipeline::sweep_work::SweepKind;
@@ -20,6 +22,9 @@ Writes into DIR (or --out):
   scores.tsv        a line for every fold and gene held out: cosine, Pearson, sparsity, and the same of the voxels' totals, which know no
                     cells (see `tangram score --help`); for sweeps over runs, a line for every run
   report.html       maps and scores of the genes held out in one file for a browser (leave-one-out, k-fold; not with --no-report)
+For a sweep of registrations:
+  sections.zarr     transform, quality and labels of every section; `--section DIR/sections.zarr/NAME` names one to other commands
+  sections.tsv      a line for every section: registered, refused or failed, its place, the reason
 
 The same folds give the same files, whatever machines did them, in whatever order, after however many attempts.
 
@@ -34,7 +39,7 @@ pub struct CollectArgs {
     /// The folder that `tangram sweep new` wrote
     #[arg(value_name = "DIR")]
     sweep: PathBuf,
-    /// Collect what there is; genes that are missing are NaN in the predictions and left out of the scores
+    /// Collect what there is; genes that are missing are NaN in the predictions and left out of the scores, sections are `missing`
     #[arg(long)]
     allow_missing: bool,
     /// The folder to write into [default: DIR]
@@ -75,6 +80,20 @@ struct CollectSummary<'a> {
     /// What the comparison says.
     sentence: Option<String>,
     auc: Option<f64>,
+    /// Sections of a sweep of registrations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sections: Option<SectionsSummary<'a>>,
+}
+
+/// The sections of a sweep of registrations.
+#[derive(Debug, Serialize)]
+struct SectionsSummary<'a> {
+    store: &'a Path,
+    n_registered: usize,
+    /// Reasons by name.
+    refused: BTreeMap<String, String>,
+    failed: BTreeMap<String, String>,
+    missing: &'a [String],
 }
 
 /// Collects.
@@ -118,6 +137,9 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
     if let Some(sentence) = &sentence {
         report.say(sentence)?;
     }
+    if let Some(sections) = &collected.sections {
+        tell_sections(sections, collected.n_items, report)?;
+    }
     let sweep = quoted(&args.sweep.to_string_lossy());
     match (collected.kind, &collected.predictions) {
         (SweepKind::Ablation, _) => report.next(format_args!(
@@ -143,7 +165,37 @@ pub fn run(args: &CollectArgs, report: Report) -> Result<()> {
         mean_partial: beside.and_then(|part| part.mean_partial),
         sentence,
         auc: collected.auc,
+        sections: collected.sections.as_ref().map(SectionsSummary::of),
     })
+}
+
+impl<'a> SectionsSummary<'a> {
+    fn of(sections: &'a CollectedSections) -> Self {
+        Self {
+            store: &sections.store,
+            n_registered: sections.n_registered,
+            refused: sections.refused.iter().cloned().collect(),
+            failed: sections.failed.iter().cloned().collect(),
+            missing: &sections.missing,
+        }
+    }
+}
+
+/// How many sections have a place, and which have none.
+fn tell_sections(sections: &CollectedSections, n: usize, report: Report) -> Result<()> {
+    report.say(format_args!(
+        "{} of {} registered, {} refused, {} failed, {} missing",
+        sections.n_registered,
+        count(n, "section"),
+        sections.refused.len(),
+        sections.failed.len(),
+        sections.missing.len()
+    ))?;
+    let without = sections.refused.iter().chain(&sections.failed);
+    for (name, reason) in without {
+        report.warn(format_args!("section {name}: {reason}"));
+    }
+    Ok(())
 }
 
 /// The means of some scores, for people.

@@ -1,5 +1,6 @@
 //! `tangram sweep new`: what is to be done, written down once.
 
+use crate::commands::atlas::flags::{AtlasFlag, FitFlags};
 use crate::map_flags::MapFlags;
 use crate::report::Report;
 use crate::threads::use_threads;
@@ -12,7 +13,7 @@ use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::folds::Start;
 use tangram_pipeline::report::quoted;
 use tangram_pipeline::settings::MapSettings;
-use tangram_pipeline::sweep_new::{FoldsOf, NewSweep, of_folds, of_runs};
+use tangram_pipeline::sweep_new::{FoldsOf, NewSweep, of_folds, of_registrations, of_runs};
 use tangram_pipeline::sweep_work::SweepKind;
 use tangram_pipeline::wording::count;
 use tangram_store::StoreError;
@@ -42,6 +43,8 @@ enum NewKind {
     Sections(SectionsArgs),
     /// Mappings with settings of their own, a run each
     List(ListArgs),
+    /// Sections registered to an atlas by masks of their regions
+    Register(RegisterArgs),
 }
 
 /// What every sweep is told.
@@ -133,6 +136,31 @@ struct ListArgs {
     list: PathBuf,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Masks and fits are as for `tangram atlas register`. A section is named after its file, and numbers in the names order a series.
+A section that is refused, or whose file is no mask, is told and does not stop the others.
+
+Example:
+  tangram sweep new register --atlas ccf.zarr --regions masks/*.png --pixel-size 20 --out brain1
+  tangram sweep run brain1 --all         or, on a cluster: tangram sweep submit brain1 --profile cpu
+  tangram sweep collect brain1")]
+struct RegisterArgs {
+    #[command(flatten)]
+    atlas: AtlasFlag,
+    /// The mask of the regions of every section
+    #[arg(long, value_name = "MASK.png", required = true, num_args = 1.., help_heading = "Input")]
+    regions: Vec<PathBuf>,
+    #[command(flatten)]
+    fit: FitFlags,
+    /// The folder to write
+    #[arg(long, value_name = "DIR", help_heading = "Sweep")]
+    out: PathBuf,
+    /// Sections of a task
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one, help_heading = "Sweep")]
+    sections_per_task: usize,
+}
+
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct NewSummary<'a> {
@@ -205,6 +233,18 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
         NewKind::List(ListArgs { shared, list }) => {
             let all = listed(&list, &shared.settings)?;
             runs(&shared, SweepKind::List, all, report)
+        }
+        NewKind::Register(args) => {
+            let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or(path.clone());
+            let sweep = NewSweep {
+                out: &args.out,
+                target_seconds: 0.0,
+                folds_per_task: Some(args.sections_per_task),
+            };
+            let atlas = absolute(&args.atlas.atlas);
+            let sections = args.regions.iter().map(absolute).collect();
+            let manifest = of_registrations(&sweep, &atlas, sections, &args.fit.settings())?;
+            tell(&args.out, &manifest, "section", report)
         }
     }
 }

@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// Do all tasks
     #[arg(long)]
     all: bool,
-    /// Folds that are trained at the same time, each with its share of the threads [default: as many as threads and memory allow]
+    /// Folds that are trained, or sections that are registered, at the same time, each with its share of the threads [default: as many as threads and memory allow]
     #[arg(long, value_name = "J", value_parser = at_least_one)]
     jobs: Option<usize>,
     /// Threads to use [default: one for every core]
@@ -95,7 +95,7 @@ pub fn run(args: &RunArgs, report: Report) -> Result<()> {
     report.say(format_args!(
         "{} done, {} in all{}",
         count(done.ended.tasks, "task"),
-        count(done.ended.items, "fold"),
+        count(done.ended.items, done.noun),
         match done.before {
             0 => String::new(),
             n => format!("; {} done before", count(n, "task")),
