@@ -5,9 +5,9 @@ use image::{GrayImage, ImageReader};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use tangram_atlas::synthetic::{Brain, Rung, SyntheticSection, brain, section};
+use tangram_atlas::synthetic::{Brain, Rung, SyntheticSection, brain, section, section_at};
 use tangram_atlas::synthetic_files::{write_mask, write_sources};
-use tangram_atlas::{Atlas, FlatMap, NrrdValues, Transform, read_nrrd};
+use tangram_atlas::{Atlas, FlatMap, NrrdValues, Plane, Transform, read_nrrd};
 use tangram_store::{Dataset, MatrixName};
 use tempfile::{TempDir, tempdir};
 
@@ -498,4 +498,91 @@ fn the_demonstration_is_near_the_truth_and_its_next_command_works() {
     close(depth, found.depth_um, 1e-3);
     fs::create_dir(folder.join("mine")).unwrap();
     fail(folder, "atlas demo --out mine --force", 4);
+}
+
+/// Seven sections of one brain, cut from posterior to anterior at the same angles; the fifth has the place of none of them.
+#[test]
+fn a_series_has_a_line_angles_an_outlier_and_gaps() {
+    const STEP_UM: f64 = -400.0;
+    let (folder, brain) = folder();
+    let folder = folder.path();
+    succeed(folder, IMPORT);
+    let extent = brain.labels.grid.extent_um();
+    let numbers = [2, 3, 4, 7, 8, 9, 10];
+    let mut names = Vec::new();
+    for number in numbers {
+        let depth_um = match number {
+            8 => 3000.0,
+            n => 8000.0 + STEP_UM * f64::from(n),
+        };
+        let plane = Plane {
+            pitch_deg: 4.0,
+            yaw_deg: -3.0,
+            ..Plane::coronal(depth_um, extent)
+        };
+        let cut = section_at(&brain.classes, plane, 60.0).unwrap();
+        let name = format!("cut{number:02}.png");
+        write_mask(&folder.join(&name), &cut).unwrap();
+        names.push(name);
+    }
+    let fit = "--pixel-size 60 --affine-only";
+    succeed(
+        folder,
+        &format!(
+            "sweep new register --atlas atlas.zarr --regions {} {fit} --out brain1",
+            names.join(" ")
+        ),
+    );
+    let error = fail(folder, "atlas series brain1 --out series", 3);
+    assert!(error.contains("sweep collect"), "{error}");
+    succeed(folder, "sweep run brain1 --all");
+    succeed(folder, "sweep collect brain1");
+    let report = summary(folder, "atlas series brain1 --out series");
+    let number = |path: &str| report.pointer(path).unwrap().as_f64().unwrap();
+    let line = number("/line/um-per-number");
+    assert!((line - STEP_UM).abs() < 25.0, "{report}");
+    let at_six = number("/line/depth-at-zero-um") + 6.0 * line;
+    assert!((at_six - 5600.0).abs() < 100.0, "{report}");
+    assert!((number("/pitch/mean-deg") - 4.0).abs() < 1.0, "{report}");
+    assert!((number("/yaw/mean-deg") + 3.0).abs() < 1.0, "{report}");
+    assert_eq!(report["outliers"], serde_json::json!(["cut08"]));
+    assert_eq!(report["gaps"], serde_json::json!([[5.0, 6.0]]));
+    let at = |name: &str| folder.join("series").join(name);
+    let table = fs::read_to_string(at("series.tsv")).unwrap();
+    let words: Vec<&str> = table.lines().nth(5).unwrap().split('\t').collect();
+    assert_eq!(words[..3], ["cut08", "8", "outlier"], "{table}");
+    let drawn = fs::read_to_string(at("series.svg")).unwrap();
+    assert!(drawn.contains("outlier (1)") && drawn.contains("fits the series (6)"));
+
+    // Numbers of a table, in the other direction, and none.
+    let reversed: Vec<String> = numbers.map(|n| format!("cut{n:02},{}", 20 - n)).into();
+    fs::write(folder.join("numbers.csv"), reversed.join("\n")).unwrap();
+    let other = summary(
+        folder,
+        "atlas series brain1/sections.zarr --numbers numbers.csv --out other",
+    );
+    let turned = other["line"]["um-per-number"].as_f64().unwrap();
+    assert!((turned + line).abs() < 1e-6, "{other}");
+    let unknown = summary(folder, "atlas series brain1 --order unknown --out unknown");
+    assert!(unknown.get("line").is_none());
+    let table = fs::read_to_string(folder.join("unknown/series.tsv")).unwrap();
+    assert!(
+        table.lines().nth(1).unwrap().starts_with("cut08\t\tfits"),
+        "{table}"
+    );
+    assert!(
+        table.lines().nth(2).unwrap().starts_with("cut10\t\tfits"),
+        "{table}"
+    );
+    let mixed: Vec<String> = numbers.map(|n| format!("cut{n:02}\t{}", n * 7 % 11)).into();
+    fs::write(folder.join("mixed.tsv"), mixed.join("\n")).unwrap();
+    let error = fail(
+        folder,
+        "atlas series brain1 --numbers mixed.tsv --out no",
+        3,
+    );
+    assert!(error.contains("--order unknown"), "{error}");
+    assert!(!folder.join("no").exists());
+    fail(folder, "atlas series brain1 --out series", 4);
+    succeed(folder, "atlas series brain1 --out series --force");
 }

@@ -170,6 +170,12 @@ fn one_store_holds_what_each_section_gives_by_itself() {
     assert!(labels.iter().zip(&ids).all(|(a, b)| *a == i64::from(*b)));
     assert!(!volumes.has("sections/stripes/labels").unwrap());
 
+    // Three sections make no series, and of torn there is no place.
+    let error = fail(&folder, "atlas series many --order unknown --out series", 3);
+    assert!(error.contains("3 of 5 sections have a place"), "{error}");
+    let error = fail(&folder, "atlas series many --out series", 3);
+    assert!(error.contains("section stripes has no number"), "{error}");
+
     // Other commands take a section of the store by its name.
     fs::write(folder.join("points.csv"), "x,y\n60.5,50.5\n").unwrap();
     for (section, out) in [("alone", "a.tsv"), ("many/sections.zarr/s2", "b.tsv")] {

@@ -44,6 +44,12 @@ pub enum AtlasError {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// Sections that make no series.
+    #[error("{reason}")]
+    Series {
+        /// Why not, and the remedy.
+        reason: String,
+    },
     /// A registration whose fit is too poor to be a result.
     #[error("{path}: refused: {refusal}; nothing was written")]
     Refused {

@@ -35,6 +35,7 @@ mod roi;
 mod rungs;
 mod section;
 mod section_store;
+pub mod series;
 mod series_files;
 mod signs;
 mod start;

@@ -140,6 +140,34 @@ pub struct SyntheticSection {
     pub points: Vec<[f64; 3]>,
 }
 
+/// Cuts a section at a plane, with nothing else done to it.
+///
+/// # Returns
+/// `None` if the plane shows too little tissue, or one class only.
+#[must_use]
+pub fn section_at(classes: &Volume<u8>, plane: Plane, pixel_um: f64) -> Option<SyntheticSection> {
+    let extent = classes.grid.extent_um();
+    let [width, height] = [extent[2], extent[1]].map(|length| (length / pixel_um).ceil() as usize);
+    let place = |i: usize| {
+        let middle = |at: usize, n: usize| (at as f64 + 0.5 - n as f64 / 2.0) * pixel_um;
+        plane.point([middle(i % width, width), middle(i / width, height)])
+    };
+    let points: Vec<[f64; 3]> = (0..width * height).map(place).collect();
+    let class = |point: &[f64; 3]| match classes.at(*point) {
+        None | Some(NO_CLASS) => BACKGROUND,
+        Some(class) => class,
+    };
+    let mask = points.iter().map(class).collect();
+    Some(SyntheticSection {
+        mask: SectionMask::new(width, height, mask).ok()?,
+        pixel_um,
+        told_um: Some(pixel_um),
+        plane,
+        side: Side::Both,
+        points,
+    })
+}
+
 /// Cuts a section at random; the same seed gives the same section.
 ///
 /// # Panics

@@ -59,6 +59,7 @@ mod assigned;
 pub mod atlas_demo;
 pub mod atlas_segment;
 pub mod atlas_train;
+pub mod atlas_series;
 mod carried_uns;
 mod cause;
 mod cell_types;

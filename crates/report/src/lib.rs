@@ -35,6 +35,7 @@ mod palette;
 mod places;
 mod raster;
 mod section;
+pub mod series;
 pub mod several;
 mod tissue;
 

@@ -8,6 +8,7 @@ mod query;
 mod quicknii;
 mod register;
 mod segment;
+mod series;
 mod train;
 
 use crate::report::Report;
@@ -38,6 +39,8 @@ enum AtlasCommand {
     Import(import::ImportArgs),
     /// Find the place of a section in the atlas by a mask of its regions
     Register(register::RegisterArgs),
+    /// Say what the sections of one brain have in common: angles, and a line of depth over their numbers
+    Series(series::SeriesArgs),
     /// Ask what lies in a region of interest: structures, and voxels with expression for `tangram map`
     Query(query::QueryArgs),
     /// Register a synthetic section and compare it with the truth
@@ -60,6 +63,7 @@ pub fn run(args: AtlasArgs, report: Report) -> Result<()> {
     match args.command {
         AtlasCommand::Import(args) => import::run(&args, report),
         AtlasCommand::Register(args) => register::run(&args, report),
+        AtlasCommand::Series(args) => series::run(&args, report),
         AtlasCommand::Query(args) => query::run(&args, report),
         AtlasCommand::Demo(args) => demo::run(&args, report),
         AtlasCommand::Train(args) => train::run(&args, report),
