@@ -241,6 +241,28 @@ fn a_file_that_crashes_the_library_is_refused_by_its_child() {
             );
         }
     }
+    // A text that points to an object that its heap does not have: the library reads beside its table of objects.
+    let place = u64::try_from(places[0]).unwrap().to_le_bytes();
+    let points =
+        |at: &usize| bytes[*at..].starts_with(&place) && bytes[at + 10..].starts_with(&[0; 2]);
+    let pointers: Vec<usize> = (4..bytes.len() - 12).filter(points).take(8).collect();
+    assert!(!pointers.is_empty(), "texts point into the first heap");
+    for at in pointers {
+        for object in [100u32, 1_280, 20_000, 100_000] {
+            let mut damaged = bytes.clone();
+            damaged[at + 8..at + 12].copy_from_slice(&object.to_le_bytes());
+            fs::write(path.join("damaged.h5ad"), damaged).unwrap();
+            let map =
+                "map --cells damaged.h5ad --voxels voxels.h5ad --epochs 2 -q --force --out run";
+            let output = run(path, map);
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            let code = output.status.code();
+            assert!(
+                code == Some(0) || code == Some(3),
+                "{at} {object}: {code:?} {errors}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use crate::StoreError;
 use crate::exercise::exercise;
 use crate::probe::set_probe;
+use hdf5_sys::h5::H5set_free_list_limits;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -14,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// Bytes of the shared memory in which a child writes what it is reading.
 const FIELD: usize = 4096;
@@ -23,6 +25,10 @@ const MEMORY_BY_LENGTH: u64 = 16;
 /// CPU seconds of a child: the first number, and one second more for every this many bytes of the file.
 const SECONDS: u64 = 4;
 const BYTES_A_SECOND: u64 = 10 << 20;
+/// Bytes of the stack of the thread that reads.
+const STACK: usize = 8 << 20;
+/// Bytes of memory that are filled before a file is read.
+const FILLED: usize = 4 << 20;
 /// Variables in which launchers give a process its rank.
 const RANKS: [&str; 4] = [
     "OMPI_COMM_WORLD_RANK",
@@ -153,8 +159,38 @@ fn try_file(path: &Path, field: &Field) -> ! {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::signal(libc::SIGXCPU, libc::SIG_DFL);
     }
-    let tried = std::panic::catch_unwind(|| exercise(path, &mut |name| field.write(name)));
-    end(i32::from(!matches!(tried, Ok(Ok(())))))
+    end(i32::from(!matches!(tried(path, field), Ok(Ok(())))))
+}
+
+/// Reads a file where errors of the memory show: a thread of its own takes its memory from a new region, in which there is nothing but what it
+/// has, and around it no memory.
+fn tried(path: &Path, field: &Field) -> thread::Result<Result<(), StoreError>> {
+    let exercise = || exercise(path, &mut |name| field.write(name));
+    thread::scope(|scope| {
+        let in_thread = thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, || {
+                fill_memory();
+                exercise()
+            });
+        match in_thread {
+            Ok(thread) => thread.join(),
+            Err(_) => std::panic::catch_unwind(&exercise),
+        }
+    })
+}
+
+/// What the library reads beside its own data holds no address from here on, and damage of the memory ends the process when it is freed. By
+/// itself such an error may stay without effect here and crash the program, whose memory holds other things.
+fn fill_memory() {
+    // SAFETY: plain calls. Memory that is given out or freed from now on is filled with this byte, also that of the one that is freed here.
+    unsafe {
+        libc::mallopt(libc::M_PERTURB, 0xA5);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, FILLED as libc::c_int + 1);
+        libc::free(libc::malloc(FILLED));
+    }
+    // The library keeps no memory that it has freed.
+    hdf5::h5lock!(H5set_free_list_limits(0, 0, 0, 0, 0, 0));
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
