@@ -224,7 +224,11 @@ fn what_is_no_section_is_refused_and_leaves_nothing() {
 }
 
 /// An expression grid as the Allen Institute packs it: AP fastest, -1 where `energy` is `None`.
-fn write_expression(path: &Path, extent_um: [f64; 3], energy: impl Fn([f64; 3]) -> Option<f32>) {
+pub fn write_expression(
+    path: &Path,
+    extent_um: [f64; 3],
+    energy: impl Fn([f64; 3]) -> Option<f32>,
+) {
     const EDGE: f64 = 200.0;
     let [ap, dv, ml] = extent_um.map(|length| (length / EDGE).ceil() as usize);
     let header = format!(

@@ -1,9 +1,14 @@
-//! The pages of docs/: every command of the first hour works, and every link leads somewhere.
+//! The pages of docs/: every command of the first hour and of registration works, and every link leads somewhere.
 
+use crate::atlas::write_expression;
+use crate::program::Expression;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tangram_atlas::Plane;
+use tangram_atlas::synthetic::{brain, section_at};
+use tangram_atlas::synthetic_files::{write_mask, write_sources};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -34,20 +39,16 @@ fn prose(text: &str) -> String {
     text.split("```").step_by(2).collect()
 }
 
-#[test]
-fn every_command_of_the_first_hour_works() {
-    let text = fs::read_to_string(root().join("docs/first-hour.md")).unwrap();
-    let commands = blocks(&text, "sh");
-    assert!(commands.len() >= 7, "{commands:?}");
-    let folder = tempfile::tempdir().unwrap();
+/// Runs blocks of commands, one after the other, in a folder.
+fn run_blocks(folder: &Path, blocks: &[String]) {
     let program = Path::new(env!("CARGO_BIN_EXE_tangram")).parent().unwrap();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(program.to_owned()).chain(std::env::split_paths(&path));
     let path = std::env::join_paths(path).unwrap();
-    for block in commands {
+    for block in blocks {
         let done = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &block])
-            .current_dir(folder.path())
+            .args(["-euo", "pipefail", "-c", block])
+            .current_dir(folder)
             .env("PATH", &path)
             .output()
             .unwrap();
@@ -58,6 +59,15 @@ fn every_command_of_the_first_hour_works() {
             String::from_utf8_lossy(&done.stderr)
         );
     }
+}
+
+#[test]
+fn every_command_of_the_first_hour_works() {
+    let text = fs::read_to_string(root().join("docs/first-hour.md")).unwrap();
+    let commands = blocks(&text, "sh");
+    assert!(commands.len() >= 7, "{commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    run_blocks(folder.path(), &commands);
     for made in [
         "run/report.html",
         "map.png",
@@ -66,6 +76,91 @@ fn every_command_of_the_first_hour_works() {
         "progress.png",
         "types.h5ad",
         "spots.html",
+    ] {
+        assert!(folder.path().join(made).is_file(), "{made}");
+    }
+}
+
+/// Small data under the names that docs/registration.md uses: a brain of ellipsoids, six sections of it at pixels of 20 µm, expression, cells.
+fn write_registration_inputs(folder: &Path) {
+    let brain = brain(100.0);
+    write_sources(folder, &brain).unwrap();
+    fs::rename(
+        folder.join("annotation.nrrd"),
+        folder.join("annotation_25.nrrd"),
+    )
+    .unwrap();
+    let extent = brain.labels.grid.extent_um();
+    for (name, axis) in [("74272479.zip", 1), ("71717084.zip", 2)] {
+        write_expression(&folder.join(name), extent, |p| {
+            Some((p[axis] / 100.0) as f32)
+        });
+    }
+    let totals = "structures,cells\nCTX,1000000\nroot,2000000\n";
+    fs::write(folder.join("totals.csv"), totals).unwrap();
+    let cut = |depth_um: f64| {
+        let plane = Plane {
+            pitch_deg: 2.0,
+            ..Plane::coronal(depth_um, extent)
+        };
+        section_at(&brain.classes, plane, 20.0).unwrap()
+    };
+    let mask = cut(5500.0);
+    write_mask(&folder.join("mask.png"), &mask).unwrap();
+    let [width, height] = mask.mask.size();
+    let [left, right, top, bottom] = [width * 2 / 5, width * 3 / 5, height * 2 / 5, height * 3 / 5];
+    let motor = format!(
+        r#"{{"type": "Polygon", "coordinates": [[[{left}, {top}], [{right}, {top}], [{right}, {bottom}], [{left}, {bottom}], [{left}, {top}]]]}}"#
+    );
+    fs::write(folder.join("motor.geojson"), motor).unwrap();
+    fs::create_dir(folder.join("masks")).unwrap();
+    for number in 1..=5 {
+        let path = folder.join(format!("masks/s{number:02}.png"));
+        write_mask(&path, &cut(7000.0 - 400.0 * f64::from(number))).unwrap();
+    }
+    let mut cells = Expression::new("cell");
+    cells.genes = ["Nrp1", "Pdyn", "Gad1", "Slc17a7"]
+        .map(str::to_owned)
+        .into();
+    cells.write(&folder.join("cells.h5ad"));
+}
+
+#[test]
+fn every_command_of_the_page_about_registration_works() {
+    let text = fs::read_to_string(root().join("docs/registration.md")).unwrap();
+    let commands = blocks(&text, "sh");
+    assert!(commands.len() >= 4, "{commands:?}");
+    let all = commands.concat();
+    for command in [
+        "atlas demo",
+        "atlas import",
+        "atlas register",
+        "atlas query",
+        "tangram map",
+        "sweep new register",
+        "sweep collect",
+        "atlas series",
+    ] {
+        assert!(all.contains(command), "{command}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_registration_inputs(folder.path());
+    // The brain of ellipsoids has classes and proportions of its own.
+    let own = |block: &String| {
+        let tree = "--structures structures.csv";
+        block.replace(
+            tree,
+            &format!("{tree} --classes rule.toml --orientation RIP"),
+        )
+    };
+    run_blocks(folder.path(), &commands.iter().map(own).collect::<Vec<_>>());
+    for made in [
+        "atlas_demo/demo.toml",
+        "section1/report.html",
+        "regions.tsv",
+        "run/report.html",
+        "brain1/sections.tsv",
+        "series1/series.svg",
     ] {
         assert!(folder.path().join(made).is_file(), "{made}");
     }

@@ -8,6 +8,7 @@ mod classes;
 mod damage;
 mod density;
 mod error;
+mod expected;
 mod expression;
 mod fit;
 mod found;
@@ -50,6 +51,7 @@ pub use carry::{CarriedPoints, atlas_points, section_points, to_atlas, to_sectio
 pub use classes::{BACKGROUND, Class, ClassRule, MOST_CLASSES, NO_CLASS};
 pub use density::{Density, TableUse, read_densities};
 pub use error::AtlasError;
+pub use expected::{ErrorPredictor, ExpectedError, Sign};
 pub use expression::read_expression;
 pub use found::{Found, register_within};
 pub use grid::{Grid, Volume};

@@ -1,5 +1,6 @@
 //! How good a registration is, and when it is too poor to be a result.
 
+use crate::expected::ExpectedError;
 use crate::refusal::Refusal;
 use crate::transform::InverseConsistency;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct Quality {
     pub other_starts: Vec<OtherStart>,
     /// The largest difference of depth among starts whose loss is almost as small, micrometres; 0 if there is none.
     pub depth_spread_um: f64,
+    /// How far off the registration is expected to be; `None` in records of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_error: Option<ExpectedError>,
     /// Numbers from which the error is predicted.
     #[serde(default)]
     pub signs: Signs,
@@ -54,18 +58,21 @@ pub struct Limits {
     pub max_depth_spread_um: f64,
     /// The smallest Jacobian of the warp.
     pub min_jacobian: f64,
+    /// The largest expected error, its median.
+    pub max_expected_error_um: f64,
 }
 
 /// Losses that differ by less are almost equal.
 pub(crate) const ALMOST: f64 = 0.01;
 
 impl Default for Limits {
-    /// Chosen by hand, not calibrated.
+    /// The first three were chosen by hand; the expected error is calibrated on synthetic sections.
     fn default() -> Self {
         Self {
             min_dice: 0.6,
             max_depth_spread_um: 600.0,
             min_jacobian: 0.05,
+            max_expected_error_um: 300.0,
         }
     }
 }
@@ -94,7 +101,16 @@ impl Limits {
                 least: self.min_jacobian,
             });
         }
-        Ok(())
+        match quality.expected_error {
+            Some(expected) if expected.median_um > self.max_expected_error_um => {
+                Err(Refusal::Expected {
+                    found: expected.median_um,
+                    p90: expected.p90_um,
+                    most: self.max_expected_error_um,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -114,6 +130,7 @@ mod tests {
             },
             other_starts: Vec::new(),
             depth_spread_um: 10.0,
+            expected_error: None,
             signs: Signs::new(),
         }
     }
@@ -143,5 +160,13 @@ mod tests {
             ..quality()
         };
         check(squeezed, "squeezes");
+        let far = Quality {
+            expected_error: Some(ExpectedError {
+                median_um: 700.0,
+                p90_um: 1500.0,
+            }),
+            ..quality()
+        };
+        check(far, "about 700 µm off");
     }
 }

@@ -22,6 +22,15 @@ pub enum Refusal {
         /// The limit.
         most: f64,
     },
+    /// It is expected to be far off.
+    Expected {
+        /// Expected error, micrometres.
+        found: f64,
+        /// What nine of ten such sections are off by at most.
+        p90: f64,
+        /// The limit.
+        most: f64,
+    },
     /// The warp squeezes tissue to almost nothing.
     Jacobian {
         /// Smallest Jacobian.
@@ -43,6 +52,11 @@ impl fmt::Display for Refusal {
             Self::Depths { found, most } => write!(
                 f,
                 "places {found:.0} µm apart fit almost equally well (the limit is {most} µm); the mask shows too little"
+            ),
+            Self::Expected { found, p90, most } => write!(
+                f,
+                "it is expected to be about {found:.0} µm off, nine of ten such sections at most {p90:.0} µm (the limit is {most} µm, --max-error); \
+                 is the mask right, and does it show enough?"
             ),
             Self::Jacobian { found, least } => write!(
                 f,

@@ -1,5 +1,6 @@
 //! Registration of one section: starts, descent through the levels, choice, quality.
 
+use crate::expected::ErrorPredictor;
 use crate::fit::{Fitted, Stage, descend, objective};
 use crate::objective::{Freedom, Penalties, Pose};
 use crate::probability::ProbabilityPyramid;
@@ -141,6 +142,7 @@ pub fn register(
         mean_dice: quality.mean_dice,
         depth_spread_um: quality.depth_spread_um,
     });
+    quality.expected_error = ErrorPredictor::built_in().expect(&quality.signs);
     Ok(Registration {
         side: best.side,
         transform,
@@ -261,6 +263,7 @@ fn quality(
         inverse_consistency: transform.inverse_consistency(),
         other_starts,
         depth_spread_um,
+        expected_error: None,
         signs: Signs::new(),
     }
 }

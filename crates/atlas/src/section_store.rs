@@ -122,12 +122,18 @@ pub fn write_sections(
 type Column = (&'static str, fn(&SectionFit) -> f64);
 
 /// The columns with numbers.
-pub const COLUMNS: [Column; 5] = [
+pub const COLUMNS: [Column; 7] = [
     ("depth_um", |fit| fit.transform.plane.depth_um),
     ("pitch_deg", |fit| fit.transform.plane.pitch_deg),
     ("yaw_deg", |fit| fit.transform.plane.yaw_deg),
     ("pixel_um", |fit| fit.transform.pixel_um),
     ("mean_dice", |fit| fit.quality.mean_dice),
+    ("expected_error_um", |fit| {
+        fit.quality.expected_error.map_or(f64::NAN, |e| e.median_um)
+    }),
+    ("expected_error_p90_um", |fit| {
+        fit.quality.expected_error.map_or(f64::NAN, |e| e.p90_um)
+    }),
 ];
 
 fn write_table(store: &mut VolumeWriter, records: &[SectionRecord]) -> Result<(), StoreError> {
@@ -171,8 +177,10 @@ pub fn table_of(records: &[SectionRecord]) -> String {
     let mut text = format!("section\tstate\t{}\treason\n", names.join("\t"));
     for record in records {
         let fit = record.fit();
-        let number =
-            |(_, value): &Column| fit.map(|fit| value(fit).to_string()).unwrap_or_default();
+        let number = |(_, value): &Column| {
+            let number = fit.map(value).filter(|number| number.is_finite());
+            number.map(|n| n.to_string()).unwrap_or_default()
+        };
         let numbers: Vec<String> = COLUMNS.iter().map(number).collect();
         let reason = record.reason().replace(['\t', '\n'], " ");
         text.push_str(&format!(

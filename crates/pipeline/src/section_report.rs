@@ -116,6 +116,15 @@ impl SectionSource<'_> {
                 format!("within {:.0} µm of the depth", quality.depth_spread_um),
             ),
         ];
+        if let Some(expected) = quality.expected_error {
+            facts.push((
+                "expected error",
+                format!(
+                    "{:.0} µm, nine of ten such sections at most {:.0} µm",
+                    expected.median_um, expected.p90_um
+                ),
+            ));
+        }
         let pixel = match parameters.pixel_size_given {
             true => format!("{} µm", parameters.pixel_um),
             false => format!("{:.2} µm, found by the fit", parameters.pixel_um),

@@ -37,6 +37,9 @@ pub struct FitFlags {
     /// Refuse a mean Dice below this
     #[arg(long, value_name = "DICE", default_value_t = Limits::default().min_dice, value_parser = share, help_heading = "Fit")]
     min_dice: f64,
+    /// Refuse an expected error above this
+    #[arg(long, value_name = "MICROMETRES", default_value_t = Limits::default().max_expected_error_um, value_parser = micrometres, help_heading = "Fit")]
+    max_error: f64,
 }
 
 /// See [`PlaneChoice`].
@@ -64,6 +67,7 @@ impl FitFlags {
             },
             limits: Limits {
                 min_dice: self.min_dice,
+                max_expected_error_um: self.max_error,
                 ..Limits::default()
             },
         }
