@@ -245,7 +245,7 @@ fn a_file_that_crashes_the_library_is_refused_by_its_child() {
     let place = u64::try_from(places[0]).unwrap().to_le_bytes();
     let points =
         |at: &usize| bytes[*at..].starts_with(&place) && bytes[at + 10..].starts_with(&[0; 2]);
-    let pointers: Vec<usize> = (4..bytes.len() - 12).filter(points).take(8).collect();
+    let pointers: Vec<usize> = (4..bytes.len() - 12).filter(points).take(2).collect();
     assert!(!pointers.is_empty(), "texts point into the first heap");
     for at in pointers {
         for object in [100u32, 1_280, 20_000, 100_000] {

@@ -1,10 +1,13 @@
 //! Why work on files stops: one variant for each cause, each with its remedy.
 
+mod within;
+
+pub use self::within::{Within, full_text};
 pub use crate::cause::cause_of;
 use crate::names_differ::NamesDiffer;
 use std::convert::Infallible;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tangram_atlas::AtlasError;
 use tangram_comm::GridError;
 use tangram_core::{AnnotationError, GeneError, PlacesError, PriorError, TissueError};
@@ -478,40 +481,4 @@ impl From<Infallible> for PipelineError {
     fn from(never: Infallible) -> Self {
         match never {}
     }
-}
-
-/// Names the part of the work in which an error occurred.
-pub trait Within<T> {
-    /// The result, its error with `what` before its text.
-    ///
-    /// # Errors
-    /// The error it was.
-    fn within(self, what: impl FnOnce() -> String) -> Result<T>;
-
-    /// The result, its error with the names of both files.
-    ///
-    /// # Errors
-    /// The error it was.
-    fn of_both(self, cells: &Path, voxels: &Path) -> Result<T>
-    where
-        Self: Sized,
-    {
-        self.within(|| format!("cells {}, voxels {}", cells.display(), voxels.display()))
-    }
-}
-
-impl<T, E: Into<PipelineError>> Within<T> for Result<T, E> {
-    fn within(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|error| PipelineError::Within {
-            what: what(),
-            source: Box::new(error.into()),
-        })
-    }
-}
-
-/// An error and all its causes in one line.
-#[must_use]
-pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

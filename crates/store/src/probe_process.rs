@@ -183,10 +183,12 @@ fn tried(path: &Path, field: &Field) -> thread::Result<Result<(), StoreError>> {
 /// What the library reads beside its own data holds no address from here on, and damage of the memory ends the process when it is freed. By
 /// itself such an error may stay without effect here and crash the program, whose memory holds other things.
 fn fill_memory() {
-    // SAFETY: plain calls. Memory that is given out or freed from now on is filled with this byte, also that of the one that is freed here.
+    // SAFETY: plain calls. Memory that is given out or freed from now on is filled with this byte, also that of the block that is freed here,
+    // which the process keeps.
     unsafe {
         libc::mallopt(libc::M_PERTURB, 0xA5);
         libc::mallopt(libc::M_MMAP_THRESHOLD, FILLED as libc::c_int + 1);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
         libc::free(libc::malloc(FILLED));
     }
     // The library keeps no memory that it has freed.
