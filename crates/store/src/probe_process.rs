@@ -175,7 +175,7 @@ fn tried(path: &Path, field: &Field) -> thread::Result<Result<(), StoreError>> {
             });
         match in_thread {
             Ok(thread) => thread.join(),
-            Err(_) => std::panic::catch_unwind(&exercise),
+            Err(_) => std::panic::catch_unwind(exercise),
         }
     })
 }
