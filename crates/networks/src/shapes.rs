@@ -60,7 +60,7 @@ impl ResNetShape {
         }
     }
 
-    /// Channels of the [stages](ResNet::stages), whose sizes are 1/2, 1/4, 1/8, 1/16 and 1/32 of the image.
+    /// Channels of the stages, whose sizes are 1/2, 1/4, 1/8, 1/16 and 1/32 of the image.
     #[must_use]
     pub fn channels(&self) -> [i64; 5] {
         let wide = |times: i64| self.first * times * EXPANSION;
