@@ -72,7 +72,7 @@ impl Photograph {
 
     /// Stretches the values so that all but half a percent at either end span 0 to 1; `false` if they are all alike.
     fn stretch(&mut self) -> bool {
-        /// So many values tell the range.
+        /// Values that are sorted to find the range; of a larger image every n-th pixel is taken.
         const ENOUGH: usize = 1 << 20;
         let every = self.values.len().div_ceil(ENOUGH);
         let mut some: Vec<f32> = self.values.iter().copied().step_by(every).collect();

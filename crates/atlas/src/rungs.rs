@@ -25,17 +25,17 @@ pub struct Rung {
     pub hemisection: bool,
     /// It is cut near one end of the brain, where few classes are seen.
     pub ends: bool,
-    /// Only so many of its classes are marked; the others are left out.
+    /// Number of classes that are marked, the others being left out; `None`: all.
     pub marked: Option<usize>,
-    /// So many classes of the mask are exchanged for one another.
+    /// Number of classes of the mask that are exchanged for one another.
     pub exchanged: usize,
     /// Only this part of the image, along both axes, shows anything; the rest is background.
     pub part: f64,
-    /// The size of a pixel that a registration is told.
+    /// The pixel size that the registration is given.
     pub told: ToldSize,
 }
 
-/// What a registration is told of the size of a pixel.
+/// The pixel size that a registration is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ToldSize {
     /// The truth.
@@ -158,7 +158,7 @@ impl Rung {
         }
     }
 
-    /// The size of a pixel that is told.
+    /// The pixel size that the registration of a section is given; `None`: none.
     pub(crate) fn told(&self, rng: &mut ChaCha8Rng, pixel_um: f64) -> Option<f64> {
         match self.told {
             ToldSize::Right => Some(pixel_um),

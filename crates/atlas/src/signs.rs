@@ -12,7 +12,7 @@ use crate::{BACKGROUND, NO_CLASS};
 const SAME_DEPTH_UM: f64 = 200.0;
 /// See [`SAME_DEPTH_UM`].
 const SAME_TURN_DEG: f64 = 15.0;
-/// The largest difference of losses that is told.
+/// [`gap`] counts as this where it is larger, or where no other place was tried.
 const MOST_GAP: f64 = 0.3;
 
 /// What a registration knows of itself at its end.

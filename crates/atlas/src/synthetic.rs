@@ -130,7 +130,7 @@ pub struct SyntheticSection {
     pub mask: SectionMask,
     /// Edge of a pixel.
     pub pixel_um: f64,
-    /// The same as a registration is told, which may be wrong; `None` if it is not told.
+    /// Edge of a pixel that the registration is given, which may be wrong; `None`: the registration finds the scale itself.
     pub told_um: Option<f64>,
     /// The plane it was cut in.
     pub plane: Plane,

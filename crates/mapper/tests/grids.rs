@@ -490,7 +490,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     }
 }
 
-/// The problem with neighbours of the voxels, each the next two, and types of the cells, of which some have none.
+/// The problem with a graph and types: the neighbours of a voxel are the two after it, and every fourth cell has no type.
 fn with_neighbours_and_types(problem: Problem) -> Problem {
     let (n_cells, n_voxels) = (problem.cells().n_rows(), problem.voxels().n_rows());
     let next = |j: usize| vec![((j + 1) % n_voxels, 0.7), ((j + 2) % n_voxels, 0.3)];

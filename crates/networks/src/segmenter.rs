@@ -164,7 +164,7 @@ fn square(photograph: &Photograph, edge: usize) -> Vec<f32> {
     let [width, height] = photograph.size();
     let longer = width.max(height) as f64;
     let pixel = longer / edge as f64;
-    // Where pixels become larger, means of so many places along each axis.
+    // A pixel that covers several of the photograph is their mean: n × n places are read in it.
     let n = pixel.ceil().max(1.0) as usize;
     let offsets: Vec<f64> = (0..n).map(|k| (k as f64 + 0.5) / n as f64 - 0.5).collect();
     let value = |i: usize| {

@@ -9,7 +9,7 @@ use tangram_atlas::Plane;
 
 /// Distance of the places at which tissue is looked for.
 const STEP_UM: f64 = 200.0;
-/// A section has at least so many of them in tissue.
+/// At least this number of those places must lie in tissue.
 const FEWEST: usize = 50;
 /// Waves of a warp.
 const WAVES: usize = 4;
