@@ -342,7 +342,9 @@ def checkpoints(work, times, seed):
         place, whole, ranks = kept[way]
         folder = work.root / f"try-{number}"
         shutil.copytree(place, folder)
-        newest, older = sorted((folder / "run.checkpoint").glob("0*"), reverse=True)
+        # What was being removed when the run was killed has lost its checkpoint.json, and is none of the two.
+        whole_ones = (folder / "run.checkpoint").glob("0*/checkpoint.json")
+        newest, older = sorted((file.parent for file in whole_ones), reverse=True)
         files = sorted(p for p in newest.rglob("*") if p.is_file())
         # Every file in its turn, so that none is left out.
         path, how = files[number % len(files)], hows[(number // len(files)) % len(hows)]
