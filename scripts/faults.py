@@ -86,10 +86,10 @@ class Work:
         return [*launcher, self.tangram, "map", "--no-report", *map(str, inputs), *WAYS[way], *map(str, fixed), *more]
 
 
-def start(command, folder, slow):
+def start(command, folder, slow, environment=ENVIRONMENT):
     if slow:
         command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unlink,unlinkat", "-e", "inject=unlink,unlinkat:delay_enter=3000", *command]
-    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def is_caught(pid, which):
@@ -315,9 +315,10 @@ def checkpoints(work, times, seed):
             sys.exit(f"faults: {errors}")
         whole = content(work.root / "run")
         shutil.rmtree(work.root / "run")
-        # Stopped in the middle, with two checkpoints.
+        # Stopped in the middle, with two checkpoints; a pause after every pass makes sure that there is a middle.
+        slow = ENVIRONMENT | {"TANGRAM_TEST_PAUSE_MS": "20"}
         for attempt in range(40):
-            child = start(work.map(way, ranks, "run"), work.root, False)
+            child = start(work.map(way, ranks, "run"), work.root, False, slow)
             steps = []
             while child.poll() is None and len(steps) < 2:
                 steps = sorted((work.root / "run.checkpoint").glob("0*/checkpoint.json"))
