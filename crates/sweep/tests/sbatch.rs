@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tangram_sweep::slurm::{
     JobId, JobKind, JobName, JobState, Patience, Scheduler, Slurm, SlurmError,
@@ -17,8 +17,16 @@ fn cluster(sbatch: &str, more: &[(&str, &str)]) -> (TempDir, Slurm) {
     let write = |name: &str, body: &str| {
         let path = folder.path().join(name);
         let here = folder.path().display();
-        fs::write(&path, format!("#!/bin/bash\nHERE='{here}'\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Made executable by another process: a child that another test starts meanwhile would hold a file that this one writes, and a file that is
+        // open for writing cannot be run.
+        let text = path.with_extension("txt");
+        fs::write(&text, format!("#!/bin/bash\nHERE='{here}'\n{body}\n")).unwrap();
+        let install = Command::new("install")
+            .args(["-m", "755"])
+            .arg(&text)
+            .arg(&path)
+            .status();
+        assert!(install.unwrap().success());
     };
     let take = "name=$(sed -n 's/^#SBATCH --job-name=//p'); echo x >>\"$HERE/calls\"\n\
                 submit() { echo \"$name|77|N/A|PENDING|(Priority)\" >>\"$HERE/queue\"; }";
