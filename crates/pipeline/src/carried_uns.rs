@@ -40,9 +40,14 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// The key of the colours of a column.
+pub(crate) fn colors_key(column: &str) -> String {
+    format!("{column}{COLORS}")
+}
+
 /// The colours of a column.
 pub(crate) fn colors_of(file: &Dataset, column: &str) -> Result<Option<Uns>, StoreError> {
-    let key = format!("{column}{COLORS}");
+    let key = colors_key(column);
     Ok(match file.uns_names()?.contains(&key) {
         true => file.uns_value(&key).ok().flatten(),
         false => None,

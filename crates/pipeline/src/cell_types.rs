@@ -1,5 +1,6 @@
 //! The cell types of a column of obs, as what spots are composed of.
 
+use crate::carried_uns::colors_of;
 use crate::choices::ObsColumn;
 use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
@@ -7,7 +8,7 @@ use crate::type_column::codes_of;
 use crate::wording::count;
 use ndarray::Array2;
 use tangram_core::{Column, names::examples};
-use tangram_store::Dataset;
+use tangram_store::{Dataset, Uns};
 
 /// Types and the type of every cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub(crate) struct CellTypes {
     pub(crate) names: Vec<String>,
     /// Index of the type; `None`: without a label.
     pub(crate) of_cells: Vec<Option<usize>>,
+    /// Their colours, if the file has one for every category.
+    pub(crate) colors: Option<Vec<String>>,
 }
 
 impl CellTypes {
@@ -76,7 +79,14 @@ impl CellTypes {
                 examples(absent)
             ))?;
         }
+        let colors = match colors_of(cells, name)? {
+            Some(Uns::Texts(colors)) if colors.len() == all.len() => {
+                Some(kept.iter().map(|&t| colors[t].clone()).collect())
+            }
+            _ => None,
+        };
         Ok(Self {
+            colors,
             names: kept.iter().map(|&t| all[t].clone()).collect(),
             of_cells,
         })

@@ -179,7 +179,7 @@ fn write_proportions(written: &Written<'_>, provenance: &Uns) -> Result<()> {
     out.uns("tangram", provenance)?;
     let mut entries = carried_uns::of(file)?;
     let ObsColumn(column) = &written.settings.annotation;
-    entries.remove(&format!("{column}_colors"));
+    entries.remove(&carried_uns::colors_key(column));
     carried_uns::write(&mut out, &entries, &["tangram"])?;
     let mut matrix = |name: MatrixName, values: &Array2<f64>| -> Result<()> {
         let mut sink = out.dense(&name)?;
@@ -274,7 +274,12 @@ fn write_cells(written: &Written<'_>, provenance: &Uns) -> Result<()> {
     let places = Array2::from_shape_fn((cells.len(), 2), |(i, axis)| cells[i].place[axis]);
     out.obsm("spatial", places.view())?;
     out.uns("tangram", provenance)?;
-    let entries = carried_uns::of(written.spots.dataset())?;
+    let mut entries = carried_uns::of(written.spots.dataset())?;
+    let key = carried_uns::colors_key(column);
+    match &written.types.colors {
+        Some(colors) => entries.insert(key, Uns::Texts(colors.clone())),
+        None => entries.remove(&key),
+    };
     carried_uns::write(&mut out, &entries, &["tangram"])?;
     Ok(out.finish()?)
 }
