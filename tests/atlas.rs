@@ -557,6 +557,11 @@ fn a_series_has_a_line_angles_an_outlier_and_gaps() {
     assert_eq!(words[..3], ["cut08", "8", "outlier"], "{table}");
     let drawn = fs::read_to_string(at("series.svg")).unwrap();
     assert!(drawn.contains("outlier (1)") && drawn.contains("fits the series (6)"));
+    // What `plot` reads back from the folder is the same figure.
+    succeed(folder, "plot series series --out drawn.svg");
+    assert_eq!(fs::read_to_string(folder.join("drawn.svg")).unwrap(), drawn);
+    let error = fail(folder, "plot series brain1 --out no.svg", 3);
+    assert!(error.contains("tangram atlas series"), "{error}");
 
     // Numbers of a table, in the other direction, and none.
     let reversed: Vec<String> = numbers.map(|n| format!("cut{n:02},{}", 20 - n)).into();

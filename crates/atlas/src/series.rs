@@ -1,7 +1,7 @@
 //! A series: sections of one brain, cut one after the other. They share their angles, and their depth follows a line over their numbers.
 
 use crate::AtlasError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Fewest sections with a place and a number that a line is fitted to.
 const FEWEST: usize = 4;
@@ -70,10 +70,23 @@ impl Verdict {
             Self::NoPlace => "no place",
         }
     }
+
+    /// The verdict of a word; `None` if it is none.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Fits,
+            Self::Outlier,
+            Self::RefusedFits,
+            Self::RefusedOutlier,
+            Self::NoPlace,
+        ];
+        all.into_iter().find(|verdict| verdict.name() == name)
+    }
 }
 
 /// Depth over the numbers of the sections.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DepthLine {
     /// Depth at number 0.

@@ -6,7 +6,7 @@ use crate::registrations_collect::SECTIONS_STORE;
 use crate::run_directory::write;
 use crate::versions::Versions;
 use crate::wording::count;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use tangram_atlas::series::{
     DepthLine, Member, MemberPlace, SeriesFit, SharedAngle, Verdict, fit_series, number_in,
 };
 use tangram_atlas::{AtlasError, RegisteredSection, SectionRecord, read_sections};
+use tangram_report::Figure;
 use tangram_report::series::{SeriesDepths, series};
 use tangram_store::{Existing, StoreError, read_text, write_aside};
 
@@ -23,6 +24,8 @@ pub const SERIES_FILE: &str = "series.toml";
 pub const SERIES_TABLE: &str = "series.tsv";
 /// The figure.
 pub const SERIES_FIGURE: &str = "series.svg";
+/// The first line of the table.
+const COLUMNS: &str = "section\tnumber\tverdict\tdepth_um\tline_um\toff_um\tpitch_deg\tyaw_deg";
 
 /// Where the numbers of sections come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -238,8 +241,7 @@ impl SeriesFound {
 
     /// A line for each section, tab-separated.
     fn table(&self) -> String {
-        let mut text =
-            "section\tnumber\tverdict\tdepth_um\tline_um\toff_um\tpitch_deg\tyaw_deg\n".to_owned();
+        let mut text = format!("{COLUMNS}\n");
         let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
         for (member, verdict) in &self.sections {
             let (place, due) = (member.place, self.due(member));
@@ -269,49 +271,127 @@ impl SeriesFound {
     ///
     /// # Errors
     /// If it cannot be drawn.
-    pub fn figure(&self) -> Result<tangram_report::Figure> {
-        let points = |is: &dyn Fn(Verdict) -> bool| -> Vec<(f64, f64)> {
-            let numbered = self.sections.iter().enumerate();
-            let chosen = numbered.filter(|(_, (_, verdict))| is(*verdict));
-            chosen
-                .filter_map(|(rank, (member, _))| {
-                    let x = member.number.unwrap_or((rank + 1) as f64);
-                    Some((x, member.place?.depth_um))
-                })
-                .collect()
-        };
-        let line = self.record.line.and_then(|line| {
-            let numbers = self.sections.iter().filter_map(|(m, _)| m.number);
-            let (first, last) = numbers.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), n| {
-                (l.min(n), h.max(n))
-            });
-            first
-                .is_finite()
-                .then(|| [first, last].map(|n| (n, line.at(n))))
+    pub fn figure(&self) -> Result<Figure> {
+        let sections = self.sections.iter().map(|(member, verdict)| Drawn {
+            number: member.number,
+            depth_um: member.place.map(|place| place.depth_um),
+            verdict: *verdict,
         });
-        let n = count(self.sections.len(), "section");
-        let heading = match self.record.line {
-            Some(line) => format!(
-                "{n}, {:.1} µm a number, spread {:.0} µm",
-                line.um_per_number, line.spread_um
-            ),
-            None => format!("{n} by depth, order not known"),
-        };
-        let (fitting, outliers, refused) = (
-            points(&|v| v == Verdict::Fits),
-            points(&|v| v == Verdict::Outlier),
-            points(&|v| matches!(v, Verdict::RefusedFits | Verdict::RefusedOutlier)),
-        );
-        Ok(series(&SeriesDepths {
-            heading: &heading,
-            numbers: match self.record.line {
-                Some(_) => "number of the section",
-                None => "place in the order of depth",
-            },
-            fitting: &fitting,
-            outliers: &outliers,
-            refused: &refused,
-            line,
-        })?)
+        draw(self.record.line, &sections.collect::<Vec<_>>())
     }
+}
+
+/// What the figure shows of a section.
+#[derive(Debug, Clone, Copy)]
+struct Drawn {
+    number: Option<f64>,
+    depth_um: Option<f64>,
+    verdict: Verdict,
+}
+
+/// Depth over the number of sections that stand in the order of [`SeriesFound::sections`].
+fn draw(line: Option<DepthLine>, sections: &[Drawn]) -> Result<Figure> {
+    let points = |is: &dyn Fn(Verdict) -> bool| -> Vec<(f64, f64)> {
+        let numbered = sections.iter().enumerate();
+        numbered
+            .filter(|(_, section)| is(section.verdict))
+            .filter_map(|(rank, section)| {
+                let x = section.number.unwrap_or((rank + 1) as f64);
+                Some((x, section.depth_um?))
+            })
+            .collect()
+    };
+    let ends = line.and_then(|line| {
+        let numbers = sections.iter().filter_map(|section| section.number);
+        let (first, last) = numbers.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), n| {
+            (l.min(n), h.max(n))
+        });
+        first
+            .is_finite()
+            .then(|| [first, last].map(|n| (n, line.at(n))))
+    });
+    let n = count(sections.len(), "section");
+    let heading = match line {
+        Some(line) => format!(
+            "{n}, {:.1} µm a number, spread {:.0} µm",
+            line.um_per_number, line.spread_um
+        ),
+        None => format!("{n} by depth, order not known"),
+    };
+    let (fitting, outliers, refused) = (
+        points(&|v| v == Verdict::Fits),
+        points(&|v| v == Verdict::Outlier),
+        points(&|v| matches!(v, Verdict::RefusedFits | Verdict::RefusedOutlier)),
+    );
+    Ok(series(&SeriesDepths {
+        heading: &heading,
+        numbers: match line {
+            Some(_) => "number of the section",
+            None => "place in the order of depth",
+        },
+        fitting: &fitting,
+        outliers: &outliers,
+        refused: &refused,
+        line: ends,
+    })?)
+}
+
+/// What of `series.toml` the figure needs.
+#[derive(Debug, Deserialize)]
+struct Line {
+    line: Option<DepthLine>,
+}
+
+/// The figure of a folder that [`atlas_series`] wrote.
+///
+/// # Errors
+/// [`PipelineError::NoPicture`] if it is none, or its files do not say what they should.
+pub fn series_figure(folder: &Path) -> Result<Figure> {
+    let no = |path: &Path, reason: String| PipelineError::NoPicture {
+        path: path.to_owned(),
+        reason,
+    };
+    let (record, table) = (folder.join(SERIES_FILE), folder.join(SERIES_TABLE));
+    if !record.is_file() {
+        let reason = "is no folder that `tangram atlas series` wrote".to_owned();
+        return Err(no(folder, reason));
+    }
+    let text = |path: &Path| {
+        read_text(path).map_err(|e| StoreError::Read {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })
+    };
+    let Line { line } =
+        toml::from_str(&text(&record)?).map_err(|e| no(&record, e.message().to_owned()))?;
+    let text = text(&table)?;
+    let mut lines = text.lines();
+    if lines.next() != Some(COLUMNS) {
+        let reason = format!(
+            "does not begin with the columns {}",
+            COLUMNS.replace('\t', ", ")
+        );
+        return Err(no(&table, reason));
+    }
+    let section = |(i, line): (usize, &str)| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [_, number, verdict, depth, ..] = fields[..] else {
+            return Err(no(&table, format!("line {} is cut", i + 2)));
+        };
+        let value = |text: &str| match text {
+            "" => Ok(None),
+            text => text
+                .parse()
+                .map(Some)
+                .map_err(|_| no(&table, format!("line {}: {text} is no number", i + 2))),
+        };
+        Ok(Drawn {
+            number: value(number)?,
+            depth_um: value(depth)?,
+            verdict: Verdict::of_name(verdict)
+                .ok_or_else(|| no(&table, format!("line {}: {verdict} is no verdict", i + 2)))?,
+        })
+    };
+    let sections = lines.enumerate().map(section).collect::<Result<Vec<_>>>()?;
+    draw(line, &sections)
 }
