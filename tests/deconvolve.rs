@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use tangram_core::{Column, Table};
-use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName};
+use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName, Uns};
 use tempfile::TempDir;
 
 const INPUTS: &str =
@@ -158,6 +158,79 @@ fn types_of_a_spot_are_as_many_as_its_segmented_cells() {
         .iter()
         .sum();
     assert!((mass - total).abs() < 1e-3, "{mass} of {total}");
+}
+
+#[test]
+fn cells_are_drawn_in_their_spots_by_type() {
+    let folder = tissue();
+    succeed(folder, "plot cells of_image --out cells.svg");
+    let drawn = fs::read_to_string(folder.join("cells.svg")).unwrap();
+    let obs = open(folder, "of_image/cells.h5ad").obs().unwrap();
+    // A disc for each cell, a circle for each of the 24 spots.
+    assert_eq!(drawn.matches("<circle").count(), obs.len() + 24);
+    let heading = format!("{} segmented cells in 24 spots, by cell_type", obs.len());
+    assert!(drawn.contains(&heading), "{heading}");
+    let types = obs.column("cell_type").unwrap().texts();
+    let mut n_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in &types {
+        *n_of.entry(name).or_default() += 1;
+    }
+    for (name, n) in n_of {
+        let entry = match name {
+            "" => format!("none ({n})"),
+            name => format!("{name} ({n})"),
+        };
+        assert!(drawn.contains(&entry), "{entry}");
+    }
+    succeed(
+        folder,
+        &format!("deconvolve {INPUTS} --method nnls --out no_cells"),
+    );
+    let error = fail(folder, "plot cells no_cells --out no.svg", 3);
+    assert!(error.contains("--segmentation"), "{error}");
+    let error = fail(folder, "plot cells tissue --out no.svg", 3);
+    assert!(error.contains("tangram deconvolve"), "{error}");
+    let error = fail(folder, "plot cells of_image --gene A --out no.svg", 2);
+    assert!(error.contains("does not use --gene"), "{error}");
+    assert!(!folder.join("no.svg").exists());
+}
+
+#[test]
+fn cells_keep_the_colours_of_their_types() {
+    let folder = tissue();
+    let own = tempfile::tempdir().unwrap();
+    let cells = open(folder, "tissue/cells.h5ad");
+    let Column::Categorical { categories, .. } = cells.obs_column("cell_type").unwrap() else {
+        panic!("types are categories");
+    };
+    let colors = (0..categories.len()).map(|k| format!("#{k:02x}4488"));
+    let colors: Vec<String> = colors.collect();
+    let (obs, var) = (cells.obs().unwrap(), cells.var().unwrap());
+    let path = own.path().join("cells.h5ad");
+    let mut file = AnnDataWriter::create(&path, Existing::Refuse, &obs, &var).unwrap();
+    file.uns("cell_type_colors", &Uns::Texts(colors.clone()))
+        .unwrap();
+    let counts = cells.matrix(&MatrixName::X).unwrap();
+    let mut rows = file.sparse(&MatrixName::X).unwrap();
+    rows.append(&counts.read_rows_any(0..cells.n_obs()).unwrap())
+        .unwrap();
+    rows.finish().unwrap();
+    file.finish().unwrap();
+    let tissue = folder.join("tissue/spots.h5ad");
+    let line = format!(
+        "deconvolve --cells cells.h5ad --voxels {} --annotation obs:cell_type --segmentation {} --spot-diameter 150 --method nnls --out types",
+        tissue.display(),
+        folder.join("cells.csv").display()
+    );
+    succeed(own.path(), &line);
+    let written = open(own.path(), "types/cells.h5ad");
+    let kept = written.uns_value("cell_type_colors").unwrap();
+    let n_types = open(own.path(), "types/proportions.h5ad").n_vars();
+    assert_eq!(n_types, colors.len(), "every type has cells");
+    assert_eq!(kept, Some(Uns::Texts(colors.clone())));
+    succeed(own.path(), "plot cells types --out cells.svg");
+    let drawn = fs::read_to_string(own.path().join("cells.svg")).unwrap();
+    assert!(colors.iter().all(|c| drawn.contains(&c.to_uppercase())));
 }
 
 #[test]

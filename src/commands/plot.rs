@@ -1,4 +1,4 @@
-//! `tangram plot`: one figure of a run, of several, of a sweep or of a registered section.
+//! `tangram plot`: one figure of a run, of several, of a sweep, of a deconvolution, of a registered section or of a series.
 
 use crate::choices::{one_of, replace};
 use crate::report::Report;
@@ -9,7 +9,9 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_pipeline::PipelineError;
+use tangram_pipeline::atlas_series::series_figure;
 use tangram_pipeline::choices::ObsColumn;
+use tangram_pipeline::deconvolved_cells::cells_figure;
 use tangram_pipeline::figures::{Shown, Which, draw_into, format_of, plot};
 use tangram_pipeline::named::Choice;
 use tangram_pipeline::pictures::{PictureSettings, Source};
@@ -28,7 +30,9 @@ Examples:
   tangram plot modality --mapping run --modality \"Antibody Capture\" --feature CD3 --out cd3.png
   tangram plot agreement run_a run_b run_c --out agreement.png
   tangram plot progress loo --out progress.png
-  tangram plot section section1 --out section.png";
+  tangram plot cells types --out cells.png
+  tangram plot section section1 --out section.png
+  tangram plot series series1 --out series.png";
 
 /// What is drawn, by what it is drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +45,12 @@ enum Drawn {
     Progress,
     /// A sweep over fractions of the genes.
     Fractions,
+    /// A folder that `tangram deconvolve` wrote.
+    Cells,
     /// A folder that `tangram atlas register` wrote.
     Section,
+    /// A folder that `tangram atlas series` wrote.
+    Series,
 }
 
 const FIGURES: &[Choice<Drawn>] = &[
@@ -117,9 +125,19 @@ const FIGURES: &[Choice<Drawn>] = &[
         "Scores of the genes held out by the share that trained, of an ablation sweep",
     ),
     (
+        Drawn::Cells,
+        "cells",
+        "Segmented cells in their spots by the types that `tangram deconvolve` gave them",
+    ),
+    (
         Drawn::Section,
         "section",
         "A registered section under the borders of its atlas",
+    ),
+    (
+        Drawn::Series,
+        "series",
+        "Depth of the sections of a series, with its line, outliers and refusals",
     ),
 ];
 
@@ -218,7 +236,9 @@ impl Drawn {
             Self::Run(_) => "run",
             Self::Agreement => "run or sweep",
             Self::Progress | Self::Fractions => "sweep",
+            Self::Cells => "deconvolution",
             Self::Section => "registered section",
+            Self::Series => "series of sections",
         }
     }
 }
@@ -231,6 +251,33 @@ impl PlotArgs {
             None => self.folders.clone(),
         }
     }
+
+    /// Refuses a flag that says nothing about this figure.
+    fn refuse_unused(&self) -> Result<()> {
+        let is = |which: Which| self.figure == Drawn::Run(which);
+        let of_run = matches!(self.figure, Drawn::Run(_));
+        let given = [
+            ("--gene", !self.gene.is_empty(), is(Which::Genes)),
+            ("--type", !self.types_shown.is_empty(), is(Which::Types)),
+            ("--modality", self.modality.is_some(), is(Which::Modality)),
+            ("--feature", !self.feature.is_empty(), is(Which::Modality)),
+            ("--cells", self.inputs.cells.is_some(), of_run),
+            ("--voxels", self.inputs.voxels.is_some(), of_run),
+            ("--types", self.inputs.types.is_some(), of_run),
+            (
+                "--no-image",
+                self.inputs.no_image,
+                of_run || self.figure == Drawn::Cells,
+            ),
+        ];
+        match given.iter().find(|(_, given, used)| *given && !used) {
+            Some((flag, ..)) => bail!(PipelineError::Usage(format!(
+                "plot {} does not use {flag}: leave it out",
+                self.figure.name()
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Draws a figure.
@@ -240,6 +287,7 @@ impl PlotArgs {
 pub fn run(args: &PlotArgs, report: Report) -> Result<()> {
     use_threads(threads(args.threads));
     format_of(&args.out)?;
+    args.refuse_unused()?;
     let folders = args.folders();
     let name = args.figure.name();
     let one = || -> Result<&Path> {
@@ -281,9 +329,18 @@ pub fn run(args: &PlotArgs, report: Report) -> Result<()> {
             let sweep = one()?;
             draw_into(out, &[], || fractions(sweep))?
         }
+        Drawn::Cells => {
+            let deconvolution = one()?;
+            let tissue = !args.inputs.no_image;
+            draw_into(out, &[], || cells_figure(deconvolution, tissue))?
+        }
         Drawn::Section => {
             let section = one()?;
             draw_into(out, &[], || section_figure(section))?
+        }
+        Drawn::Series => {
+            let series = one()?;
+            draw_into(out, &[], || series_figure(series))?
         }
     };
     let (width, height) = figure.size();

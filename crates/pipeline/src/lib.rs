@@ -72,6 +72,7 @@ pub mod deconvolve;
 pub mod deconvolve_choices;
 mod deconvolve_files;
 mod deconvolve_settings;
+pub mod deconvolved_cells;
 pub mod device;
 pub mod doctor;
 mod doubts;

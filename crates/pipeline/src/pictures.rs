@@ -1,6 +1,7 @@
 //! What the pictures of a run show, read from its stores: values in space, scores, loss and density.
 
 use crate::annotations::{self, Carried};
+use crate::carried_uns;
 use crate::choices::ObsColumn;
 use crate::error::{PipelineError, Result};
 use crate::expression_files::{Opened, both};
@@ -17,7 +18,7 @@ use ndarray::Array2;
 use std::path::PathBuf;
 use tangram_core::{GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align};
 use tangram_report::{Color, Places, type_colors};
-use tangram_store::{ExpressionFile, RowNames, Uns};
+use tangram_store::{Dataset, ExpressionFile, RowNames, Uns};
 
 /// Values of genes at a time: 200 MB.
 pub(crate) const CHUNK_VALUES: usize = 50_000_000;
@@ -197,18 +198,8 @@ impl Source {
                 best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect()
             }
         };
-        let key = format!("{column}_colors");
-        let own = match cells.uns_names()?.contains(&key) {
-            // A value of some other kind under such a key is not meant for us.
-            true => cells.uns_value(&key).ok().flatten(),
-            false => None,
-        };
-        let own = match &own {
-            Some(Uns::Texts(colors)) => Some(&colors[..]),
-            _ => None,
-        };
         Ok(Some(TypesInSpace {
-            colors: type_colors(carried.labels.len(), own),
+            colors: colors_of_types(cells, &column, carried.labels.len())?,
             column,
             guessed,
             names: carried.labels,
@@ -355,6 +346,15 @@ impl Source {
         let of_cell = clusters.clusters().of_cell().iter().flatten();
         Ok(of_cell.map(|&c| entropies[c as usize]).collect())
     }
+}
+
+/// The colours of the types of an obs column: the file's own where it has one for each, else ours.
+pub(crate) fn colors_of_types(file: &Dataset, column: &str, n_types: usize) -> Result<Vec<Color>> {
+    let own = carried_uns::colors_of(file, column)?;
+    Ok(match &own {
+        Some(Uns::Texts(own)) => type_colors(n_types, Some(own)),
+        _ => type_colors(n_types, None),
+    })
 }
 
 /// The most frequent type of each voxel; `None` for a voxel without cells.

@@ -100,6 +100,11 @@ impl Spots {
         }
     }
 
+    /// Of a spot, in units of the coordinates.
+    pub(crate) fn diameter(&self) -> f64 {
+        self.diameter
+    }
+
     /// The spot that holds each place: the one with the nearest centre, if that is within half a diameter; the first of equal ones.
     pub(crate) fn holding(&self, places: &[[f64; 2]]) -> Vec<Option<usize>> {
         let radius = self.diameter / 2.0;

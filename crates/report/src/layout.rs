@@ -98,6 +98,11 @@ impl Fitted {
         }
     }
 
+    /// Units of the drawing for each unit of the coordinates.
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// The place of a point.
     pub(crate) fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let across = (x - self.extent.left) * self.scale;

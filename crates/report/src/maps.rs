@@ -1,7 +1,7 @@
 //! Maps: voxels in space, coloured by a value or by a category.
 
 use crate::canvas::{
-    Anchor, Area, FINE, Images, Placed, Repeated, fitted, paint, short, write_text,
+    Anchor, Area, FINE, INK, Images, Placed, Repeated, fitted, paint, short, write_text,
 };
 use crate::error::PictureError;
 use crate::figure::Figure;
@@ -242,6 +242,14 @@ fn draw_voxels(
         };
         below.at.push((rect.left, rect.top));
     }
+    if let Some(rings) = places.rings().filter(|r| r.middles.len() <= MOST_MARKS) {
+        let radius = (rings.radius * fitted.scale()).round() as i32;
+        for &(x, y) in &rings.middles {
+            let (x, y) = fitted.at(x, y);
+            let at = (x.round() as i32, y.round() as i32);
+            area.draw(&Circle::new(at, radius, INK.stroke_width(FINE as u32)))?;
+        }
+    }
     let middle = |i: usize| (places.x()[i], places.y()[i]);
     if n_marks <= MOST_MARKS {
         for &i in order {
@@ -314,7 +322,7 @@ fn under(tissue: &Tissue, fitted: &Fitted, rect: Rect) -> Result<Raster, Picture
     Ok(raster)
 }
 
-/// Voxels coloured by their category, with a legend of the categories that occur.
+/// Voxels, or cells in their spots, coloured by their category, with a legend of the categories that occur.
 ///
 /// * `codes`: the category of each voxel, `None` where it has none
 ///
@@ -338,14 +346,20 @@ pub fn category_map(
             places.len()
         )));
     }
-    let mut counts = vec![0usize; names.len()];
-    for &code in codes.iter().flatten() {
-        counts[code as usize] += 1;
+    // The last is of those without a category.
+    let mut counts = vec![0usize; most + 1];
+    for code in codes {
+        counts[code.map_or(most, |c| c as usize)] += 1;
     }
-    let shown: Vec<usize> = (0..names.len()).filter(|&c| counts[c] > 0).collect();
+    let entry = |c: usize| match c < most {
+        true => (format!("{} ({})", names[c], counts[c]), colors[c]),
+        false => (format!("none ({})", counts[c]), GREY),
+    };
+    let shown = (0..=most).filter(|&c| counts[c] > 0);
+    let entries: Vec<(String, Color)> = shown.map(entry).collect();
     let grid = Grid::new(1, 1, places);
     let lines = ((grid.panel.1 / LINE) as usize).max(12);
-    let legends = shown.len().div_ceil(lines).max(1);
+    let legends = entries.len().div_ceil(lines).max(1);
     let (width, height) = grid.size(LEGEND * legends as u32);
     let size = (width, height.max(HEADING + (lines as u32 + 3) * LINE));
     paint(size, |area, images| {
@@ -370,17 +384,15 @@ pub fn category_map(
             places.len(),
         )?;
         let first = rect.left + rect.width + GAP as i32 * FINE;
-        for (k, &category) in shown.iter().enumerate() {
+        for (k, (text, color)) in entries.iter().enumerate() {
             let left = first + (k / lines) as i32 * LEGEND as i32 * FINE;
             let middle = rect.top + ((k % lines) as i32 * LINE as i32 + 8) * FINE;
             let corners = [
                 (left, middle - 5 * FINE),
                 (left + 10 * FINE, middle + 5 * FINE),
             ];
-            let style = colors[category].plotters().filled();
-            area.draw(&Rectangle::new(corners, style))?;
-            let text = format!("{} ({})", names[category], counts[category]);
-            let text = fitted(&text, 11.0, f64::from(LEGEND) - 20.0);
+            area.draw(&Rectangle::new(corners, color.plotters().filled()))?;
+            let text = fitted(text, 11.0, f64::from(LEGEND) - 20.0);
             write_text(area, &text, 11.0, (left + 15 * FINE, middle), Anchor::Left)?;
         }
         Ok(())

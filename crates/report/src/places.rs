@@ -16,6 +16,14 @@ pub struct Places {
     mark: Mark,
     down: bool,
     tissue: Option<Arc<Tissue>>,
+    rings: Option<Rings>,
+}
+
+/// Circles that are drawn as lines: spots that hold what is drawn. Lengths are in the units of the coordinates.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rings {
+    pub(crate) middles: Vec<(f64, f64)>,
+    pub(crate) radius: f64,
 }
 
 /// How a voxel is drawn. Sizes are in the units of the coordinates.
@@ -62,6 +70,7 @@ impl Places {
             mark,
             down: false,
             tissue: None,
+            rings: None,
         })
     }
 
@@ -88,6 +97,20 @@ impl Places {
         };
         self.tissue = Some(Arc::new(tissue));
         self.downwards()
+    }
+
+    /// The same points, such as cells, with circles around those that a spot holds.
+    ///
+    /// * `middles`: of the spots; those that are not finite are left out
+    /// * `diameter`: of a spot, in the units of the coordinates
+    #[must_use]
+    pub fn in_spots(mut self, middles: &[(f64, f64)], diameter: f64) -> Self {
+        let finite = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
+        self.rings = (diameter.is_finite() && diameter > 0.0).then(|| Rings {
+            middles: middles.iter().copied().filter(finite).collect(),
+            radius: diameter / 2.0,
+        });
+        self
     }
 
     /// The image that the voxels lie on.
@@ -144,14 +167,26 @@ impl Places {
         self.mark
     }
 
+    pub(crate) fn rings(&self) -> Option<&Rings> {
+        self.rings.as_ref()
+    }
+
     /// The rectangle that holds all marks.
     pub(crate) fn extent(&self) -> Extent {
-        let range = |values: &[f64]| {
-            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            (low - self.radius(), high - low + 2.0 * self.radius())
+        let range = |axis: fn((f64, f64)) -> f64| {
+            let points = self.x.iter().copied().zip(self.y.iter().copied());
+            let marks = points.map(|point| (point, self.radius()));
+            let rings = self.rings.iter();
+            let rings = rings.flat_map(|r| r.middles.iter().map(|&middle| (middle, r.radius)));
+            let ends = marks
+                .chain(rings)
+                .map(|(at, r)| (axis(at) - r, axis(at) + r));
+            let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |all, (from, to)| {
+                (all.0.min(from), all.1.max(to))
+            });
+            (low, high - low)
         };
-        let ((left, width), (bottom, height)) = (range(&self.x), range(&self.y));
+        let ((left, width), (bottom, height)) = (range(|at| at.0), range(|at| at.1));
         Extent {
             left,
             bottom,

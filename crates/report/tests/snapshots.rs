@@ -301,6 +301,29 @@ fn voxels_over_an_image_of_the_tissue() {
 }
 
 #[test]
+fn cells_in_their_spots() {
+    let spots = hexagons();
+    let middles = spots.x().iter().copied().zip(spots.y().iter().copied());
+    let middles: Vec<(f64, f64)> = middles.filter(|(x, y)| *x < 9.0 && *y < 6.0).collect();
+    // Up to six cells in each spot, and some in none.
+    let cells = (0..6 * middles.len()).filter_map(|k| {
+        let (x, y) = middles[k / 6];
+        let off = |k: usize| 0.5 * (noise(k) - 0.5);
+        let place = (x + off(2 * k), y + off(2 * k + 1));
+        (k % 6 <= k / 6 % 7).then_some(place)
+    });
+    let (x, y): (Vec<f64>, Vec<f64>) = cells.unzip();
+    let codes: Vec<Option<u32>> = (0..x.len())
+        .map(|i| (i % 9 > 0).then_some(if y[i] > 3.0 { 0 } else { (i % 3) as u32 }))
+        .collect();
+    let places = Places::new(x, y).unwrap().in_spots(&middles, 0.55);
+    let names = ["L2/3 IT", "Sst", "Astro"].map(str::to_owned);
+    let heading = "Cells in their spots";
+    let figure = category_map(&places, &codes, &names, &type_colors(3, None), heading);
+    check("cells_in_spots", figure);
+}
+
+#[test]
 fn a_section_in_its_atlas() {
     let [width, height] = [220usize, 160usize];
     let at = |k: usize| {
