@@ -18,6 +18,8 @@ pub(crate) struct Grid {
     pub(crate) columns: usize,
     pub(crate) rows: usize,
     pub(crate) panel: (u32, u32),
+    /// Height of what stands above each panel.
+    title: u32,
 }
 
 /// Height of the heading of a figure in pixels.
@@ -45,7 +47,13 @@ impl Grid {
             columns,
             rows: n_panels.div_ceil(columns),
             panel: (width as u32, (width * ratio).round() as u32),
+            title: TITLE,
         }
+    }
+
+    /// The same panels without titles of their own.
+    pub(crate) fn untitled(self) -> Self {
+        Self { title: 0, ..self }
     }
 
     /// Width and height of the figure in pixels.
@@ -54,15 +62,15 @@ impl Grid {
     pub(crate) fn size(&self, beside: u32) -> (u32, u32) {
         let (columns, rows) = (self.columns as u32, self.rows as u32);
         let width = columns * (self.panel.0 + GAP) + GAP + beside;
-        let height = HEADING + rows * (self.panel.1 + TITLE + GAP);
+        let height = HEADING + rows * (self.panel.1 + self.title + GAP);
         (width, height)
     }
 
-    /// The place of a panel, without its title, which stands above.
+    /// The place of a panel, without its title, if it has one, which stands above.
     pub(crate) fn rect(&self, i: usize) -> Rect {
         let (row, column) = ((i / self.columns) as u32, (i % self.columns) as u32);
         let left = GAP + column * (self.panel.0 + GAP);
-        let top = HEADING + TITLE + row * (self.panel.1 + TITLE + GAP);
+        let top = HEADING + self.title + row * (self.panel.1 + self.title + GAP);
         let units = |pixels: u32| pixels as i32 * FINE;
         Rect {
             left: units(left),

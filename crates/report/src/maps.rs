@@ -357,11 +357,11 @@ pub fn category_map(
     };
     let shown = (0..=most).filter(|&c| counts[c] > 0);
     let entries: Vec<(String, Color)> = shown.map(entry).collect();
-    let grid = Grid::new(1, 1, places);
+    let grid = Grid::new(1, 1, places).untitled();
     let lines = ((grid.panel.1 / LINE) as usize).max(12);
     let legends = entries.len().div_ceil(lines).max(1);
     let (width, height) = grid.size(LEGEND * legends as u32);
-    let size = (width, height.max(HEADING + (lines as u32 + 3) * LINE));
+    let size = (width, height.max(HEADING + (lines as u32 + 1) * LINE));
     paint(size, |area, images| {
         write_text(
             area,
