@@ -210,6 +210,8 @@ fn figures_of_several_runs_and_of_sweeps() {
     let fractions = text("fractions shares", "f.svg");
     assert!(fractions.contains("trainings (4)"), "{fractions}");
 
+    let error = fail(own.path(), "plot intervals shares --out c.svg", 3);
+    assert!(error.contains("`loo` or `kfold`"), "{error}");
     let error = fail(own.path(), "plot agreement shares --out c.svg", 3);
     assert!(error.contains("sweep new seeds"), "{error}");
     let error = fail(

@@ -18,7 +18,7 @@ use tangram_pipeline::pictures::{PictureSettings, Source};
 use tangram_pipeline::replicates::{compare, runs_of};
 use tangram_pipeline::section_report::section_figure;
 use tangram_pipeline::settings::threads;
-use tangram_pipeline::sweep_figures::{fractions, progress};
+use tangram_pipeline::sweep_figures::{fractions, intervals, progress};
 
 const EXAMPLES: &str = "\
 The ending of FILE chooses the format: .svg, .png or .pdf.
@@ -30,6 +30,7 @@ Examples:
   tangram plot modality --mapping run --modality \"Antibody Capture\" --feature CD3 --out cd3.png
   tangram plot agreement run_a run_b run_c --out agreement.png
   tangram plot progress loo --out progress.png
+  tangram plot intervals loo --out intervals.png
   tangram plot cells types --out cells.png
   tangram plot section section1 --out section.png
   tangram plot series series1 --out series.png";
@@ -45,6 +46,8 @@ enum Drawn {
     Progress,
     /// A sweep over fractions of the genes.
     Fractions,
+    /// A sweep in which every gene was held out.
+    Intervals,
     /// A folder that `tangram deconvolve` wrote.
     Cells,
     /// A folder that `tangram atlas register` wrote.
@@ -123,6 +126,11 @@ const FIGURES: &[Choice<Drawn>] = &[
         Drawn::Fractions,
         "fractions",
         "Scores of the genes held out by the share that trained, of an ablation sweep",
+    ),
+    (
+        Drawn::Intervals,
+        "intervals",
+        "Where measured values of held-out genes lie for a predicted one, of a collected sweep",
     ),
     (
         Drawn::Cells,
@@ -235,7 +243,7 @@ impl Drawn {
         match self {
             Self::Run(_) => "run",
             Self::Agreement => "run or sweep",
-            Self::Progress | Self::Fractions => "sweep",
+            Self::Progress | Self::Fractions | Self::Intervals => "sweep",
             Self::Cells => "deconvolution",
             Self::Section => "registered section",
             Self::Series => "series of sections",
@@ -328,6 +336,10 @@ pub fn run(args: &PlotArgs, report: Report) -> Result<()> {
         Drawn::Fractions => {
             let sweep = one()?;
             draw_into(out, &[], || fractions(sweep))?
+        }
+        Drawn::Intervals => {
+            let sweep = one()?;
+            draw_into(out, &[], || intervals(sweep))?
         }
         Drawn::Cells => {
             let deconvolution = one()?;

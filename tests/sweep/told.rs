@@ -57,6 +57,17 @@ fn scores_are_told_beside_what_knows_no_cells() {
     let html = fs::read_to_string(folder.join("cv/report.html")).unwrap();
     assert!(html.contains(&format!("voxel totals alone {cosine:.3}")));
     assert!(html.contains(told["sentence"].as_str().unwrap()));
+    // Of genes that the bands were not made of, at least about as many values lie within them as should: more where a band begins at the
+    // many values that are 0.
+    succeed(&folder, "plot intervals cv --out intervals.svg");
+    let drawn = fs::read_to_string(folder.join("intervals.svg")).unwrap();
+    for (part, range) in [("90 %", 80.0..99.0), ("50 %", 40.0..90.0)] {
+        let label = format!("{part} of the values (of other genes: ");
+        let (_, rest) = drawn.split_once(&label).expect("the legend has both bands");
+        let held: f64 = rest.split_once(" %").unwrap().0.parse().unwrap();
+        assert!(range.contains(&held), "{part}: {held}");
+    }
+    assert!(html.contains("Prediction intervals"));
 
     // An ablation has no predictions to compare: the records of its folds say it.
     succeed(

@@ -2,6 +2,8 @@
 
 use crate::error::{PipelineError, Result};
 use crate::folds::FoldResult;
+use crate::held_out::HeldOut;
+use crate::prediction_intervals::Pairs;
 use crate::sweep_work::{SweepKind, SweepWork};
 use crate::wording::{count, duration};
 use std::collections::BTreeMap;
@@ -141,4 +143,36 @@ pub fn fractions(sweep: &Path) -> Result<Figure> {
         return Err(no("no fold is done; do them with `tangram sweep run`"));
     }
     Ok(several::fractions(&points, n_genes)?)
+}
+
+/// Prediction intervals of a sweep in which every gene was held out, by what `sweep collect` wrote.
+///
+/// # Errors
+/// If the folder is no such sweep, its predictions are not collected, or a file cannot be read.
+pub fn intervals(sweep: &Path) -> Result<Figure> {
+    let no = |reason: &str| PipelineError::NoPicture {
+        path: sweep.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let manifest = Manifest::read(sweep)?;
+    let SweepWork::Folds(settings, _) = SweepWork::of(&manifest)? else {
+        return Err(no(
+            "no sweep over folds; make one with `tangram sweep new loo` or `kfold`",
+        ));
+    };
+    let files = ["h5ad", "zarr"].map(|ending| sweep.join(format!("predictions.{ending}")));
+    let Some(predictions) = files.iter().find(|file| file.exists()) else {
+        return Err(no(
+            "has no predictions of genes that were held out; `tangram sweep collect` writes those of a sweep `loo` or `kfold`",
+        ));
+    };
+    let held_out = HeldOut::open(predictions, &settings.map_settings(sweep)?)?;
+    let genes = held_out.genes();
+    let mut pairs = Pairs::new(held_out.voxels.n_rows(), genes.len());
+    held_out.for_each_measured(&genes, |gene, measured| {
+        pairs.add(&held_out.predicted(gene), &measured);
+    })?;
+    pairs.figure()?.ok_or_else(|| {
+        no("too few genes are predicted: the intervals of each fifth of them are judged by the others")
+    })
 }

@@ -1,21 +1,19 @@
 //! The report of a sweep over folds: every gene as predicted by the fold that did without it.
 
 use crate::error::Result;
-use crate::expression_files::measured_voxels;
 use crate::figures::{self, Which, write_bytes};
-use crate::pictures::{CHUNK_VALUES, places_of};
-use crate::project::ProjectSettings;
+use crate::held_out::HeldOut;
+use crate::pictures::places_of;
+use crate::prediction_intervals::{self, Pairs};
 use crate::report::{MOST_VALUES, ReportSettings, SAID, add, chosen_genes, gene_row, page, quoted};
 use crate::report_warnings::{about_tested, summary};
-use crate::score::{ScoredGene, in_short, totals_of};
+use crate::score::{ScoredGene, in_short};
 use crate::settings::MapSettings;
 use crate::wording::{count, thousands};
 use crate::yardstick::PartSummary;
-use std::collections::BTreeMap;
 use std::path::Path;
-use tangram_core::{Column, GeneChoice, GeneScore, Table, align};
 use tangram_report::{GeneValues, RunPage, Warning};
-use tangram_store::{Dataset, Existing, MatrixName, write_aside};
+use tangram_store::{Existing, write_aside};
 
 /// Writes the report of a sweep.
 ///
@@ -34,55 +32,29 @@ pub(crate) fn of_predictions(
     let name = sweep.display().to_string();
     // Not the command as it was typed: the same folds give the same files.
     let command = format!("tangram sweep collect {}", quoted(&name));
-    let dataset = Dataset::open(predictions)?;
-    let voxels = measured_voxels(map)?;
-    let (yardstick, factors) = totals_of(&voxels, map)?;
-    let names = dataset.var_names()?;
-    let scores = scores(&dataset.var()?, &names);
-    let places = places_of(&voxels, dataset.spatial()?)?.ok();
-    let rows = dataset
-        .matrix(&MatrixName::X)?
-        .read_rows_any(0..dataset.n_obs())?
-        .to_dense();
-    let shared = align(&names, voxels.genes(), &GeneChoice::default())?;
-    let column_of: BTreeMap<&str, (usize, usize)> = shared
-        .names
-        .iter()
-        .map(String::as_str)
-        .zip(
-            shared
-                .in_cells
-                .iter()
-                .copied()
-                .zip(shared.in_voxels.iter().copied()),
-        )
-        .collect();
-    let measured = |genes: &[&str]| -> Result<Vec<Vec<f32>>> {
-        let columns: Vec<usize> = genes.iter().map(|g| column_of[g].1).collect();
-        let values = voxels.read_scaled(&columns, factors.as_deref())?.to_dense();
-        Ok(values.columns().into_iter().map(|c| c.to_vec()).collect())
-    };
-    let genes: Vec<&str> = scores
-        .keys()
-        .copied()
-        .filter(|g| column_of.contains_key(g))
-        .collect();
-    let chunk = (CHUNK_VALUES / voxels.n_rows().max(1)).clamp(1, ProjectSettings::CHUNK);
+    let held_out = HeldOut::open(predictions, map)?;
+    let HeldOut {
+        dataset,
+        voxels,
+        yardstick,
+        factors,
+        ..
+    } = &held_out;
+    let n_genes = dataset.n_vars();
+    let places = places_of(voxels, dataset.spatial()?)?.ok();
+    let genes = held_out.genes();
     let mut judged = Vec::with_capacity(genes.len());
-    for part in genes.chunks(chunk) {
-        for (gene, values) in part.iter().zip(measured(part)?) {
-            judged.push(ScoredGene {
-                gene: (*gene).to_owned(),
-                score: scores[gene],
-                against: yardstick.compare(
-                    &rows.column(column_of[gene].0).to_vec(),
-                    &values,
-                    factors.as_deref(),
-                ),
-                training: "held_out",
-            });
-        }
-    }
+    let mut pairs = Pairs::new(voxels.n_rows(), genes.len());
+    held_out.for_each_measured(&genes, |gene, measured| {
+        let predicted = held_out.predicted(gene);
+        pairs.add(&predicted, &measured);
+        judged.push(ScoredGene {
+            gene: gene.to_owned(),
+            score: held_out.score(gene),
+            against: yardstick.compare(&predicted, &measured, factors.as_deref()),
+            training: "held_out",
+        });
+    })?;
     let settings = ReportSettings {
         runs: Vec::new(),
         genes: Vec::new(),
@@ -96,15 +68,13 @@ pub(crate) fn of_predictions(
     };
     let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     let mut values = Vec::with_capacity(chosen.len());
-    for part in chosen.chunks(chunk) {
-        for (gene, measured) in part.iter().zip(measured(part)?) {
-            values.push(GeneValues {
-                gene: (*gene).to_owned(),
-                measured: Some(measured),
-                predicted: rows.column(column_of[gene].0).to_vec(),
-            });
-        }
-    }
+    held_out.for_each_measured(&chosen, |gene, measured| {
+        values.push(GeneValues {
+            gene: gene.to_owned(),
+            measured: Some(measured),
+            predicted: held_out.predicted(gene),
+        });
+    })?;
     let mut left_out = Vec::new();
     if places.is_some() && chosen.len() < judged.len() {
         left_out.push(format!(
@@ -119,13 +89,16 @@ pub(crate) fn of_predictions(
         add(&mut drawn, Which::Baseline, figures::baseline(&judged))?;
         add(&mut drawn, Which::Sparsity, figures::sparsity(&judged))?;
     }
+    if let Some(figure) = pairs.figure()? {
+        drawn.push((prediction_intervals::ABOUT.to_owned(), figure));
+    }
     let mut warnings: Vec<Warning> = about_tested(&judged).into_iter().collect();
-    if judged.len() < names.len() {
+    if judged.len() < n_genes {
         warnings.push(Warning {
             text: format!(
                 "{} of {} have no prediction: their folds are not done.",
-                count(names.len() - judged.len(), "gene"),
-                thousands(names.len())
+                count(n_genes - judged.len(), "gene"),
+                thousands(n_genes)
             ),
             remedy: "Finish them with tangram sweep run, then collect again.".to_owned(),
         });
@@ -171,26 +144,4 @@ pub(crate) fn of_predictions(
     write_aside(out, existing, |aside| -> Result<()> {
         write_bytes(aside, html.as_bytes())
     })
-}
-
-/// The scores that the predictions have in var, by gene.
-fn scores<'a>(var: &Table, names: &'a [String]) -> BTreeMap<&'a str, GeneScore> {
-    let numbers = |name: &str| match var.column(name) {
-        Some(Column::Numeric(values)) => values.clone(),
-        _ => vec![None; names.len()],
-    };
-    let (cosine, pearson) = (numbers("cosine"), numbers("pearson"));
-    let sparsity = numbers("sparsity_measured");
-    let score = |k: usize| {
-        Some(GeneScore {
-            cosine: cosine[k]?,
-            pearson: pearson[k],
-            sparsity_measured: sparsity[k]?,
-            // Not kept there; a prediction of zeros has no correlation.
-            sparsity_predicted: 0.0,
-        })
-    };
-    (0..names.len())
-        .filter_map(|k| Some((names[k].as_str(), score(k)?)))
-        .collect()
 }

@@ -27,6 +27,7 @@ mod canvas;
 pub mod charts;
 mod error;
 mod figure;
+pub mod intervals;
 mod layout;
 mod maps;
 mod pack;

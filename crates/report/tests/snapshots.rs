@@ -8,6 +8,7 @@ use resvg::tiny_skia::Pixmap;
 use std::path::Path;
 use tangram_core::GeneScore;
 use tangram_report::charts::{self, GenePanel, Group, Term};
+use tangram_report::intervals::{Band, Held, intervals};
 use tangram_report::several::{self, Bar, BarKind};
 use tangram_report::{
     Figure, Panel, PictureError, Places, Profile, Scale, Section, Tissue, category_map,
@@ -261,6 +262,26 @@ fn charts_of_several_runs() {
         .map(|(share, i)| (share, 0.3 + 0.3 * share + 0.08 * noise(i)))
         .collect();
     check("fractions", several::fractions(&folds, 249));
+}
+
+#[test]
+fn prediction_intervals() {
+    let bands: Vec<Band> = (0..20)
+        .map(|k| {
+            let predicted = 0.1 * f64::from(k + 1);
+            let at = |q: f64| q * predicted * (1.0 + 0.1 * noise(k as usize));
+            Band {
+                predicted,
+                measured: [0.0, at(0.4), at(0.9), at(1.5), at(2.4)],
+            }
+        })
+        .collect();
+    let held = Held {
+        ninety: 0.893,
+        fifty: 0.512,
+    };
+    check("intervals", intervals(&bands, held, 249));
+    assert!(intervals(&bands[..1], held, 249).is_err());
 }
 
 #[test]
