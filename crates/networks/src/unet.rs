@@ -8,6 +8,8 @@ use tch::Tensor;
 
 /// Channels of the decoder's five steps, in quarters of the encoder's first: 256, 128, 64, 32 and 16 on ResNet50.
 const DECODER: [i64; 5] = [16, 8, 4, 2, 1];
+/// Fewer channels cannot tell the classes apart.
+const LEAST: i64 = 16;
 
 /// Class probabilities of the pixels of an image.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl UNet {
         let mut from = smallest;
         let steps = skipped.iter().zip(DECODER).enumerate();
         let steps = steps.map(|(i, (skipped, quarters))| {
-            let to = (shape.first * quarters / 4).max(4);
+            let to = (shape.first * quarters / 4).max(LEAST);
             let mut conv = |n: usize, from: i64| {
                 let at = format!("decoder.blocks.{i}");
                 let shape = ConvShape::new(from, to, 3);
