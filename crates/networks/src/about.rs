@@ -7,8 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::Path;
 
-/// The format's name and version.
-const FORMAT: &str = "tangram-network 1";
+/// The format of a network's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// That of this version; files of others are not read.
+    #[serde(rename = "tangram-network 1")]
+    Current,
+}
 
 /// How the weights began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +60,8 @@ pub struct HeldOut {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct About {
-    format: String,
+    /// Its format.
+    pub format: Format,
     /// How it was trained.
     pub settings: TrainSettings,
     /// Names of the classes, background first.
@@ -76,36 +82,8 @@ pub struct About {
     pub held_out: Option<HeldOut>,
 }
 
-/// What is known before a training begins.
-#[cfg_attr(not(feature = "torch"), allow(dead_code))]
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    pub settings: TrainSettings,
-    pub classes: Vec<String>,
-    pub extent_um: [f64; 3],
-    pub atlas_sha256: String,
-    pub saw_template: bool,
-    pub beginning: Beginning,
-    pub threads: usize,
-}
-
 #[cfg_attr(not(feature = "torch"), allow(dead_code))]
 impl About {
-    pub(crate) fn new(known: Known) -> Self {
-        Self {
-            format: FORMAT.to_owned(),
-            settings: known.settings,
-            classes: known.classes,
-            extent_um: known.extent_um,
-            atlas_sha256: known.atlas_sha256,
-            saw_template: known.saw_template,
-            beginning: known.beginning,
-            threads: known.threads,
-            losses: Vec::new(),
-            held_out: None,
-        }
-    }
-
     pub(crate) fn parse(text: Option<&str>, path: &Path) -> Result<Self, NetworkError> {
         let other = |reason: &str| {
             let reason = format!(
@@ -114,11 +92,7 @@ impl About {
             NetworkError::weights(path, reason)
         };
         let text = text.ok_or_else(|| other("its metadata is missing"))?;
-        let about: Self = serde_json::from_str(text).map_err(|e| other(&e.to_string()))?;
-        if about.format != FORMAT {
-            return Err(other(&format!("format `{}`", about.format)));
-        }
-        Ok(about)
+        serde_json::from_str(text).map_err(|e| other(&e.to_string()))
     }
 
     pub(crate) fn to_json(&self) -> String {

@@ -14,7 +14,7 @@ pub struct Segmentation {
 }
 
 #[cfg(feature = "torch")]
-pub use crate::segmenter::Segmenter;
+pub use crate::torch::segmenter::Segmenter;
 
 /// A network that segments; a build without libtorch never has one.
 #[cfg(not(feature = "torch"))]

@@ -78,11 +78,11 @@ pub type Watch<'a> = &'a mut dyn FnMut(StepDone) -> Result<Next, NetworkError>;
 /// build without libtorch always [`NetworkError::NoLibtorch`].
 #[cfg(feature = "torch")]
 pub fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained, NetworkError> {
-    crate::training::train(order, watch)
+    crate::torch::training::train(order, watch)
 }
 
 #[cfg(feature = "torch")]
-pub use crate::training::Trained;
+pub use crate::torch::training::Trained;
 
 /// A network whose training has ended; a build without libtorch never has one.
 #[cfg(not(feature = "torch"))]

@@ -1,11 +1,11 @@
 //! The regions of a photograph: twelve views of it, each segmented, turned back and averaged.
 
-use crate::layers::Mode;
-use crate::network::Network;
 use crate::segment::Segmentation;
+use crate::torch::layers::Mode;
+use crate::torch::network::Network;
+use crate::torch::training::Loaded;
+use crate::torch::unet::UNet;
 use crate::train::ComputeDevice;
-use crate::training::Loaded;
-use crate::unet::UNet;
 use crate::{About, NetworkError};
 use rayon::prelude::*;
 use std::path::Path;
@@ -185,8 +185,8 @@ fn square(photograph: &Photograph, edge: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::Parameters;
     use crate::shapes::ResNetShape;
+    use crate::torch::parameters::Parameters;
     use tch::Device;
 
     /// Sums in f32 in another order, through the network.

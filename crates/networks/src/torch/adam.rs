@@ -1,6 +1,6 @@
 //! The optimiser, with a state that can be saved.
 
-use crate::parameters::Parameters;
+use crate::torch::parameters::Parameters;
 use tch::Tensor;
 
 /// Decay of the means of gradients and of their squares, and what keeps a division finite; Kingma and Ba 2015.
@@ -26,7 +26,7 @@ impl Adam {
     /// At rest, over the parameters that are trained now.
     #[must_use]
     pub fn new(parameters: &Parameters) -> Self {
-        let moment = |parameter: &crate::parameters::Parameter| Moment {
+        let moment = |parameter: &crate::torch::parameters::Parameter| Moment {
             name: parameter.name.clone(),
             weight: parameter.value.shallow_clone(),
             mean: parameter.value.detach().zeros_like(),

@@ -1,7 +1,7 @@
 //! A small network from a mask of classes to the plane in which it was cut.
 
-use crate::layers::{Conv, ConvShape, Linear, Mode, Norm, pooled};
-use crate::parameters::Parameters;
+use crate::torch::layers::{Conv, ConvShape, Linear, Mode, Norm, pooled};
+use crate::torch::parameters::Parameters;
 use tch::Tensor;
 
 /// Channels of the convolutions, all but the first with stride 2.

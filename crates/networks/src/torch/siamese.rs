@@ -1,9 +1,9 @@
 //! The Siamese network: how far apart along the brain two images are.
 
-use crate::densenet::DenseNet;
-use crate::layers::{Linear, Mode, pooled};
-use crate::parameters::Parameters;
 use crate::shapes::{DEPTH_UNIT_UM, Head, SiameseShape};
+use crate::torch::densenet::DenseNet;
+use crate::torch::layers::{Linear, Mode, pooled};
+use crate::torch::parameters::Parameters;
 use tch::Tensor;
 
 /// Two images → how far apart they are.

@@ -1,14 +1,14 @@
 //! The three networks behind one face: what a step of training needs.
 
 use crate::data::{Sample, has_class};
-use crate::layers::Mode;
-use crate::losses::{mean_squared_error, regions_loss};
-use crate::parameters::Parameters;
-use crate::plane_network::PlaneNetwork;
 use crate::settings::{Task, TrainSettings};
 use crate::shapes::NetworkShape;
-use crate::siamese::Siamese;
-use crate::unet::UNet;
+use crate::torch::layers::Mode;
+use crate::torch::losses::{mean_squared_error, regions_loss};
+use crate::torch::parameters::Parameters;
+use crate::torch::plane_network::PlaneNetwork;
+use crate::torch::siamese::Siamese;
+use crate::torch::unet::UNet;
 use crate::{AtlasPlanes, NetworkError, Share};
 use std::ops::Range;
 use tangram_atlas::Plane;

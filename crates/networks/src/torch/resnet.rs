@@ -1,8 +1,8 @@
 //! The ResNet encoder with bottlenecks. He et al. 2016, as torchvision has it: the 3 × 3 convolution strides.
 
-use crate::layers::{Conv, ConvShape, Mode, Norm, pool_largest};
-use crate::parameters::Parameters;
 use crate::shapes::{EXPANSION, ResNetShape};
+use crate::torch::layers::{Conv, ConvShape, Mode, Norm, pool_largest};
+use crate::torch::parameters::Parameters;
 use tch::Tensor;
 
 /// A ResNet without its classifier; torchvision's names.

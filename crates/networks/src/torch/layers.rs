@@ -1,6 +1,6 @@
 //! Layers: convolution, batch normalisation, linear.
 
-use crate::parameters::{Initial, Parameters};
+use crate::torch::parameters::{Initial, Parameters};
 use tch::Tensor;
 
 /// Part of the new batch in the running statistics of batch normalisation, and what is added to a variance; torchvision's.

@@ -1,7 +1,7 @@
 //! Files of weights: safetensors, with torchvision's names.
 
 use crate::NetworkError;
-use crate::parameters::Parameters;
+use crate::torch::parameters::Parameters;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -236,8 +236,8 @@ pub fn write_weights<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::densenet::DenseNet;
     use crate::shapes::DenseNetShape;
+    use crate::torch::densenet::DenseNet;
     use tch::Device;
 
     fn network(seed: u64) -> Parameters {

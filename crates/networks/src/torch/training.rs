@@ -1,14 +1,14 @@
 //! The training loop, its state, and the network's file.
 
-use crate::about::{About, Beginning, Known};
-use crate::adam::{Adam, STATE};
-use crate::held_out::measure;
-use crate::layers::Mode;
-use crate::network::{Batch, Network};
-use crate::parameters::Parameters;
+use crate::about::{About, Beginning, Format};
 use crate::settings::{Task, TrainSettings, TrainedPart};
+use crate::torch::adam::{Adam, STATE};
+use crate::torch::held_out::measure;
+use crate::torch::layers::Mode;
+use crate::torch::network::{Batch, Network};
+use crate::torch::parameters::Parameters;
+use crate::torch::weights::{WeightsFile, write_weights};
 use crate::train::{Begin, ComputeDevice, Next, StepDone, TrainOrder, Watch};
-use crate::weights::{WeightsFile, write_weights};
 use crate::{AtlasPlanes, NetworkError, Share};
 use std::path::Path;
 use std::time::Instant;
@@ -67,7 +67,8 @@ pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained,
     if settings.part == TrainedPart::LastConv {
         freeze_all_but_last(&mut parameters);
     }
-    let mut about = About::new(Known {
+    let mut about = About {
+        format: Format::Current,
         settings: settings.clone(),
         classes: planes.class_names().to_vec(),
         extent_um: planes.blocks().extent_um(),
@@ -78,7 +79,9 @@ pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained,
             ComputeDevice::Cores { threads } => threads,
             ComputeDevice::Cuda(_) => 0,
         },
-    });
+        losses: Vec::new(),
+        held_out: None,
+    };
     let mut adam = Adam::new(&parameters);
     if order.begin == Begin::Resume {
         about.losses = resume(order.state, &about, &parameters, &mut adam)?;
@@ -148,7 +151,7 @@ fn begin(weights: Option<&Path>, parameters: &Parameters) -> Result<Beginning, N
 }
 
 fn freeze_all_but_last(parameters: &mut Parameters) {
-    let is_conv = |p: &&crate::parameters::Parameter| {
+    let is_conv = |p: &&crate::torch::parameters::Parameter| {
         p.name.starts_with(ENCODER) && p.value.dim() == 4 && !p.name.contains("downsample")
     };
     let last = parameters.all().iter().rfind(is_conv);

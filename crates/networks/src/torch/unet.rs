@@ -1,9 +1,9 @@
 //! The U-Net: a ResNet encoder, and a decoder that enlarges its features step by step. Ronneberger et al. 2015.
 
-use crate::layers::{Conv, ConvShape, Mode, Norm};
-use crate::parameters::Parameters;
-use crate::resnet::ResNet;
 use crate::shapes::ResNetShape;
+use crate::torch::layers::{Conv, ConvShape, Mode, Norm};
+use crate::torch::parameters::Parameters;
+use crate::torch::resnet::ResNet;
 use tch::Tensor;
 
 /// Channels of the decoder's five steps, in quarters of the encoder's first: 256, 128, 64, 32 and 16 on ResNet50.

@@ -1,8 +1,8 @@
 //! The DenseNet encoder: every layer of a block sees the output of all before it. Huang et al. 2017.
 
-use crate::layers::{Conv, ConvShape, Mode, Norm, pool_largest};
-use crate::parameters::Parameters;
 use crate::shapes::DenseNetShape;
+use crate::torch::layers::{Conv, ConvShape, Mode, Norm, pool_largest};
+use crate::torch::parameters::Parameters;
 use tch::Tensor;
 
 /// Channels of the narrow middle of a layer, in growth rates.

@@ -1,10 +1,10 @@
 //! What a network does on held-out planes.
 
 use crate::about::HeldOut;
-use crate::layers::Mode;
-use crate::network::{Batch, Network, numbers, unscaled};
 use crate::settings::{Task, TrainSettings};
 use crate::shapes::{DEPTH_UNIT_UM, Head, NetworkShape};
+use crate::torch::layers::Mode;
+use crate::torch::network::{Batch, Network, numbers, unscaled};
 use crate::{AtlasPlanes, NetworkError, Share};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
