@@ -12,6 +12,9 @@
 //! target registration error on the standardised signs; the strength of the ridge is the one that predicts best in ten-fold cross-validation over the
 //! seeds. `check` tells how well the predictor that the library was built with does.
 
+mod flags;
+
+use flags::flags;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -43,13 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().ok_or("say measure, fit or check")?;
     let input = arguments.next().ok_or("name the atlas or the file")?;
-    let mut flags: HashMap<String, String> = HashMap::new();
-    while let Some(flag) = arguments.next() {
-        let value = arguments
-            .next()
-            .ok_or_else(|| format!("{flag} needs a value"))?;
-        flags.insert(flag, value);
-    }
+    let flags = flags(arguments)?;
     match what.as_str() {
         "measure" => measure_all(&input, &flags),
         "fit" => {

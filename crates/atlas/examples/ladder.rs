@@ -8,7 +8,9 @@
 //! seeds from 2,000,000 on (`examples/calibrate.rs`): take none of those to measure. `--rung` and `--method` choose some of them by name;
 //! `--rung` also takes the hard ones, which are left out otherwise. Every registration is a line of JSON in the file `--out`.
 
-use std::collections::HashMap;
+mod flags;
+
+use flags::flags;
 use std::error::Error;
 use std::io::Write;
 use tangram_atlas::ladder::{Errors, METHODS, measure, quantile};
@@ -20,13 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let atlas = arguments
         .next()
         .ok_or("the first argument is the atlas store")?;
-    let mut flags: HashMap<String, String> = HashMap::new();
-    while let Some(flag) = arguments.next() {
-        let value = arguments
-            .next()
-            .ok_or_else(|| format!("{flag} needs a value"))?;
-        flags.insert(flag, value);
-    }
+    let flags = flags(arguments)?;
     let number = |flag: &str, otherwise: u64| match flags.get(flag) {
         Some(text) => text.parse::<u64>().map_err(|e| format!("{flag}: {e}")),
         None => Ok(otherwise),
