@@ -118,6 +118,44 @@ fn a_network_is_trained_and_segments() {
     assert!(fail(folder, &other, 3).contains("a network of another kind"));
 }
 
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_that_divide_a_batch_write_what_one_process_writes() {
+    if !cfg!(feature = "torch") {
+        return;
+    }
+    let folder = folder();
+    let folder = folder.path();
+    let train = |out: &str| {
+        format!("atlas train regions {TRAIN} --steps 4 --checkpoint-every 2 --shards 2 --out {out}")
+    };
+    succeed(folder, &train("one"));
+    let ranks = |arguments: &str| {
+        let output = crate::program::mpirun(folder, 2, arguments)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), errors)
+    };
+    let (code, errors) = ranks(&train("two"));
+    assert_eq!(code, Some(0), "{errors}");
+    let [one, two] =
+        ["one", "two"].map(|run| fs::read(folder.join(run).join("network.safetensors")).unwrap());
+    assert!(one == two, "the networks differ");
+
+    let (code, errors) = ranks(&train("none").replace("--shards 2", "--shards 1"));
+    assert_eq!(code, Some(2), "{errors}");
+    assert_eq!(
+        errors.matches("give --shards 2 or more").count(),
+        1,
+        "{errors}"
+    );
+    assert!(!folder.join("none").exists());
+    let (code, errors) = ranks(&train("two"));
+    assert_eq!(code, Some(4), "{errors}");
+    assert!(errors.contains("exists already"), "{errors}");
+}
+
 /// Begins a training, and sends it a signal when its state was saved.
 ///
 /// # Returns

@@ -109,6 +109,11 @@ impl About {
             .map(|(name, value)| format!("{name} was {value}, now {}", asked[name.as_str()]));
         let other = match () {
             () if let Some(difference) = differs.next() => difference,
+            // Not among the names above where it was 1.
+            () if self.settings.shards != now.settings.shards => format!(
+                "shards was {}, now {}",
+                self.settings.shards, now.settings.shards
+            ),
             () if self.atlas_sha256 != now.atlas_sha256 => "the atlas is another one".to_owned(),
             () if self.classes != now.classes => "the classes are others".to_owned(),
             () if self.beginning != now.beginning => format!("then {}", self.beginning),

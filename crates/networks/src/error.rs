@@ -40,6 +40,9 @@ pub enum NetworkError {
         /// The state.
         path: PathBuf,
     },
+    /// Another rank has an error, which it tells.
+    #[error("another rank stopped")]
+    OtherRank,
     /// A training whose loss is no longer a number.
     #[error(
         "the loss of step {step} is not a number; a lower --learning-rate may help. Nothing was written for this step"

@@ -56,6 +56,20 @@ pub struct TrainSettings {
     pub part: TrainedPart,
     /// Of the weights that begin at random, and of the images.
     pub seed: u64,
+    /// Parts of a batch, each with statistics and a loss of its own; ranks divide them. Their number changes the result, that of ranks does not.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub shards: usize,
+}
+
+/// Most parts of a batch.
+const MOST_SHARDS: usize = 16;
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 impl TrainSettings {
@@ -92,6 +106,7 @@ impl TrainSettings {
             learning_rate,
             part: TrainedPart::Full,
             seed: 0,
+            shards: 1,
         }
     }
 
@@ -137,6 +152,13 @@ impl TrainSettings {
         }
         if self.batch < 2 {
             return wrong("--batch: batch normalisation needs 2 images or more");
+        }
+        let divides = self.shards > 0 && self.batch.is_multiple_of(self.shards);
+        if !divides || self.shards > MOST_SHARDS || self.batch / self.shards < 2 {
+            return Err(NetworkError::Settings(format!(
+                "--shards {}: give at most {MOST_SHARDS} parts of equal size into which a batch of {} is divided, of 2 images or more",
+                self.shards, self.batch
+            )));
         }
         Ok(())
     }
@@ -189,6 +211,25 @@ mod tests {
         assert!(settings.check(true).is_ok());
         let error = settings.check(false).unwrap_err().to_string();
         assert!(error.contains("random numbers"), "{error}");
+    }
+
+    #[test]
+    fn shards_divide_a_batch() {
+        let preset = TrainSettings::preset(Task::Plane, Preset::Full, Head::Paper);
+        let check = |shards| {
+            TrainSettings {
+                shards,
+                ..preset.clone()
+            }
+            .check(false)
+        };
+        for shards in [1, 2, 16] {
+            check(shards).unwrap();
+        }
+        for shards in [0, 3, 32] {
+            let error = check(shards).unwrap_err().to_string();
+            assert!(error.contains("--shards"), "{error}");
+        }
     }
 
     #[test]

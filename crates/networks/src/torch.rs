@@ -10,6 +10,7 @@ mod parameters;
 mod plane_network;
 mod resnet;
 pub(crate) mod segmenter;
+mod shards;
 mod siamese;
 pub(crate) mod training;
 mod unet;

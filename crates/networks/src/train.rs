@@ -3,6 +3,7 @@
 use crate::settings::TrainSettings;
 use crate::{AtlasPlanes, NetworkError};
 use std::path::Path;
+use tangram_comm::{Communicator, Grid};
 
 /// Where networks are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,14 +72,19 @@ pub type Watch<'a> = &'a mut dyn FnMut(StepDone) -> Result<Next, NetworkError>;
 
 /// Trains a network on images made from an atlas, and measures it on held-out planes.
 ///
-/// On cores a training that was interrupted and resumed ends with the bits of an uninterrupted one.
+/// All ranks make all steps and hold the same weights; the first writes the state. On cores a training that was interrupted and resumed ends
+/// with the bits of an uninterrupted one, and any number of ranks gives the same bits for the same number of shards.
 ///
 /// # Errors
 /// [`NetworkError`]: settings that cannot be, weights of another network, a state of another training, a loss that is not a number; in a
 /// build without libtorch always [`NetworkError::NoLibtorch`].
 #[cfg(feature = "torch")]
-pub fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained, NetworkError> {
-    crate::torch::training::train(order, watch)
+pub fn train<C: Communicator>(
+    order: &TrainOrder<'_>,
+    ranks: &Grid<C>,
+    watch: Watch<'_>,
+) -> Result<Trained, NetworkError> {
+    crate::torch::training::train(order, ranks, watch)
 }
 
 #[cfg(feature = "torch")]
@@ -108,7 +114,11 @@ impl Trained {
 /// # Errors
 /// [`NetworkError::NoLibtorch`], after settings that cannot be.
 #[cfg(not(feature = "torch"))]
-pub fn train(order: &TrainOrder<'_>, _: Watch<'_>) -> Result<Trained, NetworkError> {
+pub fn train<C: Communicator>(
+    order: &TrainOrder<'_>,
+    _: &Grid<C>,
+    _: Watch<'_>,
+) -> Result<Trained, NetworkError> {
     order.settings.check(order.weights.is_some())?;
     Err(NetworkError::NoLibtorch)
 }

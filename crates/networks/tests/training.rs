@@ -7,6 +7,7 @@ use std::path::Path;
 use tangram_atlas::synthetic::brain;
 use tangram_atlas::synthetic_files::write_sources;
 use tangram_atlas::{Atlas, import};
+use tangram_comm::{Communicator, Grid, GridShape, Reduce, Solo, Threads};
 use tangram_networks::{
     Adam, AtlasPlanes, Batch, Begin, Beginning, ComputeDevice, DenseNet, Head, Loaded, Mode,
     Network, NetworkError, NetworkShape, Next, Parameters, Preset, Share, StepDone, Task,
@@ -44,7 +45,9 @@ fn twenty_steps(task: Task, head: Head) {
     let losses: Vec<f64> = (0..20)
         .map(|_| {
             let loss = network.loss(&batch, Mode::Training);
-            adam.step(&loss, 1e-4);
+            parameters.clear_gradients();
+            loss.backward();
+            adam.step(1e-4);
             loss.double_value(&[])
         })
         .collect();
@@ -90,7 +93,29 @@ fn order<'a>(
 }
 
 fn to_the_end(order: &TrainOrder<'_>) -> Result<Trained, NetworkError> {
-    train(order, &mut |_| Ok(Next::GoOn))
+    train(order, &alone(), &mut |_| Ok(Next::GoOn))
+}
+
+fn alone() -> Grid<Solo> {
+    Grid::new(Solo, GridShape::ONE, Reduce::Exact).unwrap()
+}
+
+/// What every one of some ranks gets from `work`.
+fn on_ranks<T: Send>(n: usize, work: impl Fn(&Grid<Threads>) -> T + Sync) -> Vec<T> {
+    let shape = GridShape {
+        cells: n,
+        ..GridShape::ONE
+    };
+    std::thread::scope(|scope| {
+        let started: Vec<_> = Threads::ranks(n)
+            .into_iter()
+            .map(|world| {
+                let work = &work;
+                scope.spawn(move || work(&Grid::new(world, shape, Reduce::Exact).unwrap()))
+            })
+            .collect();
+        started.into_iter().map(|r| r.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -103,6 +128,7 @@ fn a_resumed_training_equals_an_uninterrupted_one() {
         let whole = to_the_end(&order(&planes, &settings, &at("unused"), Begin::New)).unwrap();
         let stopped = train(
             &order(&planes, &settings, &state, Begin::New),
+            &alone(),
             &mut |done: StepDone| match done.step {
                 // As a process that is killed: step 8 is lost.
                 8 if task == Task::Depth => Err(NetworkError::Settings("killed".to_owned())),
@@ -122,6 +148,7 @@ fn a_resumed_training_equals_an_uninterrupted_one() {
         };
         let resumed = train(
             &order(&planes, &settings, &state, Begin::Resume),
+            &alone(),
             &mut watch,
         );
         assert_eq!(steps.first(), Some(&7), "six steps were saved");
@@ -198,4 +225,86 @@ fn a_loss_that_is_no_number_ends_the_training() {
     let state = folder.path().join("state");
     let error = to_the_end(&order(&planes, &settings, &state, Begin::New)).unwrap_err();
     assert!(matches!(error, NetworkError::Diverged { .. }), "{error}");
+}
+
+#[test]
+fn ranks_that_divide_a_batch_learn_what_one_learns() {
+    let (folder, planes) = planes();
+    for task in [Task::Depth, Task::Regions, Task::Plane] {
+        let whole = TrainSettings {
+            batch: 8,
+            steps: 6,
+            ..TrainSettings::preset(task, Preset::Tiny, Head::Paper)
+        };
+        let settings = TrainSettings {
+            shards: 4,
+            ..whole.clone()
+        };
+        let state = folder.path().join("unused");
+        let begun = |settings: &TrainSettings| {
+            let order = order(&planes, settings, &state, Begin::New);
+            to_the_end(&order).unwrap()
+        };
+        let one = begun(&settings);
+        assert_ne!(
+            one.about.losses[0],
+            begun(&whole).about.losses[0],
+            "every shard has statistics of its own"
+        );
+        let path = folder.path().join(format!("{task:?}"));
+        one.write(&path).unwrap();
+        let expected = fs::read(&path).unwrap();
+        for n_ranks in [2, 3, 4] {
+            let files = on_ranks(n_ranks, |ranks| {
+                let name = format!("{task:?}-{n_ranks}-{}", ranks.world().rank());
+                let [state, path] =
+                    ["state", "file"].map(|end| folder.path().join(format!("{name}.{end}")));
+                let order = order(&planes, &settings, &state, Begin::New);
+                let trained = train(&order, ranks, &mut |_| Ok(Next::GoOn)).unwrap();
+                trained.write(&path).unwrap();
+                assert_eq!(state.exists(), ranks.is_first(), "the first rank writes");
+                fs::read(&path).unwrap()
+            });
+            for (rank, file) in files.iter().enumerate() {
+                assert!(*file == expected, "{task:?}: rank {rank} of {n_ranks}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_one_rank_is_asked_all_do() {
+    let (folder, planes) = planes();
+    let settings = TrainSettings {
+        shards: 2,
+        ..TrainSettings::preset(Task::Plane, Preset::Tiny, Head::Paper)
+    };
+    let state = folder.path().join("state");
+    let order = order(&planes, &settings, &state, Begin::New);
+    let ended = |says: fn() -> Result<Next, NetworkError>| {
+        on_ranks(2, |ranks| {
+            let second = !ranks.is_first();
+            let mut watch = |done: StepDone| match second && done.step == 5 {
+                true => says(),
+                false => Ok(Next::GoOn),
+            };
+            train(&order, ranks, &mut watch).unwrap_err()
+        })
+    };
+    let stopped = ended(|| Ok(Next::Stop));
+    for error in stopped {
+        assert!(
+            matches!(error, NetworkError::Stopped { step: 5, .. }),
+            "{error}"
+        );
+    }
+    let failed = ended(|| Err(NetworkError::Settings("no".to_owned())));
+    assert!(matches!(failed[0], NetworkError::OtherRank));
+    assert_eq!(failed[1].to_string(), "no");
+    let few = on_ranks(3, |ranks| {
+        train(&order, ranks, &mut |_| Ok(Next::GoOn)).unwrap_err()
+    });
+    for error in few {
+        assert!(error.to_string().contains("--shards 3"), "{error}");
+    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tangram_atlas::{Atlas, Photograph, write_classes};
+use tangram_comm::World;
 use tangram_networks::Segmenter;
 use tangram_store::{Existing, StoreError, fingerprint, write_aside};
 
@@ -83,7 +84,7 @@ pub fn atlas_segment(
         true => order.network.join(NETWORK_FILE),
         false => order.network.clone(),
     };
-    let device = compute_device(order.device, order.threads)?;
+    let device = compute_device(order.device, order.threads, &World::alone())?;
     let segmenter = Segmenter::read(&network, device)?;
     let atlas = Atlas::open(&order.atlas)?;
     let classes = atlas.rule().names();

@@ -2,8 +2,9 @@
 
 use crate::device::Gpus;
 use crate::error::{PipelineError, Result};
-use crate::listener::Listener;
+use crate::listener::{Listener, Muted};
 use crate::lock::Lock;
+use crate::ranks::{Ranks, agreed, alike, on_first};
 use crate::run_directory::write;
 use crate::versions::Versions;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use tangram_atlas::Atlas;
 use tangram_comm::World;
 use tangram_networks::{
     AtlasPlanes, Begin, Beginning, ComputeDevice, HeldOut, NetworkError, Next, StepDone,
-    TrainOrder, TrainSettings, train,
+    TrainOrder, TrainSettings, Trained, train,
 };
 use tangram_store::{Existing, StoreError, fingerprint, remove_all_leftovers, write_aside};
 
@@ -104,12 +105,18 @@ pub fn state_path(out: &Path) -> PathBuf {
 
 /// Where libtorch computes.
 ///
+/// All ranks must call it.
+///
 /// # Errors
 /// [`PipelineError::Usage`] if there is no GPU.
-pub fn compute_device(device: NetworkDevice, threads: usize) -> Result<ComputeDevice> {
+pub fn compute_device(
+    device: NetworkDevice,
+    threads: usize,
+    world: &World,
+) -> Result<ComputeDevice> {
     match device {
         NetworkDevice::Cpu => Ok(ComputeDevice::Cores { threads }),
-        NetworkDevice::Cuda => match Gpus::of(&World::alone()).own {
+        NetworkDevice::Cuda => match Gpus::of(world).own {
             Ok((index, _)) => Ok(ComputeDevice::Cuda(index)),
             Err(why) => {
                 let text = format!("--device cuda: {why}; or take --device cpu");
@@ -121,39 +128,41 @@ pub fn compute_device(device: NetworkDevice, threads: usize) -> Result<ComputeDe
 
 /// Trains a network on images made from an atlas, and writes a folder with it.
 ///
-/// While it goes on its state is in [`state_path`], always whole.
+/// While it goes on its state is in [`state_path`], always whole. The ranks divide the shards of every batch; the first writes.
 ///
 /// # Errors
-/// If an input cannot be read, the settings contradict each other, the build has no libtorch, or the output cannot be written.
+/// If an input cannot be read, the settings contradict each other, the build has no libtorch, the output cannot be written, or another rank
+/// has such an error.
 pub fn atlas_train(
     training: &AtlasTraining,
     out: &Path,
     existing: Existing,
     earlier: EarlierState,
+    ranks: &Ranks,
     listener: &dyn Listener,
 ) -> Result<TrainingRecord> {
     let settings = &training.settings;
-    settings.check(training.weights.is_some())?;
-    if existing == Existing::Refuse && out.symlink_metadata().is_ok() {
-        let path = out.to_owned();
-        return Err(StoreError::Exists { path }.into());
-    }
-    let state = state_path(out);
-    let _lock = Lock::take(out)?;
-    // Of a process that was killed while it wrote.
-    remove_all_leftovers(&state);
-    remove_all_leftovers(out);
-    let is_there = state.symlink_metadata().is_ok();
-    let begin = match (earlier, is_there) {
-        (EarlierState::Refuse, true) => return Err(PipelineError::Interrupted { path: state }),
-        (EarlierState::Resume, false) => return Err(PipelineError::NotInterrupted { path: state }),
-        (EarlierState::Resume, true) => Begin::Resume,
-        (_, false) | (EarlierState::Discard, true) => Begin::New,
+    let checked = settings.check(training.weights.is_some());
+    agreed(ranks, checked.map_err(PipelineError::from))?;
+    let muted = Muted(listener);
+    let listener = match ranks.is_first() {
+        true => listener,
+        false => &muted,
     };
-    let device = compute_device(training.device, training.threads)?;
-    let atlas = Atlas::open(&training.atlas)?;
-    let planes = AtlasPlanes::of_atlas(&atlas, settings.edge)?;
-    let atlas_sha256 = fingerprint(&training.atlas)?;
+    let state = state_path(out);
+    let mut lock = None;
+    let is_there = on_first(ranks, || {
+        lock = Some(Lock::take(out)?);
+        claim(out, existing, earlier)
+    })?;
+    let begin = match is_there && earlier == EarlierState::Resume {
+        true => Begin::Resume,
+        false => Begin::New,
+    };
+    let device = compute_device(training.device, training.threads, ranks.world());
+    let device = agreed(ranks, device)?;
+    let (atlas_sha256, planes) = agreed(ranks, images_of(training))?;
+    alike(ranks.world(), "inputs", &atlas_sha256)?;
     let order = TrainOrder {
         planes: &planes,
         settings,
@@ -176,9 +185,14 @@ pub fn atlas_train(
                 false => Ok(Next::GoOn),
             }
         };
-        let trained = train(&order, &mut watch);
+        let trained = train(&order, ranks, &mut watch);
         listener.asks_whether_to_stop(false);
-        trained?
+        let own = match trained {
+            // The rank that has the error tells it.
+            Err(NetworkError::OtherRank) => Ok(None),
+            trained => trained.map(Some).map_err(PipelineError::from),
+        };
+        agreed(ranks, own)?.expect("a rank that stops others has an error")
     };
     let about = &trained.about;
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
@@ -199,21 +213,53 @@ pub fn atlas_train(
             .expect("a trained network is measured"),
         versions: Versions::current(),
     };
+    on_first(ranks, || write_folder(out, existing, &trained, &record))?;
+    Ok(record)
+}
+
+/// Whether there is the state of an earlier training, after what must not be is refused.
+fn claim(out: &Path, existing: Existing, earlier: EarlierState) -> Result<bool> {
+    if existing == Existing::Refuse && out.symlink_metadata().is_ok() {
+        let path = out.to_owned();
+        return Err(StoreError::Exists { path }.into());
+    }
+    let state = state_path(out);
+    // Of a process that was killed while it wrote.
+    remove_all_leftovers(&state);
+    remove_all_leftovers(out);
+    match (earlier, state.symlink_metadata().is_ok()) {
+        (EarlierState::Refuse, true) => Err(PipelineError::Interrupted { path: state }),
+        (EarlierState::Resume, false) => Err(PipelineError::NotInterrupted { path: state }),
+        (_, is_there) => Ok(is_there),
+    }
+}
+
+/// SHA-256 of the atlas, and what images are made of.
+fn images_of(training: &AtlasTraining) -> Result<(String, AtlasPlanes)> {
+    let atlas = Atlas::open(&training.atlas)?;
+    let planes = AtlasPlanes::of_atlas(&atlas, training.settings.edge)?;
+    Ok((fingerprint(&training.atlas)?, planes))
+}
+
+fn write_folder(
+    out: &Path,
+    existing: Existing,
+    trained: &Trained,
+    record: &TrainingRecord,
+) -> Result<()> {
     write_aside(out, existing, |folder| -> Result<()> {
         std::fs::create_dir(folder).map_err(|e| StoreError::Write {
             path: out.to_owned(),
             reason: e.to_string(),
         })?;
         trained.write(&folder.join(NETWORK_FILE))?;
-        write(&folder.join(LOSS_FILE), &loss_table(losses))?;
-        let text = toml::to_string(&record)?;
+        write(&folder.join(LOSS_FILE), &loss_table(&trained.about.losses))?;
+        let text = toml::to_string(record)?;
         write(&folder.join(TRAINING_FILE), &text)
     })?;
-    if is_there || state.symlink_metadata().is_ok() {
-        // The network is complete without; what stays is refused, or resumed at its last step.
-        let _ = std::fs::remove_file(&state);
-    }
-    Ok(record)
+    // The network is complete without; what stays is refused, or resumed at its last step.
+    let _ = std::fs::remove_file(state_path(out));
+    Ok(())
 }
 
 fn images(saw_template: bool, settings: &TrainSettings) -> &'static str {

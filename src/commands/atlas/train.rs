@@ -7,12 +7,14 @@ use crate::threads::use_threads;
 use crate::values::{at_least_one, n_threads, seed};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tangram_comm::Reduce;
 use tangram_networks::{Head, Preset, Task, TrainSettings, TrainedPart};
 use tangram_pipeline::atlas_train::{
-    AtlasTraining, EarlierState, NETWORK_FILE, NetworkDevice, TRAINING_FILE, atlas_train,
-    state_path,
+    AtlasTraining, EarlierState, NETWORK_FILE, NetworkDevice, TRAINING_FILE, TrainingRecord,
+    atlas_train, state_path,
 };
+use tangram_pipeline::ranks;
 use tangram_pipeline::run_directory::existing;
 use tangram_pipeline::settings::threads;
 
@@ -31,9 +33,12 @@ same kind and needs minutes on two cores.
 DIR holds network.safetensors, loss.tsv and training.toml. While the training goes on its state is in DIR.training, always whole: --resume
 goes on from there, on cores with the same bits as without the interruption.
 
+Under mpirun or srun the ranks divide the shards of every batch and sum the gradients; --shards must be at least their number.
+
 Examples:
   tangram atlas train regions --atlas ccf.zarr --preset small --out regions
-  tangram atlas train depth --atlas ccf.zarr --weights densenet169.safetensors --train last-conv --device cuda --out depth";
+  tangram atlas train depth --atlas ccf.zarr --weights densenet169.safetensors --train last-conv --device cuda --out depth
+  mpirun -n 2 tangram atlas train regions --atlas ccf.zarr --preset small --shards 2 --out regions";
 
 /// Flags of `tangram atlas train`.
 #[derive(Debug, Args)]
@@ -111,6 +116,10 @@ struct CommonArgs {
     /// Seed of the weights and of the images
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed, help_heading = "Training")]
     seed: u64,
+    /// Parts of a batch, each normalised by statistics of its own; MPI ranks divide them. Their number changes the result, that of ranks
+    /// does not
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, help_heading = "Training")]
+    shards: usize,
     /// The folder to write
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
@@ -215,6 +224,7 @@ pub fn run(args: &TrainArgs, report: Report) -> Result<()> {
             Some(PartFlag::Full) | None => TrainedPart::Full,
         },
         seed: common.seed,
+        shards: common.shards,
         ..of_preset
     };
     let training = AtlasTraining {
@@ -231,10 +241,30 @@ pub fn run(args: &TrainArgs, report: Report) -> Result<()> {
         (false, true) => EarlierState::Discard,
         (false, false) => EarlierState::Refuse,
     };
-    let record = atlas_train(&training, &common.out, may_replace, earlier, &report)?;
+    // Whatever decides the result; the number of threads may change its rounding.
+    let command = format!("{training:?} {} {earlier:?}", common.out.display());
+    let ranks = ranks::join(None, Reduce::Exact, &command)?;
+    let record = atlas_train(
+        &training,
+        &common.out,
+        may_replace,
+        earlier,
+        &ranks,
+        &report,
+    );
+    let told = match (record, ranks.is_first()) {
+        (Ok(record), true) => tell(&common.out, &record, report),
+        (record, _) => record.map(|_| ()).map_err(Into::into),
+    };
+    // MPI ends in order only if all ranks come here.
+    ranks.leave();
+    told
+}
+
+fn tell(out: &Path, record: &TrainingRecord, report: Report) -> Result<()> {
     report.say(format_args!(
         "wrote {}: {}; {}",
-        common.out.join(NETWORK_FILE).display(),
+        out.join(NETWORK_FILE).display(),
         record.weights,
         record.images
     ))?;
@@ -252,9 +282,9 @@ pub fn run(args: &TrainArgs, report: Report) -> Result<()> {
             false => report.say(format_args!("  {}: {value:.3}", name.replace('-', " ")))?,
         }
     }
-    let state = state_path(&common.out);
+    let state = state_path(out);
     if state.exists() {
         report.warn(format_args!("{} could not be removed", state.display()));
     }
-    report.summary(&record)
+    report.summary(record)
 }

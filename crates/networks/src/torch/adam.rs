@@ -38,12 +38,8 @@ impl Adam {
         }
     }
 
-    /// Goes down the gradient of a loss.
-    pub fn step(&mut self, loss: &Tensor, rate: f64) {
-        for moment in &mut self.moments {
-            moment.weight.zero_grad();
-        }
-        loss.backward();
+    /// Goes down the gradient that the parameters have.
+    pub fn step(&mut self, rate: f64) {
         self.steps += 1;
         let corrected = DECAY.map(|decay| 1.0 - decay.powi(self.steps));
         tch::no_grad(|| {

@@ -78,6 +78,12 @@ impl Parameters {
         self.all.iter().filter(|p| p.role == Role::Trained)
     }
 
+    /// Sets the gradients to 0, to which a loss adds its own.
+    pub fn clear_gradients(&self) {
+        self.trained()
+            .for_each(|p| p.value.shallow_clone().zero_grad());
+    }
+
     /// Number of weights, those that are frozen included.
     #[must_use]
     pub fn n_weights(&self) -> usize {

@@ -7,11 +7,13 @@ use crate::torch::held_out::measure;
 use crate::torch::layers::Mode;
 use crate::torch::network::{Batch, Network};
 use crate::torch::parameters::Parameters;
+use crate::torch::shards::{Shards, agreed};
 use crate::torch::weights::{WeightsFile, write_weights};
 use crate::train::{Begin, ComputeDevice, Next, StepDone, TrainOrder, Watch};
-use crate::{AtlasPlanes, NetworkError, Share};
+use crate::{NetworkError, Share};
 use std::path::Path;
 use std::time::Instant;
+use tangram_comm::{Communicator, Grid};
 use tangram_store::{Existing, fingerprint};
 use tch::Device;
 
@@ -56,14 +58,19 @@ pub(crate) fn torch_device(device: ComputeDevice) -> Device {
 }
 
 /// Trains a network; see [`train`](crate::train()).
-pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained, NetworkError> {
+pub(crate) fn train<C: Communicator>(
+    order: &TrainOrder<'_>,
+    ranks: &Grid<C>,
+    watch: Watch<'_>,
+) -> Result<Trained, NetworkError> {
     let (settings, planes) = (order.settings, order.planes);
     settings.check(order.weights.is_some())?;
+    let shards = Shards::new(settings, ranks)?;
     let device = torch_device(order.device);
     let mut parameters = Parameters::new(settings.seed, device);
     let n_classes = planes.class_names().len();
     let network = Network::new(&mut parameters, &settings.network, n_classes);
-    let beginning = begin(order.weights, &parameters)?;
+    let beginning = agreed(ranks, begin(order.weights, &parameters))?;
     if settings.part == TrainedPart::LastConv {
         freeze_all_but_last(&mut parameters);
     }
@@ -84,7 +91,15 @@ pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained,
     };
     let mut adam = Adam::new(&parameters);
     if order.begin == Begin::Resume {
-        about.losses = resume(order.state, &about, &parameters, &mut adam)?;
+        let losses = resume(order.state, &about, &parameters, &mut adam);
+        about.losses = agreed(ranks, losses)?;
+        let n = about.losses.len() as f64;
+        let mut ends = [n, -n];
+        ranks.max_of_all(&mut ends);
+        if ends[0] != -ends[1] {
+            let reason = "the ranks read different states; it must be on a file system that all of them share";
+            return Err(NetworkError::weights(order.state, reason));
+        }
     }
     let mode = match settings.part {
         TrainedPart::Full => Mode::Training,
@@ -93,13 +108,14 @@ pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained,
     let mut saved = about.losses.len();
     for step in about.losses.len()..settings.steps {
         let begun = Instant::now();
-        let batch = batch_of_step(planes, settings, step, device)?;
-        let loss = network.loss(&batch, mode);
-        let value = loss.double_value(&[]);
+        let first = (step * settings.batch) as u64;
+        let value = shards.gradient(&network, &parameters, mode, first, |images| {
+            Batch::make(planes, settings, images, Share::Training, device)
+        })?;
         if !value.is_finite() {
             return Err(NetworkError::Diverged { step: step + 1 });
         }
-        adam.step(&loss, rate(settings, step));
+        adam.step(rate(settings, step));
         about.losses.push(value);
         let seconds = begun.elapsed().as_secs_f64();
         let done = step + 1;
@@ -107,13 +123,20 @@ pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained,
             step: done,
             loss: value,
             seconds,
-        })?;
-        let due = done - saved >= order.checkpoint_every || next == Next::Stop;
+        });
+        let next = agreed(ranks, next)?;
+        // What one rank is asked all do.
+        let stops = !ranks.all_agree(next == Next::GoOn);
+        let due = done - saved >= order.checkpoint_every || stops;
         if due && done < settings.steps {
-            save(order.state, &about, &parameters, &adam)?;
+            let written = match ranks.is_first() {
+                true => save(order.state, &about, &parameters, &adam),
+                false => Ok(()),
+            };
+            agreed(ranks, written)?;
             saved = done;
         }
-        if next == Next::Stop && done < settings.steps {
+        if stops && done < settings.steps {
             return Err(NetworkError::Stopped {
                 step: done,
                 path: order.state.to_owned(),
@@ -122,17 +145,6 @@ pub(crate) fn train(order: &TrainOrder<'_>, watch: Watch<'_>) -> Result<Trained,
     }
     about.held_out = Some(measure(&network, planes, settings, device)?);
     Ok(Trained { parameters, about })
-}
-
-fn batch_of_step(
-    planes: &AtlasPlanes,
-    settings: &TrainSettings,
-    step: usize,
-    device: Device,
-) -> Result<Batch, NetworkError> {
-    let n = settings.batch as u64;
-    let first = step as u64 * n;
-    Batch::make(planes, settings, first..first + n, Share::Training, device)
 }
 
 /// Reads the encoder's weights, if there is a file.
