@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tangram_atlas::synthetic::brain;
-use tangram_atlas::synthetic_files::write_sources;
+use tangram_atlas::synthetic::{Rung, brain, section};
+use tangram_atlas::synthetic_files::{write_mask, write_sources};
 use tempfile::{TempDir, tempdir};
 
 /// A folder with an atlas store.
@@ -39,6 +39,12 @@ fn a_build_without_libtorch_says_so() {
     for command in [
         format!("atlas train regions {TRAIN} --out regions"),
         "atlas segment section.png --network none --atlas atlas.zarr --out masks".to_owned(),
+        {
+            let truth = section(&brain(200.0).classes, &Rung::LADDER[0].1, 3);
+            write_mask(&folder.join("mask.png"), &truth).unwrap();
+            "atlas register --regions mask.png --plane-network none --atlas atlas.zarr --out section"
+                .to_owned()
+        },
     ] {
         let error = fail(folder, &command, 2);
         assert!(error.contains("has no libtorch"), "{error}");
@@ -83,6 +89,8 @@ fn a_network_is_trained_and_segments() {
     let record = summary(folder, segment);
     assert_eq!(record["mask"][0]["mask"], "section.png");
     assert_eq!(record["learned-from-this-atlas"], true);
+    let sha256 = tangram_store::fingerprint(&folder.join("masks/section.png")).unwrap();
+    assert_eq!(record["mask"][0]["mask-sha256"], sha256);
     let mask = ImageReader::open(folder.join("masks/section.png"))
         .unwrap()
         .decode()
@@ -154,6 +162,67 @@ fn ranks_that_divide_a_batch_write_what_one_process_writes() {
     let (code, errors) = ranks(&train("two"));
     assert_eq!(code, Some(4), "{errors}");
     assert!(errors.contains("exists already"), "{errors}");
+}
+
+#[test]
+fn the_call_of_a_plane_network_is_one_more_start() {
+    if !cfg!(feature = "torch") {
+        return;
+    }
+    let folder = folder();
+    let folder = folder.path();
+    for what in ["plane", "depth"] {
+        let train = format!("atlas train {what} {TRAIN} --steps 2 --out {what}");
+        succeed(folder, &train);
+    }
+    let truth = section(&brain(200.0).classes, &Rung::LADDER[0].1, 3);
+    write_mask(&folder.join("mask.png"), &truth).unwrap();
+    let register = "atlas register --atlas atlas.zarr --regions mask.png --pixel-size 50";
+    let without = summary(folder, &format!("{register} --out without"));
+    assert!(without.get("plane-network").is_none());
+    assert_eq!(without["result"]["regions"], "the user's mask");
+    let with = format!("{register} --plane-network plane");
+    let record = summary(folder, &format!("{with} --out section"));
+    let call = &record["plane-network"];
+    assert_eq!(call["weights"], "all weights began as random numbers");
+    assert_eq!(call["learned-from-this-atlas"], true);
+    assert!(call["won"].is_boolean() && call["depth-um"].is_number());
+    // It learned nothing in two steps; the result must not suffer.
+    let depth = |record: &serde_json::Value| record["result"]["depth-um"].as_f64().unwrap();
+    assert!((depth(&record) - truth.plane.depth_um).abs() < 200.0);
+    let error = fail(folder, &format!("{with} --plane fixed --out no"), 2);
+    assert!(error.contains("leave one of them out"), "{error}");
+    let other = format!("{register} --plane-network depth --out no");
+    let error = fail(folder, &other, 3);
+    assert!(error.contains("a network of another kind"), "{error}");
+    assert!(!folder.join("no").exists());
+}
+
+#[test]
+fn a_registration_says_who_made_its_mask() {
+    let folder = folder();
+    let folder = folder.path();
+    let truth = section(&brain(200.0).classes, &Rung::LADDER[0].1, 3);
+    fs::create_dir(folder.join("masks")).unwrap();
+    let mask = folder.join("masks/section.png");
+    write_mask(&mask, &truth).unwrap();
+    let sha256 = tangram_store::fingerprint(&mask).unwrap();
+    let of_mask = |sha256: &str| {
+        let text = format!(
+            "weights = \"all weights began as random numbers\"\nnetwork-sha256 = \"abcdef0123456789\"\n\n[[mask]]\nmask = \"section.png\"\nmask-sha256 = \"{sha256}\"\n"
+        );
+        fs::write(folder.join("masks/segmentation.toml"), text).unwrap();
+        let command = "atlas register --atlas atlas.zarr --regions masks/section.png --pixel-size 50 --no-report --out section --force";
+        let record = summary(folder, command);
+        record["result"]["regions"].as_str().unwrap().to_owned()
+    };
+    let told = of_mask(&sha256);
+    assert_eq!(
+        told,
+        "a mask of `tangram atlas segment` with the network of SHA-256 abcdef012345…; all weights began as random numbers"
+    );
+    let told = of_mask("another");
+    assert!(told.starts_with("changed since it was a mask"), "{told}");
 }
 
 /// Begins a training, and sends it a signal when its state was saved.

@@ -34,6 +34,8 @@ pub(crate) struct Fitted {
     pub pose: Pose,
     pub side: Side,
     pub loss: f64,
+    /// Whether it began in the plane that a [`PlaneCaller`](crate::PlaneCaller) called.
+    pub called: bool,
 }
 
 /// The data of a stage: a level of the atlas, and the section on a grid of about the same resolution.

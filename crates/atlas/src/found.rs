@@ -25,8 +25,8 @@ struct Place {
     pixel_um: f64,
     pixel_size_given: bool,
     side: Side,
-    /// Where the class masks come from: registrations of predicted masks will name the weights here.
-    regions: &'static str,
+    /// Where the mask comes from.
+    regions: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,12 +39,15 @@ struct Inputs {
 impl<'a> Found<'a> {
     /// Takes a registration and the files that it was made from.
     ///
+    /// * `regions`: where the mask comes from, in words
+    ///
     /// # Errors
     /// [`AtlasError::Store`] if a file cannot be read.
     pub fn new(
         registration: &'a Registration,
         atlas: &Path,
         mask: &Path,
+        regions: String,
     ) -> Result<Self, AtlasError> {
         let parameters = registration.transform.parameters();
         let plane = parameters.plane;
@@ -56,7 +59,7 @@ impl<'a> Found<'a> {
                 pixel_um: parameters.pixel_um,
                 pixel_size_given: parameters.pixel_size_given,
                 side: registration.side,
-                regions: "the user's mask",
+                regions,
             },
             quality: &registration.quality,
             inputs: Inputs {
@@ -77,7 +80,7 @@ pub fn register_within(
     pyramid: &ProbabilityPyramid,
     mask: &SectionMask,
     path: &Path,
-    settings: &RegisterSettings,
+    settings: &RegisterSettings<'_>,
     limits: &Limits,
 ) -> Result<Registration, AtlasError> {
     let refused = |refusal| AtlasError::Refused {

@@ -61,6 +61,7 @@ pub fn measure(
         pixel_um: truth.told_um,
         plane,
         warp,
+        caller: None,
     };
     let begin = Instant::now();
     let found = register(pyramid, &truth.mask, &settings);

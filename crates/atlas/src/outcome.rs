@@ -67,7 +67,7 @@ impl SectionOutcome {
     pub fn of(
         pyramid: &ProbabilityPyramid,
         path: &Path,
-        settings: &RegisterSettings,
+        settings: &RegisterSettings<'_>,
         limits: &Limits,
     ) -> Result<Self, AtlasError> {
         let ended = |state, reason: String| Self {

@@ -3,12 +3,13 @@
 use crate::expected::ErrorPredictor;
 use crate::fit::{Fitted, Stage, descend, objective};
 use crate::objective::{Freedom, Penalties, Pose};
+use crate::plane_caller::{CalledPlane, PlaneCaller};
 use crate::probability::ProbabilityPyramid;
 use crate::quality::{ALMOST, OtherStart, Quality, Signs};
 use crate::refusal::Refusal;
 use crate::section::{SectionGrid, SectionMask};
 use crate::signs::{Evidence, agreement, gap, signs};
-use crate::start::{PixelSize, Side, Start, starts};
+use crate::start::{Comparison, PixelSize, Side, Start};
 use crate::transform::{Affine, Parameters, Transform};
 use crate::warp::VelocityField;
 use rayon::prelude::*;
@@ -40,14 +41,16 @@ pub enum WarpChoice {
 }
 
 /// Settings of a registration.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RegisterSettings {
+#[derive(Debug, Clone, Copy)]
+pub struct RegisterSettings<'a> {
     /// Edge of the mask's pixels, micrometres; `None` leaves the scale free.
     pub pixel_um: Option<f64>,
     /// The plane.
     pub plane: PlaneChoice,
     /// The warp.
     pub warp: WarpChoice,
+    /// Calls a plane in which one more fit begins.
+    pub caller: Option<PlaneCaller<'a>>,
 }
 
 /// A registration.
@@ -59,6 +62,8 @@ pub struct Registration {
     pub side: Side,
     /// Measures of its quality.
     pub quality: Quality,
+    /// The plane that the caller of the settings called; `None` without one.
+    pub called: Option<CalledPlane>,
 }
 
 /// Finds the place of a section.
@@ -70,8 +75,9 @@ pub struct Registration {
 pub fn register(
     pyramid: &ProbabilityPyramid,
     mask: &SectionMask,
-    settings: &RegisterSettings,
+    settings: &RegisterSettings<'_>,
 ) -> Result<Registration, Refusal> {
+    let given = mask;
     let mask = mask.without_holes();
     let [width, height] = mask.size();
     let known = settings.pixel_um;
@@ -87,10 +93,15 @@ pub fn register(
     } else {
         STARTS[0]
     };
-    let begin = starts(&mask, pixel_um, pixel_size, &pyramid.classes, n_starts);
+    let comparison = Comparison::new(&mask, pixel_um, pixel_size, &pyramid.classes);
+    let begin = comparison.starts(n_starts);
     if begin.is_empty() {
         return Err(Refusal::NoStart);
     }
+    let called = settings.caller.and_then(|caller| {
+        let upright = comparison.upright(given, pixel_um, &begin[0], caller.edge)?;
+        Some((caller.call)(&upright))
+    });
     let n_classes = pyramid.names.len();
     let grid =
         |step_um: f64| SectionGrid::new(&mask, pixel_um, step_um * scale_of(&begin), n_classes);
@@ -101,10 +112,14 @@ pub fn register(
         shear: 0.0005,
     };
     let extent = pyramid.extent_um();
-    let fits: Vec<Fitted> = begin.iter().map(|start| beginning(start, extent)).collect();
+    let mut fits: Vec<Fitted> = begin.iter().map(|start| beginning(start, extent)).collect();
+    let start = called.and_then(|plane| comparison.start_in(plane));
+    fits.extend(start.map(|start| Fitted {
+        called: true,
+        ..beginning(&start, extent)
+    }));
 
     let stages = stages(settings);
-    let mut fits = fits;
     let mut agreed = 0.0;
     let mut gaps = Vec::with_capacity(stages.len());
     for (i, stage) in stages.iter().enumerate() {
@@ -115,7 +130,9 @@ pub fn register(
             .collect();
         next.sort_by(|a, b| a.loss.total_cmp(&b.loss));
         if i == 0 {
-            agreed = agreement(&next);
+            // The expected error was fitted without a called plane.
+            let compared: Vec<Fitted> = next.iter().filter(|fit| !fit.called).cloned().collect();
+            agreed = agreement(&compared);
         }
         next = apart(next);
         gaps.push(gap(&next));
@@ -144,6 +161,10 @@ pub fn register(
     });
     quality.expected_error = ErrorPredictor::built_in().expect(&quality.signs);
     Ok(Registration {
+        called: called.map(|plane| CalledPlane {
+            plane,
+            won: best.called,
+        }),
         side: best.side,
         transform,
         quality,
@@ -164,10 +185,11 @@ fn beginning(start: &Start, extent: [f64; 3]) -> Fitted {
         },
         side: start.side,
         loss: f64::INFINITY,
+        called: false,
     }
 }
 
-fn stages(settings: &RegisterSettings) -> Vec<Stage> {
+fn stages(settings: &RegisterSettings<'_>) -> Vec<Stage> {
     let plane = settings.plane == PlaneChoice::Fitted;
     let warp = settings.warp == WarpChoice::Warped;
     let stage = |level: usize, step_um: f64, steps: usize, warp: bool, rate: f64| Stage {

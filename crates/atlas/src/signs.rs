@@ -17,7 +17,7 @@ const MOST_GAP: f64 = 0.3;
 
 /// What a registration knows of itself at its end.
 pub(crate) struct Evidence<'a> {
-    pub settings: &'a RegisterSettings,
+    pub settings: &'a RegisterSettings<'a>,
     pub mask: &'a SectionMask,
     /// The starts, the best first.
     pub starts: &'a [Start],

@@ -70,64 +70,122 @@ struct BoxMap {
     size: Pair,
 }
 
-/// The best starts, the best first; no two are alike.
-///
-/// * `pixel_um`: edge of the mask's pixels, or a guess
-pub(crate) fn starts(
-    mask: &SectionMask,
-    pixel_um: f64,
+/// A mask turned in all ways, to be compared with planes.
+#[derive(Debug)]
+pub(crate) struct Comparison<'a> {
+    classes: &'a Volume<u8>,
+    turned: Vec<(f64, BoxMap)>,
     pixel_size: PixelSize,
-    classes: &Volume<u8>,
-    most: usize,
-) -> Vec<Start> {
-    let references = references(classes);
-    let turned: Vec<(f64, BoxMap)> = (0..TURNS)
-        .map(|i| i as f64 * 360.0 / TURNS as f64)
-        .filter_map(|turn| Some((turn, turned(mask, pixel_um, turn)?)))
-        .collect();
-    let extent = classes.grid.extent_um();
-    let mut all: Vec<Start> = turned
-        .par_iter()
-        .flat_map_iter(|(turn, section)| {
-            references.iter().map(move |(side, depth, reference)| {
-                let ratio = [0, 1].map(|i| reference.size[i] / section.size[i]);
-                let size = (ratio[0] * ratio[1]).sqrt();
-                let stretched = (ratio[0] / ratio[1]).ln().abs();
-                let resized = match pixel_size {
-                    PixelSize::Known => size.ln().abs(),
-                    PixelSize::Free => 0.0,
-                };
-                let score = mean_dice(&section.cells, &reference.cells)
-                    - BOX_PENALTY * (stretched + resized);
-                let scale = match pixel_size {
-                    PixelSize::Known => 1.0,
-                    PixelSize::Free => size,
-                };
-                let shift = |i: usize| reference.middle[i] - scale * section.middle[i];
-                Start {
-                    side: *side,
-                    turn_deg: *turn,
-                    plane: Plane::coronal(*depth, extent),
-                    affine: Affine {
-                        shift_um: [shift(0), shift(1)],
-                        ..Affine::rotation(*turn, scale)
-                    },
-                    score,
-                }
-            })
-        })
-        .collect();
-    all.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut chosen: Vec<Start> = Vec::new();
-    for start in all {
-        if chosen.len() == most {
-            break;
-        }
-        if !chosen.iter().any(|c| alike(c, &start)) {
-            chosen.push(start);
+}
+
+impl<'a> Comparison<'a> {
+    /// * `pixel_um`: edge of the mask's pixels, or a guess
+    pub(crate) fn new(
+        mask: &SectionMask,
+        pixel_um: f64,
+        pixel_size: PixelSize,
+        classes: &'a Volume<u8>,
+    ) -> Self {
+        let turned = (0..TURNS)
+            .map(|i| i as f64 * 360.0 / TURNS as f64)
+            .filter_map(|turn| Some((turn, turned(mask, pixel_um, turn)?)));
+        Self {
+            classes,
+            turned: turned.collect(),
+            pixel_size,
         }
     }
-    chosen
+
+    /// The best starts in coronal planes, the best first; no two are alike.
+    pub(crate) fn starts(&self, most: usize) -> Vec<Start> {
+        let references = references(self.classes);
+        let mut all: Vec<Start> = self
+            .turned
+            .par_iter()
+            .flat_map_iter(|turned| references.iter().map(|shown| self.start(turned, shown)))
+            .collect();
+        all.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let mut chosen: Vec<Start> = Vec::new();
+        for start in all {
+            if chosen.len() == most {
+                break;
+            }
+            if !chosen.iter().any(|c| alike(c, &start)) {
+                chosen.push(start);
+            }
+        }
+        chosen
+    }
+
+    /// The best start in one plane; none if it shows no tissue.
+    pub(crate) fn start_in(&self, plane: Plane) -> Option<Start> {
+        let shown = shown_by(self.classes, plane);
+        let all = (self.turned.iter())
+            .flat_map(|turned| shown.iter().map(|shown| self.start(turned, shown)));
+        all.max_by(|a, b| a.score.total_cmp(&b.score))
+    }
+
+    fn start(&self, (turn, section): &(f64, BoxMap), shown: &Shown) -> Start {
+        let reference = &shown.map;
+        let ratio = [0, 1].map(|i| reference.size[i] / section.size[i]);
+        let size = (ratio[0] * ratio[1]).sqrt();
+        let stretched = (ratio[0] / ratio[1]).ln().abs();
+        let resized = match self.pixel_size {
+            PixelSize::Known => size.ln().abs(),
+            PixelSize::Free => 0.0,
+        };
+        let score =
+            mean_dice(&section.cells, &reference.cells) - BOX_PENALTY * (stretched + resized);
+        let scale = match self.pixel_size {
+            PixelSize::Known => 1.0,
+            PixelSize::Free => size,
+        };
+        let shift = |i: usize| reference.middle[i] - scale * section.middle[i];
+        Start {
+            side: shown.side,
+            turn_deg: *turn,
+            plane: shown.plane,
+            affine: Affine {
+                shift_um: [shift(0), shift(1)],
+                ..Affine::rotation(*turn, scale)
+            },
+            score,
+        }
+    }
+
+    /// The mask as it stands in a start, in the middle of a square that is a little larger; of a half the missing half is background.
+    ///
+    /// * `mask`: that of [`new`](Self::new), or the same before its holes were left out
+    /// * `pixel_um`: as there
+    pub(crate) fn upright(
+        &self,
+        mask: &SectionMask,
+        pixel_um: f64,
+        start: &Start,
+        edge: usize,
+    ) -> Option<Vec<u8>> {
+        /// Edge of the square, as a part of the tissue's longer side.
+        const MARGIN: f64 = 1.15;
+        let (_, shown) = self
+            .turned
+            .iter()
+            .find(|(turn, _)| *turn == start.turn_deg)?;
+        let [mut x, y] = shown.middle;
+        let [mut width, height] = shown.size;
+        match start.side {
+            Side::Both => {}
+            Side::Low => x += width / 2.0,
+            Side::High => x -= width / 2.0,
+        }
+        if start.side != Side::Both {
+            width *= 2.0;
+        }
+        let length = MARGIN * width.max(height);
+        let at = places(mask, pixel_um, start.turn_deg)?;
+        let place = |k: usize| ((k as f64 + 0.5) / edge as f64 - 0.5) * length;
+        let class = |i: usize| at([x + place(i % edge), y + place(i / edge)]);
+        Some((0..edge * edge).map(class).collect())
+    }
 }
 
 fn alike(a: &Start, b: &Start) -> bool {
@@ -137,43 +195,54 @@ fn alike(a: &Start, b: &Start) -> bool {
         && (a.plane.depth_um - b.plane.depth_um).abs() < 450.0
 }
 
+/// What a plane shows: all of it, or a half.
+#[derive(Debug)]
+struct Shown {
+    side: Side,
+    plane: Plane,
+    map: BoxMap,
+}
+
 /// Every coronal plane that shows tissue, whole and as either half.
-fn references(classes: &Volume<u8>) -> Vec<(Side, f64, BoxMap)> {
-    let [ap, dv, ml] = classes.grid.extent_um();
-    let step = classes.grid.voxel_um.max(PLANE_STEP_UM / 2.0);
-    let planes: Vec<f64> = (0..(ap / PLANE_STEP_UM) as usize)
-        .map(|i| (i as f64 + 0.5) * PLANE_STEP_UM)
+fn references(classes: &Volume<u8>) -> Vec<Shown> {
+    let extent = classes.grid.extent_um();
+    let planes: Vec<Plane> = (0..(extent[0] / PLANE_STEP_UM) as usize)
+        .map(|i| Plane::coronal((i as f64 + 0.5) * PLANE_STEP_UM, extent))
         .collect();
-    let of_plane = |depth: &f64| {
-        let plane = Plane::coronal(*depth, [ap, dv, ml]);
-        let at = |[s, t]: Pair| classes.at(plane.point([s, t])).unwrap_or(BACKGROUND);
-        let (columns, rows) = ((ml / step) as usize, (dv / step) as usize);
-        let tissue: Vec<Pair> = (0..columns * rows)
-            .map(|i| {
-                let (column, row) = ((i % columns) as f64, (i / columns) as f64);
-                [
-                    (column + 0.5) * step - ml / 2.0,
-                    (row + 0.5) * step - dv / 2.0,
-                ]
-            })
-            .filter(|place| at(*place) != BACKGROUND)
-            .collect();
-        [Side::Both, Side::Low, Side::High]
-            .into_iter()
-            .filter_map(|side| {
-                let half: Vec<Pair> = tissue.iter().copied().filter(|p| side.has(p[0])).collect();
-                if half.len() as f64 * step * step < LEAST_TISSUE_MM2 * 1e6 {
-                    return None;
-                }
-                let on_side = |place: Pair| match side.has(place[0]) {
-                    true => at(place),
-                    false => BACKGROUND,
-                };
-                Some((side, *depth, BoxMap::new(&half, on_side)?))
-            })
-            .collect::<Vec<_>>()
-    };
+    let of_plane = |plane: &Plane| shown_by(classes, *plane);
     planes.par_iter().flat_map_iter(of_plane).collect()
+}
+
+/// A plane whole and as either half, where these show tissue.
+fn shown_by(classes: &Volume<u8>, plane: Plane) -> Vec<Shown> {
+    let [_, dv, ml] = classes.grid.extent_um();
+    let step = classes.grid.voxel_um.max(PLANE_STEP_UM / 2.0);
+    let at = |[s, t]: Pair| classes.at(plane.point([s, t])).unwrap_or(BACKGROUND);
+    let (columns, rows) = ((ml / step) as usize, (dv / step) as usize);
+    let tissue: Vec<Pair> = (0..columns * rows)
+        .map(|i| {
+            let (column, row) = ((i % columns) as f64, (i / columns) as f64);
+            [
+                (column + 0.5) * step - ml / 2.0,
+                (row + 0.5) * step - dv / 2.0,
+            ]
+        })
+        .filter(|place| at(*place) != BACKGROUND)
+        .collect();
+    let of_side = |side: Side| {
+        let half: Vec<Pair> = tissue.iter().copied().filter(|p| side.has(p[0])).collect();
+        if half.len() as f64 * step * step < LEAST_TISSUE_MM2 * 1e6 {
+            return None;
+        }
+        let on_side = |place: Pair| match side.has(place[0]) {
+            true => at(place),
+            false => BACKGROUND,
+        };
+        let map = BoxMap::new(&half, on_side)?;
+        Some(Shown { side, plane, map })
+    };
+    let sides = [Side::Both, Side::Low, Side::High];
+    sides.into_iter().filter_map(of_side).collect()
 }
 
 /// The mask turned by an angle.
@@ -183,7 +252,6 @@ fn turned(mask: &SectionMask, pixel_um: f64, turn_deg: f64) -> Option<BoxMap> {
     let [width, height] = mask.size();
     let middle = [width as f64 / 2.0, height as f64 / 2.0];
     let turn = Affine::rotation(turn_deg, 1.0);
-    let back = turn.inverse()?;
     let is_tissue = |class: u8| class != BACKGROUND && class != NO_CLASS;
     let every = (mask.classes().len() / ENOUGH).max(1);
     let tissue: Vec<Pair> = (0..mask.classes().len())
@@ -196,7 +264,15 @@ fn turned(mask: &SectionMask, pixel_um: f64, turn_deg: f64) -> Option<BoxMap> {
             turn.apply([x * pixel_um, y * pixel_um])
         })
         .collect();
-    BoxMap::new(&tissue, |place| {
+    BoxMap::new(&tissue, places(mask, pixel_um, turn_deg)?)
+}
+
+/// The class at places of the turned mask; background beyond it.
+fn places(mask: &SectionMask, pixel_um: f64, turn_deg: f64) -> Option<impl Fn(Pair) -> u8> {
+    let [width, height] = mask.size();
+    let middle = [width as f64 / 2.0, height as f64 / 2.0];
+    let back = Affine::rotation(turn_deg, 1.0).inverse()?;
+    Some(move |place| {
         let [x, y] = back.apply(place);
         let (x, y) = (x / pixel_um + middle[0], y / pixel_um + middle[1]);
         match x >= 0.0 && y >= 0.0 && (x as usize) < width && (y as usize) < height {

@@ -158,6 +158,7 @@ fn plates_of_the_reference_atlas_agree_with_their_estimated_depth() {
             pixel_um: Some(svg_per_pixel * 1.047),
             plane: PlaneChoice::Fitted,
             warp: WarpChoice::Warped,
+            caller: None,
         };
         let Ok(found) = register(&pyramid, &mask, &settings) else {
             eprintln!("plate {plate}: no start");

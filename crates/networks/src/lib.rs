@@ -7,6 +7,7 @@
 mod about;
 mod data;
 mod error;
+mod plane_finder;
 mod segment;
 mod settings;
 mod shapes;
@@ -17,6 +18,7 @@ mod train;
 pub use about::{About, Beginning, Format, HeldOut};
 pub use data::{AtlasPlanes, Blocks, Sample, Share, Variety, has_class};
 pub use error::NetworkError;
+pub use plane_finder::PlaneFinder;
 pub use segment::{Segmentation, Segmenter};
 pub use settings::{Preset, Task, TrainSettings, TrainedPart};
 pub use shapes::{DEPTH_UNIT_UM, DenseNetShape, Head, NetworkShape, ResNetShape, SiameseShape};

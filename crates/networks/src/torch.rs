@@ -7,6 +7,7 @@ mod layers;
 mod losses;
 mod network;
 mod parameters;
+pub(crate) mod plane_finder;
 mod plane_network;
 mod resnet;
 pub(crate) mod segmenter;

@@ -126,6 +126,7 @@ pub fn atlas_demo(out: &Path, existing: Existing, seed: u64) -> Result<(AtlasDem
             pixel_um: Some(truth.pixel_um),
             plane: PlaneChoice::Fitted,
             warp: WarpChoice::Warped,
+            caller: None,
         };
         let begin = Instant::now();
         let registration = register_within(

@@ -1,17 +1,18 @@
 //! Regions of photographs, from images to masks that a registration takes.
 
-use crate::atlas_train::{NETWORK_FILE, NetworkDevice, compute_device};
+use crate::atlas_train::{NetworkDevice, compute_device};
 use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
 use crate::run_directory::write;
+use crate::trained_network::{check_classes, network_file};
 use crate::versions::Versions;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tangram_atlas::{Atlas, Photograph, write_classes};
 use tangram_comm::World;
 use tangram_networks::Segmenter;
-use tangram_store::{Existing, StoreError, fingerprint, write_aside};
+use tangram_store::{Existing, StoreError, fingerprint, read_text, write_aside};
 
 /// The file that shows that a segmentation wrote a folder: which network made the masks.
 pub const SEGMENTATION_FILE: &str = "segmentation.toml";
@@ -60,6 +61,8 @@ pub struct MaskRecord {
     pub image_sha256: String,
     /// Name of the mask in the folder.
     pub mask: String,
+    /// Its SHA-256.
+    pub mask_sha256: String,
     /// Mean probability of the most probable class.
     pub mean_probability: f64,
     /// Share of pixels that single views see otherwise.
@@ -80,21 +83,11 @@ pub fn atlas_segment(
     listener: &dyn Listener,
 ) -> Result<SegmentationRecord> {
     let names = mask_names(&order.images)?;
-    let network = match order.network.is_dir() {
-        true => order.network.join(NETWORK_FILE),
-        false => order.network.clone(),
-    };
+    let network = network_file(&order.network);
     let device = compute_device(order.device, order.threads, &World::alone())?;
     let segmenter = Segmenter::read(&network, device)?;
     let atlas = Atlas::open(&order.atlas)?;
-    let classes = atlas.rule().names();
-    if classes != segmenter.about().classes {
-        return Err(PipelineError::Usage(format!(
-            "{}: the network gives other classes than {} has; take the atlas that it was trained on, or one imported with the same --classes",
-            network.display(),
-            order.atlas.display()
-        )));
-    }
+    check_classes(segmenter.about(), &network, &atlas)?;
     write_aside(out, existing, |folder| {
         std::fs::create_dir(folder).map_err(|e| StoreError::Write {
             path: out.to_owned(),
@@ -112,9 +105,13 @@ pub fn atlas_segment(
                 mean_probability: found.mean_probability,
                 disagreement: found.disagreement,
                 tissue: n_tissue as f64 / found.classes.len() as f64,
-                mask: name.clone(),
+                mask_sha256: {
+                    let mask = folder.join(&name);
+                    write_classes(&mask, found.size, found.classes)?;
+                    fingerprint(&mask)?
+                },
+                mask: name,
             });
-            write_classes(&folder.join(name), found.size, found.classes)?;
             steps.step(done + 1, &String::new);
         }
         let about = segmenter.about();
@@ -122,12 +119,51 @@ pub fn atlas_segment(
             weights: about.beginning.to_string(),
             network_sha256: fingerprint(&network)?,
             learned_from_this_atlas: about.atlas_sha256 == fingerprint(&order.atlas)?,
-            classes,
+            classes: atlas.rule().names(),
             masks,
             versions: Versions::current(),
         };
         write(&folder.join(SEGMENTATION_FILE), &toml::to_string(&record)?)?;
         Ok(record)
+    })
+}
+
+/// Where the regions of a mask come from, in words: a segmentation that stands in the same folder, or the user.
+///
+/// # Errors
+/// If the mask cannot be read.
+pub fn regions_of(mask: &Path) -> Result<String> {
+    /// What is read of [`SEGMENTATION_FILE`].
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Told {
+        weights: String,
+        network_sha256: String,
+        mask: Vec<ToldMask>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct ToldMask {
+        mask: String,
+        mask_sha256: String,
+    }
+    let told = read_text(&mask.with_file_name(SEGMENTATION_FILE)).ok();
+    let told = told.and_then(|text| toml::from_str::<Told>(&text).ok());
+    let name = mask.file_name().unwrap_or_default().to_string_lossy();
+    let Some((told, of_mask)) = told.as_ref().and_then(|told| {
+        let of_mask = told.mask.iter().find(|m| m.mask == name)?;
+        Some((told, of_mask))
+    }) else {
+        return Ok("the user's mask".to_owned());
+    };
+    let network: String = told.network_sha256.chars().take(12).collect();
+    let by = format!(
+        "`tangram atlas segment` with the network of SHA-256 {network}…; {}",
+        told.weights
+    );
+    Ok(match of_mask.mask_sha256 == fingerprint(mask)? {
+        true => format!("a mask of {by}"),
+        false => format!("changed since it was a mask of {by}"),
     })
 }
 

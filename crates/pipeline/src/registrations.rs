@@ -33,11 +33,12 @@ pub struct RegistrationSettings {
 impl RegistrationSettings {
     /// Settings of each registration.
     #[must_use]
-    pub fn how(&self) -> RegisterSettings {
+    pub fn how(&self) -> RegisterSettings<'static> {
         RegisterSettings {
             pixel_um: self.pixel_size,
             plane: self.plane,
             warp: self.warp,
+            caller: None,
         }
     }
 }

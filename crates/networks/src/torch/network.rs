@@ -110,7 +110,7 @@ impl Batch {
                 let samples = planes.samples(settings.seed, numbers, share, edge, &variety)?;
                 Self {
                     input: images(samples.iter(), edge),
-                    truth: one_hot(&samples, edge, planes.class_names().len()),
+                    truth: one_hot(masks_of(&samples), edge, planes.class_names().len()),
                 }
             }
             Task::Plane => {
@@ -120,7 +120,7 @@ impl Batch {
                     .flat_map(|s| scaled(&s.plane, extent))
                     .collect();
                 Self {
-                    input: one_hot(&samples, edge, planes.class_names().len()),
+                    input: one_hot(masks_of(&samples), edge, planes.class_names().len()),
                     truth: Tensor::from_slice(&truth).reshape([-1, PlaneNetwork::OUTPUTS]),
                 }
             }
@@ -140,12 +140,20 @@ fn images<'a>(samples: impl Iterator<Item = &'a Sample>, edge: usize) -> Tensor 
     gray.repeat([1, 3, 1, 1])
 }
 
+fn masks_of(samples: &[Sample]) -> impl ExactSizeIterator<Item = &[u8]> {
+    samples.iter().map(|sample| sample.classes.as_slice())
+}
+
 /// (masks, classes, edge, edge); all 0 where there is no class.
-fn one_hot(samples: &[Sample], edge: usize, n_classes: usize) -> Tensor {
+pub(crate) fn one_hot<'a>(
+    masks: impl ExactSizeIterator<Item = &'a [u8]>,
+    edge: usize,
+    n_classes: usize,
+) -> Tensor {
     let n = edge * edge;
-    let mut values = vec![0.0_f32; samples.len() * n_classes * n];
-    for (sample, values) in samples.iter().zip(values.chunks_exact_mut(n_classes * n)) {
-        let classes = sample.classes.iter().enumerate();
+    let mut values = vec![0.0_f32; masks.len() * n_classes * n];
+    for (mask, values) in masks.zip(values.chunks_exact_mut(n_classes * n)) {
+        let classes = mask.iter().enumerate();
         for (pixel, &class) in classes.filter(|(_, class)| has_class(**class)) {
             values[usize::from(class) * n + pixel] = 1.0;
         }
