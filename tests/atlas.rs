@@ -130,6 +130,7 @@ fn a_section_is_registered_and_every_file_says_the_same() {
     let point = transform.to_atlas([(width / 2) as f64 + 0.5, (height / 2) as f64 + 0.5]);
     let row = usize::from(brain.labels.at(point).unwrap()) - 1;
     assert_eq!(ids[pixel], brain.tree.structures()[row].id);
+    assert!(at("labels.nii.gz").is_file());
     let flat = FlatMap::read(&at("labels.flat")).unwrap();
     assert_eq!(flat.indices[pixel] as usize, row + 1);
     let page = fs::read_to_string(at("report.html")).unwrap();

@@ -1,5 +1,6 @@
 //! What a registration leaves behind: the transform, its field, labels, pictures.
 
+use crate::nifti::encode_nifti;
 use crate::store::Atlas;
 use crate::{
     AtlasError, BACKGROUND, FlatMap, NO_CLASS, Registration, SectionMask, Transform, Volume,
@@ -16,6 +17,8 @@ pub const TRANSFORM_FILE: &str = "transform.json";
 pub const FIELD_FILE: &str = "field.zarr";
 /// Name of the structure identifiers' file.
 pub const LABELS_FILE: &str = "labels.nrrd";
+/// Name of the same in NIfTI; absent where an edge has more than 32,767 pixels.
+pub const NIFTI_FILE: &str = "labels.nii.gz";
 /// Name of VisuAlign's label map: the index of a structure is its row in the tree, counted from 1.
 pub const FLAT_FILE: &str = "labels.flat";
 /// Name of the picture of the labels.
@@ -85,6 +88,9 @@ pub fn write_registration(
     let nrrd =
         encode_nrrd(&[width, height], Some(&[pixel, pixel]), &ids).map_err(|e| failed(&e))?;
     write(LABELS_FILE, &nrrd)?;
+    if let Some(nifti) = encode_nifti([width, height], pixel, &ids).map_err(|e| failed(&e))? {
+        write(NIFTI_FILE, &nifti)?;
+    }
 
     let row_of = |id: &u32| {
         let row = atlas.tree().row_of_id(*id);

@@ -4,7 +4,7 @@ use crate::{AtlasError, MOST_PIXELS};
 use image::{GrayImage, ImageDecoder, ImageReader};
 use std::fmt::Display;
 use std::path::Path;
-use tangram_store::{StoreError, open_file};
+use tangram_store::{OmeImage, OmeLevel, StoreError, open_file};
 
 /// A photograph with a shorter edge shows nothing of a section.
 const SHORTEST: usize = 16;
@@ -15,14 +15,20 @@ pub struct Photograph {
     width: usize,
     height: usize,
     values: Vec<f32>,
+    pixel_um: Option<f64>,
 }
 
 impl Photograph {
-    /// Reads a PNG, JPEG or TIFF of 8 or 16 bits; of several channels the brightness.
+    /// Reads a PNG, JPEG or TIFF of 8 or 16 bits, or the folder of an OME-Zarr image; of several channels the brightness.
+    ///
+    /// Of an OME-Zarr image the coarsest level is read whose longer edge has 1,000 pixels or more, and the mean of its channels.
     ///
     /// # Errors
-    /// [`AtlasError::Section`] if it is none, too large or too small.
+    /// [`AtlasError::Section`] if it is none, too large or too small; [`AtlasError::Store`] if an OME-Zarr image cannot be read.
     pub fn read(path: &Path) -> Result<Self, AtlasError> {
+        if path.is_dir() {
+            return Self::read_ome(path);
+        }
         let wrong = |reason: String| AtlasError::section(path, reason);
         let unreadable = |e: &dyn Display| wrong(format!("not an image that can be read ({e})"));
         let file = std::io::BufReader::new(open_file(path)?);
@@ -32,14 +38,38 @@ impl Photograph {
             .into_decoder()
             .map_err(|e| unreadable(&e))?;
         let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > MOST_PIXELS {
-            return Err(wrong(format!(
-                "{width} × {height} pixels; make the image coarser, 10 to 50 µm a pixel are enough"
-            )));
-        }
+        check_size(width.into(), height.into()).map_err(wrong)?;
         let image = image::DynamicImage::from_decoder(decoder).map_err(|e| unreadable(&e))?;
         let values = image.to_luma32f().into_raw();
         Self::new(width as usize, height as usize, values).map_err(wrong)
+    }
+
+    fn read_ome(path: &Path) -> Result<Self, AtlasError> {
+        /// Pixels along the longer edge that show enough.
+        const ENOUGH: usize = 1000;
+        let wrong = |reason: String| AtlasError::section(path, reason);
+        let image = OmeImage::open(path)?;
+        let shows_enough = |level: &&OmeLevel| level.width.max(level.height) >= ENOUGH;
+        let level = image.levels().iter().rfind(shows_enough);
+        let level = level.unwrap_or(&image.levels()[0]);
+        let (width, height) = (level.width, level.height);
+        check_size(width as u64, height as u64).map_err(wrong)?;
+        let mut values = vec![0.0; width * height];
+        for channel in 0..level.n_channels {
+            let more = image.channel(level, channel)?;
+            values.iter_mut().zip(more).for_each(|(sum, v)| *sum += v);
+        }
+        let n = level.n_channels as f32;
+        values.iter_mut().for_each(|sum| *sum /= n);
+        // What is too little contrast is told by values up to 1, whatever the stored type.
+        let largest = values.iter().copied().fold(0.0, f32::max);
+        if largest > 0.0 {
+            values.iter_mut().for_each(|value| *value /= largest);
+        }
+        Ok(Self {
+            pixel_um: level.pixel_um,
+            ..Self::new(width, height, values).map_err(wrong)?
+        })
     }
 
     /// An image of gray values.
@@ -63,6 +93,7 @@ impl Photograph {
             width,
             height,
             values,
+            pixel_um: None,
         };
         match photograph.stretch() {
             true => Ok(photograph),
@@ -94,6 +125,12 @@ impl Photograph {
         [self.width, self.height]
     }
 
+    /// Edge of a pixel in micrometres, if the file tells it.
+    #[must_use]
+    pub fn pixel_um(&self) -> Option<f64> {
+        self.pixel_um
+    }
+
     /// The gray value at a place, pixels from the upper left corner; linear between the middles of pixels, and beyond the border as at it.
     #[must_use]
     pub fn at(&self, [x, y]: [f64; 2]) -> f32 {
@@ -107,6 +144,15 @@ impl Photograph {
         let value = |row: usize, column: usize| self.values[row * self.width + column];
         let row = |row| value(row, left) * (1.0 - across) + value(row, right) * across;
         row(upper) * (1.0 - down) + row(lower) * down
+    }
+}
+
+fn check_size(width: u64, height: u64) -> Result<(), String> {
+    match width.checked_mul(height) {
+        Some(n) if n <= MOST_PIXELS => Ok(()),
+        _ => Err(format!(
+            "{width} × {height} pixels; make the image coarser, 10 to 50 µm a pixel are enough"
+        )),
     }
 }
 

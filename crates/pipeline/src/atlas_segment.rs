@@ -69,6 +69,9 @@ pub struct MaskRecord {
     pub disagreement: f64,
     /// Share of pixels that are tissue.
     pub tissue: f64,
+    /// Edge of a pixel of the mask, micrometres, where the image tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixel_um: Option<f64>,
 }
 
 /// Segments photographs and writes a folder with a mask for each, as large as the photograph.
@@ -105,6 +108,7 @@ pub fn atlas_segment(
                 mean_probability: found.mean_probability,
                 disagreement: found.disagreement,
                 tissue: n_tissue as f64 / found.classes.len() as f64,
+                pixel_um: photograph.pixel_um(),
                 mask_sha256: {
                     let mask = folder.join(&name);
                     write_classes(&mask, found.size, found.classes)?;
@@ -167,11 +171,12 @@ pub fn regions_of(mask: &Path) -> Result<String> {
     })
 }
 
-/// The image's name with the ending .png.
+/// The image's name with the ending .png instead of its own.
 fn mask_names(images: &[PathBuf]) -> Result<Vec<String>> {
     let mut seen = BTreeSet::new();
     let name = |image: &PathBuf| {
         let stem = image.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = stem.strip_suffix(".ome").unwrap_or(&stem);
         let name = format!("{stem}.png");
         match seen.insert(name.clone()) {
             true => Ok(name),

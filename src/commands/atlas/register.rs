@@ -35,8 +35,8 @@ the order of the rule), 255 for pixels that say nothing. Background that tissue 
 it may be a hole as well as a ventricle. The section may be turned by any angle, and may be a half. A mirrored section
 cannot be told from the other half of a symmetric brain: turn it over first.
 
-DIR holds transform.json (read by the other commands), field.zarr (every pixel's AP, DV and ML in µm), labels.nrrd (structure
-identifiers), labels.flat (VisuAlign's label map), labels.png, overlay.png (the mask under the atlas's borders),
+DIR holds transform.json (read by the other commands), field.zarr (every pixel's AP, DV and ML in µm), labels.nrrd and
+labels.nii.gz (structure identifiers), labels.flat (VisuAlign's label map), labels.png, overlay.png (the mask under the atlas's borders),
 registration.toml (quality and settings) and report.html (the section in its atlas, warnings and settings, for a browser).
 
 With --plane-network the plane that the network calls, given the mask upright, is one more start; the one with the smallest loss at the end

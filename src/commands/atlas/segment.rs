@@ -15,7 +15,8 @@ use tangram_pipeline::run_directory::existing;
 use tangram_pipeline::settings::threads;
 
 const LONG_HELP: &str = "\
-An image is PNG, JPEG or TIFF of 8 or 16 bits; of several channels the brightness counts. The network sees it twelve times, in
+An image is PNG, JPEG or TIFF of 8 or 16 bits, or the folder of an OME-Zarr image of one plane (of its levels the coarsest with 1,000 pixels or
+more along an edge); of several channels the brightness counts. The network sees it twelve times, in
 four orientations (as it is, mirrored along either axis, turned by half) and three sizes; the probabilities are turned back and averaged.
 
 DIR holds a mask for every image, of its name and size, for `tangram atlas register --regions`, and segmentation.toml: which network made
@@ -90,8 +91,10 @@ pub fn run(args: &SegmentArgs, report: Report) -> Result<()> {
     }
     let first = args.out.join(&record.masks[0].mask);
     let [atlas, mask] = [&args.atlas.atlas, &first].map(|p| quoted(&p.to_string_lossy()));
+    let pixel_um = record.masks[0].pixel_um;
+    let pixel_um = pixel_um.map_or("MICROMETRES".to_owned(), |um| um.to_string());
     report.next(format_args!(
-        "tangram atlas register --atlas {atlas} --regions {mask} --pixel-size MICROMETRES --out section1"
+        "tangram atlas register --atlas {atlas} --regions {mask} --pixel-size {pixel_um} --out section1"
     ))?;
     report.summary(&record)
 }

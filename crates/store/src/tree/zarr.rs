@@ -65,6 +65,17 @@ impl ZarrTree {
         serde_json::from_str(&text).map(Some).map_err(broken)
     }
 
+    /// All attributes of a group or an array as JSON; null if it has none.
+    pub(crate) fn attributes(&self, at: &str) -> Result<Value, StoreError> {
+        let attributes = match self.format {
+            Format::V3 => self
+                .json(at, "zarr.json")?
+                .and_then(|mut meta| meta.get_mut("attributes").map(Value::take)),
+            Format::V2 => self.json(at, ".zattrs")?,
+        };
+        Ok(attributes.unwrap_or(Value::Null))
+    }
+
     fn metadata(&self, at: &str) -> Result<Option<(Node, Value)>, StoreError> {
         match self.format {
             Format::V3 => {
@@ -118,16 +129,8 @@ impl Tree for ZarrTree {
     }
 
     fn attr(&self, at: &str, name: &str) -> Result<Option<Attr>, StoreError> {
-        let attributes = match self.format {
-            Format::V3 => self
-                .json(at, "zarr.json")?
-                .and_then(|mut meta| meta.get_mut("attributes").map(Value::take)),
-            Format::V2 => self.json(at, ".zattrs")?,
-        };
-        Ok(attributes
-            .as_ref()
-            .and_then(|all| all.get(name))
-            .map(attribute))
+        let attributes = self.attributes(at)?;
+        Ok(attributes.get(name).map(attribute))
     }
 
     fn array(&self, at: &str) -> Result<Box<dyn Array>, StoreError> {
