@@ -112,13 +112,18 @@ def make_input(name: str, data: Path) -> anndata.AnnData:
         case "starmap_rep1" | "starmap_rep2":
             cells = read("starmap_v1_cells")
             return cells[(cells.obs["replicate"] == name[-4:]).to_numpy()].copy()
-        case "spots_rep2":
+        case "mpoa_other":
+            # The first section is of animal 1.
+            voxels = read("mpoa_merfish_spatial")
+            return voxels[(voxels.obs["section"] == "animal7_bregma-0.09").to_numpy()].copy()
+        case "spots_rep1" | "spots_rep2":
             # The coordinates of a spot are those of its corner. Replicate 2 lies to the left of replicate 1.
             cells, spots = read("starmap_v1_cells"), read("starmap_v1_spots")
             border = cells.obsm["spatial"][(cells.obs["replicate"] == "rep1").to_numpy(), 0].min()
             left = np.unique(spots.obsm["spatial"][:, 0])
             half = np.diff(left).min() / 2
-            return spots[spots.obsm["spatial"][:, 0] + half < border].copy()
+            of_2 = spots.obsm["spatial"][:, 0] + half < border
+            return spots[of_2 == (name == "spots_rep2")].copy()
         case "thinned_cells" | "thinned_voxels":
             halves = make_input("starmap_rep1", data)
             counts = sp.csr_matrix(halves.X)
