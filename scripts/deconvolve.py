@@ -15,7 +15,7 @@ NAMES = {
     "poisson": "Poisson regression",
 }
 SETTINGS = {
-    "place": "`--goal place`",
+    "compose": "`--goal compose`",
     "impute": "`--goal impute`",
     "package": "`--goal package`",
     "fit": "`--platform fit`",

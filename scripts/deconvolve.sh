@@ -32,7 +32,7 @@ run() {
 }
 
 for pair in 1to2 2to1; do
-    for goal in place impute package; do
+    for goal in compose impute package; do
         # Replicate 2 has fewer cells than the spots of replicate 1 hold: nothing for a filter to leave out.
         [ "$pair" = 2to1 ] || run "$pair" "constrained-$goal" --method mapping --goal "$goal"
         run "$pair" "cells-$goal" --method mapping --mode cells --goal "$goal"

@@ -65,6 +65,7 @@ SETTINGS = {
     "impute": ("goal impute", "--goal impute"),
     "place": ("goal place", "--goal place"),
     "g1": ("g2 1", "--goal package --lambda-g2 1"),
+    "g1k4": ("g2 1, κ 4", "--goal package --lambda-g2 1 --temperature 4"),
     "g1k2": ("g2 1, κ 2", "--goal package --lambda-g2 1 --temperature 2"),
     "log1p-g1k2": ("log1p, g2 1, κ 2", "--goal package --transform log1p --lambda-g2 1 --temperature 2"),
     "sqrt": ("sqrt", "--goal package --transform sqrt"),

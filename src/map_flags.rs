@@ -81,11 +81,9 @@ pub struct MapFlags {
     /// Likewise for voxels; by default their totals stay, since they indicate how many cells are there
     #[arg(long, value_name = "HOW", default_value_t = Normalize::FOR_VOXELS, help_heading = GENES)]
     pub normalize_voxels: Normalize,
-    /// Transform both sides for training: none, sqrt or log1p; what is carried into space stays untransformed [default: by
-    /// --goal]
-    #[arg(long, value_name = "HOW", help_heading = GENES)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transform: Option<Transform>,
+    /// Transform both sides for training: none, sqrt or log1p; what is carried into space stays untransformed
+    #[arg(long, value_name = "HOW", default_value_t = Transform::None, help_heading = GENES)]
+    pub transform: Transform,
 
     /// What is mapped: all cells (cells), clusters of them (clusters), or those that a filter keeps because they belong (constrained)
     #[arg(long, value_parser = one_of(MODES), default_value = "cells", help_heading = OBJECTIVE)]
@@ -113,8 +111,8 @@ pub struct MapFlags {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_filter: Option<PathBuf>,
 
-    /// Purpose of the mapping; sets --transform, --lambda-g2 and --temperature where they are not given [default: impute,
-    /// with --solver adam or --objective paper package]
+    /// Purpose of the mapping; sets --temperature and the weights of the gene, voxel and composition terms where they are not
+    /// given [default: impute, with --solver adam or --objective paper package]
     #[arg(long, value_parser = one_of(GOALS), help_heading = OBJECTIVE)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
@@ -263,7 +261,7 @@ impl MapFlags {
             hold_out: self.hold_out.map(absolute),
             normalize: self.normalize,
             normalize_voxels: self.normalize_voxels,
-            transform: self.transform.unwrap_or(of_goal.transform),
+            transform: self.transform,
             mode: self.mode,
             cluster: self.cluster,
             cluster_values,

@@ -90,7 +90,7 @@ fn a_command_line_that_is_wrong_is_told_so() {
         "map --cells a --voxels b --out run --prior obs:",
         "map --cells a --voxels b --out run --transform log",
         "map --cells a --voxels b --out run --prior none --lambda-d 1",
-        "map --cells a --voxels b --out run --lambda-g1 0 --lambda-g2 0",
+        "map --cells a --voxels b --out run --goal package --lambda-g1 0",
         "map --cells a --voxels b --out run --genes a --hold-out b",
         "map --cells a",
         "project --mapping run --out file.h5ad",

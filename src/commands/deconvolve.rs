@@ -127,7 +127,7 @@ struct DeconvolveFlags {
     #[arg(long, value_parser = one_of(MODES), help_heading = MAPPING)]
     mode: Option<Which>,
     /// Purpose of the mapping, as for `tangram map`
-    #[arg(long, value_parser = one_of(GOALS), default_value = "place", help_heading = MAPPING)]
+    #[arg(long, value_parser = one_of(GOALS), default_value = "compose", help_heading = MAPPING)]
     goal: Goal,
     /// Solver
     #[arg(long, value_parser = one_of(SOLVERS), default_value = "mirror", help_heading = MAPPING)]

@@ -52,7 +52,7 @@ fn seeds_sections_and_lists_are_runs_of_their_own() {
     );
     succeed(&folder, "sweep run list --all");
     let settings = fs::read_to_string(folder.join("list/runs/sharp/run.toml")).unwrap();
-    assert!(settings.contains("goal = \"place\"") && settings.contains("lambda-g2 = 20"));
+    assert!(settings.contains("goal = \"place\"") && settings.contains("lambda-h = 20"));
     let run = folder.join("list/runs/sharp/run.toml");
     fs::write(
         &run,

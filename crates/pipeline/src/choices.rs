@@ -1,14 +1,16 @@
 //! What the user may choose: each choice is written as it is typed.
 
 mod constrained;
+mod goal;
 
 pub use constrained::{ClusterValues, FilterChoice, Mode, TargetCount};
+pub use goal::{Goal, GoalSettings};
 
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use tangram_comm::GridShape;
-use tangram_core::{Keep, KeepError, Objective, Term, Transform};
+use tangram_core::{Keep, KeepError};
 use tangram_mapper::{Engine, Precision, TorchDevice, TorchEngine};
 
 /// Where the density prior comes from: written `rna`, `uniform`, `obs:COLUMN` or `none`.
@@ -184,18 +186,6 @@ pub enum Solver {
     Adam,
 }
 
-/// What a mapping is for: measured settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Goal {
-    /// Genes that the voxels lack: smoother, each voxel's mix counts.
-    Impute,
-    /// Where each cell sits: sharper, each voxel's mix counts most.
-    Place,
-    /// The loss of the original package.
-    Package,
-}
-
 /// The device of a mapping.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -358,41 +348,6 @@ impl PrecisionChoice {
             Self::Bf16 => Precision::Bf16,
             Self::Fp16 => Precision::Fp16,
             Self::F64 => Precision::F64,
-        }
-    }
-}
-
-/// The settings that a goal decides unless they are given.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GoalSettings {
-    /// Transform of both sides.
-    pub transform: Transform,
-    /// Weights of the terms whose default it decides.
-    pub weights: Objective,
-    /// Limit of the logits' spread, for mirror.
-    pub temperature: Temperature,
-}
-
-impl Goal {
-    /// Measured over real pairs of data sets: docs/factored-mapping.md.
-    #[must_use]
-    pub fn settings(self) -> GoalSettings {
-        match self {
-            Self::Impute => GoalSettings {
-                transform: Transform::None,
-                weights: Objective::NONE.with(Term::Voxel, 1.0),
-                temperature: Temperature::Kappa(4.0),
-            },
-            Self::Place => GoalSettings {
-                transform: Transform::Sqrt,
-                weights: Objective::NONE.with(Term::Voxel, 20.0),
-                temperature: Temperature::Off,
-            },
-            Self::Package => GoalSettings {
-                transform: Transform::None,
-                weights: Objective::NONE,
-                temperature: Temperature::Off,
-            },
         }
     }
 }

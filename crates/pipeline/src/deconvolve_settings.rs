@@ -176,7 +176,7 @@ impl DeconvolveSettings {
     }
 
     /// The goal of the mapping unless one is given.
-    pub const GOAL: Goal = Goal::Place;
+    pub const GOAL: Goal = Goal::Compose;
 
     /// Refuses settings that contradict each other.
     ///
@@ -255,7 +255,6 @@ impl DeconvolveSettings {
             goal: self.goal,
             objective,
             prior,
-            transform: of_goal.transform,
             temperature: mirror.then_some(of_goal.temperature),
             solver: self.solver,
             epochs: self.epochs.unwrap_or(self.solver.default_epochs()),

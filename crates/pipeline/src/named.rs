@@ -72,12 +72,17 @@ pub const GOALS: &[Choice<Goal>] = &[
     (
         Goal::Impute,
         "impute",
-        "Genes that the voxels lack: smoother, each voxel's mix counts",
+        "Genes that the voxels lack: smoother, each voxel's shares of genes count",
     ),
     (
         Goal::Place,
         "place",
-        "Where each cell sits: sharper, each voxel's mix counts most",
+        "Where each cell sits: sharper, each voxel's shares of genes count most",
+    ),
+    (
+        Goal::Compose,
+        "compose",
+        "Which types of cells a spot holds: the same settings as place",
     ),
     (Goal::Package, "package", "The loss of the original package"),
 ];

@@ -6,7 +6,7 @@ use crate::grid_plan::{Candidate, Gpu, Task};
 use crate::neighbours::NeighbourChoice;
 use ndarray::Array2;
 use tangram_comm::Reduce;
-use tangram_core::{Neighbours, Objective, Term};
+use tangram_core::{Neighbours, Term};
 use tangram_mapper::{Engine, PassPlan, Precision, Reading, TorchDevice, TorchEngine};
 use tangram_store::cells_per_chunk;
 
@@ -93,9 +93,11 @@ impl Planned {
             density: self.density,
             pass: PassPlan {
                 mirror,
-                objective: Objective::NONE
-                    .with(Term::Gene, 1.0)
-                    .with(Term::Voxel, if mirror { 1.0 } else { 0.0 })
+                objective: self
+                    .solver
+                    .default_goal()
+                    .settings()
+                    .weights
                     .with(Term::Density, 1.0)
                     .with(Term::Neighbourhood, neighbourhood)
                     .with(Term::Islands, if_compared(self.n_types > 0)),

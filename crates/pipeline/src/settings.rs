@@ -194,7 +194,7 @@ impl MapSettings {
             hold_out: None,
             normalize: Normalize::FOR_CELLS,
             normalize_voxels: Normalize::FOR_VOXELS,
-            transform: of_goal.transform,
+            transform: Transform::None,
             mode: Mode::Cells,
             cluster: None,
             cluster_values: None,

@@ -41,8 +41,8 @@ pub fn resolved(given: &GivenWeights, goal: Goal, available: &Available<'_>) -> 
     let paper = available.convention == Convention::Paper;
     if paper && goal != Goal::Package {
         return usage(
-            "--objective paper sums cosines, and the weights of --goal impute and place were measured for means of them: leave --goal out, or \
-             take --objective package"
+            "--objective paper sums cosines, and the weights of --goal impute, place and compose were measured for means of them: leave --goal out, \
+             or take --objective package"
                 .to_owned(),
         );
     }
@@ -85,7 +85,7 @@ pub fn resolved(given: &GivenWeights, goal: Goal, available: &Available<'_>) -> 
         .any(|(term, _)| term.about().needs.expression())
     {
         return usage(
-            "--lambda-g1 and --lambda-g2 are both 0: nothing would be learned from the genes"
+            "the weights of all terms that compare genes are 0 (--lambda-g1, --lambda-g2 and others): nothing would be learned from the genes"
                 .to_owned(),
         );
     }
@@ -131,8 +131,22 @@ mod tests {
             resolved(given, Goal::Impute, &available)
         };
         let by_default = weights(&none, PriorChoice::Rna, None).unwrap();
-        assert_eq!(by_default[Term::Voxel], 1.0);
+        assert_eq!(by_default[Term::Gene], 1.0);
+        assert_eq!(by_default[Term::CompositionScaled], 3.0);
         assert_eq!(by_default[Term::Density], 1.0);
+        // A weight that is given takes the place of the goal's; the goal's other weights stay.
+        let sharper = none.with(Term::CompositionScaled, Some(0.0));
+        let weights_of = |goal, given| resolved(given, goal, &Available::default()).unwrap();
+        assert_eq!(
+            weights_of(Goal::Impute, &sharper),
+            weights_of(Goal::Package, &none)
+        );
+        let place = weights_of(Goal::Place, &none.with(Term::Gene, Some(0.5)));
+        assert_eq!(place[Term::Gene], 0.5);
+        assert_eq!(
+            (place[Term::GeneRoot], place[Term::Composition]),
+            (1.0, 20.0)
+        );
         let without = weights(&none, PriorChoice::None, None).unwrap();
         assert_eq!(without, by_default.with(Term::Density, 0.0));
 
@@ -169,12 +183,12 @@ mod tests {
         };
         assert!(resolved(&none, Goal::Place, &paper).is_err());
         let with = resolved(&none, Goal::Package, &paper).unwrap();
-        assert_eq!(with[Term::Voxel], 1.0);
+        assert_eq!((with[Term::Gene], with[Term::Voxel]), (1.0, 1.0));
 
         // A term that compares genes is enough, whichever it is.
         let only = given
             .with(Term::Gene, Some(0.0))
-            .with(Term::Voxel, Some(0.0));
+            .with(Term::CompositionScaled, Some(0.0));
         assert!(weights(&only, PriorChoice::Rna, Some(NeighbourChoice::Lattice)).is_ok());
         let nothing = only.with(Term::Neighbourhood, None);
         assert!(weights(&nothing, PriorChoice::Rna, None).is_err());

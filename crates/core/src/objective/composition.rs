@@ -15,7 +15,7 @@ pub(super) const ABOUT: About = About {
     name: "composition",
     setting: "lambda-h",
     help: "Weight of every voxel having the right shares of genes (Hellinger affinity), voxels weighted by the density prior",
-    default: DefaultWeight::Is(0.0),
+    default: DefaultWeight::OfGoal,
     needs: Needs::Expression,
     sense: Sense::Maximised,
     exchanges: |shard| {

@@ -8,7 +8,7 @@ pub(super) const ABOUT: About = About {
     name: "composition-scaled",
     setting: "lambda-h-scaled",
     help: "The same with a factor for every gene, fitted at every pass: for cells and voxels measured by different methods",
-    default: DefaultWeight::Is(0.0),
+    default: DefaultWeight::OfGoal,
     needs: Needs::Expression,
     sense: Sense::Maximised,
     exchanges: |shard| {

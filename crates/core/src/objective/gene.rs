@@ -8,7 +8,7 @@ pub(super) const ABOUT: About = About {
     name: "gene",
     setting: "lambda-g1",
     help: "Weight of every gene having the right pattern over the voxels",
-    default: DefaultWeight::Is(1.0),
+    default: DefaultWeight::OfGoal,
     needs: Needs::Expression,
     sense: Sense::Maximised,
     exchanges: |shard| {

@@ -13,7 +13,7 @@ pub(super) const ABOUT: About = About {
     name: "gene-root",
     setting: "lambda-s",
     help: "Weight of the square root of every gene having the right pattern over the voxels",
-    default: DefaultWeight::Is(0.0),
+    default: DefaultWeight::OfGoal,
     needs: Needs::Expression,
     sense: Sense::Maximised,
     exchanges: |shard| {
