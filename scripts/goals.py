@@ -17,7 +17,8 @@ from validate import STARMAP_TYPE
 # Nearest cells of the baseline, and the penalty of the ridge as a share of the number of cells.
 NEAREST, PENALTY = 50, 0.1
 
-# Name in the tables: flags of `tangram map`. Goals as they were before 28 November 2026 are written out.
+# Name in the tables: flags of `tangram map`. They are written out, so that the tables stay what they are when a goal changes;
+# tests/factored.rs says which of them the goals stand for. "Before" is before there were composition terms.
 PACKAGE = "--goal package"
 IMPUTE = {
     "package's loss": PACKAGE,
