@@ -149,8 +149,8 @@ class Goals:
         def ratios(name: str, base: str, kind: str) -> list[float]:
             return [mine[kind] / theirs[kind] for mine, theirs in zip(all_scores[name], all_scores[base])]
 
-        def of(name: str, say) -> str:
-            return " / ".join(say(name, kind) for kind in kinds)
+        def of(name: str, told) -> str:
+            return " / ".join(told(name, kind) for kind in kinds)
 
         def mean_ratio(name: str, kind: str) -> str:
             return number(float(np.mean(ratios(name, "impute before", kind))), 3)
@@ -177,7 +177,8 @@ class Goals:
                 for name, flags in settings.items():
                     self.bench.map(folder, "run", ["--prior", "uniform", "--keep", "all", *flags.split()])
                     found[name].append(score_placement(folder / "run"))
-            row([file, " × ".join(f"{n:,}" for n in size), *(" / ".join(f"{s:.3f}" for s in np.mean(found[name], axis=0)) for name in settings)])
+            means = [" / ".join(f"{score:.3f}" for score in np.mean(found[name], axis=0)) for name in settings]
+            row([file, " × ".join(f"{n:,}" for n in size), *means])
         print()
 
     # --- types in spots ---
@@ -247,7 +248,8 @@ def thin(counts: anndata.AnnData, folder: Path, seed: int) -> tuple[int, int]:
     if not np.array_equal(whole.data, np.round(whole.data)):
         sys.exit("goals: only whole counts can be thinned")
     first = rng.binomial(whole.data.astype(np.int64), 0.5)
-    halves = [sp.csr_matrix((part.astype(np.float32), whole.indices, whole.indptr), whole.shape) for part in (first, whole.data - first)]
+    parts = (first.astype(np.float32), (whole.data - first).astype(np.float32))
+    halves = [sp.csr_matrix((part, whole.indices, whole.indptr), whole.shape) for part in parts]
     filled = np.flatnonzero(np.minimum(*(totals(half, 1) for half in halves)) > 0)
     for name, half in zip(("cells", "voxels"), halves):
         half = half[filled]
