@@ -1,6 +1,6 @@
 //! Weights as settings: one key a term, named as the term's [setting](super::About::setting).
 
-use super::{Objective, Shown, Term};
+use super::{DefaultWeight, Objective, Shown, Term};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -76,10 +76,15 @@ impl<'de> Visitor<'de> for BySetting {
     }
 }
 
-/// Weights of terms that are not [always shown](Shown::WhenComputed) are written only where they are not 0.
+/// A weight of 0 is not written if a term that was given none has that weight anyway, whatever the goal, and is not
+/// [always shown](Shown::Always).
 impl Serialize for Objective {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = |term: &Term| self[*term] != 0.0 || term.about().shown == Shown::Always;
+        let written = |term: &Term| {
+            let about = term.about();
+            let by_default = about.default == DefaultWeight::Is(0.0);
+            self[*term] != 0.0 || !by_default || about.shown == Shown::Always
+        };
         let all = Term::ALL.into_iter().filter(written);
         let given = |given: GivenWeights, term| given.with(term, Some(self[term]));
         all.fold(GivenWeights::default(), given)
