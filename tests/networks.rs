@@ -223,6 +223,19 @@ fn a_registration_says_who_made_its_mask() {
     );
     let told = of_mask("another");
     assert!(told.starts_with("changed since it was a mask"), "{told}");
+    // The expected error knows no mistakes of a network.
+    let warning = "a network's mistakes";
+    let command = "atlas register --atlas atlas.zarr --regions masks/section.png --pixel-size 50 --no-report --out section --force";
+    assert!(fail(folder, command, 0).contains(warning));
+    let sweep = "sweep new register --atlas atlas.zarr --regions masks/section.png --out";
+    let said = fail(folder, &format!("{sweep} some"), 0);
+    assert!(
+        said.contains("1 of 1 mask: ") && said.contains(warning),
+        "{said}"
+    );
+    fs::remove_file(folder.join("masks/segmentation.toml")).unwrap();
+    assert!(!fail(folder, command, 0).contains(warning));
+    assert!(!fail(folder, &format!("{sweep} none"), 0).contains(warning));
 }
 
 /// Begins a training, and sends it a signal when its state was saved.

@@ -132,11 +132,23 @@ pub fn atlas_segment(
     })
 }
 
-/// Where the regions of a mask come from, in words: a segmentation that stands in the same folder, or the user.
+/// What is to be said of a registration whose mask a network made.
+pub const NETWORK_MASKS: &str = "made by a network. The expected error was fitted on masks without a network's mistakes and may be far too small: look at overlay.png before you use the result";
+
+/// Where the regions of a mask come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskOrigin {
+    /// In words.
+    pub told: String,
+    /// Whether a network made it, as it is or before it was changed.
+    pub by_network: bool,
+}
+
+/// Where the regions of a mask come from: a segmentation that stands in the same folder, or the user.
 ///
 /// # Errors
 /// If the mask cannot be read.
-pub fn regions_of(mask: &Path) -> Result<String> {
+pub fn origin_of(mask: &Path) -> Result<MaskOrigin> {
     /// What is read of [`SEGMENTATION_FILE`].
     #[derive(Deserialize)]
     #[serde(rename_all = "kebab-case")]
@@ -158,16 +170,22 @@ pub fn regions_of(mask: &Path) -> Result<String> {
         let of_mask = told.mask.iter().find(|m| m.mask == name)?;
         Some((told, of_mask))
     }) else {
-        return Ok("the user's mask".to_owned());
+        return Ok(MaskOrigin {
+            told: "the user's mask".to_owned(),
+            by_network: false,
+        });
     };
     let network: String = told.network_sha256.chars().take(12).collect();
     let by = format!(
         "`tangram atlas segment` with the network of SHA-256 {network}…; {}",
         told.weights
     );
-    Ok(match of_mask.mask_sha256 == fingerprint(mask)? {
-        true => format!("a mask of {by}"),
-        false => format!("changed since it was a mask of {by}"),
+    Ok(MaskOrigin {
+        told: match of_mask.mask_sha256 == fingerprint(mask)? {
+            true => format!("a mask of {by}"),
+            false => format!("changed since it was a mask of {by}"),
+        },
+        by_network: true,
     })
 }
 

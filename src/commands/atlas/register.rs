@@ -15,7 +15,7 @@ use tangram_atlas::{
     Atlas, Found, PlaneCaller, PlaneChoice, ProbabilityPyramid, RegisterSettings, Registration,
     SectionMask, Side, register_within,
 };
-use tangram_pipeline::atlas_segment::regions_of;
+use tangram_pipeline::atlas_segment::{NETWORK_MASKS, origin_of};
 use tangram_pipeline::error::{PipelineError, full_text};
 use tangram_pipeline::plane_network::{PlaneNetwork, PlaneNetworkRecord};
 use tangram_pipeline::registrations::FINEST_UM;
@@ -126,6 +126,10 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
     let network = network.transpose()?;
     let pyramid = ProbabilityPyramid::of_atlas(&atlas, FINEST_UM)?;
     let path = &settings.regions;
+    let origin = origin_of(path)?;
+    if origin.by_network {
+        report.warn(format_args!("{}: {NETWORK_MASKS}", path.display()));
+    }
     let call = |mask: &[u8]| {
         let network = network.as_ref().expect("only a network is a caller");
         network.plane(mask)
@@ -142,7 +146,7 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
     let record = Record {
         working_directory: std::env::current_dir().unwrap_or_default(),
         register: settings,
-        found: Found::new(&registration, atlas.path(), path, regions_of(path)?)?,
+        found: Found::new(&registration, atlas.path(), path, origin.told)?,
         plane_network: called.map(|(network, called)| network.record(called)),
         versions: Versions::current(),
     };

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use tangram_pipeline::atlas_segment::{NETWORK_MASKS, origin_of};
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::folds::Start;
 use tangram_pipeline::report::quoted;
@@ -242,7 +243,15 @@ pub fn run(args: NewArgs, report: Report) -> Result<()> {
                 folds_per_task: Some(args.sections_per_task),
             };
             let atlas = absolute(&args.atlas.atlas);
-            let sections = args.regions.iter().map(absolute).collect();
+            let sections: Vec<PathBuf> = args.regions.iter().map(absolute).collect();
+            let by_network = |mask: &&PathBuf| origin_of(mask).is_ok_and(|o| o.by_network);
+            let n_by_network = sections.iter().filter(by_network).count();
+            if n_by_network > 0 {
+                report.warn(format_args!(
+                    "{n_by_network} of {}: {NETWORK_MASKS}",
+                    count(sections.len(), "mask")
+                ));
+            }
             let manifest = of_registrations(&sweep, &atlas, sections, &args.fit.settings())?;
             tell(&args.out, &manifest, "section", report)
         }
