@@ -28,6 +28,8 @@ fn planes() -> (TempDir, AtlasPlanes) {
 
 /// Twenty steps of a network of full size on one batch of small images.
 fn twenty_steps(task: Task, head: Head) {
+    // The tests of this file run side by side, and threads that wait for each other's cores wait long.
+    tch::set_num_threads(1);
     let (_folder, planes) = planes();
     let settings = TrainSettings {
         edge: 64,
