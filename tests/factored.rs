@@ -320,14 +320,14 @@ fn goals_set_what_is_not_given() {
         )["map"]
             .clone()
     };
-    // What a goal stands for is what docs/modes.md measures. Weights that are 0 are left out where the term is none of the paper's.
+    // What a goal stands for is what docs/modes.md measures. A weight of 0 is recorded where another goal has the term.
     let set = |arguments: &str, wanted: [(&str, Value); 6]| {
         let found = settings(arguments);
         for (key, value) in wanted {
             assert_eq!(found[key], value, "{arguments}: {key}");
         }
     };
-    let none = || Value::Null;
+    let none = || Value::from(0.0);
     let impute = |goal: &str| {
         [
             ("goal", goal.into()),
