@@ -73,7 +73,7 @@ def opened(report: Path) -> float:
 def main(tangram: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     bench = Bench(tangram, work)
-    run = bench.map("million", 1_000_000, 20)
+    run = bench.map("million", 1_000_000, 24)
     print("| 1,000,000 voxels | seconds | peak memory | MB |\n|---|---|---|---|")
     for figure in ("map", "types", "genes"):
         for ending in ("svg", "png"):
