@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
+mod executable;
+
+use executable::write_script;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use tangram_sweep::slurm::{
     JobId, JobKind, JobName, JobState, Patience, Scheduler, Slurm, SlurmError,
@@ -17,16 +19,7 @@ fn cluster(sbatch: &str, more: &[(&str, &str)]) -> (TempDir, Slurm) {
     let write = |name: &str, body: &str| {
         let path = folder.path().join(name);
         let here = folder.path().display();
-        // Made executable by another process: a child that another test starts meanwhile would hold a file that this one writes, and a file that is
-        // open for writing cannot be run.
-        let text = path.with_extension("txt");
-        fs::write(&text, format!("#!/bin/bash\nHERE='{here}'\n{body}\n")).unwrap();
-        let install = Command::new("install")
-            .args(["-m", "755"])
-            .arg(&text)
-            .arg(&path)
-            .status();
-        assert!(install.unwrap().success());
+        write_script(&path, &format!("HERE='{here}'\n{body}"));
     };
     let take = "name=$(sed -n 's/^#SBATCH --job-name=//p'); echo x >>\"$HERE/calls\"\n\
                 submit() { echo \"$name|77|N/A|PENDING|(Priority)\" >>\"$HERE/queue\"; }";

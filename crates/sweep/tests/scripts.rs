@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
+mod executable;
+
+use executable::write_script;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -186,15 +189,7 @@ impl Stage {
 
     fn command(&self, name: &str, body: &str) {
         let path = self.path("bin").join(name);
-        // By another process: see sbatch.rs.
-        let text = path.with_extension("txt");
-        fs::write(&text, format!("#!/bin/bash\n{body}\n")).unwrap();
-        let install = Command::new("install")
-            .args(["-m", "755"])
-            .arg(&text)
-            .arg(&path)
-            .status();
-        assert!(install.unwrap().success());
+        write_script(&path, body);
     }
 
     fn read(&self, name: &str) -> String {
