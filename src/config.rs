@@ -11,10 +11,13 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use tangram_core::{DefaultWeight, Term};
 use toml::{Table, Value};
 
 /// The table of results in a `run.toml`, which holds no settings and is ignored.
 const RECORD: &str = "record";
+/// The table of the settings of a mapping.
+const MAP: &str = "map";
 
 /// The command line with the settings of its `--config` file added.
 ///
@@ -119,7 +122,13 @@ fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsStri
             }
             .into());
         };
-        for (key, value) in settings {
+        let is_record = file.contains_key(RECORD) && table == MAP;
+        let unnamed = if is_record {
+            weights_of_0(settings)
+        } else {
+            Table::new()
+        };
+        for (key, value) in settings.iter().chain(&unnamed) {
             let arguments = argument(path, command, key, value)?;
             // `submit map` and `sweep new` lack some flags of `map`.
             let known = flag_id(command, key).is_some_and(|id| typed.try_contains_id(&id).is_ok());
@@ -129,6 +138,17 @@ fn settings_of(path: &Path, name: &str, typed: &ArgMatches) -> Result<Vec<OsStri
         }
     }
     Ok(added)
+}
+
+/// Weights that a run had and its record does not name: records of earlier builds have no weight that is 0, although the goal of the run
+/// may stand for another one now.
+fn weights_of_0(settings: &Table) -> Table {
+    let not_0_by_default = |term: &Term| term.about().default != DefaultWeight::Is(0.0);
+    let keys = Term::ALL.into_iter().filter(not_0_by_default);
+    keys.map(|term| term.about().setting)
+        .filter(|key| !settings.contains_key(*key))
+        .map(|key| (key.to_owned(), Value::Float(0.0)))
+        .collect()
 }
 
 /// One setting as arguments.

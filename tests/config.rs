@@ -76,6 +76,15 @@ fn the_record_of_a_run_repeats_it() {
     };
     assert_eq!(history("run").len(), 5);
     assert_eq!(history("run"), history("again"));
+
+    // As an earlier build recorded it: without weights of 0, among them those that this build's goal has.
+    let record = fs::read_to_string(folder.path().join("run/run.toml")).unwrap();
+    let is_0 = |line: &&str| line.starts_with("lambda-") && line.ends_with("= 0.0");
+    assert!(record.lines().filter(is_0).count() > 2);
+    let earlier: Vec<&str> = record.lines().filter(|line| !is_0(line)).collect();
+    fs::write(folder.path().join("earlier.toml"), earlier.join("\n")).unwrap();
+    succeed(folder.path(), "map --config earlier.toml --out earlier");
+    assert_eq!(history("run"), history("earlier"));
 }
 
 #[test]
