@@ -80,6 +80,32 @@ fn scores_are_told_beside_what_knows_no_cells() {
 }
 
 #[test]
+fn intervals_are_refused_where_the_voxels_changed() {
+    let (folder, _keep) = folder();
+    let voxels = folder.join("voxels.h5ad");
+    fs::copy(folder.join("../tissue/voxels.h5ad"), &voxels).unwrap();
+    let inputs = "--cells ../tissue/cells.h5ad --voxels voxels.h5ad --epochs 5";
+    succeed(
+        &folder,
+        &format!("sweep new kfold --folds 2 {inputs} --out cv"),
+    );
+    let error = fail(&folder, "plot intervals cv --out no.svg", 3);
+    assert!(error.contains("tangram sweep collect"), "{error}");
+    succeed(&folder, "sweep run cv --all");
+    succeed(&folder, "sweep collect cv --no-report");
+    succeed(&folder, "plot intervals cv --out intervals.svg");
+    let mut bytes = fs::read(&voxels).unwrap();
+    bytes.push(0);
+    fs::write(&voxels, bytes).unwrap();
+    let error = fail(&folder, "plot intervals cv --out no.svg", 3);
+    assert!(
+        error.contains("voxels.h5ad") && error.contains("changed"),
+        "{error}"
+    );
+    assert!(!folder.join("no.svg").exists());
+}
+
+#[test]
 fn the_report_of_a_run_has_the_yardstick_of_score() {
     let (folder, _keep) = folder();
     succeed(&folder, &format!("map {INPUTS} --epochs 10 --out run"));

@@ -47,6 +47,8 @@ impl Photograph {
     fn read_ome(path: &Path) -> Result<Self, AtlasError> {
         /// Pixels along the longer edge that show enough.
         const ENOUGH: usize = 1000;
+        /// More channels than microscopes have; a file may say any number.
+        const MOST_CHANNELS: usize = 256;
         let wrong = |reason: String| AtlasError::section(path, reason);
         let image = OmeImage::open(path)?;
         let shows_enough = |level: &&OmeLevel| level.width.max(level.height) >= ENOUGH;
@@ -54,6 +56,12 @@ impl Photograph {
         let level = level.unwrap_or(&image.levels()[0]);
         let (width, height) = (level.width, level.height);
         check_size(width as u64, height as u64).map_err(wrong)?;
+        if level.n_channels > MOST_CHANNELS {
+            return Err(wrong(format!(
+                "{} channels, more than {MOST_CHANNELS}; give those that show the tissue",
+                level.n_channels
+            )));
+        }
         let mut values = vec![0.0; width * height];
         for channel in 0..level.n_channels {
             let more = image.channel(level, channel)?;
@@ -61,7 +69,7 @@ impl Photograph {
         }
         let n = level.n_channels as f32;
         values.iter_mut().for_each(|sum| *sum /= n);
-        // What is too little contrast is told by values up to 1, whatever the stored type.
+        // `new` refuses an image of too little contrast by a limit that is for values up to 1; stored types reach other values.
         let largest = values.iter().copied().fold(0.0, f32::max);
         if largest > 0.0 {
             values.iter_mut().for_each(|value| *value /= largest);

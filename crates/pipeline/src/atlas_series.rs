@@ -215,8 +215,7 @@ fn read_table(path: &Path) -> Result<BTreeMap<String, f64>> {
         .filter(|(_, l)| !l.trim().is_empty())
     {
         let fields: Vec<&str> = line.split(['\t', ',']).map(str::trim).collect();
-        let number = fields.get(1).and_then(|field| field.parse::<f64>().ok());
-        match number.filter(|number| number.is_finite()) {
+        match fields.get(1).and_then(|field| finite(field)) {
             Some(number) => {
                 if table.insert(fields[0].to_owned(), number).is_some() {
                     let reason = format!("section {} stands there twice", fields[0]);
@@ -231,6 +230,12 @@ fn read_table(path: &Path) -> Result<BTreeMap<String, f64>> {
         }
     }
     Ok(table)
+}
+
+/// A number; `None` if the text is none, or an infinite one.
+fn finite(text: &str) -> Option<f64> {
+    let number = text.parse::<f64>().ok();
+    number.filter(|number| number.is_finite())
 }
 
 impl SeriesFound {
@@ -380,10 +385,9 @@ pub fn series_figure(folder: &Path) -> Result<Figure> {
         };
         let value = |text: &str| match text {
             "" => Ok(None),
-            text => text
-                .parse()
+            text => finite(text)
                 .map(Some)
-                .map_err(|_| no(&table, format!("line {}: {text} is no number", i + 2))),
+                .ok_or_else(|| no(&table, format!("line {}: {text} is no number", i + 2))),
         };
         Ok(Drawn {
             number: value(number)?,

@@ -162,7 +162,10 @@ pub fn atlas_train(
     let device = compute_device(training.device, training.threads, ranks.world());
     let device = agreed(ranks, device)?;
     let (atlas_sha256, planes) = agreed(ranks, images_of(training))?;
-    alike(ranks.world(), "inputs", &atlas_sha256)?;
+    let of_weights = training.weights.as_deref().map(fingerprint).transpose();
+    let of_weights = agreed(ranks, of_weights.map_err(PipelineError::from))?;
+    let inputs = format!("{atlas_sha256} {of_weights:?}");
+    alike(ranks.world(), "inputs", &inputs)?;
     let order = TrainOrder {
         planes: &planes,
         settings,

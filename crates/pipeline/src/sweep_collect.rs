@@ -241,11 +241,19 @@ fn outcomes(progress: &[TaskProgress]) -> Result<BTreeMap<usize, FoldResult>, Sw
         .collect()
 }
 
-/// The voxels' file, if it is what it was when the sweep was made.
-fn voxels(map: &MapSettings, manifest: &Manifest, sweep: &Path) -> Result<ExpressionFile> {
+/// Refuses a voxels' file that is not what it was when the sweep was made.
+///
+/// # Errors
+/// [`PipelineError::ChangedInput`], or the file cannot be read.
+pub(crate) fn unchanged_voxels(manifest: &Manifest, sweep: &Path) -> Result<()> {
     let of_voxels = manifest.inputs.get(VOXELS);
     let input = of_voxels.map(|input| (VOXELS.to_owned(), input.clone()));
-    unchanged(&input.into_iter().collect(), sweep)?;
+    unchanged(&input.into_iter().collect(), sweep)
+}
+
+/// The voxels' file, if it is what it was when the sweep was made.
+fn voxels(map: &MapSettings, manifest: &Manifest, sweep: &Path) -> Result<ExpressionFile> {
+    unchanged_voxels(manifest, sweep)?;
     try_file(&map.voxels)?;
     measured_voxels(map)
 }

@@ -4,6 +4,7 @@ use crate::error::{PipelineError, Result};
 use crate::folds::FoldResult;
 use crate::held_out::HeldOut;
 use crate::prediction_intervals::Pairs;
+use crate::sweep_collect::unchanged_voxels;
 use crate::sweep_work::{SweepKind, SweepWork};
 use crate::wording::{count, duration};
 use std::collections::BTreeMap;
@@ -166,6 +167,7 @@ pub fn intervals(sweep: &Path) -> Result<Figure> {
             "has no predictions of genes that were held out; `tangram sweep collect` writes those of a sweep `loo` or `kfold`",
         ));
     };
+    unchanged_voxels(&manifest, sweep)?;
     let held_out = HeldOut::open(predictions, &settings.map_settings(sweep)?)?;
     let genes = held_out.genes();
     let mut pairs = Pairs::new(held_out.voxels.n_rows(), genes.len());

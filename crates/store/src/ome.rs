@@ -89,7 +89,7 @@ impl OmeImage {
         let datasets = image["datasets"].as_array().into_iter().flatten();
         let level = |dataset: &Value| -> Result<OmeLevel, StoreError> {
             let at = dataset["path"].as_str().unwrap_or_default().to_owned();
-            if at.split('/').any(|part| part == "..") {
+            if at.starts_with('/') || at.split('/').any(|part| part == "..") {
                 return Err(broken(format!("the resolution `{at}` lies outside")));
             }
             let array = tree.array(&at)?;

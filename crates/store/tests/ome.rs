@@ -84,6 +84,14 @@ fn what_is_not_one_section_is_refused() {
     write(folder.path(), "0.5", 3);
     let stack = error(folder.path());
     assert!(stack.contains("3 steps along the axis `z`"), "{stack}");
+    let root = folder.path().join("zarr.json");
+    let text = fs::read_to_string(&root).unwrap();
+    for elsewhere in ["/0", "../0"] {
+        let path = format!("\"path\":\"{elsewhere}\"");
+        fs::write(&root, text.replacen("\"path\":\"0\"", &path, 1)).unwrap();
+        let outside = error(folder.path());
+        assert!(outside.contains("lies outside"), "{outside}");
+    }
     let plain = json!({"zarr_format": 3, "node_type": "group"});
     fs::write(folder.path().join("zarr.json"), plain.to_string()).unwrap();
     let none = error(folder.path());
