@@ -225,8 +225,10 @@ fn a_registration_says_who_made_its_mask() {
     assert!(told.starts_with("changed since it was a mask"), "{told}");
     // The expected error knows no mistakes of a network.
     let warning = "a network's mistakes";
-    let command = "atlas register --atlas atlas.zarr --regions masks/section.png --pixel-size 50 --no-report --out section --force";
+    let command = "atlas register --atlas atlas.zarr --regions masks/section.png --pixel-size 50 --out section --force";
     assert!(fail(folder, command, 0).contains(warning));
+    let page = fs::read_to_string(folder.join("section/report.html")).unwrap();
+    assert!(page.contains("A network made the mask"));
     let sweep = "sweep new register --atlas atlas.zarr --regions masks/section.png --out";
     let said = fail(folder, &format!("{sweep} some"), 0);
     assert!(

@@ -153,7 +153,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The mask as it stands in a start, in the middle of a square that is a little larger; of a half the missing half is background.
+    /// Classes of a square picture of the mask, turned as in a start. The tissue lies in the middle, with a margin around it. The picture of a
+    /// hemisection has room for the missing half, which is background.
     ///
     /// * `mask`: that of [`new`](Self::new), or the same before its holes were left out
     /// * `pixel_um`: as there

@@ -132,7 +132,7 @@ pub fn atlas_segment(
     })
 }
 
-/// What is to be said of a registration whose mask a network made.
+/// The warning about a registration whose mask a network made; begins with what follows the name of the mask.
 pub const NETWORK_MASKS: &str = "made by a network. The expected error was fitted on masks without a network's mistakes and may be far too small: look at overlay.png before you use the result";
 
 /// Where the regions of a mask come from.

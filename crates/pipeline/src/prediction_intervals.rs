@@ -18,7 +18,7 @@ const MOST_PAIRS: usize = 4_000_000;
 /// Predicted and measured values of genes, both as multiples of the gene's mean.
 #[derive(Debug)]
 pub(crate) struct Pairs {
-    /// Every so many voxels is looked at.
+    /// Of the voxels, the first of every `step` counts.
     step: usize,
     of_genes: Vec<Vec<(f32, f32)>>,
 }

@@ -1,5 +1,6 @@
 //! The picture and the report of a section that was registered to an atlas.
 
+use crate::atlas_segment::MaskOrigin;
 use crate::error::{PipelineError, Result};
 use crate::figures::write_bytes;
 use crate::versions::Versions;
@@ -85,10 +86,17 @@ impl SectionSource<'_> {
     ///
     /// * `command`: that made the registration
     /// * `settings`: what `registration.toml` holds
+    /// * `origin`: where the mask comes from
     ///
     /// # Errors
     /// If the atlas cannot be read, or the file not be written.
-    pub fn write_report(&self, out: &Path, command: &str, settings: &str) -> Result<()> {
+    pub fn write_report(
+        &self,
+        out: &Path,
+        command: &str,
+        settings: &str,
+        origin: &MaskOrigin,
+    ) -> Result<()> {
         let quality = self.quality;
         let parameters = self.transform.parameters();
         let plane = parameters.plane;
@@ -133,7 +141,7 @@ impl SectionSource<'_> {
         let caption = "The mask of the section under the borders of the atlas's regions, with the Dice of each class; right, the plane in which the section was cut";
         let run = RunPage {
             name: self.name.to_owned(),
-            warnings: self.warnings(),
+            warnings: self.warnings(origin),
             facts: facts.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             command: command.to_owned(),
             settings: settings.to_owned(),
@@ -149,7 +157,7 @@ impl SectionSource<'_> {
         write_bytes(out, page.html().as_bytes())
     }
 
-    fn warnings(&self) -> Vec<Warning> {
+    fn warnings(&self, origin: &MaskOrigin) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String, remedy: &str| {
             warnings.push(Warning {
@@ -168,6 +176,12 @@ impl SectionSource<'_> {
             warn(
                 format!("Dice below {POOR}: {}.", poor.join(", ")),
                 "Look at these classes in the figure: is the mask right, is the tissue torn there?",
+            );
+        }
+        if origin.by_network {
+            warn(
+                "A network made the mask, and the expected error was fitted on masks without a network's mistakes: it may be far too small.".to_owned(),
+                "Compare the figure with the tissue before you use the result.",
             );
         }
         if !self.transform.parameters().pixel_size_given {

@@ -146,7 +146,7 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
     let record = Record {
         working_directory: std::env::current_dir().unwrap_or_default(),
         register: settings,
-        found: Found::new(&registration, atlas.path(), path, origin.told)?,
+        found: Found::new(&registration, atlas.path(), path, origin.told.clone())?,
         plane_network: called.map(|(network, called)| network.record(called)),
         versions: Versions::current(),
     };
@@ -168,7 +168,7 @@ pub fn run(args: &RegisterArgs, report: Report) -> Result<()> {
                 quality: &registration.quality,
             };
             let page = folder.join(REPORT_FILE);
-            if let Err(error) = source.write_report(&page, &command_line(), &text) {
+            if let Err(error) = source.write_report(&page, &command_line(), &text, &origin) {
                 // The registration is complete without.
                 let _ = std::fs::remove_file(&page);
                 report.warn(format_args!("no report: {}", full_text(&error)));
