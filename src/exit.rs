@@ -5,6 +5,7 @@ use crate::plain::Plain;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tangram_atlas::AtlasError;
 use tangram_pipeline::error::{PipelineError, cause_of};
 use tangram_sweep::Cause;
@@ -43,23 +44,34 @@ pub const REFUSED: u8 = 7;
 /// Stopped by a signal, the state kept: `EX_TEMPFAIL` of sysexits.h, try again.
 pub const STOPPED: u8 = 75;
 
-/// Prints the error of a command and returns its exit code.
+/// Prints the error of a command, unless [`say`] has, and returns its exit code.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    // What fails because the process is ending is no failure.
-    crate::interrupt::wait_if_ending();
+    say(error);
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
-    }
-    // The rank that failed has printed its error.
-    if !matches!(pipeline(error), Some(PipelineError::OtherRank { .. })) {
-        // Nobody is left to tell if standard error is closed.
-        let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
     }
     ExitCode::from(match code(error) {
         STOPPED if crate::interrupt::stopped_by_ctrl_c() => INTERRUPTED,
         code => code,
     })
+}
+
+/// Prints the error that this process ends with, the first time that it is called.
+///
+/// One of several ranks calls it before it leaves the others: a launcher kills the remaining ranks as soon as one has
+/// ended with an error, and with them what they have not printed.
+pub fn say(error: &anyhow::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    // What fails because the process is ending is no failure.
+    crate::interrupt::wait_if_ending();
+    // The rank that failed prints its error.
+    let of_other_rank = matches!(pipeline(error), Some(PipelineError::OtherRank { .. }));
+    if of_other_rank || is_broken_pipe(error) || SAID.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "error: {}", Plain(format_args!("{error:#}")));
 }
 
 /// Prints help, a version, or an error of the command line.

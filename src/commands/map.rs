@@ -87,16 +87,14 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
         report: (!args.no_report).then_some(typed.as_str()),
     };
     let command = args.command(&settings)?;
-    let mut ranks = ranks::join(settings.grid, settings.reduce, &command)?;
-    exit_record::of_run(&args.out);
-    let complete = match earlier {
-        Earlier::Resume => is_complete(&args.out, &ranks),
-        _ => Ok(false),
-    };
-    let file = match complete {
-        Ok(false) => map(&settings, &output, &mut ranks, &report).map(Some),
-        complete => complete.map(|_| None),
-    };
+    let mut ranks = ranks::join(settings.reduce)?;
+    let file = ranks::arrange(&mut ranks, settings.grid, &command).and_then(|()| {
+        exit_record::of_run(&args.out);
+        if earlier == Earlier::Resume && is_complete(&args.out, &ranks)? {
+            return Ok(None);
+        }
+        map(&settings, &output, &mut ranks, &report).map(Some)
+    });
     let first = ranks.is_first();
     let told = file
         .map_err(|error| ended(error, &ranks))
@@ -105,6 +103,9 @@ pub fn run(args: MapArgs, report: Report) -> Result<()> {
             None if first => Ok(report.say(format_args!("{} is complete", args.out.display()))?),
             _ => Ok(()),
         });
+    if let Err(error) = &told {
+        exit::say(error);
+    }
     // MPI ends in order only if all ranks come here, which they do unless one has aborted.
     ranks.leave();
     if told.is_ok() {

@@ -17,26 +17,39 @@ const DIGEST: usize = 32;
 /// A warning appears when a collective takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Joins the other processes, if a launcher started any, and arranges them; all share the cells until a better grid is chosen.
+/// Joins the other processes, if a launcher started any; all share the cells until a better grid is chosen.
+///
+/// # Errors
+/// If they do not find each other.
+pub fn join(how: Reduce) -> Result<Ranks> {
+    let world = World::join().map_err(PipelineError::Launcher)?;
+    // Joining has set a hook that ends all ranks.
+    tangram_store::pass_caught_panics();
+    let shape = GridShape {
+        cells: world.size(),
+        ..GridShape::ONE
+    };
+    Ok(Grid::new(world, shape, how)?.watched(PATIENCE))
+}
+
+/// Arranges the ranks as `grid` says, once they know that they were started alike. The first that they do together.
 ///
 /// * `command`: what every rank must have been started with alike
 ///
 /// # Errors
-/// If they do not find each other, were started differently, or the grid is of another number.
-pub fn join(grid: Option<GridChoice>, how: Reduce, command: &str) -> Result<Ranks> {
-    let world = World::join().map_err(PipelineError::Launcher)?;
-    // Joining has set a hook that ends all ranks.
-    tangram_store::pass_caught_panics();
-    // Before anything that ranks do together: what they do follows from it.
-    alike(&world, "settings", command)?;
-    let shape = match grid {
-        Some(GridChoice::Shape(shape)) => shape,
-        Some(GridChoice::Auto) | None => GridShape {
-            cells: world.size(),
-            ..GridShape::ONE
-        },
+/// If they were started differently, or the grid is of another number of ranks: told by the first rank.
+pub fn arrange(ranks: &mut Ranks, grid: Option<GridChoice>, command: &str) -> Result<()> {
+    alike(ranks.world(), "settings", command)?;
+    let Some(GridChoice::Shape(shape)) = grid else {
+        return Ok(());
     };
-    Ok(Grid::new(world, shape, how)?.watched(PATIENCE))
+    let first = ranks.is_first();
+    ranks.rearrange(shape).map_err(|error| match first {
+        true => error.into(),
+        false => PipelineError::OtherRank {
+            cause: Cause::Usage,
+        },
+    })
 }
 
 /// Checks that all ranks have the same text.

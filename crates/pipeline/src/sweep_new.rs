@@ -100,7 +100,7 @@ pub fn of_folds(
     if (start, settings.solver) == (Start::Warm, Solver::Adam) {
         return usage("--start warm: adam has no mapping of all genes to begin from; leave it out, or take --solver mirror".to_owned());
     }
-    let mut one = ranks::join(None, settings.reduce, "")?;
+    let mut one = ranks::join(settings.reduce)?;
     let inputs = inputs::read(settings, Engine::Native, &mut one, listener)?;
     let folds = of.make(&inputs.genes.names, settings.seed)?;
     if let Some(fold) = folds

@@ -187,7 +187,7 @@ fn read(
     let mut map = shared.map_settings(settings.sweep)?;
     map.threads = settings.threads;
     unchanged(&manifest.inputs, settings.sweep)?;
-    let mut one = ranks::join(None, map.reduce, "")?;
+    let mut one = ranks::join(map.reduce)?;
     let engine = device::choose(&map, &one, listener)?.engine;
     let inputs = inputs::read(&map, engine, &mut one, listener)?;
     if inputs.genes.names != shared.genes {
@@ -281,7 +281,7 @@ fn jobs(
         None => most,
     };
     if fit == 0 {
-        let one = ranks::join(None, map.reduce, "")?;
+        let one = ranks::join(map.reduce)?;
         check_memory(map, engine, inputs.problem.shares(), &one, counts)?;
     }
     Ok(most.clamp(1, fit.max(1)))

@@ -2,6 +2,7 @@
 
 use super::flags::AtlasFlag;
 use crate::choices::replace;
+use crate::exit;
 use crate::report::Report;
 use crate::threads::use_threads;
 use crate::values::{at_least_one, n_threads, seed};
@@ -243,19 +244,24 @@ pub fn run(args: &TrainArgs, report: Report) -> Result<()> {
     };
     // Whatever decides the result; the number of threads may change its rounding.
     let command = format!("{training:?} {} {earlier:?}", common.out.display());
-    let ranks = ranks::join(None, Reduce::Exact, &command)?;
-    let record = atlas_train(
-        &training,
-        &common.out,
-        may_replace,
-        earlier,
-        &ranks,
-        &report,
-    );
+    let mut ranks = ranks::join(Reduce::Exact)?;
+    let record = ranks::arrange(&mut ranks, None, &command).and_then(|()| {
+        atlas_train(
+            &training,
+            &common.out,
+            may_replace,
+            earlier,
+            &ranks,
+            &report,
+        )
+    });
     let told = match (record, ranks.is_first()) {
         (Ok(record), true) => tell(&common.out, &record, report),
         (record, _) => record.map(|_| ()).map_err(Into::into),
     };
+    if let Err(error) = &told {
+        exit::say(error);
+    }
     // MPI ends in order only if all ranks come here.
     ranks.leave();
     told
