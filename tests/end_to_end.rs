@@ -460,11 +460,11 @@ fn neighbouring_voxels_are_compared_where_a_weight_asks_for_it() {
     assert!(plain["map"].get("lambda-neighbourhood").is_none());
     assert!(!history(&folder.join("plain"))[0].contains("neighbourhood"));
 
-    let told = fail(folder, &format!("{map} {weight} --out no"), 2);
+    let told = fail(folder, &format!("{map} {weight} --out refused-near"), 2);
     assert!(told.contains("--neighbours"), "{told}");
     let told = fail(
         folder,
-        &format!("{map} {weight} --neighbours nearest:60 --out no"),
+        &format!("{map} {weight} --neighbours nearest:60 --out refused-near"),
         3,
     );
     assert!(
@@ -500,7 +500,7 @@ fn adam_moves_cells_by_their_types_and_keeps_logits_small_where_weights_ask_for_
     );
 
     let refused = |flags: &str, code, what: &[&str]| {
-        let told = fail(folder, &format!("{map} {flags} --out no"), code);
+        let told = fail(folder, &format!("{map} {flags} --out refused-adam"), code);
         for what in what {
             assert!(told.contains(what), "{flags}: {told}");
         }
@@ -564,7 +564,7 @@ fn the_papers_objective_is_another_loss_with_its_own_defaults() {
     assert!(plain["map"].get("objective").is_none());
     let told = fail(
         folder,
-        &format!("{map} --objective paper --goal place --out no"),
+        &format!("{map} --objective paper --goal place --out refused-paper"),
         2,
     );
     assert!(told.contains("--objective package"), "{told}");

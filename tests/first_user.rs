@@ -181,9 +181,9 @@ fn logarithms_are_refused_with_the_matrix_that_holds_counts() {
     );
     succeed(folder, &map("log.h5ad", VOXELS, "as_is", "--values as-is"));
     assert_ne!(history(&folder.join("as_is")), clean);
-    let told = fail(folder, &map(CELLS, VOXELS, "no", "--values log1p"), 3);
+    let told = fail(folder, &map(CELLS, VOXELS, "refused1", "--values log1p"), 3);
     assert_has(&told, &["X holds counts", "leave the flag out"]);
-    let told = fail(folder, &map(CELLS, "log.h5ad", "no", ""), 3);
+    let told = fail(folder, &map(CELLS, "log.h5ad", "refused2", ""), 3);
     assert_has(
         &told,
         &["--voxels-matrix layer:counts", "--values-voxels log1p"],
@@ -280,7 +280,7 @@ fn genes_are_matched_by_identifier_column_and_table() {
     );
     ids.var.set("symbol", Column::Text(symbols.clone()));
     ids.write(&folder.join("ids.h5ad"));
-    let told = fail(folder, &map(CELLS, "ids.h5ad", "no", ""), 3);
+    let told = fail(folder, &map(CELLS, "ids.h5ad", "refused3", ""), 3);
     assert_has(&told, &["--match-genes column:symbol"]);
     let clean = history(&folder.join("clean"));
     succeed(
@@ -711,28 +711,32 @@ fn faults_of_settings_files_and_links_are_named() {
     std::fs::write(folder.join("set.toml"), "[map]\nepochs = \"many\"\n").unwrap();
     let told = fail(
         folder,
-        &format!("map --cells {CELLS} --voxels {VOXELS} --out no --config set.toml"),
+        &format!("map --cells {CELLS} --voxels {VOXELS} --out refused4 --config set.toml"),
         2,
     );
     assert_has(
         &told,
         &["many", "`epochs` stands in the settings file set.toml"],
     );
-    let told = fail(folder, &map(CELLS, VOXELS, "no", "--threads 99999999"), 2);
+    let told = fail(
+        folder,
+        &map(CELLS, VOXELS, "refused5", "--threads 99999999"),
+        2,
+    );
     assert_has(&told, &["--threads", "from 1 to 4096"]);
     std::os::unix::fs::symlink("loop.h5ad", folder.join("loop.h5ad")).unwrap();
     let told = fail(folder, "inspect loop.h5ad", 3);
     assert_has(&told, &["a link that leads back to itself"]);
     std::os::unix::fs::symlink("gone.h5ad", folder.join("dangling.h5ad")).unwrap();
-    let told = fail(folder, &map("dangling.h5ad", VOXELS, "no", ""), 3);
+    let told = fail(folder, &map("dangling.h5ad", VOXELS, "refused6", ""), 3);
     assert_has(&told, &["is a link to gone.h5ad, which is not there"]);
     let mut none = cells();
     none.obs = Table::default();
     *none.counts() = SparseRows::empty(none.var.len());
     none.write(&folder.join("none.h5ad"));
-    let told = fail(folder, &map("none.h5ad", VOXELS, "no", ""), 3);
+    let told = fail(folder, &map("none.h5ad", VOXELS, "refused7", ""), 3);
     assert_eq!(told.matches("holds no cells").count(), 1, "{told}");
-    let told = fail(folder, &map(CELLS, VOXELS, "no", "--grid 4x1x1"), 2);
+    let told = fail(folder, &map(CELLS, VOXELS, "refused8", "--grid 4x1x1"), 2);
     assert_eq!(told.matches("needs 4 ranks").count(), 1, "{told}");
 }
 

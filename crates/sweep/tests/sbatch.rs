@@ -7,6 +7,7 @@ mod executable;
 use executable::write_script;
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 use tangram_sweep::slurm::{
     JobId, JobKind, JobName, JobState, Patience, Scheduler, Slurm, SlurmError,
@@ -59,11 +60,16 @@ fn a_job_that_was_taken_in_silence_is_found_by_its_name() {
         "submit; echo 'Submitted batch job'",
         "(sleep 1; submit) >/dev/null 2>&1 & echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1",
     ];
-    for sbatch in silent {
-        let (folder, slurm) = cluster(sbatch, &[]);
-        let found = submit(&slurm, folder.path());
-        assert_eq!(found.unwrap(), JobId(77), "{sbatch}");
-    }
+    // At the same time: most of each is waiting.
+    thread::scope(|scope| {
+        for sbatch in silent {
+            scope.spawn(move || {
+                let (folder, slurm) = cluster(sbatch, &[]);
+                let found = submit(&slurm, folder.path());
+                assert_eq!(found.unwrap(), JobId(77), "{sbatch}");
+            });
+        }
+    });
 }
 
 #[test]
@@ -83,10 +89,18 @@ fn a_job_that_nobody_saw_is_not_submitted_again() {
         let told = error.to_string();
         assert!(told.contains("squeue --name=tangram-map-"), "{told}");
     };
-    unclear("sleep 30", &[]);
-    unclear("echo 'Socket timed out' >&2; exit 1", &[]);
-    unclear("echo done", &[]);
-    unclear("sleep 30", &[("squeue", "exit 1")]);
+    let silent: [(&str, &[(&str, &str)]); 4] = [
+        ("sleep 30", &[]),
+        ("echo 'Socket timed out' >&2; exit 1", &[]),
+        ("echo done", &[]),
+        ("sleep 30", &[("squeue", "exit 1")]),
+    ];
+    // At the same time: most of each is waiting.
+    thread::scope(|scope| {
+        for (sbatch, more) in silent {
+            scope.spawn(move || unclear(sbatch, more));
+        }
+    });
 }
 
 #[test]
