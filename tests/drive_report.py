@@ -42,8 +42,14 @@ def plot(page, title):
     return page.locator(".map .plot").nth(index)
 
 
+def values(element):
+    return element.evaluate("p => Array.from(p.data[0].customdata)")
+
+
 def colors(element):
-    return element.evaluate("p => Array.from(p.data[0].marker.color)")
+    """As red, green and blue, whether they are texts or, for WebGL, numbers."""
+    found = element.evaluate("p => Array.from(p.data[0].marker.color, c => typeof c === 'string' ? c.match(/[0-9]+/g).map(Number) : Array.from(c))")
+    return [tuple(color[:3]) for color in found]
 
 
 def choose(page, which, name):
@@ -92,13 +98,19 @@ def check(page, expected):
     for gene in expected["genes"]:
         choose(page, "gene", gene["name"])
         predicted = plot(page, f"{gene['name']}, predicted")
-        found = colors(predicted)
+        found = values(predicted)
         assert len(found) == len(gene["predicted"])
         for value, wanted in zip(found, gene["predicted"]):
             assert near(value, wanted, KEPT), (gene["name"], value, wanted)
         assert found not in seen, "the map did not change"
         seen.append(found)
-        measured = colors(plot(page, f"{gene['name']}, measured"))
+        # The ends of Viridis, and nothing else where the ends are.
+        shades = colors(predicted)
+        for value, shade in zip(found, shades):
+            assert value != min(found) or shade == (68, 1, 84), (value, shade)
+            assert value != max(found) or shade == (253, 231, 37), (value, shade)
+        assert len(set(shades)) > 2
+        measured = values(plot(page, f"{gene['name']}, measured"))
         assert all(near(v, w, KEPT) for v, w in zip(measured, gene["measured"])), gene["name"]
 
     # Hovering shows the name of the voxel, as text, and its value.
@@ -113,10 +125,12 @@ def check(page, expected):
 
     # A type has its map; so has the deterministic one.
     choose(page, "type", expected["type"]["name"])
-    found = colors(plot(page, expected["type"]["name"]))
+    found = values(plot(page, expected["type"]["name"]))
     assert all(near(v, w, KEPT) for v, w in zip(found, expected["type"]["values"]))
     choose(page, "type", "most probable type")
-    assert all(isinstance(c, str) for c in colors(plot(page, "most probable type")))
+    found = set(colors(plot(page, "most probable type")))
+    legend = page.locator(".map .legend i").evaluate_all("all => all.map(i => i.style.backgroundColor.match(/[0-9]+/g).map(Number))")
+    assert found == {tuple(color) for color in legend} and len(found) > 1, (found, legend)
 
     # A hostile name stays text, in the table, in the choosers and in the headings.
     assert hostile in column(page, "Genes", 0)

@@ -53,20 +53,24 @@ impl MostProbableCell {
     /// # Errors
     /// `M::Error` if the mapping cannot be read.
     pub fn of_voxels<M: MappingRows>(mapping: &M) -> Result<Vec<Option<Self>>, M::Error> {
-        let mut best = vec![None; mapping.n_voxels()];
+        // Where the probability is 0, no cell was found.
+        let none = Self {
+            cell: 0,
+            probability: 0.0,
+        };
+        let mut best = vec![none; mapping.n_voxels()];
         mapping.for_each_block(&mut |block| {
-            block.rows.for_each_entry(|i, voxel, probability| {
-                let at: &mut Option<Self> = &mut best[voxel];
-                if probability > at.map_or(0.0, |b| b.probability) {
-                    *at = Some(Self {
-                        cell: block.first_cell + i,
-                        probability,
-                    });
+            let put = |best: &mut Self, i: usize, probability: f32| {
+                if probability > best.probability {
+                    let cell = block.first_cell + i;
+                    *best = Self { cell, probability };
                 }
-            });
+            };
+            block.rows.fold_voxels(&mut best, put);
             Ok(())
         })?;
-        Ok(best)
+        let found = |best: Self| (best.probability > 0.0).then_some(best);
+        Ok(best.into_iter().map(found).collect())
     }
 }
 

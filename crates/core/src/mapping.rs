@@ -5,8 +5,12 @@
 //! [`assignment`](crate::assignment).
 
 use crate::SparseRows;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
 use std::convert::Infallible;
+
+/// Voxels that one thread goes through at a time; what is kept of each stays in its cache.
+const VOXELS_PER_STRIPE: usize = 1024;
 
 /// Consecutive rows of P.
 #[derive(Debug, Clone)]
@@ -43,6 +47,42 @@ impl PBlock<'_> {
             Self::Sparse(rows) => rows.n_cols(),
             Self::Dense(rows) => rows.ncols(),
         }
+    }
+
+    /// Calls `visit(of_voxel, row, probability)` for every non-zero entry, where `of_voxel` is the entry's voxel in `of_voxels`; for each
+    /// voxel by ascending row, whatever the number of threads.
+    ///
+    /// # Panics
+    /// If `of_voxels` has another number of voxels.
+    pub fn fold_voxels<T: Send>(
+        &self,
+        of_voxels: &mut [T],
+        visit: impl Fn(&mut T, usize, f32) + Sync,
+    ) {
+        assert_eq!(of_voxels.len(), self.n_voxels(), "one value a voxel");
+        let rows = match self {
+            Self::Sparse(_) => {
+                return self.for_each_entry(|i, j, p| visit(&mut of_voxels[j], i, p));
+            }
+            Self::Dense(rows) => rows,
+        };
+        let stripes = of_voxels.par_chunks_mut(VOXELS_PER_STRIPE).enumerate();
+        stripes.for_each(|(stripe, of_voxels)| {
+            let first = stripe * VOXELS_PER_STRIPE;
+            let rows = rows.slice(s![.., first..first + of_voxels.len()]);
+            for (i, row) in rows.rows().into_iter().enumerate() {
+                let mut put = |(of_voxel, &p): (&mut T, &f32)| {
+                    if p != 0.0 {
+                        visit(of_voxel, i, p);
+                    }
+                };
+                match row.as_slice() {
+                    // Which the compiler makes a faster loop of.
+                    Some(row) => of_voxels.iter_mut().zip(row).for_each(&mut put),
+                    None => of_voxels.iter_mut().zip(row).for_each(&mut put),
+                }
+            }
+        });
     }
 
     /// Calls `visit(row, voxel, probability)` for every non-zero entry, by ascending row and voxel.

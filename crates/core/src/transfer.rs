@@ -140,7 +140,9 @@ fn add_dense(
 pub fn density<M: MappingRows>(mapping: &M) -> Result<Vec<f64>, M::Error> {
     let mut sums = vec![0.0; mapping.n_voxels()];
     mapping.for_each_block(&mut |block| {
-        block.rows.for_each_entry(|_, j, p| sums[j] += f64::from(p));
+        block
+            .rows
+            .fold_voxels(&mut sums, |sum, _, p| *sum += f64::from(p));
         Ok(())
     })?;
     Ok(sums)

@@ -2,11 +2,12 @@
 
 use crate::error::{PipelineError, Result};
 use crate::listener::Listener;
-use crate::pictures::{GeneInSpace, LossHistory, Source, TypesInSpace, spread};
+use crate::pictures::{GeneInSpace, KeptGenes, LossHistory, ShownTypes, Source, spread};
 use crate::run_directory::{Replace, replaceable};
 use crate::score::ScoredGene;
+use ndarray::Array2;
 use std::path::Path;
-use tangram_core::GeneScore;
+use tangram_core::{GeneScore, score_gene};
 use tangram_report::charts::{self, GenePanel, Group, Term};
 use tangram_report::{Figure, Format, Panel, Places, Scale, category_map, value_maps};
 use tangram_store::{StoreError, write_aside};
@@ -132,16 +133,27 @@ pub fn figure(
     listener: &dyn Listener,
 ) -> Result<Figure> {
     match which {
-        Which::Types => types(&source.places()?, &needed_types(source)?, &shown.types),
-        Which::Map => map(&source.places()?, &needed_types(source)?),
+        Which::Types => {
+            let (places, shown_types) = (source.places()?, needed_types(source)?);
+            let wanted = wanted(&shown_types, &shown.types)?;
+            let counts = source.type_counts(&shown_types)?;
+            types(&places, &shown_types, &counts, &wanted)
+        }
+        Which::Map => {
+            let (places, types) = (source.places()?, needed_types(source)?);
+            map(&places, &types, &source.likeliest_types(&types)?)
+        }
         Which::Genes => {
             let places = source.places()?;
-            let judged = source.genes(listener)?;
-            let names = match shown.genes.is_empty() {
-                true => telling(&judged),
-                false => shown.genes.clone(),
+            let (names, kept) = match shown.genes.is_empty() {
+                true => {
+                    let (judged, kept) = source.genes_and_values(listener)?;
+                    (telling(&judged), kept)
+                }
+                false => (shown.genes.clone(), KeptGenes::default()),
             };
-            genes(&places, &source.genes_in_space(&names)?, &judged)
+            let part_of = |gene: &str| part(source.run().record().genes.part_of(gene));
+            genes(&places, &source.genes_in_space(&names, kept)?, part_of)
         }
         Which::Modality => modality(source, shown),
         Which::Scores => scores(&source.genes(listener)?),
@@ -230,7 +242,7 @@ pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-fn needed_types(source: &Source) -> Result<TypesInSpace> {
+fn needed_types(source: &Source) -> Result<ShownTypes> {
     source
         .types()?
         .ok_or_else(|| PipelineError::NoPicture {
@@ -240,11 +252,12 @@ fn needed_types(source: &Source) -> Result<TypesInSpace> {
 }
 
 /// The heading of pictures of types.
-fn of_types(types: &TypesInSpace) -> String {
+fn of_types(types: &ShownTypes) -> String {
     format!("Types of the cells ({}) in space", types.column)
 }
 
-pub(crate) fn types(places: &Places, types: &TypesInSpace, only: &[String]) -> Result<Figure> {
+/// The numbers of the types that were asked for by name; of all, if none were.
+fn wanted(types: &ShownTypes, only: &[String]) -> Result<Vec<usize>> {
     if let Some(unknown) = only.iter().find(|name| !types.names.contains(name)) {
         return Err(PipelineError::Usage(format!(
             "--type {unknown}: obs column {} has no such type; it has {}",
@@ -252,20 +265,28 @@ pub(crate) fn types(places: &Places, types: &TypesInSpace, only: &[String]) -> R
             types.names.join(", ")
         )));
     }
-    let columns: Vec<Vec<f32>> = types
-        .values
-        .columns()
-        .into_iter()
-        .map(|c| c.to_vec())
+    let asked = |name: &String| only.is_empty() || only.contains(name);
+    let names = types.names.iter().enumerate();
+    Ok(names.filter(|(_, name)| asked(name)).map(|n| n.0).collect())
+}
+
+/// * `counts`: (voxels, types)
+/// * `wanted`: the numbers of the types to show
+pub(crate) fn types(
+    places: &Places,
+    types: &ShownTypes,
+    counts: &Array2<f32>,
+    wanted: &[usize],
+) -> Result<Figure> {
+    let columns: Vec<Vec<f32>> = wanted
+        .iter()
+        .map(|&kind| counts.column(kind).to_vec())
         .collect();
-    let wanted = |name: &String| only.is_empty() || only.contains(name);
-    let panels: Vec<Panel<'_>> = types
-        .names
+    let panels: Vec<Panel<'_>> = wanted
         .iter()
         .zip(&columns)
-        .filter(|(name, _)| wanted(name))
-        .map(|(name, values)| Panel {
-            title: name,
+        .map(|(&kind, values)| Panel {
+            title: &types.names[kind],
             note: "",
             values,
         })
@@ -273,11 +294,12 @@ pub(crate) fn types(places: &Places, types: &TypesInSpace, only: &[String]) -> R
     Ok(value_maps(places, &panels, &of_types(types), Scale::Own)?)
 }
 
-pub(crate) fn map(places: &Places, types: &TypesInSpace) -> Result<Figure> {
+/// * `assigned`: the type of each voxel
+pub(crate) fn map(places: &Places, types: &ShownTypes, assigned: &[Option<u32>]) -> Result<Figure> {
     let heading = format!("Most probable type ({})", types.column);
     Ok(category_map(
         places,
-        &types.assigned,
+        assigned,
         &types.names,
         &types.colors,
         &heading,
@@ -357,18 +379,20 @@ pub(crate) fn telling(genes: &[ScoredGene]) -> Vec<String> {
         .collect()
 }
 
-pub(crate) fn genes(
+/// * `part_of`: a gene's part in training, for people
+fn genes(
     places: &Places,
     genes: &[GeneInSpace],
-    judged: &[ScoredGene],
+    part_of: impl Fn(&str) -> &'static str,
 ) -> Result<Figure> {
-    let note = |name: &str| {
-        let found = judged.iter().find(|g| g.gene == name);
-        found.map_or("not measured in the voxels".to_owned(), |g| {
-            format!("{}, score {:.3}", part(g.training), g.score.cosine)
-        })
+    let note = |gene: &GeneInSpace| match &gene.measured {
+        None => "not measured in the voxels".to_owned(),
+        Some(measured) => {
+            let score = score_gene(&gene.predicted, measured).cosine;
+            format!("{}, score {score:.3}", part_of(&gene.name))
+        }
     };
-    let notes: Vec<String> = genes.iter().map(|g| note(&g.name)).collect();
+    let notes: Vec<String> = genes.iter().map(note).collect();
     let panels: Vec<GenePanel<'_>> = genes
         .iter()
         .zip(&notes)
@@ -387,7 +411,7 @@ pub(crate) fn genes(
 }
 
 /// A gene's part in training, for people.
-pub(crate) fn part(training: &str) -> &str {
+pub(crate) fn part(training: &'static str) -> &'static str {
     match training {
         "held_out" => "held out",
         other => other,

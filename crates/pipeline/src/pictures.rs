@@ -3,7 +3,7 @@
 use crate::annotations::{self, Carried};
 use crate::carried_uns;
 use crate::choices::ObsColumn;
-use crate::error::{PipelineError, Result};
+use crate::error::{PipelineError, Result, Within};
 use crate::expression_files::{Opened, both};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::{Listener, Silent};
@@ -15,13 +15,17 @@ use crate::stored_mapping::StoredMapping;
 use crate::tissue_image;
 use crate::type_column::{codes_of, likely_types};
 use ndarray::Array2;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tangram_core::{GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align};
+use tangram_core::{GeneChoice, MappingRows, MostProbableCell, PBlock, SparseRows, align, one_hot};
 use tangram_report::{Color, Places, type_colors};
 use tangram_store::{Dataset, ExpressionFile, RowNames, Uns};
 
 /// Values of genes at a time: 200 MB.
 pub(crate) const CHUNK_VALUES: usize = 50_000_000;
+
+/// Values of genes, predicted and measured each, that are kept for pictures: 200 MB for both.
+const KEPT_VALUES: usize = 25_000_000;
 
 /// Which run, where its inputs are, and what of it to show.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,9 +68,9 @@ pub struct Source {
     chunk: usize,
 }
 
-/// Types of the cells in space.
+/// Types of the cells, and how pictures show them.
 #[derive(Debug)]
-pub struct TypesInSpace {
+pub struct ShownTypes {
     /// The obs column that holds them.
     pub column: String,
     /// Whether the column was guessed.
@@ -75,10 +79,10 @@ pub struct TypesInSpace {
     pub names: Vec<String>,
     /// Their colours.
     pub colors: Vec<Color>,
-    /// Expected number of cells, (voxels, types).
-    pub values: Array2<f32>,
-    /// The type of the most probable cell of each voxel; where clusters were mapped, that of most of its cells.
-    pub assigned: Vec<Option<u32>>,
+    /// The type of each cell.
+    codes: Vec<Option<u32>>,
+    /// 1 where a cell is of a type, else 0; (cells, types).
+    of_cells: Array2<f32>,
 }
 
 /// A gene in space.
@@ -91,6 +95,10 @@ pub struct GeneInSpace {
     /// Predicted in each voxel.
     pub predicted: Vec<f32>,
 }
+
+/// Genes in space that were computed for their scores.
+#[derive(Debug, Default)]
+pub struct KeptGenes(BTreeMap<String, GeneInSpace>);
 
 /// Loss terms by epoch.
 #[derive(Debug, Default)]
@@ -167,11 +175,11 @@ impl Source {
         }))
     }
 
-    /// The cells' types in space; `None` if none were asked for and no column looks like types.
+    /// The cells' types; `None` if none were asked for and no column looks like types.
     ///
     /// # Errors
     /// If the column that was asked for is not there or holds numbers.
-    pub fn types(&self) -> Result<Option<TypesInSpace>> {
+    pub fn types(&self) -> Result<Option<ShownTypes>> {
         let cells = self.cells.dataset();
         let (column, guessed) = match &self.types {
             Some(ObsColumn(name)) => (name.clone(), false),
@@ -181,31 +189,47 @@ impl Source {
                 (None, None) => return Ok(None),
             },
         };
-        let Some(codes) = codes_of(&cells.obs_column(&column)?) else {
+        let values = cells.obs_column(&column)?;
+        let Some(codes) = codes_of(&values) else {
             return Err(PipelineError::Usage(format!(
                 "--types obs:{column}: {} has numbers there; name a column of types",
                 cells.path().display()
             )));
         };
-        let types = [ObsColumn(column.clone())];
-        let what = Carried::types(&types, self.cells.matrix_name());
-        let mut carried = annotations::carry(&what, &self.mapping, cells, &Silent)?;
-        let carried = carried.pop().expect("one column gives one annotation");
-        let assigned = match self.mapping.clusters() {
-            Some(_) => most_cells(&carried.values),
-            None => {
-                let best = MostProbableCell::of_voxels(&self.mapping.filtered())?;
-                best.iter().map(|b| b.and_then(|b| codes[b.cell])).collect()
-            }
-        };
-        Ok(Some(TypesInSpace {
-            colors: colors_of_types(cells, &column, carried.labels.len())?,
+        let (names, of_cells) = one_hot(&values)
+            .within(|| format!("{}: obs column `{column}`", cells.path().display()))?;
+        Ok(Some(ShownTypes {
+            colors: colors_of_types(cells, &column, names.len())?,
             column,
             guessed,
-            names: carried.labels,
-            values: carried.values,
-            assigned,
+            names,
+            codes,
+            of_cells,
         }))
+    }
+
+    /// Expected number of cells of each type, (voxels, types).
+    ///
+    /// # Errors
+    /// If the mapping cannot be read.
+    pub fn type_counts(&self, types: &ShownTypes) -> Result<Array2<f32>> {
+        Ok(self.mapping.transfer_counts(&types.of_cells)?)
+    }
+
+    /// The type of the most probable cell of each voxel; where clusters were mapped, that of most of its cells.
+    ///
+    /// # Errors
+    /// If the mapping cannot be read.
+    pub fn likeliest_types(&self, types: &ShownTypes) -> Result<Vec<Option<u32>>> {
+        if self.mapping.clusters().is_some() {
+            return Ok(most_cells(&self.type_counts(types)?));
+        }
+        let best = MostProbableCell::of_voxels(&self.mapping.filtered())?;
+        let type_of = |cell: MostProbableCell| types.codes[cell.cell];
+        Ok(best
+            .into_iter()
+            .map(|best| best.and_then(type_of))
+            .collect())
     }
 
     /// Features of the cells other than genes in space: their names and values, (voxels, features).
@@ -231,6 +255,35 @@ impl Source {
     /// # Errors
     /// If a file cannot be read.
     pub fn genes(&self, listener: &dyn Listener) -> Result<Vec<ScoredGene>> {
+        self.judged(listener, &mut drop)
+    }
+
+    /// As [`genes`](Self::genes), and the values of all of them, if they have room.
+    ///
+    /// # Errors
+    /// As [`genes`](Self::genes).
+    pub fn genes_and_values(
+        &self,
+        listener: &dyn Listener,
+    ) -> Result<(Vec<ScoredGene>, KeptGenes)> {
+        let most = KEPT_VALUES / self.voxels.n_rows().max(1);
+        let mut kept = Some(BTreeMap::new());
+        let genes = self.judged(listener, &mut |gene| {
+            if kept.as_ref().is_some_and(|kept| kept.len() == most) {
+                kept = None;
+            }
+            if let Some(kept) = &mut kept {
+                kept.insert(gene.name.clone(), gene);
+            }
+        })?;
+        Ok((genes, KeptGenes(kept.unwrap_or_default())))
+    }
+
+    fn judged(
+        &self,
+        listener: &dyn Listener,
+        visit: &mut dyn FnMut(GeneInSpace),
+    ) -> Result<Vec<ScoredGene>> {
         let mut genes = Vec::new();
         for_each_gene(
             self.chunk,
@@ -238,16 +291,29 @@ impl Source {
             &self.mapping,
             (&self.cells, &self.voxels),
             listener,
-            &mut |gene| genes.push(gene),
+            &mut |gene, in_space| {
+                genes.push(gene);
+                visit(in_space);
+            },
         )?;
         Ok(genes)
     }
 
     /// Genes in space, in the order asked for.
     ///
+    /// * `kept`: genes whose values are known
+    ///
     /// # Errors
     /// If the cells' file lacks a gene.
-    pub fn genes_in_space(&self, names: &[String]) -> Result<Vec<GeneInSpace>> {
+    pub fn genes_in_space(
+        &self,
+        names: &[String],
+        mut kept: KeptGenes,
+    ) -> Result<Vec<GeneInSpace>> {
+        if names.iter().all(|name| kept.0.contains_key(name)) {
+            let genes = names.iter().filter_map(|name| kept.0.remove(name));
+            return Ok(genes.collect());
+        }
         let columns = self.cells.columns_of(names)?;
         let genes = Genes {
             file: &self.cells,

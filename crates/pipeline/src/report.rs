@@ -3,7 +3,7 @@
 use crate::error::{Result, full_text};
 use crate::figures::{self, telling, write_bytes};
 use crate::listener::{Listener, Silent};
-use crate::pictures::{PictureSettings, Source, TypesInSpace, spread};
+use crate::pictures::{PictureSettings, ShownTypes, Source, spread};
 use crate::report_warnings::{summary, warnings};
 use crate::run_directory::{Record, Replace, RunDirectory, RunFile, replaceable};
 use crate::score::{ScoredGene, in_short};
@@ -11,6 +11,7 @@ use crate::settings::MapSettings;
 use crate::versions::Versions;
 use crate::wording::{count, duration, thousands};
 use crate::yardstick::PartSummary;
+use ndarray::Array2;
 use std::path::{Path, PathBuf};
 use tangram_report::{Figure, GeneRow, GeneValues, Page, RunPage, TypeRow};
 use tangram_store::{memory, write_aside};
@@ -157,8 +158,15 @@ pub(crate) fn run_page(
     let (record, map) = (run.record(), run.settings());
     // A run without coordinates has a report without maps.
     let places = source.find_places()?.ok();
-    let types = source.types()?;
-    let judged = source.genes(listener)?;
+    let types = match source.types()? {
+        Some(types) => {
+            let counts = source.type_counts(&types)?;
+            let assigned = source.likeliest_types(&types)?;
+            Some((types, counts, assigned))
+        }
+        None => None,
+    };
+    let (judged, kept) = source.genes_and_values(listener)?;
     let (prior, learned) = source.density()?;
     // More than these values have no room.
     let most = (MOST_VALUES / record.n_voxels.max(1)).max(3);
@@ -167,7 +175,7 @@ pub(crate) fn run_page(
     let values: Vec<GeneValues> = match places {
         None => Vec::new(),
         Some(_) => source
-            .genes_in_space(&chosen)?
+            .genes_in_space(&chosen, kept)?
             .into_iter()
             .map(|gene| GeneValues {
                 gene: gene.name,
@@ -193,10 +201,13 @@ pub(crate) fn run_page(
     })
     .collect();
     let mut figures = Vec::new();
-    if let (Some(places), Some(types)) = (&places, &types) {
+    if let (Some(places), Some((types, counts, _))) = (&places, &types) {
         // The maps of types and genes come first where there is no room for all.
         let overview = match types.names.len() <= OVERVIEW {
-            true => Some(figures::types(places, types, &[])?).filter(|f| f.svg().len() < ROOM),
+            true => {
+                let all: Vec<usize> = (0..types.names.len()).collect();
+                Some(figures::types(places, types, counts, &all)?).filter(|f| f.svg().len() < ROOM)
+            }
             false => None,
         };
         if let Some(overview) = overview {
@@ -211,14 +222,21 @@ pub(crate) fn run_page(
     add_charts(&mut figures, source, &judged, (prior.as_deref(), &learned))?;
     Ok(RunPage {
         name: name.to_owned(),
-        warnings: warnings(record, map, (&places, types.as_ref()), &judged),
+        warnings: warnings(
+            record,
+            map,
+            (&places, types.as_ref().map(|t| &t.0)),
+            &judged,
+        ),
         facts: facts(record, map, &judged),
         command: repeat(name),
         settings: toml::to_string(map)?,
         voxels: source.mapping.voxels()?,
-        types_of: types.as_ref().map_or(String::new(), |t| t.column.clone()),
-        assigned: types.as_ref().map_or(Vec::new(), |t| t.assigned.clone()),
-        types: types.map_or(Vec::new(), type_rows),
+        types_of: types.as_ref().map_or(String::new(), |t| t.0.column.clone()),
+        types: types
+            .as_ref()
+            .map_or(Vec::new(), |(types, counts, _)| type_rows(types, counts)),
+        assigned: types.map_or(Vec::new(), |t| t.2),
         others,
         genes: judged.iter().map(gene_row).collect(),
         values,
@@ -299,19 +317,14 @@ pub(crate) fn chosen_genes(
     names
 }
 
-fn type_rows(types: TypesInSpace) -> Vec<TypeRow> {
-    let TypesInSpace {
-        names,
-        colors,
-        values,
-        ..
-    } = types;
-    names
-        .into_iter()
-        .zip(colors)
-        .zip(values.columns())
-        .map(|((name, color), values)| TypeRow {
-            name,
+fn type_rows(types: &ShownTypes, counts: &Array2<f32>) -> Vec<TypeRow> {
+    types
+        .names
+        .iter()
+        .zip(&types.colors)
+        .zip(counts.columns())
+        .map(|((name, &color), values)| TypeRow {
+            name: name.clone(),
             color,
             values: values.to_vec(),
         })

@@ -1,7 +1,7 @@
 //! What the reader of a report should know before its results.
 
 use crate::choices::Solver;
-use crate::pictures::TypesInSpace;
+use crate::pictures::ShownTypes;
 use crate::run_directory::Record;
 use crate::score::ScoredGene;
 use crate::settings::MapSettings;
@@ -28,7 +28,7 @@ pub(crate) fn summary(judged: &[ScoredGene], trained: bool) -> Option<PartSummar
 pub(crate) fn warnings(
     record: &Record,
     map: &MapSettings,
-    (places, types): (&Option<Places>, Option<&TypesInSpace>),
+    (places, types): (&Option<Places>, Option<&ShownTypes>),
     judged: &[ScoredGene],
 ) -> Vec<Warning> {
     let untested = || {

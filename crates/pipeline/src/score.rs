@@ -4,11 +4,13 @@ use crate::error::{Result, Within};
 use crate::expression_files::{Opened, both};
 use crate::gene_transfer::{GeneValues, Genes};
 use crate::listener::Listener;
+use crate::pictures::GeneInSpace;
 use crate::run_directory::{GeneRecord, Replace, RunDirectory, replaceable, write};
 use crate::settings::MapSettings;
 use crate::stored_mapping::StoredMapping;
 use crate::versions::Versions;
 use crate::yardstick::{AgainstTotals, Scored, ScoresInShort, VoxelTotals};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tangram_core::{GeneChoice, GeneScore, Normalize, align, library_factors, score_gene};
@@ -146,7 +148,7 @@ fn score_genes(
     listener: &dyn Listener,
 ) -> Result<Vec<ScoredGene>> {
     let mut lines = Vec::new();
-    for_each_gene(chunk, run, mapping, files, listener, &mut |gene| {
+    for_each_gene(chunk, run, mapping, files, listener, &mut |gene, _| {
         lines.push(gene);
     })?;
     Ok(lines)
@@ -154,14 +156,14 @@ fn score_genes(
 
 /// Scores every gene that both files have, one after the other.
 ///
-/// * `visit`: gets the gene with its score
+/// * `visit`: gets the gene with its score, and where it is
 pub(crate) fn for_each_gene(
     chunk: usize,
     run: &RunDirectory,
     mapping: &StoredMapping,
     (cells, voxels): (&ExpressionFile, &ExpressionFile),
     listener: &dyn Listener,
-    visit: &mut dyn FnMut(ScoredGene),
+    visit: &mut dyn FnMut(ScoredGene, GeneInSpace),
 ) -> Result<()> {
     let paths = (cells.dataset().path(), voxels.dataset().path());
     let shared =
@@ -178,22 +180,30 @@ pub(crate) fn for_each_gene(
     genes.transfer(mapping, |first, predicted| -> Result<()> {
         let columns = &shared.in_voxels[first..first + predicted.ncols()];
         let measured = voxels.read_scaled(columns, factors.as_deref())?.to_dense();
-        for (k, (predicted, measured)) in predicted
-            .columns()
-            .into_iter()
-            .zip(measured.columns())
-            .enumerate()
-        {
-            let gene = shared.names[first + k].clone();
-            let training = run.record().genes.part_of(&gene);
-            let (predicted, measured) = (predicted.to_vec(), measured.to_vec());
+        let scored = |k: usize| {
+            let name = shared.names[first + k].clone();
+            let predicted = predicted.column(k).to_vec();
+            let measured = measured.column(k).to_vec();
             let scored = ScoredGene {
-                gene,
                 score: score_gene(&predicted, &measured),
                 against: totals.compare(&predicted, &measured, factors.as_deref()),
-                training,
+                training: run.record().genes.part_of(&name),
+                gene: name.clone(),
             };
-            visit(scored);
+            let in_space = GeneInSpace {
+                name,
+                measured: Some(measured),
+                predicted,
+            };
+            (scored, in_space)
+        };
+        let genes: Vec<usize> = (0..predicted.ncols()).collect();
+        // A few at a time: each is there twice.
+        for part in genes.chunks(2 * rayon::current_num_threads()) {
+            let scored: Vec<_> = part.par_iter().map(|&k| scored(k)).collect();
+            for (gene, in_space) in scored {
+                visit(gene, in_space);
+            }
         }
         steps.step(first + predicted.ncols(), &String::new);
         Ok(())

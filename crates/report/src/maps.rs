@@ -11,6 +11,7 @@ use crate::places::{Mark, Places};
 use crate::raster::{Disc, Raster};
 use crate::tissue::Tissue;
 use plotters::prelude::{Circle, Color as _, Polygon, Rectangle};
+use rayon::prelude::*;
 
 /// Marks of a figure above which it holds images instead.
 const MOST_MARKS: usize = 12_000;
@@ -74,8 +75,8 @@ pub(crate) fn panel_grid(
     heading: &str,
     scale: Scale,
 ) -> Result<Figure, PictureError> {
-    let drawn = panels.iter().flatten().count();
-    if drawn == 0 {
+    let n_marks = panels.iter().flatten().count() * places.len();
+    if panels.iter().flatten().next().is_none() {
         return Err(PictureError::Drawing("there is nothing to show".to_owned()));
     }
     if let Some(wrong) = panels
@@ -98,6 +99,18 @@ pub(crate) fn panel_grid(
         });
     let grid = Grid::new(panels.len(), columns, places);
     let size = grid.size(BAR);
+    let ends = |panel: &Panel<'_>| match scale {
+        Scale::Own => range(panel.values),
+        Scale::Shared => shared,
+    };
+    let drawn = panels.par_iter().enumerate().map(|(i, panel)| {
+        let panel = panel.as_ref()?;
+        let ends = ends(panel);
+        let colors = panel.values.iter().map(|&v| color(v, ends)).collect();
+        let order = ascending(panel.values);
+        Some(Drawn::new(places, grid.rect(i), (colors, order), n_marks))
+    });
+    let drawn: Vec<Option<Result<Drawn, PictureError>>> = drawn.collect();
     paint(size, |area, images| {
         write_text(
             area,
@@ -106,30 +119,17 @@ pub(crate) fn panel_grid(
             (GAP as i32 * FINE, HEADING as i32 * FINE / 2),
             Anchor::Left,
         )?;
-        for (i, panel) in panels.iter().enumerate() {
-            let Some(panel) = panel else { continue };
-            let own = range(panel.values);
-            let ends = match scale {
-                Scale::Own => own,
-                Scale::Shared => shared,
+        for (i, (panel, drawn)) in panels.iter().zip(drawn).enumerate() {
+            let (Some(panel), Some(drawn)) = (panel, drawn) else {
+                continue;
             };
             let rect = grid.rect(i);
             let note = match panel.note {
-                "" => between(own),
+                "" => between(range(panel.values)),
                 note => note.to_owned(),
             };
             write_titles(area, panel.title, &note, rect)?;
-            let colors: Vec<Color> = panel.values.iter().map(|&v| color(v, ends)).collect();
-            let order = ascending(panel.values);
-            draw_voxels(
-                area,
-                images,
-                places,
-                rect,
-                &colors,
-                &order,
-                drawn * places.len(),
-            )?;
+            draw_voxels(area, images, places, rect, drawn?)?;
         }
         let labels = match scale {
             Scale::Own => ["1", "0.5", "0"].map(str::to_owned),
@@ -218,15 +218,50 @@ fn draw_bar(area: &Area<'_>, bar: Rect, labels: &[String; 3]) -> Result<(), Pict
     Ok(())
 }
 
-/// Draws voxels in an order, as marks or, if the figure has too many, as an image.
+/// The voxels of a panel.
+enum Drawn {
+    /// The colour of each, and the order in which they are drawn.
+    Marks(Vec<Color>, Vec<usize>),
+    /// An image of them, where the figure has too many for marks.
+    Image(Raster),
+}
+
+impl Drawn {
+    /// * `colors`, `order`: the colour of each voxel, and the order in which they are drawn
+    /// * `n_marks`: marks of the whole figure
+    fn new(
+        places: &Places,
+        rect: Rect,
+        (colors, order): (Vec<Color>, Vec<usize>),
+        n_marks: usize,
+    ) -> Result<Self, PictureError> {
+        if n_marks <= MOST_MARKS {
+            return Ok(Self::Marks(colors, order));
+        }
+        let fitted = Fitted::new(places, rect);
+        let pixels = |units: i32| (units / COARSE).unsigned_abs();
+        let mut raster = Raster::new(pixels(rect.width), pixels(rect.height))?;
+        let coarse = f64::from(COARSE);
+        let disc = Disc::new(fitted.radius(places.mark()) / coarse);
+        for i in order {
+            let (x, y) = fitted.at(places.x()[i], places.y()[i]);
+            let at = (
+                (x - f64::from(rect.left)) / coarse,
+                (y - f64::from(rect.top)) / coarse,
+            );
+            raster.disc(at, &disc, colors[i]);
+        }
+        Ok(Self::Image(raster))
+    }
+}
+
+/// Draws the voxels of a panel, over the tissue if there is an image of it.
 fn draw_voxels(
     area: &Area<'_>,
     images: &mut Images,
     places: &Places,
     rect: Rect,
-    colors: &[Color],
-    order: &[usize],
-    n_marks: usize,
+    drawn: Drawn,
 ) -> Result<(), PictureError> {
     let fitted = Fitted::new(places, rect);
     if let Some(tissue) = places.tissue() {
@@ -250,44 +285,35 @@ fn draw_voxels(
             area.draw(&Circle::new(at, radius, INK.stroke_width(FINE as u32)))?;
         }
     }
-    let middle = |i: usize| (places.x()[i], places.y()[i]);
-    if n_marks <= MOST_MARKS {
-        for &i in order {
-            let style = colors[i].plotters().filled();
-            match places.mark() {
-                Mark::Hexagon { radius, turn } => {
-                    let corners = fitted.hexagon(middle(i), radius, turn);
-                    area.draw(&Polygon::new(corners, style))?;
-                }
-                mark @ Mark::Disc { .. } => {
-                    let (x, y) = fitted.at(places.x()[i], places.y()[i]);
-                    let radius = fitted.radius(mark).round() as i32;
-                    let at = (x.round() as i32, y.round() as i32);
-                    area.draw(&Circle::new(at, radius, style))?;
-                }
+    let (colors, order) = match drawn {
+        Drawn::Marks(colors, order) => (colors, order),
+        Drawn::Image(raster) => {
+            images.above.push(Placed {
+                left: rect.left,
+                top: rect.top,
+                width: rect.width.unsigned_abs(),
+                height: rect.height.unsigned_abs(),
+                raster,
+            });
+            return Ok(());
+        }
+    };
+    for i in order {
+        let middle = (places.x()[i], places.y()[i]);
+        let style = colors[i].plotters().filled();
+        match places.mark() {
+            Mark::Hexagon { radius, turn } => {
+                let corners = fitted.hexagon(middle, radius, turn);
+                area.draw(&Polygon::new(corners, style))?;
+            }
+            mark @ Mark::Disc { .. } => {
+                let (x, y) = fitted.at(middle.0, middle.1);
+                let radius = fitted.radius(mark).round() as i32;
+                let at = (x.round() as i32, y.round() as i32);
+                area.draw(&Circle::new(at, radius, style))?;
             }
         }
-        return Ok(());
     }
-    let pixels = |units: i32| (units / COARSE).unsigned_abs();
-    let mut raster = Raster::new(pixels(rect.width), pixels(rect.height))?;
-    let coarse = f64::from(COARSE);
-    let disc = Disc::new(fitted.radius(places.mark()) / coarse);
-    for &i in order {
-        let (x, y) = fitted.at(places.x()[i], places.y()[i]);
-        let at = (
-            (x - f64::from(rect.left)) / coarse,
-            (y - f64::from(rect.top)) / coarse,
-        );
-        raster.disc(at, &disc, colors[i]);
-    }
-    images.above.push(Placed {
-        left: rect.left,
-        top: rect.top,
-        width: rect.width.unsigned_abs(),
-        height: rect.height.unsigned_abs(),
-        raster,
-    });
     Ok(())
 }
 
@@ -374,15 +400,8 @@ pub fn category_map(
         let of_voxel = |code: &Option<u32>| code.map_or(GREY, |c| colors[c as usize]);
         let voxel_colors: Vec<Color> = codes.iter().map(of_voxel).collect();
         let order: Vec<usize> = (0..places.len()).collect();
-        draw_voxels(
-            area,
-            images,
-            places,
-            rect,
-            &voxel_colors,
-            &order,
-            places.len(),
-        )?;
+        let drawn = Drawn::new(places, rect, (voxel_colors, order), places.len())?;
+        draw_voxels(area, images, places, rect, drawn)?;
         let first = rect.left + rect.width + GAP as i32 * FINE;
         for (k, (text, color)) in entries.iter().enumerate() {
             let left = first + (k / lines) as i32 * LEGEND as i32 * FINE;

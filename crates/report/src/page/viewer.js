@@ -48,6 +48,28 @@
     return [low, high];
   };
 
+  // --- colours -------------------------------------------------------------------------------------------
+
+  // Each colour is red, green, blue and opacity of up to 255. WebGL takes them so; of colours as text it would read every voxel's anew,
+  // a second for 100,000.
+  const GREY = Uint8Array.of(170, 170, 170, 255);
+  const rgbOf = hex => Uint8Array.of(...[1, 3, 5].map(k => parseInt(hex.slice(k, k + 2), 16)), 255);
+  const cssOf = ([r, g, b]) => `rgb(${r},${g},${b})`;
+  // Viridis at equal steps, and all of its shades.
+  const VIRIDIS = ['#440154', '#482878', '#3e4989', '#31688e', '#26828e', '#1f9e89', '#35b779', '#6ece58', '#b5de2b', '#fde725'].map(rgbOf);
+  const SHADES = Array.from({ length: 256 }, (_, k) => {
+    const at = k / 255 * (VIRIDIS.length - 1);
+    const below = VIRIDIS[Math.floor(at)], above = VIRIDIS[Math.ceil(at)];
+    return below.map((v, c) => Math.round(v + (above[c] - v) * (at % 1)));
+  });
+  const SCALE = VIRIDIS.map((color, k) => [k / (VIRIDIS.length - 1), cssOf(color)]);
+  // The colour of each value, from the least to the greatest.
+  const shadesOf = values => {
+    const [low, high] = extremes(values);
+    const scale = high > low ? 255 / (high - low) : 0;
+    return Array.from(values, v => Number.isFinite(v) ? SHADES[Math.round((v - low) * scale)] : GREY);
+  };
+
   // --- maps ----------------------------------------------------------------------------------------------
 
   class Map2d {
@@ -69,7 +91,7 @@
       }).observe(this.plot);
     }
 
-    // One colour by value for each voxel, or, with `colors`, one of its own.
+    // Each voxel has a value, or with `colors` a colour of its own.
     async show(title, note, values, colors, hover) {
       this.title.textContent = title;
       this.note.textContent = note;
@@ -78,26 +100,34 @@
       const first = !this.drawn;
       if (first) {
         // Two marks with the bar of all: what this leaves for the axes tells the size of a mark, so that all marks are drawn once.
-        await this.draw('scatter', [0, 1], colors ? null : extremes(values), colors && ['#fff', '#fff'], []);
+        await this.draw('scatter', 2, values, [GREY, GREY], []);
         this.drawn = true;
       }
       // What WebGL draws lies below images.
-      await this.draw(site.x.length > MANY && hasWebgl && !site.tissue ? 'scattergl' : 'scatter', site.x, values, colors, hover || site.labels);
+      const type = site.x.length > MANY && hasWebgl && !site.tissue ? 'scattergl' : 'scatter';
+      await this.draw(type, site.x.length, values, colors || shadesOf(values), hover || site.labels);
       if (first) this.plot.on('plotly_relayout', () => this.moved());
     }
 
-    async draw(type, x, values, colors, hover) {
+    // The first `n` voxels.
+    async draw(type, n, values, colors, hover) {
       const { site } = this;
-      const mark = { size: this.size(), symbol: site.symbol, line: { width: 0 }, opacity: site.opacity };
-      const marker = colors
-        ? { ...mark, color: colors }
-        : {
-          ...mark, color: values, colorscale: 'Viridis', showscale: true,
+      const marker = {
+        size: this.size(), symbol: site.symbol, line: { width: 0 }, opacity: site.opacity,
+        color: type === 'scattergl' ? colors : colors.map(cssOf),
+      };
+      const voxels = {
+        type, mode: 'markers', x: site.x.subarray(0, n), y: site.y.subarray(0, n), marker, text: hover, customdata: values,
+        hovertemplate: values ? '%{text}<br>%{customdata:.4~g}<extra></extra>' : '%{text}<extra></extra>',
+        hoverlabel: { bgcolor: '#333' },
+      };
+      // A trace without marks has the bar of colours.
+      const bar = values && {
+        type: 'scatter', mode: 'markers', x: [null], y: [null], hoverinfo: 'skip',
+        marker: {
+          color: [0], cmin: extremes(values)[0], cmax: extremes(values)[1], colorscale: SCALE, showscale: true,
           colorbar: { thickness: 12, len: 0.9, tickfont: { size: 11 }, tickformat: '.3~g' },
-        };
-      const trace = {
-        type, mode: 'markers', x, y: site.y.subarray(0, x.length), marker, text: hover,
-        hovertemplate: colors ? '%{text}<extra></extra>' : '%{text}<br>%{marker.color:.4~g}<extra></extra>',
+        },
       };
       // A double click shows what is seen at first: everything. After that the map is where it was, or where the others are.
       const seen = this.drawn && (this.others.find(map => map !== this && map.drawn) || this);
@@ -112,7 +142,7 @@
         scrollZoom: window.innerWidth >= 700, displaylogo: false, responsive: true,
         modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d'],
       };
-      await Plotly.react(this.plot, [trace], layout, config);
+      await Plotly.react(this.plot, values ? [voxels, bar] : [voxels], layout, config);
     }
 
     ranges() {
@@ -291,7 +321,8 @@
         name: 'most probable type', show: async map => {
           const codes = Array.from(assigned);
           const type = code => code < 0 ? null : run.types[code];
-          const colors = codes.map(code => type(code) ? type(code).color : '#aaaaaa');
+          const ofTypes = run.types.map(type => rgbOf(type.color));
+          const colors = codes.map(code => type(code) ? ofTypes[code] : GREY);
           const hover = codes.map((code, i) => `${site.labels[i]}<br>${type(code) ? plain(type(code).name) : 'no cell'}`);
           await map.show('most probable type', 'the type of the most probable cell of each voxel', null, colors, hover);
           for (const type of run.types.filter(t => t.voxels > 0)) {
