@@ -112,7 +112,7 @@ pub struct MapFlags {
     pub init_filter: Option<PathBuf>,
 
     /// Purpose of the mapping; sets --temperature and the weights of the gene, voxel and composition terms where they are not
-    /// given [default: impute, with --solver adam or --objective paper package]
+    /// given [default: impute; with --mode constrained place; with --solver adam or --objective paper package]
     #[arg(long, value_parser = one_of(GOALS), help_heading = OBJECTIVE)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
@@ -224,7 +224,7 @@ impl MapFlags {
     /// [`PipelineError::Usage`] if they contradict each other.
     pub fn resolved(self) -> Result<MapSettings, PipelineError> {
         let goal = self.goal.unwrap_or(match self.objective {
-            Convention::Package => self.solver.default_goal(),
+            Convention::Package => self.solver.default_goal(self.mode),
             Convention::Paper => Goal::Package,
         });
         let of_goal = goal.settings();

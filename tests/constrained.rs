@@ -1,12 +1,13 @@
 //! Constrained mode as a person uses it: which cells are kept, where it is written, and that everything made of a mapping respects it.
 
-use crate::program::{close, fail, history, succeed, summary};
+use crate::program::{close, fail, history, run, succeed, summary};
 use ndarray::Array2;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 use tangram_core::{Column, one_hot};
-use tangram_store::{Dataset, MatrixName};
+use tangram_store::{AnnDataWriter, Dataset, Existing, MatrixName};
 use tempfile::TempDir;
 
 const MAP: &str = "map --cells tissue/cells.h5ad --voxels tissue/voxels.h5ad --keep all";
@@ -119,6 +120,65 @@ fn everything_made_of_a_mapping_respects_its_filter() {
     let (f, _) = filtered(&folder.join("mirror"));
     let sum: f64 = f.iter().sum();
     assert!((sum - 100.0).abs() < 1e-6, "Σ f = T: {sum}");
+}
+
+/// Writes the voxels of a tissue whose type is not one of every second, and says which cells are of the others.
+fn without_every_second_type(folder: &Path) -> Vec<bool> {
+    let open = |name: &str| Dataset::open(&folder.join(name)).unwrap();
+    let (cells, voxels) = (open("rich/cells.h5ad"), open("rich/voxels.h5ad"));
+    let types = |dataset: &Dataset| dataset.obs_column("cell_type").unwrap().texts();
+    let present: BTreeSet<String> = types(&cells).into_iter().collect();
+    let present: BTreeSet<String> = present.into_iter().step_by(2).collect();
+    let rows: Vec<usize> = (0..voxels.n_obs())
+        .zip(types(&voxels))
+        .filter_map(|(j, kind)| present.contains(&kind).then_some(j))
+        .collect();
+    let counts = voxels.matrix(&MatrixName::X).unwrap();
+    let counts = counts.read_rows(0..voxels.n_obs()).unwrap();
+    let (obs, var) = (voxels.obs().unwrap().rows(&rows), voxels.var().unwrap());
+    let mut file =
+        AnnDataWriter::create(&folder.join("present.h5ad"), Existing::Refuse, &obs, &var).unwrap();
+    let mut matrix = file.sparse(&MatrixName::X).unwrap();
+    matrix.append(&counts.select_rows(&rows)).unwrap();
+    matrix.finish().unwrap();
+    file.finish().unwrap();
+    let belongs = types(&cells).into_iter().map(|t| present.contains(&t));
+    belongs.collect()
+}
+
+#[test]
+fn cells_of_types_that_the_tissue_lacks_are_left_out() {
+    let own = tempfile::tempdir().unwrap();
+    let folder = own.path();
+    let sizes = "--cells 500 --voxels 400 --spots 20 --genes 1500 --panel 1500";
+    succeed(folder, &format!("simulate --out rich {sizes}"));
+    let belongs = without_every_second_type(folder);
+    let n_belong = belongs.iter().filter(|b| **b).count();
+    assert!((150..350).contains(&n_belong), "{n_belong}");
+    let map = |out: &str, goal: &str| {
+        let map = "map --cells rich/cells.h5ad --voxels present.h5ad --keep top:1 --drop-empty";
+        let told = run(
+            folder,
+            &format!("{map} --mode constrained --target-count {n_belong} {goal} --out {out}"),
+        );
+        assert!(told.status.success());
+        let f = numbers(&folder.join(out).join("mapping.zarr"), "tangram_filter");
+        let kept = f.iter().zip(&belongs).filter(|(f, b)| **f > 0.5 && **b);
+        let recall = kept.count() as f64 / n_belong as f64;
+        (recall, String::from_utf8_lossy(&told.stderr).into_owned())
+    };
+    let (recall, told) = map("default", "");
+    assert!(recall > 0.9, "{recall}");
+    assert!(!told.contains("--goal place"), "{told}");
+    let goal = &summary(
+        folder,
+        "map --config default/run.toml --out again --no-report",
+    )["map"]["goal"];
+    assert_eq!(goal.as_str(), Some("place"));
+    // A factor fitted for every gene takes over what the filter should find, which is said.
+    let (by_chance, told) = map("fitted", "--goal impute");
+    assert!(by_chance < recall - 0.1, "{by_chance} {recall}");
+    assert!(told.contains("take --goal place"), "{told}");
 }
 
 #[test]

@@ -271,12 +271,13 @@ impl MappingFormat {
 }
 
 impl Solver {
-    /// The goal unless one is given.
+    /// The goal unless one is given. A filter needs the differences between types that `impute` fits away.
     #[must_use]
-    pub fn default_goal(self) -> Goal {
-        match self {
-            Self::Mirror => Goal::Impute,
-            Self::Adam => Goal::Package,
+    pub fn default_goal(self, mode: Mode) -> Goal {
+        match (self, mode) {
+            (Self::Mirror, Mode::Constrained) => Goal::Place,
+            (Self::Mirror, Mode::Cells | Mode::Clusters) => Goal::Impute,
+            (Self::Adam, _) => Goal::Package,
         }
     }
 

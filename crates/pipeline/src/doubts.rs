@@ -1,6 +1,6 @@
 //! What of a mapping's inputs may be a mistake of the user.
 
-use crate::choices::PriorChoice;
+use crate::choices::{FilterChoice, PriorChoice};
 use crate::error::Result;
 use crate::listener::Listener;
 use crate::settings::MapSettings;
@@ -55,6 +55,17 @@ fn are_equal(totals: &[f64]) -> bool {
         return false;
     };
     totals.len() > 2 && totals.iter().all(|t| (t - median).abs() < EQUAL * median)
+}
+
+/// Says that a filter does not find cells of absent types where the loss fits their differences away.
+pub(crate) fn of_filter(settings: &MapSettings, listener: &dyn Listener) {
+    let learns = settings.filter == Some(FilterChoice::Learned);
+    if learns && settings.objective[Term::CompositionScaled] > 0.0 {
+        listener.warn(format_args!(
+            "the filter keeps cells hardly better than by chance with a factor fitted for every gene (--goal impute, --lambda-h-scaled): \
+             a type that the tissue lacks is fitted away; take --goal place"
+        ));
+    }
 }
 
 /// Says that the prior of the settings knows nothing, where every voxel has the same total.

@@ -181,6 +181,7 @@ pub fn read(
     let ranks = &*ranks;
     let (mut sums, streamed) = opened.sums(settings, engine, ranks)?;
     doubts::of_prior(settings, sums[0].totals(), listener);
+    doubts::of_filter(settings, listener);
     let clustered = opened.clustered(&mut sums[1], settings, ranks)?;
     let hashes = [hashes[0].clone(), hashes[1].clone()];
     let inputs = opened.inputs(sums, (streamed, clustered), settings, hashes, ranks);

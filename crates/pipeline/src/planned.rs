@@ -95,7 +95,7 @@ impl Planned {
                 mirror,
                 objective: self
                     .solver
-                    .default_goal()
+                    .default_goal(self.mode)
                     .settings()
                     .weights
                     .with(Term::Density, 1.0)

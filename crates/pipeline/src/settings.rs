@@ -179,7 +179,7 @@ impl MapSettings {
     #[must_use]
     pub fn new(cells: impl Into<PathBuf>, voxels: impl Into<PathBuf>) -> Self {
         let solver = Solver::Mirror;
-        let goal = solver.default_goal();
+        let goal = solver.default_goal(Mode::Cells);
         let of_goal = goal.settings();
         Self {
             cells: cells.into(),
