@@ -4,10 +4,8 @@ import csv
 import sys
 from pathlib import Path
 
-import anndata as ad
+from factored import make_input
 
-# Replicate 1 lies right of this.
-BORDER = 4537
 NAMES = {
     "constrained": "mapping, constrained",
     "cells": "mapping, all cells",
@@ -25,14 +23,11 @@ SETTINGS = {
 
 def prepare(data: Path, work: Path) -> None:
     """Writes cells of one replicate and spots of the other, both ways."""
-    cells = ad.read_h5ad(data / "starmap_v1_cells.h5ad")
-    spots = ad.read_h5ad(data / "starmap_v1_spots.h5ad")
-    right = spots.obsm["spatial"][:, 0] >= BORDER
-    for pair, replicate, there in [("1to2", "rep1", ~right), ("2to1", "rep2", right)]:
+    for pair, cells, spots in [("1to2", "starmap_rep1", "spots_rep2"), ("2to1", "starmap_rep2", "spots_rep1")]:
         folder = work / pair
         folder.mkdir()
-        cells[cells.obs["replicate"] == replicate].copy().write_h5ad(folder / "cells.h5ad")
-        spots[there].copy().write_h5ad(folder / "spots.h5ad")
+        make_input(cells, data).write_h5ad(folder / "cells.h5ad")
+        make_input(spots, data).write_h5ad(folder / "spots.h5ad")
 
 
 def pooled(folder: Path) -> list[str]:
