@@ -137,6 +137,12 @@ def make_input(name: str, data: Path) -> anndata.AnnData:
     sys.exit(f"factored: no rule to make the input {name}")
 
 
+def read_input(name: str, data: Path) -> anndata.AnnData:
+    """A file of the data by its stem, or what `make_input` makes of one."""
+    path = data / f"{name}.h5ad"
+    return anndata.read_h5ad(path) if path.exists() else make_input(name, data)
+
+
 def input_file(name: str, data: Path, work: Path) -> Path:
     if (data / f"{name}.h5ad").exists():
         return data / f"{name}.h5ad"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+from factored import read_input
 
 # Largest number of cells and of voxels of a pair.
 MOST = 1_500
@@ -64,24 +65,6 @@ def say(text: str) -> None:
     print(f"modes: {text}", file=sys.stderr, flush=True)
 
 
-def read(stem: str, data: Path) -> anndata.AnnData:
-    """A file of the data, or one replicate or section of it."""
-    match stem:
-        case "starmap_rep1":
-            cells = read("starmap_v1_cells", data)
-            return cells[(cells.obs["replicate"] == "rep1").to_numpy()].copy()
-        case "spots_rep2":
-            # The coordinates of a spot are those of its corner. Replicate 2 lies to the left of replicate 1.
-            cells, spots = read("starmap_v1_cells", data), read("starmap_v1_spots", data)
-            border = cells.obsm["spatial"][(cells.obs["replicate"] == "rep1").to_numpy(), 0].min()
-            half = np.diff(np.unique(spots.obsm["spatial"][:, 0])).min() / 2
-            return spots[spots.obsm["spatial"][:, 0] + half < border].copy()
-        case "mpoa_section":
-            voxels = read("mpoa_merfish_spatial", data)
-            return voxels[(voxels.obs["section"] == voxels.obs["section"].iloc[0]).to_numpy()].copy()
-    return anndata.read_h5ad(data / f"{stem}.h5ad")
-
-
 def sums(matrix, axis: int) -> np.ndarray:
     return np.asarray(matrix.sum(axis=axis), dtype=np.float64).ravel()
 
@@ -107,7 +90,7 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         rng = np.random.default_rng(self.seed)
-        cells, voxels = (subsample(read(stem, data), rng) for stem in (pair.cells, pair.voxels))
+        cells, voxels = (subsample(read_input(stem, data), rng) for stem in (pair.cells, pair.voxels))
         both = set(cells.var_names[sums(cells.X, 0) > 0]) & set(voxels.var_names[sums(voxels.X, 0) > 0])
         (folder / "held_out.txt").write_text("\n".join(sorted(both)[::EVERY]) + "\n")
         cells.write_h5ad(folder / "cells.h5ad")

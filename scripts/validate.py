@@ -25,7 +25,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import scipy.sparse as sp
-from modes import read
+from factored import read_input
 
 SCORES_AGREE_WITHIN = 0.005
 COMPARED = ["train", "test", "composition"]
@@ -34,7 +34,7 @@ SEED = 42
 
 @dataclass
 class Task:
-    """`cells` and `voxels` are what modes.read knows: the stem of a file of DATA, or a part of one."""
+    """`cells` and `voxels` are what factored.read_input knows: the stem of a file of DATA, or a part of one."""
 
     name: str
     cells: str
@@ -130,7 +130,7 @@ def one_hot(codes, n_columns: int) -> sp.csr_matrix:
 
 
 def load(task: Task, data: Path) -> Problem:
-    cells, voxels = read(task.cells, data), read(task.voxels, data)
+    cells, voxels = read_input(task.cells, data), read_input(task.voxels, data)
     library = totals(cells.X, 1)
     factors = np.where(library > 0, np.median(library[library > 0]) / np.maximum(library, 1e-30), 0.0)
     normalised = sp.csr_matrix(sp.diags(factors) @ cells.X)
