@@ -150,13 +150,13 @@ fn without_every_second_type(folder: &Path) -> Vec<bool> {
 fn cells_of_types_that_the_tissue_lacks_are_left_out() {
     let own = tempfile::tempdir().unwrap();
     let folder = own.path();
-    let sizes = "--cells 500 --voxels 400 --spots 20 --genes 1500 --panel 1500";
+    let sizes = "--cells 300 --voxels 250 --spots 20 --genes 1000 --panel 1000";
     succeed(folder, &format!("simulate --out rich {sizes}"));
     let belongs = without_every_second_type(folder);
     let n_belong = belongs.iter().filter(|b| **b).count();
-    assert!((150..350).contains(&n_belong), "{n_belong}");
+    assert!((75..225).contains(&n_belong), "{n_belong}");
     let map = |out: &str, goal: &str| {
-        let map = "map --cells rich/cells.h5ad --voxels present.h5ad --keep top:1 --drop-empty";
+        let map = "map --cells rich/cells.h5ad --voxels present.h5ad --keep top:1 --drop-empty --no-report";
         let told = run(
             folder,
             &format!("{map} --mode constrained --target-count {n_belong} {goal} --out {out}"),
@@ -170,11 +170,8 @@ fn cells_of_types_that_the_tissue_lacks_are_left_out() {
     let (recall, told) = map("default", "");
     assert!(recall > 0.9, "{recall}");
     assert!(!told.contains("--goal place"), "{told}");
-    let goal = &summary(
-        folder,
-        "map --config default/run.toml --out again --no-report",
-    )["map"]["goal"];
-    assert_eq!(goal.as_str(), Some("place"));
+    let settings = fs::read_to_string(folder.join("default/run.toml")).unwrap();
+    assert!(settings.contains("goal = \"place\""), "{settings}");
     // A factor fitted for every gene takes over what the filter should find, which is said.
     let (by_chance, told) = map("fitted", "--goal impute");
     assert!(by_chance < recall - 0.1, "{by_chance} {recall}");
