@@ -108,7 +108,8 @@ for file in crates/mapper/tests/*.rs crates/networks/tests/*.rs; do torch+=(--te
 # Some tests run an example, which must be the one with libtorch now.
 check "examples with libtorch" cargo build --workspace --quiet --examples
 check "tests of the mapper and the networks with libtorch" cargo test --workspace --quiet --lib "${torch[@]}"
-check "tests of the program with libtorch" cargo test --workspace --quiet --test program -- device:: networks:: help:: end_to_end::
+program=(device:: networks:: help::help_texts end_to_end::python_opens_every_file end_to_end::transfers_by_the_stored_mapping)
+check "tests of the program with libtorch" cargo test --workspace --quiet --test program -- "${program[@]}"
 if next=$(bash scripts/python-env.sh tests-next); then
     check "files with anndata 0.13" env TANGRAM_PYTHON="$next" \
         cargo test --workspace --quiet "${without[@]}" --test files --test program -- python tangram_sc
