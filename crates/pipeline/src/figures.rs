@@ -251,11 +251,6 @@ fn needed_types(source: &Source) -> Result<ShownTypes> {
         })
 }
 
-/// The heading of pictures of types.
-fn of_types(types: &ShownTypes) -> String {
-    format!("Types of the cells ({}) in space", types.column)
-}
-
 /// The numbers of the types that were asked for by name; of all, if none were.
 fn wanted(types: &ShownTypes, only: &[String]) -> Result<Vec<usize>> {
     if let Some(unknown) = only.iter().find(|name| !types.names.contains(name)) {
@@ -291,7 +286,8 @@ pub(crate) fn types(
             values,
         })
         .collect();
-    Ok(value_maps(places, &panels, &of_types(types), Scale::Own)?)
+    let heading = format!("Types of the cells ({}) in space", types.column);
+    Ok(value_maps(places, &panels, &heading, Scale::Own)?)
 }
 
 /// * `assigned`: the type of each voxel
