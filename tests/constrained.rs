@@ -157,25 +157,25 @@ fn cells_of_types_that_the_tissue_lacks_are_left_out() {
     assert!((75..225).contains(&n_belong), "{n_belong}");
     let map = |out: &str, goal: &str| {
         let map = "map --cells rich/cells.h5ad --voxels present.h5ad --keep top:1 --drop-empty --no-report";
-        let told = run(
+        let output = run(
             folder,
             &format!("{map} --mode constrained --target-count {n_belong} {goal} --out {out}"),
         );
-        assert!(told.status.success());
+        assert!(output.status.success());
         let f = numbers(&folder.join(out).join("mapping.zarr"), "tangram_filter");
         let kept = f.iter().zip(&belongs).filter(|(f, b)| **f > 0.5 && **b);
         let recall = kept.count() as f64 / n_belong as f64;
-        (recall, String::from_utf8_lossy(&told.stderr).into_owned())
+        (recall, String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (recall, told) = map("default", "");
+    let (recall, warnings) = map("default", "");
     assert!(recall > 0.9, "{recall}");
-    assert!(!told.contains("--goal place"), "{told}");
+    assert!(!warnings.contains("--goal place"), "{warnings}");
     let settings = fs::read_to_string(folder.join("default/run.toml")).unwrap();
     assert!(settings.contains("goal = \"place\""), "{settings}");
     // A factor fitted for every gene takes over what the filter should find, which is said.
-    let (by_chance, told) = map("fitted", "--goal impute");
+    let (by_chance, warnings) = map("fitted", "--goal impute");
     assert!(by_chance < recall - 0.1, "{by_chance} {recall}");
-    assert!(told.contains("take --goal place"), "{told}");
+    assert!(warnings.contains("use --goal place"), "{warnings}");
 }
 
 #[test]

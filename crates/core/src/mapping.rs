@@ -77,7 +77,7 @@ impl PBlock<'_> {
                     }
                 };
                 match row.as_slice() {
-                    // Which the compiler makes a faster loop of.
+                    // The compiler makes a faster loop of a slice.
                     Some(row) => of_voxels.iter_mut().zip(row).for_each(&mut put),
                     None => of_voxels.iter_mut().zip(row).for_each(&mut put),
                 }

@@ -271,7 +271,7 @@ impl MappingFormat {
 }
 
 impl Solver {
-    /// The goal unless one is given. A filter needs the differences between types that `impute` fits away.
+    /// The goal unless one is given. With a filter it is not `impute`, whose fitted factors hide which types the tissue lacks.
     #[must_use]
     pub fn default_goal(self, mode: Mode) -> Goal {
         match (self, mode) {

@@ -57,13 +57,14 @@ fn are_equal(totals: &[f64]) -> bool {
     totals.len() > 2 && totals.iter().all(|t| (t - median).abs() < EQUAL * median)
 }
 
-/// Says that a filter does not find cells of absent types where the loss fits their differences away.
+/// Warns of a filter where the loss has fitted factors for the genes: these absorb the differences by which the filter would know
+/// types that the tissue lacks.
 pub(crate) fn of_filter(settings: &MapSettings, listener: &dyn Listener) {
     let learns = settings.filter == Some(FilterChoice::Learned);
     if learns && settings.objective[Term::CompositionScaled] > 0.0 {
         listener.warn(format_args!(
-            "the filter keeps cells hardly better than by chance with a factor fitted for every gene (--goal impute, --lambda-h-scaled): \
-             a type that the tissue lacks is fitted away; take --goal place"
+            "the loss fits a factor to every gene (--goal impute, --lambda-h-scaled), and these factors hide which types the tissue lacks: \
+             the filter keeps cells hardly better than by chance; use --goal place"
         ));
     }
 }

@@ -32,12 +32,13 @@ pub fn join(how: Reduce) -> Result<Ranks> {
     Ok(Grid::new(world, shape, how)?.watched(PATIENCE))
 }
 
-/// Arranges the ranks as `grid` says, once they know that they were started alike. The first that they do together.
+/// Arranges the ranks as `grid` says, after a check that they were started alike. No other work of several ranks may come before it.
 ///
 /// * `command`: what every rank must have been started with alike
 ///
 /// # Errors
-/// If they were started differently, or the grid is of another number of ranks: told by the first rank.
+/// If they were started differently, or the grid needs another number of ranks. The first rank gets this error, the others
+/// [`PipelineError::OtherRank`].
 pub fn arrange(ranks: &mut Ranks, grid: Option<GridChoice>, command: &str) -> Result<()> {
     alike(ranks.world(), "settings", command)?;
     let Some(GridChoice::Shape(shape)) = grid else {

@@ -42,15 +42,16 @@
   const extremes = values => {
     let [low, high] = [Infinity, -Infinity];
     for (const v of values) {
+      if (!Number.isFinite(v)) continue;
       if (v < low) low = v;
       if (v > high) high = v;
     }
-    return [low, high];
+    return low > high ? [0, 0] : [low, high];
   };
 
   // --- colours -------------------------------------------------------------------------------------------
 
-  // Each colour is red, green, blue and opacity of up to 255. WebGL takes them so; of colours as text it would read every voxel's anew,
+  // Each colour is red, green, blue and opacity of up to 255. WebGL takes them so. Colours as text would be parsed again for every voxel,
   // a second for 100,000.
   const GREY = Uint8Array.of(170, 170, 170, 255);
   const rgbOf = hex => Uint8Array.of(...[1, 3, 5].map(k => parseInt(hex.slice(k, k + 2), 16)), 255);
