@@ -420,6 +420,75 @@ fn points_go_there_and_back() {
     assert!((a.plane.depth_um - b.plane.depth_um).abs() < 1e-6);
     assert!((a.plane.pitch_deg - b.plane.pitch_deg).abs() < 1e-9);
     assert!(again.is_affine() && !first.is_affine());
+
+    let series = fs::read_to_string(folder.join("series.json")).unwrap();
+    let mut series: serde_json::Value = serde_json::from_str(&series).unwrap();
+    let n = first.parameters().image.map(|n| n as f64);
+    let (from, to) = ([0.5 * n[0], 0.4 * n[1]], [0.55 * n[0], 0.45 * n[1]]);
+    series["slices"][0]["markers"] = serde_json::json!([
+        [from[0], from[1], to[0], to[1]],
+        [0.9 * n[0], 0.9 * n[1], 1.05 * n[0], 0.9 * n[1]]
+    ]);
+    let write = |series: &serde_json::Value| {
+        fs::write(folder.join("markers.json"), series.to_string()).unwrap();
+    };
+    write(&series);
+    let import = "atlas quicknii import --series markers.json --atlas atlas.zarr";
+    let said = fail(folder, &format!("{import} --out warped"), 0);
+    assert!(
+        said.contains("marker 2 is moved beyond the image"),
+        "{said}"
+    );
+    fs::write(
+        folder.join("marked.csv"),
+        format!("name,x,y\nmark,{},{}\n", to[0], to[1]),
+    )
+    .unwrap();
+    let place = |section: &str| {
+        let out = format!("{}.tsv", section.replace('/', "_"));
+        let command = format!("atlas points --section {section} --points marked.csv --out {out}");
+        succeed(folder, &command);
+        let table = fs::read_to_string(folder.join(out)).unwrap();
+        let fields = table.lines().nth(1).unwrap().split('\t').skip(1);
+        fields.map(|f| f.parse().unwrap()).collect::<Vec<f64>>()
+    };
+    let anchored = again.to_atlas(from);
+    let found = place("warped/section");
+    assert!(
+        (0..3).all(|i| (found[i] - anchored[i]).abs() < 0.01),
+        "{found:?} {anchored:?}"
+    );
+    let report = summary(folder, &format!("{import} --markers ignore --out still"));
+    assert_eq!(report["without-warp"][0], "section");
+    let apart = place("still/section")[2] - found[2];
+    assert!(apart.abs() > 100.0, "{apart}");
+    let report = summary(
+        folder,
+        "atlas quicknii export --section warped/section --atlas atlas.zarr --out back.json",
+    );
+    assert_eq!(
+        (&report["n-markers"], &report["without-warp"]),
+        (&2.into(), &serde_json::json!([]))
+    );
+    let back = fs::read_to_string(folder.join("back.json")).unwrap();
+    let back: serde_json::Value = serde_json::from_str(&back).unwrap();
+    assert_eq!(back["slices"][0]["markers"], series["slices"][0]["markers"]);
+
+    series["slices"][0]["markers"] = serde_json::json!([
+        [from[0], from[1], to[0], to[1]],
+        [to[0], to[1], from[0], from[1]]
+    ]);
+    write(&series);
+    let error = fail(folder, &format!("{import} --out folded"), 3);
+    for part in [
+        "markers.json",
+        "section.png",
+        "fold the image",
+        "--markers ignore",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!folder.join("folded").exists());
 }
 
 /// The header of a PNG image of any size, without its pixels.

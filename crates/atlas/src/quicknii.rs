@@ -1,10 +1,11 @@
-//! Anchorings of QuickNII and VisuAlign.
+//! Anchorings of QuickNII, with VisuAlign's markers.
 //!
 //! QuickNII counts voxels of the Allen mouse brain from left to right, posterior to anterior, inferior to superior. A section lies at
 //! `o + u·x/width + v·y/height`.
 
 use crate::AtlasError;
 use crate::error::read;
+use crate::markers::{Marker, MarkerWarp};
 use crate::plane::{Plane, dot};
 use crate::transform::{Affine, Parameters, Transform};
 use crate::warp::VelocityField;
@@ -14,6 +15,18 @@ use std::path::Path;
 
 /// Sections whose normal is further from the AP axis than this are not coronal.
 const MOST_DEGREES: f64 = 50.0;
+
+/// The field of a section's markers.
+const MARKERS: &str = "markers";
+
+/// What is done with VisuAlign's markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MarkerUse {
+    /// They warp the section.
+    Apply,
+    /// The section lies where its anchoring alone puts it.
+    Ignore,
+}
 
 /// A series of sections as QuickNII and VisuAlign write it. What this program does not know is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,13 +57,18 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// VisuAlign's markers: points of the image that it moves. They are kept but not applied.
-    #[must_use]
-    pub fn n_markers(&self) -> usize {
-        self.other
-            .get("markers")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len)
+    /// VisuAlign's markers.
+    ///
+    /// # Errors
+    /// That they are no lists of four numbers.
+    pub fn markers(&self) -> Result<Vec<Marker>, String> {
+        let markers = self.other.get(MARKERS).filter(|value| !value.is_null());
+        let markers = markers.map(Vec::<Marker>::deserialize);
+        markers.transpose().map(Option::unwrap_or_default).map_err(|e| {
+            format!(
+                "its markers are not lists of four numbers ({e}); mend them, or leave them out with --markers ignore"
+            )
+        })
     }
 }
 
@@ -64,7 +82,8 @@ impl Series {
             .map_err(|e| AtlasError::file(path, format!("not a series of QuickNII ({e})")))
     }
 
-    /// A series of registered sections, by the linear part of their transforms: QuickNII knows no warp.
+    /// A series of registered sections, by the linear part of their transforms and their markers: neither QuickNII nor VisuAlign knows
+    /// another warp.
     ///
     /// * `sections`: file name of the image, and transform
     #[must_use]
@@ -78,12 +97,20 @@ impl Series {
         let text = |key: &str, value: &str| (key.to_owned(), Value::from(value));
         let slice = |(nr, (filename, transform)): (usize, &(String, &Transform))| {
             let [width, height] = transform.parameters().image.map(|n| n as f64);
+            let mut other = Map::from_iter([("nr".to_owned(), Value::from(nr + 1))]);
+            let markers = &transform.parameters().markers;
+            if !markers.is_empty() {
+                let markers = markers
+                    .iter()
+                    .map(|m| Value::from(<[f64; 4]>::from(*m).to_vec()));
+                other.insert(MARKERS.to_owned(), markers.collect());
+            }
             Slice {
                 filename: filename.clone(),
                 width,
                 height,
                 anchoring: Some(anchoring(transform.parameters(), extent_um, VOXEL_UM)),
-                other: Map::from_iter([("nr".to_owned(), Value::from(nr + 1))]),
+                other,
             }
         };
         Self {
@@ -102,13 +129,18 @@ impl Series {
         serde_json::to_string_pretty(self).expect("numbers are finite")
     }
 
-    /// The transform of an anchored section, without warp.
+    /// The transform of an anchored section.
     ///
     /// * `extent_um`: lengths of the atlas's axes
     ///
     /// # Errors
-    /// What is wrong: no anchoring, a series of another atlas, a section that is not coronal.
-    pub fn transform(&self, slice: &Slice, extent_um: [f64; 3]) -> Result<Transform, String> {
+    /// What is wrong: no anchoring, a series of another atlas, a section that is not coronal, markers that fold the image.
+    pub fn transform(
+        &self,
+        slice: &Slice,
+        extent_um: [f64; 3],
+        marker_use: MarkerUse,
+    ) -> Result<Transform, String> {
         let [x, y, z] = self.resolution;
         let [ap, dv, ml] = extent_um;
         let edges = [ml / x, ap / y, dv / z];
@@ -156,8 +188,18 @@ impl Series {
         let part = |d: [f64; 3], n: f64| [dot(d, axes.s), dot(d, axes.t)].map(|x| x / n / pixel_um);
         let (by_x, by_y) = (part(u, slice.width), part(v, slice.height));
         let middle = std::array::from_fn(|i| origin[i] + (u[i] + v[i]) / 2.0);
+        let image = [slice.width.round() as usize, slice.height.round() as usize];
+        let markers = match marker_use {
+            MarkerUse::Apply => slice.markers()?,
+            MarkerUse::Ignore => Vec::new(),
+        };
+        MarkerWarp::new(image, &markers).map_err(|reason| {
+            format!(
+                "{reason}; move them in VisuAlign, or leave all markers out with --markers ignore"
+            )
+        })?;
         let parameters = Parameters {
-            image: [slice.width.round() as usize, slice.height.round() as usize],
+            image,
             pixel_um,
             pixel_size_given: false,
             plane,
@@ -166,6 +208,7 @@ impl Series {
                 shift_um: plane.project(middle).0,
             },
             velocity: VelocityField::zero(extent_um),
+            markers,
         };
         Transform::new(parameters).ok_or_else(|| "its anchoring has no area".to_owned())
     }
@@ -228,7 +271,7 @@ mod tests {
     fn an_anchoring_becomes_a_transform_and_comes_back() {
         let series: Series = serde_json::from_str(SERIES).unwrap();
         let slice = &series.slices[0];
-        let transform = series.transform(slice, CCF).unwrap();
+        let transform = series.transform(slice, CCF, MarkerUse::Ignore).unwrap();
         let numbers = slice.anchoring.unwrap();
         for (x, y) in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.3, 0.8)] {
             let (found, due) = (
@@ -257,7 +300,55 @@ mod tests {
         assert_eq!(slice["nr"], 7);
         assert_eq!(slice["markers"][0][3], 4);
         assert_eq!(again["target"], "t");
-        assert_eq!(series.slices[0].n_markers(), 1);
+        let marker = Marker::from([1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(series.slices[0].markers().unwrap(), [marker]);
+    }
+
+    #[test]
+    fn markers_move_the_image_and_come_back_to_the_bit() {
+        let with = SERIES.replace(
+            "[[1, 2, 3, 4]]",
+            "[[700.5, 401.25, 650.1, 420.3], [3, 5, 80, 60]]",
+        );
+        let series: Series = serde_json::from_str(&with).unwrap();
+        let slice = &series.slices[0];
+        let transform = |marker_use| series.transform(slice, CCF, marker_use).unwrap();
+        let (linear, warped) = (transform(MarkerUse::Ignore), transform(MarkerUse::Apply));
+        assert!(linear.is_affine() && !warped.is_affine() && !warped.has_flow());
+        let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+        for marker in slice.markers().unwrap() {
+            let place = linear.to_atlas(marker.anchored);
+            assert!(close(&warped.to_atlas(marker.shown), &place));
+            let (back, off) = warped.to_section(place);
+            assert!(close(&back, &marker.shown) && off.abs() < 1e-6);
+        }
+        let again = Series::of_transforms("x", CCF, &[("a.png".to_owned(), &warped)]);
+        assert_eq!(again.slices[0].markers().unwrap(), slice.markers().unwrap());
+        let alone = Series::of_transforms("x", CCF, &[("a.png".to_owned(), &linear)]);
+        assert!(!alone.to_json().contains(MARKERS));
+    }
+
+    #[test]
+    fn markers_that_cannot_be_are_refused() {
+        for (markers, expected) in [
+            ("[[1, 2, 3]]", "lists of four numbers"),
+            ("7", "lists of four numbers"),
+            (
+                "[[600, 300, 400, 300], [400, 300, 600, 300]]",
+                "fold the image",
+            ),
+            ("[[1, 2, 1, 2000]]", "more than a tenth"),
+        ] {
+            let series: Series =
+                serde_json::from_str(&SERIES.replace("[[1, 2, 3, 4]]", markers)).unwrap();
+            let slice = &series.slices[0];
+            let error = series.transform(slice, CCF, MarkerUse::Apply).unwrap_err();
+            assert!(
+                error.contains(expected) && error.contains("--markers ignore"),
+                "{error}"
+            );
+            series.transform(slice, CCF, MarkerUse::Ignore).unwrap();
+        }
     }
 
     #[test]
@@ -267,7 +358,7 @@ mod tests {
         let rat = [24_000.0, 8000.0, 11_400.0];
         assert!(
             series
-                .transform(&slice, rat)
+                .transform(&slice, rat, MarkerUse::Apply)
                 .unwrap_err()
                 .contains("voxels")
         );
@@ -276,7 +367,7 @@ mod tests {
         let slice = series.slices[0].clone();
         assert!(
             series
-                .transform(&slice, CCF)
+                .transform(&slice, CCF, MarkerUse::Apply)
                 .unwrap_err()
                 .contains("not coronal")
         );
@@ -284,7 +375,7 @@ mod tests {
         let slice = series.slices[0].clone();
         assert!(
             series
-                .transform(&slice, CCF)
+                .transform(&slice, CCF, MarkerUse::Apply)
                 .unwrap_err()
                 .contains("no anchoring")
         );

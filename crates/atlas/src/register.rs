@@ -245,6 +245,7 @@ fn transform(fit: &Fitted, image: [usize; 2], pixel_um: f64, given: bool) -> Opt
         plane: fit.pose.plane,
         affine,
         velocity: fit.pose.velocity.clone(),
+        markers: Vec::new(),
     })
 }
 

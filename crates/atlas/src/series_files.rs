@@ -1,7 +1,7 @@
 //! The sections of a series, as folders with a transform each.
 
 use crate::outputs::TRANSFORM_FILE;
-use crate::quicknii::Series;
+use crate::quicknii::{MarkerUse, Series};
 use crate::{AtlasError, Transform};
 use std::fs;
 use std::path::Path;
@@ -14,8 +14,10 @@ pub struct SeriesSections {
     pub sections: Vec<(String, Transform)>,
     /// Sections without anchoring.
     pub not_anchored: Vec<String>,
-    /// Anchored sections with markers of VisuAlign, which are not applied.
-    pub without_warp: Vec<String>,
+    /// Anchored sections whose markers were left out as asked.
+    pub without_markers: Vec<String>,
+    /// Markers that were moved beyond the image, into the margin that VisuAlign has: the section and the number of the marker.
+    pub beyond_the_image: Vec<(String, usize)>,
 }
 
 impl SeriesSections {
@@ -25,12 +27,17 @@ impl SeriesSections {
     ///
     /// # Errors
     /// [`AtlasError::File`] if it is none, a section does not fit the atlas, or two have the same name.
-    pub fn read(path: &Path, extent_um: [f64; 3]) -> Result<Self, AtlasError> {
+    pub fn read(
+        path: &Path,
+        extent_um: [f64; 3],
+        marker_use: MarkerUse,
+    ) -> Result<Self, AtlasError> {
         let series = Series::read(path)?;
         let mut found = Self {
             sections: Vec::new(),
             not_anchored: Vec::new(),
-            without_warp: Vec::new(),
+            without_markers: Vec::new(),
+            beyond_the_image: Vec::new(),
         };
         for slice in &series.slices {
             let name = stem(&slice.filename);
@@ -40,16 +47,32 @@ impl SeriesSections {
             }
             let wrong =
                 |reason: String| AtlasError::file(path, format!("{}: {reason}", slice.filename));
-            let transform = series.transform(slice, extent_um).map_err(wrong)?;
+            let transform = series
+                .transform(slice, extent_um, marker_use)
+                .map_err(wrong)?;
             if found.sections.iter().any(|(other, _)| *other == name) {
                 return Err(wrong("another section has the same name".to_owned()));
             }
-            if slice.n_markers() > 0 {
-                found.without_warp.push(name.clone());
+            if marker_use == MarkerUse::Ignore && slice.markers().map_or(true, |m| !m.is_empty()) {
+                found.without_markers.push(name.clone());
+            }
+            for (i, marker) in transform.parameters().markers.iter().enumerate() {
+                let [x, y] = marker.shown;
+                let inside = (0.0..=slice.width).contains(&x) && (0.0..=slice.height).contains(&y);
+                if !inside {
+                    found.beyond_the_image.push((name.clone(), i + 1));
+                }
             }
             found.sections.push((name, transform));
         }
         Ok(found)
+    }
+
+    /// Markers of all sections.
+    #[must_use]
+    pub fn n_markers(&self) -> usize {
+        let markers = self.sections.iter();
+        markers.map(|(_, t)| t.parameters().markers.len()).sum()
     }
 
     /// Writes a folder with a folder for each anchored section, which holds its transform.

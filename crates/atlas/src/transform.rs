@@ -2,6 +2,7 @@
 
 use crate::AtlasError;
 use crate::error::read;
+use crate::markers::{Marker, MarkerWarp};
 use crate::plane::Plane;
 use crate::warp::{Displacement, Pair, VelocityField};
 use rayon::prelude::*;
@@ -86,18 +87,23 @@ pub struct Parameters {
     pub affine: Affine,
     /// The warp of the plane that follows the affine map.
     pub velocity: VelocityField,
+    /// VisuAlign's markers, which warp the image before the affine map; registrations have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub markers: Vec<Marker>,
 }
 
 /// Carries points between the pixels of a section and the atlas.
 ///
-/// A point of the image is (x, y) in pixels, x to the right, y down, (0.5, 0.5) in the middle of the first pixel. It goes through
-/// the affine map and the warp to a place of the plane and with the plane into the atlas, to (AP, DV, ML) in micrometres.
+/// A point of the image is (x, y) in pixels, x to the right, y down, (0.5, 0.5) in the middle of the first pixel. It goes through the
+/// warp of the markers, the affine map and the warp of the plane to a place of the plane, and with the plane into the atlas, to
+/// (AP, DV, ML) in micrometres.
 #[derive(Debug, Clone)]
 pub struct Transform {
     parameters: Parameters,
     inverse: Affine,
     flow: Displacement,
     backward_flow: Displacement,
+    markers: MarkerWarp,
 }
 
 /// How exactly the two directions of a transform are each other's inverse.
@@ -110,7 +116,7 @@ pub struct InverseConsistency {
 }
 
 impl Transform {
-    /// A transform of these parameters; `None` if the affine map cannot be inverted or anything is not a finite number.
+    /// A transform of these parameters; `None` if the affine map or the markers' warp cannot be inverted, or anything is not a finite number.
     #[must_use]
     pub fn new(parameters: Parameters) -> Option<Self> {
         let Parameters {
@@ -119,6 +125,7 @@ impl Transform {
             velocity,
             pixel_um,
             image,
+            markers,
             ..
         } = &parameters;
         let numbers = [*pixel_um, plane.depth_um, plane.pitch_deg, plane.yaw_deg];
@@ -144,6 +151,7 @@ impl Transform {
             inverse: affine.inverse()?,
             flow: velocity.flow(),
             backward_flow: velocity.backward_flow(),
+            markers: MarkerWarp::new(*image, markers).ok()?,
             parameters,
         })
     }
@@ -175,17 +183,24 @@ impl Transform {
     /// Whether there is no warp.
     #[must_use]
     pub fn is_affine(&self) -> bool {
+        !self.has_flow() && self.parameters.markers.is_empty()
+    }
+
+    /// Whether the plane is warped, as a registration does.
+    #[must_use]
+    pub fn has_flow(&self) -> bool {
         let knots = &self.parameters.velocity.knots;
-        knots.iter().flatten().all(|v| *v == 0.0)
+        knots.iter().flatten().any(|v| *v != 0.0)
     }
 
     /// The atlas position of a point of the image.
     #[must_use]
     pub fn to_atlas(&self, pixel: [f64; 2]) -> [f64; 3] {
         let Parameters { plane, affine, .. } = &self.parameters;
+        let anchored = self.markers.to_anchored(pixel);
         plane.point(
             self.flow
-                .apply(affine.apply(self.relative_to_middle(pixel))),
+                .apply(affine.apply(self.relative_to_middle(anchored))),
         )
     }
 
@@ -201,7 +216,7 @@ impl Transform {
             middle[0] / pixel + width / 2.0,
             middle[1] / pixel + height / 2.0,
         ];
-        (at, off)
+        (self.markers.to_shown(at), off)
     }
 
     /// Atlas positions of the middles of all pixels, row after row.
@@ -235,10 +250,11 @@ impl Transform {
         }
     }
 
-    /// The smallest factor by which the warp scales an area; if it is positive, the warp folds nowhere.
+    /// The smallest factor by which the warp scales an area, or with markers a lower bound of it; if it is positive, the warp folds
+    /// nowhere.
     #[must_use]
     pub fn smallest_jacobian(&self) -> f64 {
-        self.flow.smallest_jacobian()
+        self.flow.smallest_jacobian() * self.markers.smallest_scaling()
     }
 
     /// How far the warp moves the places of the image, the root of the mean square.
@@ -251,7 +267,12 @@ impl Transform {
             let (column, row) = (i % POINTS, i / POINTS);
             let pixel = [(column as f64 + 0.5) * width, (row as f64 + 0.5) * height];
             let before = self.parameters.affine.apply(self.relative_to_middle(pixel));
-            let after = self.flow.apply(before);
+            let anchored = self.markers.to_anchored(pixel);
+            let after = self
+                .parameters
+                .affine
+                .apply(self.relative_to_middle(anchored));
+            let after = self.flow.apply(after);
             (after[0] - before[0]).powi(2) + (after[1] - before[1]).powi(2)
         });
         (squares.sum::<f64>() / (POINTS * POINTS) as f64).sqrt()
@@ -274,7 +295,22 @@ mod tests {
 
     const EXTENT: [f64; 3] = [13_200.0, 8000.0, 11_400.0];
 
+    const MARKERS: [Marker; 2] = [
+        Marker {
+            anchored: [60.0, 40.0],
+            shown: [66.0, 45.0],
+        },
+        Marker {
+            anchored: [150.5, 90.0],
+            shown: [140.0, 95.25],
+        },
+    ];
+
     fn transform(pitch: f64, yaw: f64, turn: f64, warp: f64) -> Transform {
+        with_markers(pitch, yaw, turn, warp, &MARKERS)
+    }
+
+    fn with_markers(pitch: f64, yaw: f64, turn: f64, warp: f64, markers: &[Marker]) -> Transform {
         let mut velocity = VelocityField::zero(EXTENT);
         for (i, knot) in velocity.knots.iter_mut().enumerate() {
             let i = i as f64;
@@ -296,6 +332,7 @@ mod tests {
             plane,
             affine,
             velocity,
+            markers: markers.to_vec(),
         })
         .unwrap()
     }
@@ -316,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_middle_of_the_image_goes_where_the_shift_says() {
-        let still = transform(0.0, 0.0, 30.0, 0.0);
+        let still = with_markers(0.0, 0.0, 30.0, 0.0, &[]);
         let point = still.to_atlas([110.0, 80.0]);
         for (found, expected) in point.iter().zip([6000.0, 4000.0 - 310.0, 5700.0 + 120.0]) {
             assert!((found - expected).abs() < 1e-9);
@@ -343,5 +380,21 @@ mod tests {
             ..written.parameters().clone()
         };
         assert!(Transform::new(flat).is_none());
+        let [a, b] = MARKERS;
+        let crossed = [(a, b), (b, a)].map(|(from, to)| Marker {
+            anchored: from.anchored,
+            shown: to.shown,
+        });
+        let folded = Parameters {
+            markers: crossed.to_vec(),
+            ..written.parameters().clone()
+        };
+        assert!(Transform::new(folded).is_none());
+        // Files of registrations, which have none, are as they were.
+        assert!(
+            !with_markers(0.0, 0.0, 0.0, 1.0, &[])
+                .to_json()
+                .contains("markers")
+        );
     }
 }

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use flate2::read::GzDecoder;
+use image::ImageReader;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use tangram_atlas::{
-    Atlas, ClassRule, FlatMap, ImportSources, NrrdValues, PlaneChoice, ProbabilityPyramid,
-    RegisterSettings, SectionMask, Series, WarpChoice, import, read_nrrd, register,
+    Atlas, ClassRule, FlatMap, ImportSources, MarkerUse, NrrdValues, PlaneChoice,
+    ProbabilityPyramid, RegisterSettings, SectionMask, Series, WarpChoice, import, read_nrrd,
+    register,
 };
 use tangram_store::Existing;
 use tempfile::{TempDir, tempdir};
@@ -66,7 +68,7 @@ fn classes_are_those_known() {
     }
 }
 
-/// VisuAlign's label maps are of the linear anchoring, sampled at the pixels' upper left corners; their indices are rows of the tree.
+/// The label maps of these fixtures are of the linear anchoring, sampled at the pixels' upper left corners; their indices are rows of the tree.
 #[test]
 fn anchorings_give_the_label_maps_of_visualign() {
     let Some(data) = data() else { return };
@@ -90,7 +92,7 @@ fn anchorings_give_the_label_maps_of_visualign() {
             path.display()
         );
         for slice in &series.slices {
-            series.transform(slice, extent).unwrap();
+            series.transform(slice, extent, MarkerUse::Apply).unwrap();
         }
     }
     let labels = atlas.labels(0).unwrap();
@@ -103,7 +105,7 @@ fn anchorings_give_the_label_maps_of_visualign() {
             .unwrap();
         let map = FlatMap::parse(&bytes).unwrap();
         assert_eq!(map.to_bytes(), bytes);
-        let transform = oblique.transform(slice, extent).unwrap();
+        let transform = oblique.transform(slice, extent, MarkerUse::Ignore).unwrap();
         let [width, height] = transform.parameters().image.map(|n| n as f64);
         let (mut both, mut either, mut same) = (0_usize, 0_usize, 0_usize);
         for (at, &index) in map.indices.iter().enumerate() {
@@ -121,6 +123,52 @@ fn anchorings_give_the_label_maps_of_visualign() {
             i + 1
         );
         assert!(dice > 0.99 && structures > 0.8, "section {}", i + 1);
+    }
+}
+
+/// The coloured maps of these fixtures are of the markers' warp; they show the colour of the structure at the pixels' upper left corners.
+#[test]
+fn markers_give_the_coloured_maps_of_visualign() {
+    let Some(data) = data() else { return };
+    let (_folder, atlas) = imported(&data, 25, ClassRule::regions());
+    let fixtures = data.join("quicknii_fixtures/oblique");
+    let series = Series::read(&fixtures.join("AMBA_oblique_nonlin_new.json")).unwrap();
+    let extent = atlas.levels()[0].extent_um();
+    let labels = atlas.labels(0).unwrap();
+    let colours: Vec<[u8; 3]> = atlas.tree().structures().iter().map(|s| s.rgb).collect();
+    for (i, slice) in series.slices.iter().enumerate() {
+        let name = format!("atlasmaps_oblique/segmentation_s{:03}_nl.png", i + 1);
+        let map = ImageReader::open(fixtures.join(name)).unwrap().decode();
+        let map = map.unwrap().to_rgb8();
+        let agreement = |marker_use| {
+            let transform = series.transform(slice, extent, marker_use).unwrap();
+            let size = transform.parameters().image.map(|n| n as f64);
+            let (mut both, mut either, mut same) = (0_usize, 0_usize, 0_usize);
+            for (x, y, colour) in map.enumerate_pixels() {
+                let pixel = [
+                    f64::from(x) * size[0] / f64::from(map.width()),
+                    f64::from(y) * size[1] / f64::from(map.height()),
+                ];
+                let label = labels.at(transform.to_atlas(pixel)).unwrap_or(0);
+                let (found, shown) = (label > 0, colour.0 != [0; 3]);
+                either += usize::from(found) + usize::from(shown);
+                both += usize::from(found && shown);
+                same += usize::from(found && shown && colours[usize::from(label) - 1] == colour.0);
+            }
+            (2.0 * both as f64 / either as f64, same as f64 / both as f64)
+        };
+        let (dice, colour) = agreement(MarkerUse::Apply);
+        let (dice_without, colour_without) = agreement(MarkerUse::Ignore);
+        eprintln!(
+            "section {}: foreground Dice {dice:.4} (without markers {dice_without:.4}), same colour {colour:.4} ({colour_without:.4})",
+            i + 1
+        );
+        assert!(dice > 0.99 && colour > 0.94, "section {}", i + 1);
+        assert!(
+            dice_without < 0.96 && colour_without < 0.75,
+            "section {}",
+            i + 1
+        );
     }
 }
 

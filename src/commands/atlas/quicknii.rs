@@ -1,20 +1,21 @@
-//! `tangram atlas quicknii`: anchorings of QuickNII and VisuAlign, in and out.
+//! `tangram atlas quicknii`: anchorings of QuickNII and markers of VisuAlign, in and out.
 
 use crate::choices::replace;
 use crate::report::Report;
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tangram_atlas::{Atlas, RegisteredSection, Series, SeriesSections};
+use tangram_atlas::{Atlas, MarkerUse, RegisteredSection, Series, SeriesSections};
 use tangram_pipeline::error::PipelineError;
 use tangram_pipeline::run_directory::{replaceable, write};
 use tangram_pipeline::wording::count;
 use tangram_store::write_aside;
 
 const LONG_HELP: &str = "\
-QuickNII knows planes and affine maps, no warp. `export` therefore loses the warp of a registration, and `import` does not apply
-VisuAlign's markers; both say so.
+QuickNII knows planes and affine maps; VisuAlign's markers warp a section on top. `import` applies them as VisuAlign does: a Delaunay
+triangulation of the markers and of four fixed corners, a tenth of the image beyond its own, affine in each triangle. Markers that fold
+the image are refused. `export` writes the markers of an imported section back; the warp of a registration is lost, which it says.
 
 Examples:
   tangram atlas quicknii import --series series.json --atlas ccf.zarr --out sections
@@ -47,6 +48,27 @@ struct ImportArgs {
     /// The folder to write: a folder for each section, named after its image, with a transform
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// What to do with VisuAlign's markers
+    #[arg(long, value_enum, default_value_t = MarkersFlag::Apply, value_name = "USE")]
+    markers: MarkersFlag,
+}
+
+/// See [`MarkerUse`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MarkersFlag {
+    /// Warp the sections by them
+    Apply,
+    /// Take the anchorings alone
+    Ignore,
+}
+
+impl From<MarkersFlag> for MarkerUse {
+    fn from(flag: MarkersFlag) -> Self {
+        match flag {
+            MarkersFlag::Apply => Self::Apply,
+            MarkersFlag::Ignore => Self::Ignore,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -73,7 +95,9 @@ struct Summary<'a> {
     sections: Vec<String>,
     /// Sections without anchoring.
     not_anchored: Vec<String>,
-    /// Sections whose markers were not applied, or whose warp was not written.
+    /// Markers that were applied or written.
+    n_markers: usize,
+    /// Sections whose markers were not applied as asked, or whose warp was not written.
     without_warp: Vec<String>,
 }
 
@@ -90,7 +114,7 @@ pub fn run(args: &QuickniiArgs, report: Report) -> Result<()> {
 
 fn import(args: &ImportArgs, report: Report) -> Result<()> {
     let extent = Atlas::open(&args.atlas)?.levels()[0].extent_um();
-    let found = SeriesSections::read(&args.series, extent)?;
+    let found = SeriesSections::read(&args.series, extent, args.markers.into())?;
     found.write(&args.out)?;
     let n = count(found.sections.len(), "section");
     report.say(format_args!("wrote {}: {n}", args.out.display()))?;
@@ -98,17 +122,26 @@ fn import(args: &ImportArgs, report: Report) -> Result<()> {
         let n = count(found.not_anchored.len(), "section");
         report.say(format_args!("{n} without anchoring"))?;
     }
-    if !found.without_warp.is_empty() {
-        let n = count(found.without_warp.len(), "section");
+    let n_markers = found.n_markers();
+    if n_markers > 0 {
+        let n = count(n_markers, "marker");
+        report.say(format_args!("{n} of VisuAlign applied"))?;
+    }
+    if !found.without_markers.is_empty() {
+        let n = count(found.without_markers.len(), "section");
+        report.say(format_args!("{n} with markers, left out as asked"))?;
+    }
+    for (section, marker) in &found.beyond_the_image {
         report.warn(format_args!(
-            "{n} with markers of VisuAlign, which are not applied"
+            "{section}: marker {marker} is moved beyond the image; VisuAlign applies such markers too. If it is a slip, mend it there"
         ));
     }
     report.summary(&Summary {
         out: &args.out,
         sections: found.sections.into_iter().map(|(name, _)| name).collect(),
         not_anchored: found.not_anchored,
-        without_warp: found.without_warp,
+        n_markers,
+        without_warp: found.without_markers,
     })
 }
 
@@ -133,8 +166,10 @@ fn export(args: &ExportArgs, report: Report) -> Result<()> {
     write_aside(&args.out, existing, |partial| {
         write(partial, &format!("{}\n", series.to_json()))
     })?;
-    let warped = transforms.iter().filter(|(_, t)| !t.is_affine());
+    let warped = transforms.iter().filter(|(_, t)| t.has_flow());
     let without_warp: Vec<String> = warped.map(|(name, _)| name.clone()).collect();
+    let markers = transforms.iter().map(|(_, t)| t.parameters().markers.len());
+    let n_markers = markers.sum();
     let n = count(images.len(), "section");
     report.say(format_args!("wrote {}: {n}", args.out.display()))?;
     if !without_warp.is_empty() {
@@ -145,6 +180,7 @@ fn export(args: &ExportArgs, report: Report) -> Result<()> {
         out: &args.out,
         sections: images,
         not_anchored: Vec::new(),
+        n_markers,
         without_warp,
     })
 }
