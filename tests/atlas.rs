@@ -491,6 +491,40 @@ fn points_go_there_and_back() {
     assert!(!folder.join("folded").exists());
 }
 
+/// The same mask as an image and as an OME-Zarr label image gives the same transform.
+#[test]
+fn a_mask_may_be_a_label_image_in_ome_zarr() {
+    let (folder, brain) = folder();
+    let folder = folder.path();
+    succeed(folder, IMPORT);
+    let truth = section(&brain.classes, &Rung::LADDER[0].1, 5);
+    write_mask(&folder.join("mask.png"), &truth).unwrap();
+    let [width, height] = truth.mask.size();
+    let image =
+        serde_json::json!({"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}]});
+    let attributes = serde_json::json!({"multiscales": [image], "image-label": {}});
+    let array = serde_json::json!({"zarr_format": 2, "shape": [height, width], "chunks": [height, width], "dtype": "|u1",
+        "compressor": null, "fill_value": 0, "order": "C", "filters": null});
+    fs::create_dir_all(folder.join("mask.zarr/0")).unwrap();
+    for (name, text) in [
+        (".zgroup", serde_json::json!({"zarr_format": 2}).to_string()),
+        (".zattrs", attributes.to_string()),
+        ("0/.zarray", array.to_string()),
+    ] {
+        fs::write(folder.join("mask.zarr").join(name), text).unwrap();
+    }
+    fs::write(folder.join("mask.zarr/0/0.0"), truth.mask.classes()).unwrap();
+    let [png, zarr] = ["mask.png", "mask.zarr"].map(|mask| {
+        let out = mask.replace('.', "_");
+        succeed(
+            folder,
+            &format!("atlas register --atlas atlas.zarr --regions {mask} --pixel-size {} --no-report --out {out}", truth.pixel_um),
+        );
+        fs::read(folder.join(out).join("transform.json")).unwrap()
+    });
+    assert!(png == zarr, "the transforms differ");
+}
+
 /// The header of a PNG image of any size, without its pixels.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut image = Vec::new();

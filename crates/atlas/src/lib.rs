@@ -79,7 +79,7 @@ pub use refusal::Refusal;
 pub use register::{PlaneChoice, RegisterSettings, Registration, WarpChoice, register};
 pub use registered::RegisteredSection;
 pub use roi::Roi;
-pub use section::{MOST_PIXELS, SectionMask};
+pub use section::{ClassImage, MOST_PIXELS, SectionMask};
 pub use section_store::{
     MISSING, SectionRecord, read_sections, table_of as table_of_sections, write_sections,
 };

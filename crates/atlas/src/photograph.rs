@@ -45,15 +45,11 @@ impl Photograph {
     }
 
     fn read_ome(path: &Path) -> Result<Self, AtlasError> {
-        /// Pixels along the longer edge that show enough.
-        const ENOUGH: usize = 1000;
         /// More channels than microscopes have; a file may say any number.
         const MOST_CHANNELS: usize = 256;
         let wrong = |reason: String| AtlasError::section(path, reason);
         let image = OmeImage::open(path)?;
-        let shows_enough = |level: &&OmeLevel| level.width.max(level.height) >= ENOUGH;
-        let level = image.levels().iter().rfind(shows_enough);
-        let level = level.unwrap_or(&image.levels()[0]);
+        let level = level_of(&image);
         let (width, height) = (level.width, level.height);
         check_size(width as u64, height as u64).map_err(wrong)?;
         if level.n_channels > MOST_CHANNELS {
@@ -155,7 +151,15 @@ impl Photograph {
     }
 }
 
-fn check_size(width: u64, height: u64) -> Result<(), String> {
+/// The coarsest level of an OME-Zarr image whose longer edge has 1,000 pixels or more; the finest if there is none.
+pub(crate) fn level_of(image: &OmeImage) -> &OmeLevel {
+    const ENOUGH: usize = 1000;
+    let shows_enough = |level: &&OmeLevel| level.width.max(level.height) >= ENOUGH;
+    let level = image.levels().iter().rfind(shows_enough);
+    level.unwrap_or(&image.levels()[0])
+}
+
+pub(crate) fn check_size(width: u64, height: u64) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(n) if n <= MOST_PIXELS => Ok(()),
         _ => Err(format!(

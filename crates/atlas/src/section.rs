@@ -1,9 +1,11 @@
 //! The section: a mask of classes, and the coarser grids on which it is compared with the atlas.
 
+use crate::photograph::{check_size, level_of};
 use crate::warp::Pair;
 use crate::{AtlasError, BACKGROUND, NO_CLASS};
 use image::{ColorType, ImageDecoder, ImageReader};
 use std::path::Path;
+use tangram_store::OmeImage;
 
 /// A mask of more pixels is refused before it is read; at 10 µm a mouse brain section has about one million.
 pub const MOST_PIXELS: u64 = 1 << 27;
@@ -11,6 +13,46 @@ pub const MOST_PIXELS: u64 = 1 << 27;
 const FEWEST_TISSUE_PIXELS: usize = 400;
 /// A mask with less than this share of tissue cannot be registered.
 const LEAST_TISSUE: f64 = 0.005;
+
+/// An image whose pixels are classes, row after row: 0 background, 255 ([`NO_CLASS`]) left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassImage {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// The classes.
+    pub classes: Vec<u8>,
+}
+
+impl ClassImage {
+    /// Reads an image of 8-bit gray values that are class numbers, or the folder of an OME-Zarr image or label image of one channel with such
+    /// values, of which the level is read that [`Photograph::read`](crate::Photograph::read) would take.
+    ///
+    /// * `n_classes`: with the background
+    ///
+    /// # Errors
+    /// [`AtlasError::Section`] for other images and for values that are no class.
+    pub fn read(path: &Path, n_classes: usize) -> Result<Self, AtlasError> {
+        let (width, height, classes) = match path.is_dir() {
+            true => read_ome(path)?,
+            false => read_gray(path)?,
+        };
+        let is_none = |class: &&u8| **class != NO_CLASS && usize::from(**class) >= n_classes;
+        if let Some(class) = classes.iter().find(is_none) {
+            let reason = format!(
+                "a pixel has the value {class}; the atlas has the classes 0 to {} (255 leaves a pixel out)",
+                n_classes - 1
+            );
+            return Err(AtlasError::section(path, reason));
+        }
+        Ok(Self {
+            width,
+            height,
+            classes,
+        })
+    }
+}
 
 /// Classes of the pixels of a section, row after row.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,18 +70,12 @@ impl SectionMask {
     /// # Errors
     /// [`AtlasError::Section`] for other images, values that are no class, and masks with too little tissue.
     pub fn read(path: &Path, n_classes: usize) -> Result<Self, AtlasError> {
-        let wrong = |reason: String| AtlasError::section(path, reason);
-        let (width, height, classes) = read_gray(path)?;
-        if let Some(class) = classes
-            .iter()
-            .find(|&&c| c != NO_CLASS && usize::from(c) >= n_classes)
-        {
-            return Err(wrong(format!(
-                "a pixel has the value {class}; the atlas has the classes 0 to {} (255 leaves a pixel out)",
-                n_classes - 1
-            )));
-        }
-        Self::new(width, height, classes).map_err(wrong)
+        let ClassImage {
+            width,
+            height,
+            classes,
+        } = ClassImage::read(path, n_classes)?;
+        Self::new(width, height, classes).map_err(|reason| AtlasError::section(path, reason))
     }
 
     /// A mask of classes.
@@ -126,6 +162,31 @@ impl SectionMask {
                 .collect(),
         }
     }
+}
+
+/// Whole numbers from 0 to 255 of an OME-Zarr image: width, height, values.
+fn read_ome(path: &Path) -> Result<(usize, usize, Vec<u8>), AtlasError> {
+    let wrong = |reason: String| AtlasError::section(path, reason);
+    let image = OmeImage::open(path)?;
+    let level = level_of(&image);
+    let (width, height) = (level.width, level.height);
+    check_size(width as u64, height as u64).map_err(wrong)?;
+    if level.n_channels != 1 {
+        return Err(wrong(format!(
+            "{} channels; a mask has one, each pixel the number of a class",
+            level.n_channels
+        )));
+    }
+    let class = |value: f32| {
+        let class = value as u8;
+        (f32::from(class) == value).then_some(class).ok_or_else(|| {
+            wrong(format!(
+                "a pixel has the value {value}, which is no class; give the label image of the classes, such as IMAGE.zarr/labels/NAME"
+            ))
+        })
+    };
+    let values = image.channel(level, 0)?.into_iter().map(class);
+    Ok((width, height, values.collect::<Result<_, _>>()?))
 }
 
 /// An 8-bit gray image: width, height, values.

@@ -1,10 +1,10 @@
-//! Photographs in OME-Zarr.
+//! Photographs and masks in OME-Zarr.
 #![allow(clippy::unwrap_used)] // a test that cannot go on may panic
 
 use serde_json::json;
 use std::fs;
 use std::path::Path;
-use tangram_atlas::Photograph;
+use tangram_atlas::{ClassImage, Photograph};
 
 /// An image of two channels at three resolutions (edges of 2400, 1200 and 600 pixels of 5, 10 and 20 µm), a row high enough to be a
 /// section. The first channel is a ramp along the row, the second is blank.
@@ -46,6 +46,52 @@ fn the_coarsest_level_that_shows_enough_is_read() {
     let [left, middle, right] = [0.5, 600.0, 1199.5].map(|x| photograph.at([x, 10.0]));
     assert_eq!((left, right), (0.0, 1.0), "stretched");
     assert!((middle - 0.5).abs() < 0.01, "{middle}");
+}
+
+/// A label image of one channel whose values are bytes.
+fn write_mask(folder: &Path, kind: &str, bytes: &[u8]) {
+    let image = json!({"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}]});
+    fs::create_dir_all(folder.join("0")).unwrap();
+    let write = |path: &str, value: serde_json::Value| {
+        fs::write(folder.join(path), value.to_string()).unwrap();
+    };
+    write(".zgroup", json!({"zarr_format": 2}));
+    write(
+        ".zattrs",
+        json!({"multiscales": [image], "image-label": {}}),
+    );
+    write(
+        "0/.zarray",
+        json!({"zarr_format": 2, "shape": [30, 40], "chunks": [30, 40], "dtype": kind, "compressor": null,
+            "fill_value": 0, "order": "C", "filters": null}),
+    );
+    fs::write(folder.join("0/0.0"), bytes).unwrap();
+}
+
+#[test]
+fn a_label_image_is_a_mask() {
+    let folder = tempfile::tempdir().unwrap();
+    let classes: Vec<u8> = (0..30 * 40).map(|i| [0, 1, 2, 255][i / 40 % 4]).collect();
+    write_mask(folder.path(), "|u1", &classes);
+    let mask = ClassImage::read(folder.path(), 3).unwrap();
+    assert_eq!((mask.width, mask.height, &mask.classes), (40, 30, &classes));
+    let error = ClassImage::read(folder.path(), 2).unwrap_err().to_string();
+    assert!(error.contains("a pixel has the value 2"), "{error}");
+    let values = (0..30 * 40).map(|i| 250 + i as u16 % 10);
+    let bytes: Vec<u8> = values.flat_map(u16::to_le_bytes).collect();
+    write_mask(folder.path(), "<u2", &bytes);
+    let error = ClassImage::read(folder.path(), 256)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("a pixel has the value 256, which is no class"),
+        "{error}"
+    );
+    write(folder.path());
+    let error = ClassImage::read(folder.path(), 256)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("2 channels; a mask has one"), "{error}");
 }
 
 #[test]

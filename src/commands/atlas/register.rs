@@ -30,8 +30,9 @@ use tangram_store::{StoreError, write_aside};
 const MARKER: &str = REGISTRATION_FILE;
 
 const LONG_HELP: &str = "\
-The mask is an image of 8-bit gray values: 0 outside the tissue, k for class k of the atlas (the classes stand in
-the order of the rule), 255 for pixels that say nothing. Background that tissue encloses is left out:
+The mask is an image of 8-bit gray values, or the folder of an OME-Zarr label image of one plane (of its levels the coarsest with 1,000
+pixels or more along an edge): 0 outside the tissue, k for class k of the atlas (the classes stand in the order of the rule), 255 for
+pixels that say nothing. Background that tissue encloses is left out:
 it may be a hole as well as a ventricle. The section may be turned by any angle, and may be a half. A mirrored section
 cannot be told from the other half of a symmetric brain: turn it over first.
 
