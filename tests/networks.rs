@@ -126,6 +126,181 @@ fn a_network_is_trained_and_segments() {
     assert!(fail(folder, &other, 3).contains("a network of another kind"));
 }
 
+/// Photographs with masks, whose left part is left out: sections of the brain of ellipsoids, a gray value for each class.
+fn write_labelled(folder: &Path, n: u64) {
+    fs::create_dir(folder).unwrap();
+    let classes = brain(200.0).classes;
+    for number in 1..=n {
+        let truth = section(&classes, &Rung::LADDER[0].1, number);
+        let mask = folder.join(format!("section{number}_mask.png"));
+        write_mask(&mask, &truth).unwrap();
+        let drawn = ImageReader::open(&mask)
+            .unwrap()
+            .decode()
+            .unwrap()
+            .into_luma8();
+        let gray =
+            |x: u32, y: u32| 10 + 25 * drawn.get_pixel(x, y).0[0] + (x * 7 + y * 3) as u8 % 5;
+        let photograph =
+            GrayImage::from_fn(drawn.width(), drawn.height(), |x, y| Luma([gray(x, y)]));
+        photograph
+            .save(folder.join(format!("section{number}.png")))
+            .unwrap();
+        let mut left_out = drawn;
+        let third = left_out.width() / 3;
+        for (_, _, class) in left_out.enumerate_pixels_mut().filter(|(x, ..)| *x < third) {
+            *class = Luma([255]);
+        }
+        left_out.save(&mask).unwrap();
+    }
+}
+
+#[test]
+fn a_network_learns_from_labelled_photographs() {
+    if !cfg!(feature = "torch") {
+        return;
+    }
+    let folder = folder();
+    let folder = folder.path();
+    write_labelled(&folder.join("labelled"), 6);
+    picture(&folder.join("labelled/alone.png"));
+    let train = |more: &str, out: &str| {
+        format!("atlas train regions {TRAIN} --labelled labelled {more} --steps 4 --out {out}")
+    };
+    let said = fail(folder, &train("", "regions"), 0);
+    assert!(
+        said.contains("1 photograph without a mask (labelled/alone.png first)"),
+        "{said}"
+    );
+    fs::remove_file(folder.join("labelled/alone.png")).unwrap();
+    let record = summary(folder, &train("", "again"));
+    let [one, two] = ["regions", "again"]
+        .map(|run| fs::read(folder.join(run).join("network.safetensors")).unwrap());
+    assert!(one == two, "the same command gives the same network");
+    let images = record["images"].as_str().unwrap();
+    assert!(
+        images.ends_with("; labelled photographs are 50 % of all"),
+        "{images}"
+    );
+    assert_eq!(record["photographs"]["n-training"], 5);
+    assert_eq!(
+        record["photographs"]["held-out"],
+        serde_json::json!(["section3.png"])
+    );
+    let held_out = &record["held-out-photographs"];
+    assert_eq!(held_out["n"], 1);
+    let accuracy = held_out["measures"]["pixel-accuracy"].as_f64().unwrap();
+
+    // The scores are those of what `atlas segment` gives, where the mask has a class.
+    succeed(
+        folder,
+        "atlas segment labelled/section3.png --network again --atlas atlas.zarr --out masks",
+    );
+    let said = fail(
+        folder,
+        "atlas segment labelled/section3.png labelled/section4.png --network again --atlas atlas.zarr --out known",
+        0,
+    );
+    assert!(
+        said.contains("section4.png: the network learned from this photograph"),
+        "{said}"
+    );
+    assert_eq!(said.matches("learned from this").count(), 1, "{said}");
+    let open = |name: &str| {
+        ImageReader::open(folder.join(name))
+            .unwrap()
+            .decode()
+            .unwrap()
+    };
+    let (found, truth) = (
+        open("masks/section3.png"),
+        open("labelled/section3_mask.png"),
+    );
+    let (found, truth) = (found.into_luma8(), truth.into_luma8());
+    let known = found
+        .iter()
+        .zip(truth.iter())
+        .filter(|(_, truth)| **truth != 255);
+    let (mut n, mut right) = (0, 0);
+    known.for_each(|(found, truth)| {
+        n += 1;
+        right += usize::from(found == truth);
+    });
+    assert!(n < found.len(), "some pixels are left out");
+    assert!(
+        (accuracy - right as f64 / n as f64).abs() < 1e-9,
+        "{accuracy} {right} {n}"
+    );
+
+    let all = summary(folder, &train("--labelled-share 1", "all"));
+    assert_eq!(all["images"], "labelled photographs");
+    let alone = fail(
+        folder,
+        &format!("atlas train regions {TRAIN} --labelled-share 1 --out no"),
+        2,
+    );
+    assert!(alone.contains("--labelled"), "{alone}");
+    let error = fail(folder, &train("--labelled-share 1.5", "no"), 2);
+    assert!(error.contains("above 0 and up to 1"), "{error}");
+
+    let mask = folder.join("labelled/section2_mask.png");
+    let good = fs::read(&mask).unwrap();
+    GrayImage::from_pixel(30, 30, Luma([1]))
+        .save(&mask)
+        .unwrap();
+    let error = fail(folder, &train("", "no"), 3);
+    assert!(
+        error.contains("section2_mask.png: 30 × 30 pixels"),
+        "{error}"
+    );
+    fs::write(&mask, good).unwrap();
+    fs::remove_file(folder.join("labelled/section5.png")).unwrap();
+    let error = fail(folder, &train("", "no"), 3);
+    assert!(
+        error.contains("section5_mask.png: a mask without a photograph"),
+        "{error}"
+    );
+    assert!(!folder.join("no").exists() && !folder.join("no.training").exists());
+}
+
+#[test]
+fn a_training_goes_on_with_the_same_labelled_photographs_only() {
+    if !cfg!(feature = "torch") {
+        return;
+    }
+    let folder = folder();
+    let folder = folder.path();
+    write_labelled(&folder.join("labelled"), 4);
+    let train = |out: &str| {
+        format!(
+            "atlas train regions {TRAIN} --labelled labelled --steps 60 --checkpoint-every 2 --out {out}"
+        )
+    };
+    succeed(folder, &train("whole"));
+    begin_and_signal(folder, &train("stopped"), "TERM");
+    let mask = folder.join("labelled/section1_mask.png");
+    let good = fs::read(&mask).unwrap();
+    let mut other = ImageReader::open(&mask)
+        .unwrap()
+        .decode()
+        .unwrap()
+        .into_luma8();
+    let last = other.width() - 1;
+    other.put_pixel(last, 0, Luma([1]));
+    other.save(&mask).unwrap();
+    let error = fail(folder, &format!("{} --resume", train("stopped")), 3);
+    assert!(error.contains("the labelled images are others"), "{error}");
+    fs::write(&mask, good).unwrap();
+    let other =
+        train("stopped").replace("labelled --steps", "labelled --labelled-share 0.25 --steps");
+    let error = fail(folder, &format!("{other} --resume"), 3);
+    assert!(error.contains("now 0.25"), "{error}");
+    succeed(folder, &format!("{} --resume", train("stopped")));
+    let [whole, stopped] = ["whole", "stopped"]
+        .map(|run| fs::read(folder.join(run).join("network.safetensors")).unwrap());
+    assert!(whole == stopped, "the networks differ");
+}
+
 #[cfg(feature = "mpi")]
 #[test]
 fn ranks_that_divide_a_batch_write_what_one_process_writes() {

@@ -135,6 +135,32 @@ impl Photograph {
         self.pixel_um
     }
 
+    /// The means of squares of n × n pixels; those at the right and lower border may be parts.
+    ///
+    /// # Panics
+    /// If n is 0.
+    #[must_use]
+    pub fn coarser(&self, n: usize) -> Self {
+        let (width, height) = (self.width.div_ceil(n), self.height.div_ceil(n));
+        let mean = |i: usize| {
+            let (column, row) = (i % width * n, i / width * n);
+            let columns = column..(column + n).min(self.width);
+            let rows = row..(row + n).min(self.height);
+            let n_pixels = columns.len() * rows.len();
+            let of_row = |y: usize| {
+                let row = &self.values[y * self.width..][columns.clone()];
+                row.iter().sum::<f32>()
+            };
+            rows.map(of_row).sum::<f32>() / n_pixels as f32
+        };
+        Self {
+            width,
+            height,
+            values: (0..width * height).map(mean).collect(),
+            pixel_um: self.pixel_um.map(|edge| edge * n as f64),
+        }
+    }
+
     /// The gray value at a place, pixels from the upper left corner; linear between the middles of pixels, and beyond the border as at it.
     #[must_use]
     pub fn at(&self, [x, y]: [f64; 2]) -> f32 {
@@ -203,6 +229,19 @@ mod tests {
         assert_eq!(photograph.at([90.0, 3.0]), 1.0, "as at the border");
         let (a, b) = (photograph.at([4.5, 2.5]), photograph.at([5.5, 2.5]));
         assert!((photograph.at([5.0, 2.5]) - (a + b) / 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_coarser_photograph_has_the_means() {
+        let values: Vec<f32> = (0..20 * 17).map(|i| (i * 7 % 31) as f32 / 31.0).collect();
+        let photograph = Photograph::new(20, 17, values).unwrap();
+        let coarser = photograph.coarser(3);
+        assert_eq!(coarser.size(), [7, 6]);
+        let at = |x: usize, y: usize| photograph.values[y * 20 + x];
+        let whole: f32 = (3..6).flat_map(|y| (6..9).map(move |x| at(x, y))).sum();
+        assert!((coarser.values[7 + 2] - whole / 9.0).abs() < 1e-6);
+        let part = [at(18, 15), at(19, 15), at(18, 16), at(19, 16)];
+        assert!((coarser.values[5 * 7 + 6] - part.iter().sum::<f32>() / 4.0).abs() < 1e-6);
     }
 
     #[test]

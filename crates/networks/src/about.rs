@@ -56,6 +56,22 @@ pub struct HeldOut {
     pub measures: BTreeMap<String, f64>,
 }
 
+/// The labelled photographs that a network learned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LearnedPhotographs {
+    /// SHA-256 of all photographs and masks, those that are held out too.
+    pub sha256: String,
+    /// Photographs that were learned from.
+    pub n_training: usize,
+    /// SHA-256 of each of these.
+    pub training_sha256: Vec<String>,
+    /// Photographs at the borders of held-out blocks, which were not used.
+    pub n_between: usize,
+    /// Names of the photographs that were held out.
+    pub held_out: Vec<String>,
+}
+
 /// Everything about a network but its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -80,6 +96,12 @@ pub struct About {
     pub losses: Vec<f64>,
     /// What it does on held-out planes; none while it is being trained.
     pub held_out: Option<HeldOut>,
+    /// The labelled photographs, if it learned from any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub photographs: Option<LearnedPhotographs>,
+    /// What it does on the labelled photographs that were held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_photographs: Option<HeldOut>,
 }
 
 #[cfg_attr(not(feature = "torch"), allow(dead_code))]
@@ -114,6 +136,13 @@ impl About {
                 "shards was {}, now {}",
                 self.settings.shards, now.settings.shards
             ),
+            () if self.settings.labelled_share != now.settings.labelled_share => format!(
+                "labelled-share was {:?}, now {:?}",
+                self.settings.labelled_share, now.settings.labelled_share
+            ),
+            () if self.photographs != now.photographs => {
+                "the labelled images are others".to_owned()
+            }
             () if self.atlas_sha256 != now.atlas_sha256 => "the atlas is another one".to_owned(),
             () if self.classes != now.classes => "the classes are others".to_owned(),
             () if self.beginning != now.beginning => format!("then {}", self.beginning),

@@ -1,9 +1,10 @@
-//! Images and masks made on the fly from planes of an atlas: training data, and data held out for validation.
+//! Images and masks made on the fly from planes of an atlas and from labelled photographs: training data, and data held out for validation.
 
 mod appearance;
 mod blocks;
 mod damage;
 mod draw;
+mod labelled;
 mod variety;
 mod view;
 
@@ -11,6 +12,7 @@ use crate::NetworkError;
 use appearance::Appearance;
 pub use blocks::{Blocks, Share};
 use damage::Damage;
+pub use labelled::LabelledImages;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -34,7 +36,16 @@ pub struct Sample {
     pub plane: Plane,
 }
 
-/// An atlas whose planes become images.
+/// An image with the classes of its pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Gray values from 0 to 1, row after row.
+    pub image: Vec<f32>,
+    /// The class of every pixel; [`NO_CLASS`] where there is none.
+    pub classes: Vec<u8>,
+}
+
+/// An atlas whose planes become images, and labelled photographs that do, if there are any.
 #[derive(Debug)]
 pub struct AtlasPlanes {
     labels: Volume<u16>,
@@ -44,6 +55,7 @@ pub struct AtlasPlanes {
     /// From 0 to 1.
     template: Option<Volume<f32>>,
     blocks: Blocks,
+    labelled: Option<LabelledImages>,
 }
 
 impl AtlasPlanes {
@@ -69,7 +81,23 @@ impl AtlasPlanes {
             names: atlas.rule().names(),
             template,
             blocks: Blocks::along(extent),
+            labelled: None,
         })
+    }
+
+    /// The same with labelled photographs, of which some images of [`pictures`](Self::pictures) are made.
+    #[must_use]
+    pub fn with_labelled(self, labelled: LabelledImages) -> Self {
+        Self {
+            labelled: Some(labelled),
+            ..self
+        }
+    }
+
+    /// Labelled photographs.
+    #[must_use]
+    pub fn labelled(&self) -> Option<&LabelledImages> {
+        self.labelled.as_ref()
     }
 
     /// Names of the classes, background first.
@@ -112,6 +140,31 @@ impl AtlasPlanes {
         numbers.into_par_iter().map(draw).collect()
     }
 
+    /// Images from the share of planes, and for training, in their part, from labelled photographs.
+    ///
+    /// # Errors
+    /// As [`samples`](Self::samples).
+    pub fn pictures(
+        &self,
+        seed: u64,
+        numbers: std::ops::Range<u64>,
+        share: Share,
+        edge: usize,
+        variety: &Variety,
+    ) -> Result<Vec<Picture>, NetworkError> {
+        let draw = |number| {
+            let rng = &mut stream(seed, number, share);
+            let labelled = self.labelled.as_ref();
+            if let Some(labelled) = labelled.filter(|l| share == Share::Training && l.makes(number))
+            {
+                return Ok(labelled.picture(rng, edge, variety));
+            }
+            let Sample { image, classes, .. } = self.sample(rng, share, edge, variety, None)?;
+            Ok(Picture { image, classes })
+        };
+        numbers.into_par_iter().map(draw).collect()
+    }
+
     /// Pairs of images of different planes.
     ///
     /// # Errors
@@ -148,9 +201,9 @@ impl AtlasPlanes {
                 continue;
             }
             let is_tissue = |point| self.labels.at(point).is_some_and(|label| label > 0);
-            if let Some(view) = View::draw(rng, plane, self.blocks.extent_um(), variety, is_tissue)
-            {
-                return Ok(self.picture(rng, &view, edge, variety));
+            let extent = self.blocks.extent_um();
+            if let Some(view) = View::of_plane(rng, &plane, extent, variety, is_tissue) {
+                return Ok(self.picture(rng, plane, &view, edge, variety));
             }
         }
         Err(NetworkError::Settings(format!(
@@ -159,14 +212,21 @@ impl AtlasPlanes {
         )))
     }
 
-    fn picture(&self, rng: &mut ChaCha8Rng, view: &View, edge: usize, variety: &Variety) -> Sample {
+    fn picture(
+        &self,
+        rng: &mut ChaCha8Rng,
+        plane: Plane,
+        view: &View,
+        edge: usize,
+        variety: &Variety,
+    ) -> Sample {
         let appearance = Appearance::draw(rng, self.class_of.len(), self.template.is_some());
         let damage = Damage::draw(rng, self.names.len(), variety.wrong_masks);
         let mut image = Vec::with_capacity(edge * edge);
         let mut classes = Vec::with_capacity(edge * edge);
         for i in 0..edge * edge {
-            let at = [i % edge, i / edge].map(|k| (k as f64 + 0.5) / edge as f64 - 0.5);
-            let point = view.point(at);
+            let at = place_in_image(i, edge);
+            let point = plane.point(view.place(at));
             let label = self.labels.at(point).unwrap_or(0);
             let is_there = !damage.removes(at);
             let label = if is_there { label } else { 0 };
@@ -179,13 +239,18 @@ impl AtlasPlanes {
                 None => appearance.paint(label, class),
             });
         }
-        appearance.photograph(rng, &mut image, edge);
+        Appearance::photograph(rng, &mut image, edge);
         Sample {
             image,
             classes,
-            plane: view.plane,
+            plane,
         }
     }
+}
+
+/// The middle of a pixel, from −0.5 to 0.5 along columns and rows.
+fn place_in_image(pixel: usize, edge: usize) -> [f64; 2] {
+    [pixel % edge, pixel / edge].map(|k| (k as f64 + 0.5) / edge as f64 - 0.5)
 }
 
 /// The random numbers of one image.

@@ -27,6 +27,14 @@ pub enum NetworkError {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// A labelled image that does not fit its photograph.
+    #[error("{path}: {reason}")]
+    Labelled {
+        /// The mask.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
     /// Settings that contradict each other.
     #[error("{0}")]
     Settings(String),

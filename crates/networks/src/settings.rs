@@ -59,6 +59,9 @@ pub struct TrainSettings {
     /// Parts of a batch, each with statistics and a loss of its own; ranks divide them. Their number changes the result, that of ranks does not.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub shards: usize,
+    /// Part of the images that is made of labelled photographs; none if there are no such photographs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labelled_share: Option<f64>,
 }
 
 /// Most parts of a batch.
@@ -107,6 +110,7 @@ impl TrainSettings {
             part: TrainedPart::Full,
             seed: 0,
             shards: 1,
+            labelled_share: None,
         }
     }
 
@@ -146,6 +150,16 @@ impl TrainSettings {
             return wrong(
                 "--weights: the network from masks to planes has no encoder that is read from a file",
             );
+        }
+        if let Some(share) = self.labelled_share {
+            if self.task() != Task::Regions {
+                return wrong(
+                    "--labelled: only the network of regions learns from labelled images",
+                );
+            }
+            if !(share > 0.0 && share <= 1.0) {
+                return wrong("--labelled-share: give a number above 0 and up to 1");
+            }
         }
         if self.edge < 32 || !self.edge.is_multiple_of(32) || self.edge > 2048 {
             return wrong("--image-size: give a multiple of 32 from 32 to 2048");
@@ -230,6 +244,28 @@ mod tests {
             let error = check(shards).unwrap_err().to_string();
             assert!(error.contains("--shards"), "{error}");
         }
+    }
+
+    #[test]
+    fn labelled_images_are_a_part_of_those_for_regions() {
+        let preset = |task| TrainSettings::preset(task, Preset::Tiny, Head::Paper);
+        let check = |task, share| {
+            TrainSettings {
+                labelled_share: Some(share),
+                ..preset(task)
+            }
+            .check(false)
+        };
+        check(Task::Regions, 1.0).unwrap();
+        for share in [0.0, -0.5, 1.5, f64::NAN] {
+            let error = check(Task::Regions, share).unwrap_err().to_string();
+            assert!(error.contains("--labelled-share"), "{error}");
+        }
+        let error = check(Task::Plane, 0.5).unwrap_err().to_string();
+        assert!(error.contains("only the network of regions"), "{error}");
+        // Files of trainings without them are as they were.
+        let text = serde_json::to_string(&preset(Task::Regions)).unwrap();
+        assert!(!text.contains("labelled"), "{text}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod shards;
 mod siamese;
 pub(crate) mod training;
 mod unet;
+mod views;
 mod weights;
 
 pub use adam::Adam;

@@ -59,6 +59,8 @@ pub struct MaskRecord {
     pub image: PathBuf,
     /// Its SHA-256.
     pub image_sha256: String,
+    /// Whether the network learned from this photograph; its mask is then better than that of a new one.
+    pub learned_from_this_image: bool,
     /// Name of the mask in the folder.
     pub mask: String,
     /// Its SHA-256.
@@ -101,10 +103,14 @@ pub fn atlas_segment(
         for (done, (image, name)) in order.images.iter().zip(names).enumerate() {
             let photograph = Photograph::read(image)?;
             let found = segmenter.segment(&photograph);
+            let image_sha256 = fingerprint(image)?;
+            let photographs = segmenter.about().photographs.iter();
+            let mut learned = photographs.flat_map(|learned| &learned.training_sha256);
             let n_tissue = found.classes.iter().filter(|class| **class != 0).count();
             masks.push(MaskRecord {
                 image: image.clone(),
-                image_sha256: fingerprint(image)?,
+                learned_from_this_image: learned.any(|sha256| *sha256 == image_sha256),
+                image_sha256,
                 mean_probability: found.mean_probability,
                 disagreement: found.disagreement,
                 tissue: n_tissue as f64 / found.classes.len() as f64,

@@ -7,15 +7,16 @@ use crate::lock::Lock;
 use crate::ranks::{Ranks, agreed, alike, on_first};
 use crate::run_directory::write;
 use crate::versions::Versions;
+use crate::wording::count;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use tangram_atlas::Atlas;
+use tangram_atlas::{Atlas, LabelledFiles};
 use tangram_comm::World;
 use tangram_networks::{
-    AtlasPlanes, Begin, Beginning, ComputeDevice, HeldOut, NetworkError, Next, StepDone,
-    TrainOrder, TrainSettings, Trained, train,
+    AtlasPlanes, Begin, Beginning, ComputeDevice, HeldOut, LabelledImages, LearnedPhotographs,
+    NetworkError, Next, StepDone, TrainOrder, TrainSettings, Trained, train,
 };
 use tangram_store::{Existing, StoreError, fingerprint, remove_all_leftovers, write_aside};
 
@@ -58,6 +59,8 @@ pub struct AtlasTraining {
     pub atlas: PathBuf,
     /// The encoder's weights.
     pub weights: Option<PathBuf>,
+    /// Labelled photographs: their folder or table. They are learned from if the settings say in which share.
+    pub labelled: Option<PathBuf>,
     /// How.
     pub settings: TrainSettings,
     /// Where.
@@ -74,8 +77,8 @@ pub struct AtlasTraining {
 pub struct TrainingRecord {
     /// How the weights began, in words.
     pub weights: String,
-    /// Whether images showed a template, or were painted.
-    pub images: &'static str,
+    /// Whether images showed a template, were painted, or were labelled photographs.
+    pub images: String,
     /// Mean loss of the first steps.
     pub loss_first: f64,
     /// Mean loss of the last steps.
@@ -91,6 +94,12 @@ pub struct TrainingRecord {
     pub settings: TrainSettings,
     /// What the network does on planes that it did not learn from.
     pub held_out: HeldOut,
+    /// The labelled photographs, if it learned from any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub photographs: Option<LearnedPhotographs>,
+    /// What the network does on labelled photographs that it did not learn from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out_photographs: Option<HeldOut>,
     /// Versions of the program and its libraries.
     pub versions: Versions,
 }
@@ -161,10 +170,11 @@ pub fn atlas_train(
     };
     let device = compute_device(training.device, training.threads, ranks.world());
     let device = agreed(ranks, device)?;
-    let (atlas_sha256, planes) = agreed(ranks, images_of(training))?;
+    let (atlas_sha256, planes) = agreed(ranks, images_of(training, listener))?;
     let of_weights = training.weights.as_deref().map(fingerprint).transpose();
     let of_weights = agreed(ranks, of_weights.map_err(PipelineError::from))?;
-    let inputs = format!("{atlas_sha256} {of_weights:?}");
+    let of_labelled = planes.labelled().map(LabelledImages::sha256);
+    let inputs = format!("{atlas_sha256} {of_weights:?} {of_labelled:?}");
     alike(ranks.world(), "inputs", &inputs)?;
     let order = TrainOrder {
         planes: &planes,
@@ -214,6 +224,8 @@ pub fn atlas_train(
             .held_out
             .clone()
             .expect("a trained network is measured"),
+        photographs: about.photographs.clone(),
+        held_out_photographs: about.held_out_photographs.clone(),
         versions: Versions::current(),
     };
     on_first(ranks, || write_folder(out, existing, &trained, &record))?;
@@ -238,9 +250,23 @@ fn claim(out: &Path, existing: Existing, earlier: EarlierState) -> Result<bool> 
 }
 
 /// SHA-256 of the atlas, and what images are made of.
-fn images_of(training: &AtlasTraining) -> Result<(String, AtlasPlanes)> {
+fn images_of(training: &AtlasTraining, listener: &dyn Listener) -> Result<(String, AtlasPlanes)> {
+    let settings = &training.settings;
     let atlas = Atlas::open(&training.atlas)?;
-    let planes = AtlasPlanes::of_atlas(&atlas, training.settings.edge)?;
+    let mut planes = AtlasPlanes::of_atlas(&atlas, settings.edge)?;
+    if let (Some(path), Some(share)) = (&training.labelled, settings.labelled_share) {
+        let files = LabelledFiles::find(path)?;
+        if let Some(first) = files.without_mask.first() {
+            listener.warn(format_args!(
+                "{} without a mask ({} first): not learned from",
+                count(files.without_mask.len(), "photograph"),
+                first.display()
+            ));
+        }
+        let n_classes = planes.class_names().len();
+        let labelled = LabelledImages::read(&files, n_classes, settings.edge, share)?;
+        planes = planes.with_labelled(labelled);
+    }
     Ok((fingerprint(&training.atlas)?, planes))
 }
 
@@ -265,13 +291,22 @@ fn write_folder(
     Ok(())
 }
 
-fn images(saw_template: bool, settings: &TrainSettings) -> &'static str {
-    match (settings.task(), saw_template) {
+fn images(saw_template: bool, settings: &TrainSettings) -> String {
+    let of_planes = match (settings.task(), saw_template) {
         (tangram_networks::Task::Plane, _) => "masks of the atlas's planes",
         (_, true) => {
             "planes of the template, and planes painted structure by structure, half of each"
         }
         (_, false) => "planes painted structure by structure",
+    };
+    match settings.labelled_share {
+        Some(1.0) => "labelled photographs".to_owned(),
+        Some(share) => format!(
+            "{}; labelled photographs are {:.0} % of all",
+            of_planes,
+            share * 100.0
+        ),
+        None => of_planes.to_owned(),
     }
 }
 

@@ -74,6 +74,12 @@ pub fn run(args: &SegmentArgs, report: Report) -> Result<()> {
             "the network learned from another atlas with classes of the same names"
         ));
     }
+    for mask in record.masks.iter().filter(|m| m.learned_from_this_image) {
+        report.warn(format_args!(
+            "{}: the network learned from this photograph; its mask is better than that of a new one",
+            mask.image.display()
+        ));
+    }
     for mask in &record.masks {
         report.say(format_args!(
             "wrote {}: {:.0} % tissue, mean probability {:.2}, views disagree on {:.0} %",

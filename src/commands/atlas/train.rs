@@ -1,4 +1,4 @@
-//! `tangram atlas train`: networks that look at sections, trained on images made from an atlas.
+//! `tangram atlas train`: networks that look at sections, trained on images made from an atlas and on labelled photographs.
 
 use super::flags::AtlasFlag;
 use crate::choices::replace;
@@ -18,12 +18,19 @@ use tangram_pipeline::atlas_train::{
 use tangram_pipeline::ranks;
 use tangram_pipeline::run_directory::existing;
 use tangram_pipeline::settings::threads;
+use tangram_pipeline::wording::count;
 
 const LONG_HELP: &str = "\
 Images are made on the fly from planes of the atlas, tilted by up to 6°: painted with a gray value for every structure, and half
 of them from the atlas's template if it has one; turned, stretched, warped, cropped, mirrored, with holes, blur, noise, uneven
 light, other contrast, and inverted. Three blocks along the axis are held out: no plane that is learned from enters them, and
 the network is measured there.
+
+With --labelled the network of regions learns from photographs of real sections too, each with a mask as `tangram atlas register --regions`
+takes it: NAME.png (or .jpg, .tif) and NAME_mask.png in a folder, or a table (CSV, TSV) with the columns image and mask. Pixels of the mask
+that are 255 count neither in the loss nor in the scores. Photographs stand in the order of the numbers in their names, of which neighbours
+look alike: three of twelve blocks are held out, the photographs at the borders of longer blocks are not used, and the network is measured on
+the held-out ones apart, as `tangram atlas segment` sees them.
 
 Weights begin as random numbers unless --weights gives a file of safetensors with torchvision's names (DenseNet169 for depth, ResNet50
 for regions). No such file comes with the program. training.toml says which weights a network began with.
@@ -38,6 +45,7 @@ Under mpirun or srun the ranks divide the shards of every batch and sum the grad
 
 Examples:
   tangram atlas train regions --atlas ccf.zarr --preset small --out regions
+  tangram atlas train regions --atlas ccf.zarr --preset small --labelled sections --labelled-share 0.5 --out regions
   tangram atlas train depth --atlas ccf.zarr --weights densenet169.safetensors --train last-conv --device cuda --out depth
   mpirun -n 2 tangram atlas train regions --atlas ccf.zarr --preset small --shards 2 --out regions";
 
@@ -81,6 +89,18 @@ struct RegionsArgs {
     common: CommonArgs,
     #[command(flatten)]
     encoder: EncoderArgs,
+    /// Labelled photographs to learn from too: a folder with NAME.png and NAME_mask.png, or a table with the columns image and mask
+    #[arg(long, value_name = "FOLDER", help_heading = "Input")]
+    labelled: Option<PathBuf>,
+    /// Part of the images that is made of labelled photographs, above 0 and up to 1
+    #[arg(
+        long,
+        value_name = "PART",
+        default_value_t = 0.5,
+        requires = "labelled",
+        help_heading = "Training"
+    )]
+    labelled_share: f64,
 }
 
 /// Flags of networks with an encoder.
@@ -203,6 +223,13 @@ pub fn run(args: &TrainArgs, report: Report) -> Result<()> {
         ),
         What::Plane(common) => (Task::Plane, common, None, HeadFlag::Paper),
     };
+    let labelled = match &args.what {
+        What::Regions(args) => args
+            .labelled
+            .clone()
+            .map(|path| (path, args.labelled_share)),
+        What::Depth(_) | What::Plane(_) => None,
+    };
     let n_threads = threads(common.threads);
     use_threads(n_threads);
     let preset = match common.preset {
@@ -226,11 +253,13 @@ pub fn run(args: &TrainArgs, report: Report) -> Result<()> {
         },
         seed: common.seed,
         shards: common.shards,
+        labelled_share: labelled.as_ref().map(|(_, share)| *share),
         ..of_preset
     };
     let training = AtlasTraining {
         atlas: common.atlas.atlas.clone(),
         weights: encoder.and_then(|e| e.weights.clone()),
+        labelled: labelled.map(|(path, _)| path),
         settings,
         device: common.device.into(),
         threads: n_threads,
@@ -286,6 +315,17 @@ fn tell(out: &Path, record: &TrainingRecord, report: Report) -> Result<()> {
         match name.starts_with("dice ") {
             true => report.explain(format_args!("  {name}: {value:.3}"))?,
             false => report.say(format_args!("  {}: {value:.3}", name.replace('-', " ")))?,
+        }
+    }
+    if let (Some(photographs), Some(held_out)) = (&record.photographs, &record.held_out_photographs)
+    {
+        report.say(format_args!(
+            "learned from {}; on {} held out, as `tangram atlas segment` sees them:",
+            count(photographs.n_training, "labelled photograph"),
+            held_out.n
+        ))?;
+        for (name, value) in &held_out.measures {
+            report.say(format_args!("  {}: {value:.3}", name.replace('-', " ")))?;
         }
     }
     let state = state_path(out);

@@ -41,7 +41,7 @@ impl Appearance {
     }
 
     /// Photometric augmentation: uneven light, contrast, blur, emboss or sharpening, noise, dropout, inversion.
-    pub(super) fn photograph(&self, rng: &mut ChaCha8Rng, image: &mut [f32], edge: usize) {
+    pub(super) fn photograph(rng: &mut ChaCha8Rng, image: &mut [f32], edge: usize) {
         let gamma = 2.0_f32.powf(within(rng, 0.7) as f32);
         let gain = rng.random_range(0.7..1.2_f32);
         let light = within(rng, 0.2) as f32;

@@ -14,10 +14,9 @@ const FEWEST: usize = 50;
 /// Waves of a warp.
 const WAVES: usize = 4;
 
-/// A plane in an image: turned, stretched, shifted, warped, perhaps mirrored or cropped.
+/// What an image shows of a plane or of a photograph: turned, stretched, shifted, warped, perhaps mirrored or cropped.
 #[derive(Debug, Clone)]
 pub(super) struct View {
-    pub(super) plane: Plane,
     middle: [f64; 2],
     matrix: [[f64; 2]; 2],
     waves: [[Wave; WAVES]; 2],
@@ -32,10 +31,10 @@ struct Wave {
 }
 
 impl View {
-    /// `None` if the plane has too little tissue.
-    pub(super) fn draw(
+    /// A view of a plane; `None` if it has too little tissue.
+    pub(super) fn of_plane(
         rng: &mut ChaCha8Rng,
-        plane: Plane,
+        plane: &Plane,
         extent_um: [f64; 3],
         variety: &Variety,
         is_tissue: impl Fn([f64; 3]) -> bool,
@@ -57,13 +56,23 @@ impl View {
                 }
             }
         }
-        if n < FEWEST {
-            return None;
-        }
+        (n >= FEWEST).then(|| Self::of_box(rng, low, high, STEP_UM, variety))
+    }
+
+    /// A view of what lies in a box.
+    ///
+    /// * `step`: how far beyond the box it may reach
+    pub(super) fn of_box(
+        rng: &mut ChaCha8Rng,
+        low: [f64; 2],
+        high: [f64; 2],
+        step: f64,
+        variety: &Variety,
+    ) -> Self {
         let tissue = (0..2)
             .map(|axis| high[axis] - low[axis])
             .fold(0.0, f64::max)
-            + STEP_UM;
+            + step;
         let edge = tissue * rng.random_range(variety.zoom[0]..variety.zoom[1]);
         // A crop looks about in the tissue; an image that holds all of it may shift it to its border.
         let play = (tissue - edge).abs() / 2.0 + 0.03 * edge;
@@ -85,22 +94,26 @@ impl View {
             std::array::from_fn(&mut wave),
             std::array::from_fn(&mut wave),
         ];
-        Some(Self {
-            plane,
+        Self {
             middle,
             matrix: [[cos * x, -sin * y], [sin * x, cos * y]],
             waves,
-        })
+        }
     }
 
     /// * `at`: from −0.5 to 0.5 along columns and rows
-    pub(super) fn point(&self, at: [f64; 2]) -> [f64; 3] {
+    pub(super) fn place(&self, at: [f64; 2]) -> [f64; 2] {
         let place = |axis: usize| {
             let [a, b] = self.matrix[axis];
             let warp: f64 = self.waves[axis].iter().map(|wave| wave.at(at)).sum();
             self.middle[axis] + a * at[0] + b * at[1] + warp
         };
-        self.plane.point([place(0), place(1)])
+        [place(0), place(1)]
+    }
+
+    /// How far a place moves with a step over the image, without the warp.
+    pub(super) fn step(&self, by: [f64; 2]) -> [f64; 2] {
+        self.matrix.map(|[a, b]| a * by[0] + b * by[1])
     }
 }
 

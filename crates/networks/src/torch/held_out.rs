@@ -5,7 +5,8 @@ use crate::settings::{Task, TrainSettings};
 use crate::shapes::{DEPTH_UNIT_UM, Head, NetworkShape};
 use crate::torch::layers::Mode;
 use crate::torch::network::{Batch, Network, numbers, unscaled};
-use crate::{AtlasPlanes, NetworkError, Share};
+use crate::torch::views::segment;
+use crate::{AtlasPlanes, LabelledImages, NetworkError, Share, has_class};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
@@ -31,6 +32,39 @@ pub(crate) fn measure(
     Ok(HeldOut {
         n: n as usize,
         measures: measured.measures(settings.task(), planes.class_names()),
+    })
+}
+
+/// Measures a network of regions on labelled photographs that it did not learn from, as `tangram atlas segment` sees them.
+///
+/// # Returns
+/// `None` for other networks.
+pub(crate) fn measure_photographs(
+    network: &Network,
+    labelled: &LabelledImages,
+    names: &[String],
+    settings: &TrainSettings,
+    device: Device,
+) -> Option<HeldOut> {
+    let Network::Regions(unet) = network else {
+        return None;
+    };
+    let mut measured = Measured::new(names.len());
+    for image in labelled.held_out() {
+        let found = segment(unet, &image.photograph, settings.edge, device);
+        let pairs = found.classes.iter().zip(&image.mask.classes);
+        for (found, truth) in pairs.filter(|(_, truth)| has_class(**truth)) {
+            let (found, truth) = (usize::from(*found), usize::from(*truth));
+            measured.classes[found][1] += 1.0;
+            measured.classes[truth][2] += 1.0;
+            if found == truth {
+                measured.classes[truth][0] += 1.0;
+            }
+        }
+    }
+    Some(HeldOut {
+        n: labelled.held_out().len(),
+        measures: measured.measures(Task::Regions, names),
     })
 }
 

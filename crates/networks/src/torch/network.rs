@@ -1,6 +1,6 @@
 //! The three networks behind one face: what a step of training needs.
 
-use crate::data::{Sample, has_class};
+use crate::data::{Picture, Sample, has_class};
 use crate::settings::{Task, TrainSettings};
 use crate::shapes::NetworkShape;
 use crate::torch::layers::Mode;
@@ -102,15 +102,16 @@ impl Batch {
                 let (firsts, seconds): (Vec<Sample>, Vec<Sample>) =
                     pairs.into_iter().map(|[a, b]| (a, b)).unzip();
                 Self {
-                    input: images(firsts.iter().chain(&seconds), edge),
+                    input: images(firsts.iter().chain(&seconds).map(|s| &s.image), edge),
                     truth: Tensor::from_slice(&differences),
                 }
             }
             Task::Regions => {
-                let samples = planes.samples(settings.seed, numbers, share, edge, &variety)?;
+                let pictures = planes.pictures(settings.seed, numbers, share, edge, &variety)?;
+                let masks = pictures.iter().map(|p: &Picture| p.classes.as_slice());
                 Self {
-                    input: images(samples.iter(), edge),
-                    truth: one_hot(masks_of(&samples), edge, planes.class_names().len()),
+                    input: images(pictures.iter().map(|p| &p.image), edge),
+                    truth: one_hot(masks, edge, planes.class_names().len()),
                 }
             }
             Task::Plane => {
@@ -133,8 +134,8 @@ impl Batch {
 }
 
 /// Gray images as three equal channels: (images, 3, edge, edge).
-fn images<'a>(samples: impl Iterator<Item = &'a Sample>, edge: usize) -> Tensor {
-    let values: Vec<f32> = samples.flat_map(|s| s.image.iter().copied()).collect();
+fn images<'a>(images: impl Iterator<Item = &'a Vec<f32>>, edge: usize) -> Tensor {
+    let values: Vec<f32> = images.flatten().copied().collect();
     let edge = edge as i64;
     let gray = Tensor::from_slice(&values).reshape([-1, 1, edge, edge]);
     gray.repeat([1, 3, 1, 1])

@@ -1,9 +1,9 @@
 //! The training loop, its state, and the network's file.
 
-use crate::about::{About, Beginning, Format};
+use crate::about::{About, Beginning, Format, LearnedPhotographs};
 use crate::settings::{Task, TrainSettings, TrainedPart};
 use crate::torch::adam::{Adam, STATE};
-use crate::torch::held_out::measure;
+use crate::torch::held_out::{measure, measure_photographs};
 use crate::torch::layers::Mode;
 use crate::torch::network::{Batch, Network};
 use crate::torch::parameters::Parameters;
@@ -88,6 +88,14 @@ pub(crate) fn train<C: Communicator>(
         },
         losses: Vec::new(),
         held_out: None,
+        photographs: planes.labelled().map(|labelled| LearnedPhotographs {
+            sha256: labelled.sha256().to_owned(),
+            n_training: labelled.n_training(),
+            training_sha256: labelled.training_sha256(),
+            n_between: labelled.n_between(),
+            held_out: labelled.held_out_names(),
+        }),
+        held_out_photographs: None,
     };
     let mut adam = Adam::new(&parameters);
     if order.begin == Begin::Resume {
@@ -144,6 +152,9 @@ pub(crate) fn train<C: Communicator>(
         }
     }
     about.held_out = Some(measure(&network, planes, settings, device)?);
+    about.held_out_photographs = planes.labelled().and_then(|labelled| {
+        measure_photographs(&network, labelled, planes.class_names(), settings, device)
+    });
     Ok(Trained { parameters, about })
 }
 
