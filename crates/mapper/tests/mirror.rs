@@ -163,6 +163,21 @@ impl CellChunks for InHundreds {
     }
 }
 
+/// The inverse of a matrix, by elimination without pivots: for matrices whose diagonal is large.
+fn inverse(matrix: &Array2<f64>) -> Array2<f64> {
+    let n = matrix.nrows();
+    let mut both = concatenate![Axis(1), matrix.clone(), Array2::eye(n)];
+    for i in 0..n {
+        let row = both.row(i).to_owned() / both[[i, i]];
+        for mut other in both.rows_mut() {
+            let by = other[i];
+            other.scaled_add(-by, &row);
+        }
+        both.row_mut(i).assign(&row);
+    }
+    both.slice(s![.., n..]).to_owned()
+}
+
 /// The formulas as they are written, in dense matrices. Factors are (voxels, genes + 1): Z, and b as the last column.
 struct Plain {
     /// S with a gene of ones, (cells, genes + 1).
@@ -171,13 +186,36 @@ struct Plain {
     measured: Array2<f64>,
     prior: Array1<f64>,
     objective: Objective,
+    /// Cells of the probe.
+    probe: Vec<usize>,
+    /// `S Sᵀ / s + 1` of the probe, and the inverse of it with a ridge.
+    kernel: Array2<f64>,
+    inverse: Array2<f64>,
+    scale: f64,
 }
 
 impl Plain {
     fn new(problem: &Problem, objective: Objective) -> Self {
         let ones = Array2::ones((problem.n_cells(), 1));
         let cells = problem.cells().to_dense().mapv(f64::from);
+        let most = if objective[Term::Voxel] > 0.0 {
+            256
+        } else {
+            128
+        };
+        let n = problem.n_cells().min(most);
+        let probe: Vec<usize> = (0..n).map(|i| i * problem.n_cells() / n).collect();
+        let expression = cells.select(Axis(0), &probe);
+        let products = expression.dot(&expression.t());
+        let scale = products.diag().mean().unwrap();
+        let kernel = products / scale + 1.0;
+        let mut with_ridge = kernel.clone();
+        with_ridge.diag_mut().mapv_inplace(|x| x + 0.01);
         Self {
+            probe,
+            inverse: inverse(&with_ridge),
+            kernel,
+            scale,
             cells: concatenate![Axis(1), cells, ones],
             measured: problem.voxels().to_dense().mapv(f64::from),
             prior: Array1::from(problem.prior().unwrap().weights().to_vec()),
@@ -231,21 +269,39 @@ impl Plain {
         (loss, concatenate![Axis(1), slope, u.insert_axis(Axis(1))])
     }
 
-    /// Standard deviation and largest change of a probe cell's logits over the voxels, both from their mean: means over the probe.
-    fn reach(&self, direction: &Array2<f64>) -> (f64, f64) {
-        let n_cells = self.cells.nrows();
-        let n = n_cells.min(128);
-        let probe: Vec<usize> = (0..n).map(|i| i * n_cells / n).collect();
-        let logits = self.cells.select(Axis(0), &probe).dot(&direction.t());
-        let apart = &logits - &logits.mean_axis(Axis(1)).unwrap().insert_axis(Axis(1));
-        let rows = apart.rows();
-        let largest = rows
-            .into_iter()
-            .map(|row| row.fold(0.0, |m: f64, x| m.max(x.abs())));
-        (
-            apart.std_axis(Axis(1), 0.0).mean().unwrap(),
-            largest.sum::<f64>() / n as f64,
-        )
+    /// What a slope takes from the logits of the probe's cells.
+    fn changes(&self, slope: &Array2<f64>) -> Array2<f64> {
+        self.cells.select(Axis(0), &self.probe).dot(&slope.t())
+    }
+
+    /// Standard deviation over the voxels of what a slope takes, mean over the probe.
+    fn spread(&self, slope: &Array2<f64>) -> f64 {
+        let changes = self.changes(slope);
+        changes.std_axis(Axis(1), 0.0).mean().unwrap()
+    }
+
+    /// The slope `c_j (slope_j − centre)`, and the largest change of a cell's logits by it: mean over the probe.
+    fn balanced(&self, slope: &Array2<f64>, p: &Array2<f64>) -> (Array2<f64>, f64) {
+        let mut changes = self.changes(slope);
+        let mut slope = slope.clone();
+        if self.objective[Term::Voxel] > 0.0 {
+            let p = p.select(Axis(0), &self.probe);
+            let alpha = self.inverse.dot(&(&changes * &p).sum_axis(Axis(1)));
+            let probe = self.cells.select(Axis(0), &self.probe);
+            let mut centre = probe.t().dot(&alpha) / self.scale;
+            *centre.last_mut().unwrap() = alpha.sum();
+            changes -= &self.kernel.dot(&alpha).insert_axis(Axis(1));
+            let squares = (&changes * &changes).mean_axis(Axis(0)).unwrap();
+            let lengths = squares.mapv(f64::sqrt);
+            let typical = lengths.mapv(f64::sqrt).mean().unwrap().powi(2);
+            let shares = lengths.mapv(|length| (typical / length).powf(0.7).min(1.0));
+            changes *= &shares;
+            slope = (slope - &centre) * &shares.insert_axis(Axis(1));
+        }
+        let apart = &changes - &changes.mean_axis(Axis(1)).unwrap().insert_axis(Axis(1));
+        let rows = apart.rows().into_iter();
+        let largest = rows.map(|row| row.fold(0.0, |m: f64, x| m.max(x.abs())));
+        (slope, largest.sum::<f64>() / apart.nrows() as f64)
     }
 
     /// Z = 0, b = log d.
@@ -275,7 +331,7 @@ impl Plain {
             let out_of_hand = loss > best + 0.1 * best.abs();
             assert!(!out_of_hand, "a pass that goes back is not written here");
             if loss < best || temperature.is_some() {
-                chosen = p;
+                chosen = p.clone();
             }
             best = best.min(loss);
             let worse = match (temperature, &history[..]) {
@@ -288,7 +344,7 @@ impl Plain {
             let steepest = -self.objective[Term::Density] / (0.02 * n_cells as f64);
             let mut u = slope.column_mut(n_genes);
             u.mapv_inplace(|u| u.max(steepest));
-            let pull = temperature.map_or(0.0, |kappa| self.reach(&slope).0 / kappa);
+            let pull = temperature.map_or(0.0, |kappa| self.spread(&slope) / kappa);
             slope.scaled_add(pull - self.objective[Term::Entropy], &point);
             slope.scaled_add(-pull, &self.at_rest());
             let longest = if pull > 0.0 {
@@ -296,7 +352,8 @@ impl Plain {
             } else {
                 f64::MAX
             };
-            let step = f64::min(reach / self.reach(&slope).1, longest);
+            let (slope, largest) = self.balanced(&slope, &p);
+            let step = f64::min(reach / largest, longest);
             steps += 1.0;
             weights += steps;
             moving.scaled_add(-step, &slope);
@@ -313,12 +370,14 @@ fn double_precision_follows_the_formulas_pass_by_pass() {
     const HISTORY: f64 = 1e-9;
     const PROBABILITY: f64 = 1e-7;
     // More cells than a probe, more voxels than a tile.
-    let (even, uneven) = (problem(150, 110, 23, 0.4), problem(150, 110, 12, 0.8));
+    let (even, uneven) = (problem(300, 110, 23, 0.4), problem(300, 110, 12, 0.8));
     // `lowered`: what the start's logits of a voxel are below log d, so that the voxel is nearly empty.
     for (problem, objective, passes, temperature, lowered, gets_worse) in [
         (&even, EVERY_TERM, 25, None, 0.0, false),
+        (&even, DEFAULT_TERMS, 25, None, 0.0, true),
+        (&even, DEFAULT_TERMS, 25, Some(2.0), 0.0, false),
         (&even, EVERY_TERM, 25, Some(2.0), 0.0, false),
-        (&even, EVERY_TERM, 60, Some(0.5), 0.0, true),
+        (&even, EVERY_TERM, 150, Some(0.5), 0.0, true),
         (&even, EVERY_TERM, 25, None, 6.0, false),
         (&uneven, HEAVY_DENSITY, 25, None, 0.0, true),
     ] {
@@ -681,13 +740,10 @@ fn blocks_of_a_factored_mapping_are_its_rows() {
     }
 }
 
-#[test]
-fn the_loss_is_at_or_below_that_of_adam() {
-    // What the solver may be behind where it stops: its own tolerance.
-    const BEHIND: f64 = 5e-4;
-    let problem = problem(200, 50, 40, 0.3);
+/// The least loss of Adam's 600 epochs, and what mirror ends at.
+fn adam_and_mirror(problem: &Problem, objective: Objective, tolerance: f64) -> (f64, Mirrored) {
     let adam = AdamSettings {
-        objective: DEFAULT_TERMS,
+        objective,
         epochs: 600,
         learning_rate: 0.1,
         seed: 7,
@@ -696,14 +752,41 @@ fn the_loss_is_at_or_below_that_of_adam() {
         tolerance: 0.0,
         engine: Engine::Native,
     };
-    let adam = train_adam(&problem, &adam, InitialLogits::Random, &mut |_| ()).unwrap();
+    let adam = train_adam(problem, &adam, InitialLogits::Random, &mut |_| ()).unwrap();
     let adam: Vec<f64> = adam.history().iter().map(|e| e.total).collect();
     let mirror = with(settings(Precision::F32, 300, None), |s| {
-        (s.objective, s.tolerance) = (DEFAULT_TERMS, BEHIND);
+        (s.objective, s.tolerance) = (objective, tolerance);
     });
-    let (adam, mirror) = (least(&adam), train(&problem, &mirror));
+    (least(&adam), train(problem, &mirror))
+}
+
+#[test]
+fn the_loss_is_at_or_below_that_of_adam() {
+    // What the solver may be behind where it stops: its own tolerance.
+    const BEHIND: f64 = 5e-4;
+    let problem = problem(200, 50, 40, 0.3);
+    let (adam, mirror) = adam_and_mirror(&problem, DEFAULT_TERMS, BEHIND);
     assert!(mirror.stopped_early());
     assert!(mirror.chosen().total < adam + BEHIND, "{mirror:?} {adam}");
+}
+
+/// The hardest for the solver: few genes, as many voxels as cells, some voxels with a hundred times the counts of others.
+#[test]
+fn few_cells_in_a_voxel_do_not_hold_up_the_others() {
+    let cells = counts(200, 24, 0.5, 1);
+    let mut voxels = counts(200, 24, 0.7, 5).to_dense();
+    for (j, mut row) in voxels.rows_mut().into_iter().enumerate() {
+        row *= 10f32.powf(2.0 * number(j, 0, 77) as f32);
+    }
+    let totals = voxels.sum_axis(Axis(1)).mapv(f64::from);
+    let prior = DensityPrior::new(totals.to_vec()).unwrap();
+    let voxels = SparseRows::from_dense(voxels.view());
+    let problem = Problem::new(cells, voxels, Some(prior)).unwrap();
+    let (adam, mirror) = adam_and_mirror(&problem, terms([1.0, 1.0, 1.0, 0.0]), 5e-4);
+    // With steps that are not balanced it is 0.3 % behind after 133 passes; so 0.06 % after 64.
+    let (found, passes) = (mirror.chosen().total, mirror.history().len());
+    assert!(found < adam + 1.5e-3 * adam.abs(), "{found} for {adam}");
+    assert!(passes < 100, "{passes}");
 }
 
 /// Common genes, and some that few cells express.

@@ -4,10 +4,11 @@ use crate::cost::tally::Tally;
 use crate::cpu::products::Layout;
 use crate::cpu::{sharded_logits, sharded_softmax, sharded_sums};
 use crate::evaluate::largest_of_genes;
+use crate::mirror::balance::{Balance, Pull};
 use crate::mirror::factored_rows::FactoredRows;
 use crate::mirror::pass::{OfRows, Pass, Rows};
 use crate::mirror::polls::{self, Polls};
-use crate::mirror::probe::{Probe, Reach};
+use crate::mirror::probe::{Asked, Probe};
 use crate::mirror::stage_cells::{StageCells, one_of_every, too_large_to_hold};
 use crate::number::Number;
 use crate::ranks::Ranks;
@@ -47,7 +48,8 @@ impl<'a, T: Number, C: CellChunks, K: Communicator> CpuPass<'a, T, C, K> {
         settings: &MirrorSettings,
         ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
-        let probe = Probe::<T>::new(problem.cells(), ranks)?;
+        let asked = Asked::by(&settings.objective, settings.temperature.is_some());
+        let probe = Probe::<T>::new(problem.cells(), asked, ranks)?;
         // All ranks and chunks must agree on the layout, so it follows the probe of all ranks.
         let layout = Layout::agreed::<T>(probe.density(), settings.precision, ranks);
         let mut rows = FactoredRows::new(layout, ranks.shares.genes.len() + 1);
@@ -133,7 +135,15 @@ impl<T: Number, C: CellChunks, K: Communicator> Pass for CpuPass<'_, T, C, K> {
         self.rounding.as_multiplied(factors, self.ranks)
     }
 
-    fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach {
-        self.probe.reach(direction, self.ranks)
+    fn stand_at(&mut self, factors: ArrayView2<'_, f64>) {
+        self.probe.stand_at(factors, self.ranks);
+    }
+
+    fn spread(&mut self, slope: ArrayView2<'_, f64>) -> f64 {
+        self.probe.spread(slope, self.ranks)
+    }
+
+    fn balance(&mut self, pull: Pull<'_>) -> Balance {
+        self.probe.balance(pull, self.ranks)
     }
 }

@@ -1,6 +1,6 @@
 //! What the factored solver needs of whoever does its work: the seam between the solver and its engines.
 
-use crate::mirror::probe::Reach;
+use crate::mirror::balance::{Balance, Pull};
 use crate::{Keeper, MapError};
 use ndarray::{Array2, ArrayView2};
 
@@ -46,6 +46,13 @@ pub(crate) trait Pass {
     /// history has the loss of.
     fn as_multiplied(&self, factors: Array2<f64>) -> Array2<f64>;
 
-    /// What a direction, (genes + 1, voxels), does to the logits of the cells.
-    fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach;
+    /// Takes the factors, (genes + 1, voxels), from which the next step goes.
+    fn stand_at(&mut self, factors: ArrayView2<'_, f64>);
+
+    /// Takes the slope of the loss there, (genes + 1, voxels), and gives its spread: the standard deviation over the voxels of what it
+    /// takes from a cell's logits, mean over some cells.
+    fn spread(&mut self, slope: ArrayView2<'_, f64>) -> f64;
+
+    /// How this slope, with `pull` added, is balanced between the voxels.
+    fn balance(&mut self, pull: Pull<'_>) -> Balance;
 }

@@ -10,13 +10,14 @@ use crate::cpu::weighed_rows;
 use crate::evaluate::{self, evaluate, loss_function};
 use crate::history::Epoch;
 use crate::keep::{self, keep, keep_and_stop, keep_at_end};
+use crate::mirror::balance::Pull;
 use crate::mirror::engine::{self, open};
 use crate::mirror::factors::Factors;
 use crate::mirror::filter::{self, LearnedFilter};
 use crate::mirror::iterates::Iterates;
 use crate::mirror::pace::Pace;
 use crate::mirror::pass::{Pass, Rows};
-use crate::mirror::probe;
+use crate::mirror::probe::{self, Asked};
 use crate::mirror::stage::{self, Stage};
 use crate::ranks::Ranks;
 use crate::snapshot::{Keeper, NoKeeper, Parts, Snapshot};
@@ -154,10 +155,7 @@ pub(crate) fn declare(tally: &mut Tally<'_>, plan: &PassPlan, neighbours: Option
         weighed_rows::declare(tally, tally.shares().cells.len());
         filter::declare(tally);
     }
-    probe::declare(tally);
-    if plan.temperature || plan.objective[Term::Entropy] != 0.0 {
-        probe::declare(tally);
-    }
+    probe::declare(tally, Asked::by(&plan.objective, plan.temperature));
     if plan.asks_for_rest {
         stage::declare(tally);
     }
@@ -341,6 +339,7 @@ impl<'a, K: Communicator> Mirror<'a, K> {
         let mut stage = self.resumed.take().unwrap_or_else(fresh);
         while self.history.len() < last && !stage.converged {
             self.iterates.point(&mut point);
+            self.pass.stand_at(point.view());
             let own = ranks.shares.cells.range();
             let rows = match &self.filter {
                 Some(filter) => Rows {
@@ -438,21 +437,26 @@ impl<'a, K: Communicator> Mirror<'a, K> {
         if let Some(filter) = &mut self.filter {
             filter.take_slope(epoch + 1, slope);
         }
-        let reach = self.pass.reach(slope.view());
-        let (spread, mut largest) = (reach.spread, reach.largest);
+        let spread = self.pass.spread(slope.view());
         let temperature = self.settings.temperature;
         let pull = temperature.map_or(0.0, |kappa| spread / kappa);
-        if pull != 0.0 || objective[Term::Entropy] != 0.0 {
-            // ∂/∂P of τ KL(P ‖ rows ∝ d) is τ (logits − log d), of λ_r H it is −λ_r logits, up to constants of a row.
-            self.iterates
-                .add_point(slope, pull - objective[Term::Entropy]);
-            let weight = slope.row_mut(last);
-            Zip::from(weight)
+        // ∂/∂P of τ KL(P ‖ rows ∝ d) is τ (logits − log d), of λ_r H it is −λ_r logits, up to constants of a row.
+        let of_logits = Pull {
+            weight: pull - objective[Term::Entropy],
+            to_rest: pull,
+            rest: &self.rest,
+        };
+        if !of_logits.is_none() {
+            self.iterates.add_point(slope, of_logits.weight);
+            Zip::from(slope.row_mut(last))
                 .and(&ArrayView1::from(&self.rest))
                 .for_each(|slope, &rest| *slope -= pull * rest);
-            largest = self.pass.reach(slope.view()).largest;
         }
-        let step = self.pace.step(largest, pull);
+        let balance = self.pass.balance(of_logits);
+        if let Some(of_voxels) = &balance.of_voxels {
+            of_voxels.apply(slope);
+        }
+        let step = self.pace.step(balance.largest, pull);
         #[cfg(test)]
         let step = match self.sabotage == Some(epoch) {
             true => step * 1e4,

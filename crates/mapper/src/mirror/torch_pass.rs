@@ -2,9 +2,10 @@
 
 use crate::engine::TorchEngine;
 use crate::evaluate::largest_of_genes;
+use crate::mirror::balance::{Balance, Pull};
 use crate::mirror::pass::{OfRows, Pass, Rows};
 use crate::mirror::polls::Polls;
-use crate::mirror::probe::{Probe, Reach};
+use crate::mirror::probe::{Asked, Probe};
 use crate::mirror::stage_cells::one_of_every;
 use crate::number::Number;
 use crate::ranks::Ranks;
@@ -232,6 +233,7 @@ impl<'a, T: Number, C: CellChunks, K: Communicator> TorchPass<'a, T, C, K> {
         ranks: Ranks<'a, K>,
     ) -> Result<Self, MapError> {
         ranks.refuse_exact()?;
+        let asked = Asked::by(&settings.objective, settings.temperature.is_some());
         let largest = match Rounding::asks_for_largest(settings.precision) {
             true => {
                 let mut largest = largest_of_genes(problem.cells())?;
@@ -257,7 +259,7 @@ impl<'a, T: Number, C: CellChunks, K: Communicator> TorchPass<'a, T, C, K> {
             ranks,
             seed: settings.seed,
             slope_rounding,
-            probe: Probe::new(problem.cells(), ranks)?,
+            probe: Probe::new(problem.cells(), asked, ranks)?,
             device: DevicePass::new(engine, (settings, problem.mode()), rounding.clone(), ranks)?,
             rounding,
             n_cells: [0; 2],
@@ -312,7 +314,15 @@ impl<T: Number, C: CellChunks, K: Communicator> Pass for TorchPass<'_, T, C, K> 
         self.rounding.as_multiplied(factors, self.ranks)
     }
 
-    fn reach(&mut self, direction: ArrayView2<'_, f64>) -> Reach {
-        self.probe.reach(direction, self.ranks)
+    fn stand_at(&mut self, factors: ArrayView2<'_, f64>) {
+        self.probe.stand_at(factors, self.ranks);
+    }
+
+    fn spread(&mut self, slope: ArrayView2<'_, f64>) -> f64 {
+        self.probe.spread(slope, self.ranks)
+    }
+
+    fn balance(&mut self, pull: Pull<'_>) -> Balance {
+        self.probe.balance(pull, self.ranks)
     }
 }
