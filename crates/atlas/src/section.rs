@@ -27,7 +27,7 @@ pub struct ClassImage {
 
 impl ClassImage {
     /// Reads an image of 8-bit gray values that are class numbers, or the folder of an OME-Zarr image or label image of one channel with such
-    /// values, of which the level is read that [`Photograph::read`](crate::Photograph::read) would take.
+    /// values. Of the levels of an OME-Zarr image it reads the one that [`Photograph::read`](crate::Photograph::read) reads.
     ///
     /// * `n_classes`: with the background
     ///

@@ -85,7 +85,7 @@ impl AtlasPlanes {
         })
     }
 
-    /// The same with labelled photographs, of which some images of [`pictures`](Self::pictures) are made.
+    /// The same with labelled photographs: [`pictures`](Self::pictures) makes a part of its images from them.
     #[must_use]
     pub fn with_labelled(self, labelled: LabelledImages) -> Self {
         Self {

@@ -42,8 +42,9 @@ pub fn mirror_memory_needed(
     // Four matrices of double precision, the measured expression, three in the numbers of the products.
     let of_terms = 8 * objective.matrices();
     let genes_by_voxels = layout.tiles.padded() * n_genes * (4 * 8 + 4 + 3 * number + of_terms);
-    let probe =
-        Asked::by(objective, true).most_cells().min(n_cells) * 2 * layout.stride::<f32>() * number;
+    let asked = Asked::by(objective, true);
+    let of_probe_cell = 2 * layout.stride::<f32>() * number + asked.fitted_bytes(n_genes);
+    let probe = asked.most_cells().min(n_cells) * of_probe_cell;
     let scratch = logits_of_block(layout, number) + probe;
     let cells_by_genes = |n_cells: usize, of_count: usize, copies: usize| {
         let starts = Blocked::bytes(n_cells, n_genes, 0) + Blocked::bytes(n_genes, n_cells, 0);

@@ -41,6 +41,15 @@ impl Asked {
         if self.balances { 256 } else { 128 }
     }
 
+    /// Bytes of the fit for a cell of the probe: its expression, and its row of the fit's matrix.
+    pub(crate) fn fitted_bytes(self, n_genes: usize) -> usize {
+        if self.balances {
+            8 * (n_genes + self.most_cells())
+        } else {
+            0
+        }
+    }
+
     fn needs_logits(self) -> bool {
         self.balances || self.pulls
     }

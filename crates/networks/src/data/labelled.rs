@@ -37,7 +37,7 @@ pub(crate) struct LabelledImage {
     outside: Option<f32>,
 }
 
-/// Labelled photographs, some of which are held out.
+/// Labelled photographs: those to learn from, and those that are held out.
 #[derive(Debug)]
 pub struct LabelledImages {
     training: Vec<LabelledImage>,
@@ -66,7 +66,7 @@ impl LabelledImages {
         let n = files.pairs.len();
         if n < FEWEST {
             return Err(NetworkError::Settings(format!(
-                "--labelled: {n} labelled images; give {FEWEST} or more, of which one is held out"
+                "--labelled: {n} labelled images are too few: give {FEWEST} or more, because at least one is held out"
             )));
         }
         let mut images = Self {
@@ -368,7 +368,7 @@ mod tests {
             let error = LabelledImages::read(&files, n_classes, 64, 0.5).unwrap_err();
             error.to_string()
         };
-        assert!(read(&pairs[..2], 4).contains("2 labelled images; give 3 or more"));
+        assert!(read(&pairs[..2], 4).contains("2 labelled images are too few: give 3 or more"));
         let error = read(&pairs, 3);
         assert!(
             error.contains("0_mask.png") && error.contains("has the value 3"),
